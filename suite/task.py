@@ -1,0 +1,152 @@
+"""What a task is. Nothing here trains, solves or measures.
+
+A task is written as a function whose docstring reads like the section of a paper (claim and source,
+data, model, stopping rule, oracle, axes with `null` and `ideal` and why) and which returns a `Task`.
+Its keyword arguments, all with defaults, are the task's documented variants:
+``sparse_regression[alpha=0.01]`` calls ``sparse_regression(alpha=0.01)``. See `suite.tasks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+AXES = ("flatness", "norm", "generalization")
+AxisName = Literal["flatness", "norm", "generalization"]
+Scale = Literal["log", "linear"]
+Selection = Literal["gradient_evaluations", "validation_loss"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and targets of one part of the data: `x` is [n, ...], `y` is [n] or [n, outputs]."""
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.x.to(device), self.y.to(device))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data of one lane.
+
+    `smoothness` is the curvature that the task divides its objective by, so that one space of step
+    sizes serves tasks of any scale; training losses are always reported undivided.
+    `facts` are known to measures and oracles alone (a teacher, a covariance): no submission sees them.
+    """
+
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    smoothness: float = 1.0
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Problem:
+        def move(split: Split | None) -> Split | None:
+            return None if split is None else split.to(device)
+
+        facts = {name: fact.to(device) for name, fact in self.facts.items()}
+        return replace(
+            self, train=self.train.to(device), validation=move(self.validation), test=move(self.test), facts=facts
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor that the lane uses."""
+        digest = hashlib.sha256(repr(self.smoothness).encode())
+        tensors = dict(self.facts)
+        for name in ("train", "validation", "test"):
+            split = getattr(self, name)
+            if split is not None:
+                tensors |= {f"{name}.x": split.x, f"{name}.y": split.y}
+        for name in sorted(tensors):
+            array = tensors[name].detach().cpu().contiguous().numpy()
+            digest.update(f"{name}{array.shape}{array.dtype}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The stopping rule: `loss` on the whole clean training part, within `budget` gradient evaluations.
+
+    `check_every` is the number of optimizer steps between two checks.
+    """
+
+    loss: float
+    budget: int
+    check_every: int = 1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The measure that stands for an axis, and its two frozen references.
+
+    A reference is a number, or the name of a value of the problem's oracle where theory gives it per data set.
+    `floor` bounds log-scale measures from below: closer than the floor counts as exact.
+    `higher` is whether larger values are better (implied by the references, stated for the reader).
+    """
+
+    axis: AxisName
+    measure: str
+    scale: Scale
+    null: float | str
+    ideal: float | str
+    floor: float | None = None
+    higher: bool = False
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The exact solution of one problem: named vectors, and named numbers (margins, norms, references)."""
+
+    solutions: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a lane arrived at: the model holds its weights, in eval mode."""
+
+    model: nn.Module
+    initial: Mapping[str, Tensor]
+    problem: Problem
+    oracle: Oracle
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A standard learning problem.
+
+    problem: seed -> data. model: (problem, seed) -> module with seeded initial weights.
+    loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples (or another symmetric summary).
+    measure: solution -> named numbers. oracle: problem -> exact solution.
+    batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
+    """
+
+    family: str
+    problem: Callable[[int], Problem]
+    model: Callable[[Problem, int], nn.Module]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    stop: Stop
+    measure: Callable[[Solution], dict[str, float]]
+    axes: tuple[Axis, ...]
+    papers: tuple[str, ...]
+    selection: Selection = "gradient_evaluations"
+    oracle: Callable[[Problem], Oracle] | None = None
+    batch_size: int | None = None
+    dtype: torch.dtype = torch.float64
+    batched: bool = True
+    name: str = ""
+    description: str = ""
+    variant: Mapping[str, Any] = field(default_factory=dict)
