@@ -1,0 +1,286 @@
+"""The `lowlands` command: the only file that knows both halves.
+
+The suite (and torch with it, two seconds) is imported inside the commands that need it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import leaderboard
+import suite
+from suite.errors import InputError
+
+RESULTS = Path("results")
+FORMATS = ("markdown", "latex", "csv", "html", "json")
+
+
+def _check_modules() -> None:
+    """PyPI has unrelated packages that install modules named `leaderboard` and `suite`: name the culprit."""
+    here = Path(__file__).resolve().parent.parent
+    for module in (leaderboard, suite):
+        found = Path(module.__file__ or "").resolve().parent.parent
+        if found != here:
+            raise InputError(
+                f"The module {module.__name__!r} comes from {found}, not from Lowlands: uninstall the other package "
+                f"or use a fresh virtual environment."
+            )
+
+
+def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """One clear sentence and exit status 2 for everything that the user can mend."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            _check_modules()
+            command(*args, **kwargs)
+        except InputError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(suite.__version__, prog_name="lowlands")
+def main() -> None:
+    """Which of the infinitely many solutions does your optimizer find? Score it.
+
+    \b
+    lowlands run                     the shipped optimizers on the quick track: a table in minutes
+    lowlands run my_optimizer.py     yours, from a five-line file
+    lowlands run torch.optim:RAdam   any optimizer, without a file
+    """
+
+
+@main.command()
+@click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
+@click.option("--track", "track_name", default="quick", show_default=True, help="smoke, quick or full.")
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Scored seeds per task [default: the track's].")
+@click.option("--trials", type=click.IntRange(min=1), help="Tuning trials per task [default: the track's].")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
+@click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this].")
+@clear_errors
+def run(
+    submissions: tuple[str, ...],
+    track_name: str,
+    tasks: tuple[str, ...],
+    seeds: int | None,
+    trials: int | None,
+    results: Path,
+    data: Path | None,
+    device: str,
+    workers: int | None,
+) -> None:
+    """Score submissions on a track and print the table.
+
+    A SUBMISSION is a built-in name (see `lowlands submissions`), a path to a file, or module:Class. Without any,
+    all built-in optimizers run. A second run goes on where the first ended.
+
+    \b
+    Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
+    """
+    import dataclasses
+
+    from suite.track import find_track
+
+    track = find_track(track_name)
+    track = dataclasses.replace(track, seeds=seeds or track.seeds, trials=trials or track.trials)
+    if data is not None:
+        if not data.is_dir():
+            raise InputError(f"There is no directory {data} (--data).")
+        os.environ["LOWLANDS_DATA"] = str(data.resolve())
+    console = Console(stderr=True)
+    with console.status("Loading torch"):
+        from suite import engine
+        from suite.loading import builtin_files, load
+        from suite.record import Log
+        from suite.tasks import find_task
+
+        _check_device(device)
+        found = [find_task(name).name for name in tasks or track.tasks]
+        texts = submissions or tuple(name for name, path in builtin_files().items() if path.parent.name == "optimizers")
+        _check_names([load(text).submission.name for text in texts])
+        for text in texts:
+            engine.check(load(text).submission, track.trials)
+
+    plan = engine.Plan(tuple(texts), tuple(found), track, device)
+    path = results / f"{track.name}.jsonl"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with engine.locked(results):
+        log = Log(path)
+        for note in log.notes:
+            console.print(note, style="yellow", highlight=False)
+        try:
+            _follow(engine.run(plan, log, _workers(workers)), console)
+        except KeyboardInterrupt:
+            console.print(f"\nStopped. What is done lies in {path}; the same command goes on from there.")
+            sys.exit(130)
+    _print_run(path, plan.tasks, track.seeds, console)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {device!r} cannot be used ({str(error).splitlines()[0]}).") from None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
+
+
+def _workers(wanted: int | None) -> int:
+    if wanted is not None:
+        return wanted
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(cores)
+
+
+def _follow(steps: Any, console: Console) -> None:
+    """A progress bar with an estimate on a terminal, else a plain line per finished unit."""
+    if not console.is_terminal:
+        for step in steps:
+            if step.records:
+                click.echo(_line(step), err=True)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        handle = bar.add_task("starting", total=1.0)
+        for step in steps:
+            bar.update(handle, completed=step.done, description=f"{step.unit.task} {step.unit.phase}")
+            for record in step.records:
+                if record["status"] == "failed":
+                    bar.console.print(_line(step), style="yellow", highlight=False)
+                    break
+
+
+def _line(step: Any) -> str:
+    met = sum(record["converged"] for record in step.records)
+    first = step.records[0]
+    text = (
+        f"{step.done:4.0%}  {first['submission']} on {first['task']}, {step.unit.phase}: "
+        f"{met} of {len(step.records)} lanes met the stop"
+    )
+    reasons = {record["reason"] for record in step.records if record["reason"]}
+    return f"{text} ({'; '.join(sorted(reasons))})" if reasons else text
+
+
+def _print_run(path: Path, tasks: Sequence[str], seeds: int, console: Console) -> None:
+    from leaderboard import tables
+    from leaderboard.results import load
+    from leaderboard.scoring import board
+
+    results = load([path])
+    for line in results.notes:
+        console.print(line, style="yellow", highlight=False)
+    out = Console()
+    made = board(results)
+    for table in tables.terminal(made):
+        out.print(table)
+    out.print(f"Records: {path}", highlight=False)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--verbose", "-v", is_flag=True, help="The claim, the oracle, the references and the papers of each.")
+@clear_errors
+def tasks(names: tuple[str, ...], verbose: bool) -> None:
+    """List the tasks, or explain those named.
+
+    \b
+    Example: lowlands tasks 'sparse_regression[alpha=0.01]'
+    """
+    from suite.tasks import find_task, task_functions
+
+    for name in names or task_functions():
+        task = find_task(name)
+        if not (verbose or names):
+            click.echo(f"{task.name:24}{task.family:14}{task.description.splitlines()[0]}")
+            continue
+        click.echo(f"{task.name} ({task.family})\n")
+        click.echo("\n".join(f"  {line}".rstrip() for line in task.description.splitlines()))
+        click.echo(f"\n  Stop: training loss <= {task.stop.loss:g} within {task.stop.budget} gradient evaluations")
+        for axis in task.axes:
+            click.echo(f"  {axis.axis}: {axis.measure}, {axis.scale}, null {axis.null}, ideal {axis.ideal}")
+        for paper in task.papers:
+            click.echo(f"  {paper}")
+        click.echo()
+
+
+@main.command()
+@clear_errors
+def submissions() -> None:
+    """List the built-in submissions.
+
+    \b
+    Example: lowlands submissions
+    """
+    from suite.loading import builtin_files, load
+
+    for name in builtin_files():
+        submission = load(name).submission
+        first = submission.description.splitlines()[0] if submission.description else ""
+        click.echo(f"{name:14}{submission.kind:14}{first}")
+
+
+@main.command()
+@click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
+@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
+@click.option("--track", "track_name", default="quick", show_default=True, help="Which track's results.")
+@click.option("--tasks", "per_task", is_flag=True, help="Per task: the measures themselves beside the scores.")
+@clear_errors
+def table(style: str | None, results: Path | None, track_name: str, per_task: bool) -> None:
+    """Print shipped or own results.
+
+    \b
+    Example: lowlands table --results results --format markdown
+    """
+    from leaderboard import tables
+    from leaderboard.results import load
+    from leaderboard.scoring import board
+
+    if results is None:
+        path = Path(leaderboard.__file__).parent / "baselines" / f"{track_name}.jsonl"
+    else:
+        path = results / f"{track_name}.jsonl" if results.is_dir() else results
+    if not path.is_file():
+        raise InputError(f"There are no results at {path}.")
+    loaded = load([path])
+    for line in loaded.notes:
+        click.echo(line, err=True)
+    made = board(loaded)
+    if style is None:
+        out = Console()
+        for part in tables.terminal(made):
+            out.print(part)
+    else:
+        click.echo(tables.render_tasks(made, style) if per_task else tables.render(made, style))

@@ -1,0 +1,146 @@
+"""Finding a submission: by built-in name, from a file, or by import path."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import suite
+from suite.errors import InputError
+from suite.submission import LogUniform, Submission
+
+DEFAULT_LR = LogUniform(1e-4, 1.0)
+"""The space of an optimizer that is given as ``module:Class`` and says nothing of its step size."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A submission, the text that found it (workers load it again by that text), and the hash of its source."""
+
+    submission: Submission
+    text: str
+    source_hash: str
+
+
+def builtin_directory() -> Path:
+    """Where the built-in submissions lie: inside the package if installed from a wheel, else beside it."""
+    package = Path(suite.__file__).parent
+    packed = package / "_submissions"
+    return packed if packed.is_dir() else package.parent / "submissions"
+
+
+def builtin_files() -> dict[str, Path]:
+    """Name -> file of every built-in submission; a new file is found without registration."""
+    return {path.stem: path for path in sorted(builtin_directory().glob("*/*.py")) if path.stem != "__init__"}
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _version(module_name: str) -> str:
+    root = sys.modules.get(module_name.partition(".")[0])
+    return str(getattr(root, "__version__", ""))
+
+
+def _hash(source: bytes, *more: str) -> str:
+    return hashlib.sha256(b"\x1f".join([source, *(text.encode() for text in more)])).hexdigest()[:16]
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        raise InputError(f"{path} cannot be imported ({_sentence(error)}).") from error
+    return module
+
+
+def _from_file(path: Path, text: str) -> Loaded:
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    module = _import_file(path)
+    if not hasattr(module, "submission"):
+        raise InputError(f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`.")
+    found = module.submission
+    if not isinstance(found, Submission):
+        raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(found).__name__}.")
+    if not found.description:
+        found = replace(found, description=(inspect.getdoc(module) or "").strip())
+    made = found.optimizer or found.architecture
+    origin = getattr(made, "__module__", "") or ""
+    return Loaded(found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin)))
+
+
+def _from_import_path(text: str) -> Loaded:
+    module_name, _, class_name = text.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)}).") from error
+    made = getattr(module, class_name, None)
+    if made is None:
+        near = difflib.get_close_matches(class_name, dir(module), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise InputError(f"The module {module_name!r} has no {class_name!r}{hint}")
+    if isinstance(made, Submission):
+        submission: Submission = made
+        made = submission.optimizer or submission.architecture
+    else:
+        if not callable(made):
+            raise InputError(f"{text!r} is not a class or a function.")
+        submission = Submission(name=class_name, optimizer=made, space=_default_space(made))
+        submission = replace(submission, description=(inspect.getdoc(made) or "").split("\n\n")[0])
+    try:
+        source = inspect.getsource(inspect.getmodule(made) or module).encode()
+    except (OSError, TypeError):
+        source = b""
+    return Loaded(submission, text, _hash(source, text, _version(module_name)))
+
+
+def _default_space(optimizer: Any) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(optimizer).parameters
+    except (TypeError, ValueError):
+        return {"lr": DEFAULT_LR}
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return {"lr": DEFAULT_LR} if "lr" in parameters or takes_any else {}
+
+
+@functools.cache
+def load(text: str) -> Loaded:
+    """The submission that `text` names: a built-in name, a path to a file, or ``module:Class``.
+
+    Raises:
+        InputError: nothing there, it cannot be imported, or it defines no usable submission.
+    """
+    files = builtin_files()
+    if text in files:
+        return _from_file(files[text], text)
+    if text.endswith(".py") or "/" in text:
+        return _from_file(Path(text), text)
+    if ":" in text:
+        return _from_import_path(text)
+    near = difflib.get_close_matches(text, files, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(files)}."
+    raise InputError(f"There is no submission {text!r}: {hint}")

@@ -1,0 +1,130 @@
+"""What a submission is: an optimizer or an architecture under test, with its search space.
+
+This file imports no torch, so that listing submissions is instant. Loading one from a file or an import
+path is in `suite.loading`.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from suite.errors import InputError
+
+TUNING_SEED = 20180225
+"""Seed of the quasi-random tuning settings: the same points of the unit cube for every submission."""
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A positive number, uniform on a log scale between `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high < math.inf:
+            raise InputError(f"LogUniform({self.low}, {self.high}) needs 0 < low <= high.")
+
+    def at(self, u: float) -> float:
+        """The value at quantile `u` in [0, 1)."""
+        return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A number, uniform between `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise InputError(f"Uniform({self.low}, {self.high}) needs low <= high.")
+
+    def at(self, u: float) -> float:
+        """The value at quantile `u` in [0, 1)."""
+        return self.low + u * (self.high - self.low)
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of the given options, each equally likely."""
+
+    options: tuple[Any, ...]
+
+    def __init__(self, *options: Any) -> None:
+        if not options:
+            raise InputError("Choice() needs at least one option.")
+        object.__setattr__(self, "options", options)
+
+    def at(self, u: float) -> Any:
+        """The option at quantile `u` in [0, 1)."""
+        return self.options[min(int(u * len(self.options)), len(self.options) - 1)]
+
+
+Distribution = LogUniform | Uniform | Choice
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An optimizer or an architecture, and the space that its hyper-parameters are tuned in.
+
+    optimizer: called as ``optimizer(params, **hyperparameters)``; anything that keeps to `torch.optim.Optimizer`.
+    architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
+    space: name -> `LogUniform`, `Uniform`, `Choice`, or a plain value that is passed as it is.
+    explicit: True if the submission regularises on purpose (weight decay, SAM).
+
+    Raises:
+        InputError: neither or both of optimizer and architecture, or a space that is not one.
+    """
+
+    name: str
+    optimizer: Callable[..., Any] | None = None
+    architecture: Callable[..., Any] | None = None
+    space: Mapping[str, Any] = field(default_factory=dict)
+    explicit: bool = False
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise InputError(f"A submission's name must be a printable, non-empty string, not {self.name!r}.")
+        if (self.optimizer is None) == (self.architecture is None):
+            raise InputError(f"Submission {self.name!r} must give either optimizer= or architecture=.")
+        if not callable(self.optimizer or self.architecture):
+            raise InputError(f"Submission {self.name!r}: the {self.kind} {self.optimizer!r} cannot be called.")
+        if not isinstance(self.space, Mapping) or not all(isinstance(key, str) for key in self.space):
+            raise InputError(f"Submission {self.name!r}: space= must be a dict of hyper-parameter names, not "
+                             f"{self.space!r}.")
+        for key, value in self.space.items():
+            if not isinstance(value, Distribution | numbers.Number | str | tuple | None):
+                raise InputError(
+                    f"Submission {self.name!r}: space[{key!r}] must be LogUniform, Uniform, Choice or a plain value, "
+                    f"not {value!r}."
+                )
+
+    @property
+    def kind(self) -> str:
+        """`optimizer` or `architecture`."""
+        return "optimizer" if self.optimizer is not None else "architecture"
+
+    def settings(self, trials: int) -> list[dict[str, Any]]:
+        """The first `trials` hyper-parameter settings: a scrambled Sobol sequence over the space.
+
+        The sequence is one for all budgets: 4 trials are the first 4 of 8, and submissions with equal spaces get equal
+        settings. A space without a distribution has one setting only.
+        """
+        free = [key for key, value in self.space.items() if isinstance(value, Distribution)]
+        if not free:
+            return [dict(self.space)]
+        from scipy.stats import qmc
+
+        # Draw a full power of two: Sobol points are balanced only then, and prefixes do not depend on the draw's size.
+        points = qmc.Sobol(len(free), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[:trials]
+        return [
+            dict(self.space) | {key: self.space[key].at(float(u)) for key, u in zip(free, point, strict=True)}
+            for point in points
+        ]

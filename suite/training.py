@@ -1,0 +1,310 @@
+"""The training loop: any optimizer, all lanes, until the stopping rule.
+
+The protocol in one file: every lane trains until the training loss meets the task's stop within the task's budget of
+gradient evaluations; the schedule is the same for all (constant, then cosine to zero); a lane is frozen at the moment
+it meets the stop; lanes that cannot meet it any more end early by rules fixed here, in advance and equal for all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.lanes import Lanes, SingleLane, Weights
+from suite.seeding import seed_of, torch_stream
+from suite.stepping import Group, MakeOptimizer, Rendezvous, has_modes, make_groups, needs_closure
+from suite.task import Problem, Task
+
+DIVERGED = 1e3
+"""A lane has diverged when its loss is not finite, or above the initial one by this multiple of the way to the stop."""
+
+STALLED = ((0.5, 0.5), (0.75, 0.8))
+"""(share of the budget, share of the way from the initial loss to the stop that must lie behind a lane by then).
+
+At half of the budget the step size begins to fall, at three quarters 91 % of all the travel it allows is spent. A lane
+that is behind these marks by then does not reach the stop; most of a tuning sweep's time would go to such lanes.
+"""
+
+CLOSURE_CHECK = 20
+"""Steps between two checks where the loss at the weights does not come for free (closures, schedule-free methods)."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane to train: its data, its seed, and which trial it belongs to."""
+
+    problem: Problem
+    seed: int
+    trial: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a lane ended, and how."""
+
+    status: str
+    weights: Weights
+    initial: Weights
+    train_loss: float
+    gradient_evaluations: int
+    steps: int
+    seconds: float
+    stepping: str
+
+    @property
+    def converged(self) -> bool:
+        return self.status == "converged"
+
+
+def schedule(progress: float) -> float:
+    """The step size's factor after the share `progress` of the budget: 1 up to a half, then cosine to 0."""
+    if progress <= 0.5:
+        return 1.0
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, 2.0 * progress - 1.0)))
+
+
+def train(
+    task: Task,
+    lanes: Sequence[Lane],
+    make: MakeOptimizer,
+    device: torch.device | str = "cpu",
+    batched: bool | None = None,
+    race: bool = False,
+) -> list[Trained]:
+    """Train every lane of `lanes` (those of one trial consecutive) with its own optimizer ``make(params, **settings)``.
+
+    batched: all lanes as one program, or one by one; None takes what pays for the task on the device.
+    race: end trials that cannot be selected any more, where selection is by fewest gradient evaluations: exact, it
+    never changes which trial is selected.
+    """
+    if batched is None:
+        batched = task.batched or torch.device(device).type != "cpu"
+    if batched and len(lanes) > 1:
+        return _Run(task, lanes, make, device, race).run()
+    return [_Run(task, [lane], make, device, False).run()[0] for lane in lanes]
+
+
+class _Run:
+    """One batched program."""
+
+    def __init__(
+        self, task: Task, lanes: Sequence[Lane], make: MakeOptimizer, device: torch.device | str, race: bool
+    ) -> None:
+        self.task, self.lanes, self.race = task, lanes, race
+        models = [task.model(lane.problem, lane.seed).to(device) for lane in lanes]
+        scales = torch.tensor([lane.problem.smoothness for lane in lanes], dtype=task.dtype, device=device)
+        self.stack = Lanes(models, task.loss, scales) if len(lanes) > 1 else SingleLane(models[0], task.loss, scales)
+        self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
+        self.x, self.y = (
+            torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device) for part in ("x", "y")
+        )
+        self.samples = self.x.shape[1]
+        self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
+        self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
+
+        torch.manual_seed(seed_of(task.name, *(lane.seed for lane in lanes), "optimizer"))
+        self.trials: list[range] = []
+        for number, lane in enumerate(lanes):
+            if number and lane.trial == lanes[number - 1].trial:
+                self.trials[-1] = range(self.trials[-1].start, number + 1)
+            else:
+                self.trials.append(range(number, number + 1))
+        self.groups, self.stepping = make_groups(
+            self.stack, make, [(trial, lanes[trial.start].settings) for trial in self.trials]
+        )
+        self.closure = needs_closure(self.groups[0].optimizer)
+        self.modes = has_modes(self.groups[0].optimizer)
+
+        count = len(lanes)
+        self.evaluations = [0] * count
+        self.steps = [0] * count
+        self.status: list[str | None] = [None] * count
+        self.final: list[Weights] = [{}] * count
+        self.loss = [math.nan] * count
+        self.first_loss = [math.nan] * count
+        self.seconds = [0.0] * count
+
+    # -- which lanes go on ------------------------------------------------------------------------------------
+
+    def active(self) -> list[int]:
+        return [number for number, status in enumerate(self.status) if status is None]
+
+    def active_groups(self) -> list[Group]:
+        return [group for group in self.groups if any(self.status[lane] is None for lane in group.lanes)]
+
+    def _index(self, lanes: list[int]) -> Tensor | None:
+        return None if len(lanes) == len(self.lanes) else torch.tensor(lanes, device=self.x.device)
+
+    def _end(self, lane: int, status: str) -> None:
+        self.status[lane] = status
+        self.final[lane] = self.stack.snapshot(lane)
+        for gradient in self.stack.gradients.values():
+            gradient[lane] = 0  # a stacked optimizer goes on with the lane's neighbours
+
+    def judge(self, lanes: list[int], losses: list[float]) -> None:
+        """Freeze the lanes that met the stop and end those that cannot meet it any more."""
+        stop = self.task.stop
+        for lane, loss in zip(lanes, losses, strict=True):
+            self.loss[lane] = loss
+            if math.isnan(self.first_loss[lane]):
+                self.first_loss[lane] = loss
+            way = self.first_loss[lane] - stop.loss
+            progress = self.evaluations[lane] / stop.budget
+            if loss <= stop.loss:
+                self._end(lane, "converged")
+            elif not math.isfinite(loss) or loss - self.first_loss[lane] > DIVERGED * abs(way):
+                self._end(lane, "diverged")
+            elif progress >= 1:
+                self._end(lane, "budget")
+            elif any(progress >= share and self.first_loss[lane] - loss < least * way for share, least in STALLED):
+                self._end(lane, "stalled")
+        if self.race:
+            self._race()
+
+    def _race(self) -> None:
+        def spent(trial: range) -> int:
+            return sum(self.evaluations[lane] for lane in trial)
+
+        complete = [spent(t) for t in self.trials if all(self.status[lane] == "converged" for lane in t)]
+        for trial in self.trials if complete else ():
+            missed = any(self.status[lane] not in (None, "converged") for lane in trial)
+            for lane in trial:
+                if self.status[lane] is None and (missed or spent(trial) >= min(complete)):
+                    self._end(lane, "raced")
+
+    # -- data -------------------------------------------------------------------------------------------------
+
+    def _batch(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
+        index = self._index(lanes)
+        size = self.task.batch_size
+        if size is None:
+            return (self.x, self.y) if index is None else (self.x[index], self.y[index])
+        rows = torch.stack([self.epochs[lane][:size] for lane in lanes]).to(self.x.device)
+        where = torch.tensor(lanes, device=self.x.device)[:, None]
+        return self.x[where, rows], self.y[where, rows]
+
+    def _next_batch(self, lane: int) -> None:
+        """Advance a lane's batch: consecutive pieces of a permutation, a new one each epoch, the last piece shorter."""
+        size = self.task.batch_size
+        if size is not None:
+            self.epochs[lane] = self.epochs[lane][size:]
+            if not len(self.epochs[lane]):
+                self.epochs[lane] = torch.randperm(self.samples, generator=self.orders[lane])
+
+    def _set_rate(self, group: Group) -> None:
+        live = next(lane for lane in group.lanes if self.status[lane] is None)
+        group.set_rate(schedule(self.evaluations[live] / self.task.stop.budget))
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> list[Trained]:
+        free = self.task.batch_size is None and not self.closure and not self.modes
+        if not free:
+            self.check()
+        while lanes := self.active():
+            begin = time.perf_counter()
+            if free:
+                self.step_full_batch(lanes)
+            else:
+                every = self.task.stop.check_every
+                steps = max(every, CLOSURE_CHECK) if self.task.batch_size is None else every
+                if self.closure:
+                    self.step_closures(lanes, steps)
+                else:
+                    self.step_batches(lanes, steps)
+                self.check()
+            share = (time.perf_counter() - begin) / len(lanes)
+            for lane in lanes:
+                self.seconds[lane] += share
+        return [
+            Trained(
+                status=self.status[lane] or "budget",
+                weights=self.final[lane],
+                initial=self.initial[lane],
+                train_loss=self.loss[lane],
+                gradient_evaluations=self.evaluations[lane],
+                steps=self.steps[lane],
+                seconds=self.seconds[lane],
+                stepping=self.stepping,
+            )
+            for lane in range(len(self.lanes))
+        ]
+
+    def step_full_batch(self, lanes: list[int]) -> None:
+        """One step; the loss at the weights comes free with their gradient, so the stop is checked at every step."""
+        losses = self.stack.evaluate(*self._batch(lanes), self._index(lanes))
+        self.judge(lanes, losses.tolist())
+        for lane in lanes:
+            if self.status[lane] is None:
+                self.evaluations[lane] += 1
+                self.steps[lane] += 1
+        for group in self.active_groups():
+            self._set_rate(group)
+            group.step()
+
+    def step_batches(self, lanes: list[int], steps: int) -> None:
+        """`steps` steps on mini-batches (or on the whole data, for methods whose evaluation weights differ)."""
+        groups, index = self.active_groups(), self._index(lanes)
+        for _ in range(steps):
+            for lane in lanes:
+                self._next_batch(lane)
+                self.evaluations[lane] += 1
+                self.steps[lane] += 1
+            self.stack.evaluate(*self._batch(lanes), index)
+            for group in groups:
+                self._set_rate(group)
+                group.step()
+
+    def step_closures(self, lanes: list[int], steps: int) -> None:
+        """`steps` steps of every lane whose optimizer calls a closure, as often as it likes."""
+        groups = {group.lanes.start: group for group in self.active_groups()}
+
+        def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
+            losses = self.stack.evaluate(*self._batch(waiting), self._index(waiting))
+            for lane in waiting:
+                self.evaluations[lane] += 1
+                groups[lane].attach()
+            return dict(zip(waiting, losses.clone(), strict=True))
+
+        def work(lane: int, closure: Callable[[], Tensor]) -> Callable[[], None]:
+            def body() -> None:
+                for _ in range(steps):
+                    if self.evaluations[lane] >= self.task.stop.budget:
+                        break
+                    self._next_batch(lane)
+                    self._set_rate(groups[lane])
+                    groups[lane].step(closure)
+                    self.steps[lane] += 1
+
+            return body
+
+        if len(lanes) == 1:
+            lane = lanes[0]
+            work(lane, lambda: evaluate([lane])[lane])()
+            return
+        meeting = Rendezvous(evaluate)
+
+        def closure_of(lane: int) -> Callable[[], Tensor]:
+            return lambda: meeting.closure(lane)
+
+        meeting.run({lane: work(lane, closure_of(lane)) for lane in lanes})
+
+    def check(self) -> None:
+        """Judge all active lanes by their loss on the whole training data."""
+        lanes = self.active()
+        index = self._index(lanes)
+        if self.modes:
+            for group in self.active_groups():
+                group.switch("eval")
+        x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
+        self.judge(lanes, self.stack.losses(x, y, index).tolist())
+        if self.modes:
+            for group in self.active_groups():
+                group.switch("train")

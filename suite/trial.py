@@ -1,0 +1,250 @@
+"""Trials from start to records: build, train, measure.
+
+A `Unit` is what one worker does at a time: some trials of one submission on some seeds of one task, as lanes of one
+program where that pays. It is plain data, so that any executor can carry it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import suite
+from suite.errors import InputError
+from suite.lanes import Weights
+from suite.loading import load
+from suite.record import SCHEMA, seal
+from suite.task import Axis, Oracle, Problem, Solution, Task
+from suite.tasks import find_task
+from suite.training import Lane, Trained, train
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Trials (number, hyper-parameters) of one submission on seeds of one task."""
+
+    submission: str
+    task: str
+    track: str
+    phase: str
+    trials: tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]
+    seeds: tuple[int, ...]
+    device: str = "cpu"
+
+    def lanes(self) -> int:
+        """How many training runs the unit holds."""
+        return len(self.trials) * len(self.seeds)
+
+
+@functools.cache
+def suite_hash() -> str:
+    """SHA-256 (16 hex digits) of every Python and JSON file of the suite: a helper's change changes every task's hash."""
+    root = Path(suite.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted((*root.rglob("*.py"), *root.rglob("*.json"))):
+        if "_submissions" not in path.parts:
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def task_hash(task: Task) -> str:
+    """What a task's numbers depend on: its name with variant, and the suite's source."""
+    return hashlib.sha256(f"{task.name} {suite_hash()}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine facts that a record carries."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "device": device if torch.device(device).type == "cpu" else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
+
+
+def solution_hash(weights: Weights) -> str:
+    """SHA-256 (16 hex digits) of a solution's weights."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _reference(value: float | str, oracle: Oracle) -> float:
+    return oracle.values[value] if isinstance(value, str) else value
+
+
+def resolve_axes(axes: Sequence[Axis], oracle: Oracle) -> dict[str, dict[str, Any]]:
+    """The axes as a record states them: references that theory gives per data set become numbers."""
+    return {
+        axis.axis: {
+            "measure": axis.measure,
+            "scale": axis.scale,
+            "null": _reference(axis.null, oracle),
+            "ideal": _reference(axis.ideal, oracle),
+            "floor": axis.floor,
+        }
+        for axis in axes
+    }
+
+
+# A worker meets the same seeds for every submission: build the data and solve the oracle once.
+@functools.lru_cache(maxsize=64)
+def _problem(task_name: str, seed: int) -> tuple[Problem, str]:
+    problem = find_task(task_name).problem(seed)
+    return problem, problem.fingerprint()
+
+
+@functools.lru_cache(maxsize=256)
+def _oracle(task_name: str, seed: int) -> Oracle:
+    task = find_task(task_name)
+    return task.oracle(_problem(task_name, seed)[0]) if task.oracle else Oracle()
+
+
+def _with_weights(task: Task, lane: Lane, weights: Weights, device: str) -> nn.Module:
+    model = task.model(lane.problem, lane.seed).to(device)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+@torch.no_grad()
+def _validation_loss(task: Task, lane: Lane, model: nn.Module, device: str) -> float | None:
+    split = lane.problem.validation
+    return None if split is None else task.loss(model(split.x.to(device)), split.y.to(device)).item()
+
+
+def _train(task: Task, lanes: list[Lane], make: Any, unit: Unit) -> list[Trained | Exception]:
+    """Train all lanes together; if a submission raises, each lane by itself, so that it fails alone."""
+    race = unit.phase == "tune" and task.selection == "gradient_evaluations"
+    try:
+        return list(train(task, lanes, make, unit.device, race=race))
+    except Exception as error:
+        if len(lanes) == 1:
+            return [error]
+    return [_train(task, [lane], make, unit)[0] for lane in lanes]
+
+
+def run_unit(unit: Unit) -> list[Record]:
+    """Train and measure every lane of `unit`; returns one sealed record per lane, in lane order.
+
+    A submission that raises, or a measure that does, gives records with status `failed` and the reason; the rest goes on.
+    """
+    loaded, task = load(unit.submission), find_task(unit.task)
+    if loaded.submission.optimizer is None:
+        raise InputError(f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers.")
+    lanes = [
+        Lane(_problem(task.name, seed)[0], seed, number, dict(settings))
+        for number, settings in unit.trials
+        for seed in unit.seeds
+    ]
+    results = _train(task, lanes, loaded.submission.optimizer, unit)
+    return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
+
+
+def crashed(unit: Unit, reason: str) -> list[Record]:
+    """The records of a unit that could not be run at all."""
+    task = find_task(unit.task)
+    return [
+        _record(unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason))
+        for number, settings in unit.trials
+        for seed in unit.seeds
+    ]
+
+
+def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> Record:
+    loaded = load(unit.submission)
+    begin = time.perf_counter()
+    status, reason = "failed", None
+    measures: Mapping[str, float] = {}
+    validation_loss = None
+    axes: dict[str, Any] = {}
+    if isinstance(result, Exception):
+        reason = f"{type(result).__name__}: {' '.join(str(result).split())}"[:500]
+    else:
+        status = result.status
+    if unit.phase == "score":
+        axes = resolve_axes(task.axes, _oracle(task.name, lane.seed))
+    if isinstance(result, Trained) and result.converged:
+        model = _with_weights(task, lane, result.weights, unit.device)
+        validation_loss = _validation_loss(task, lane, model, unit.device)
+        if unit.phase == "score":
+            solution = Solution(
+                model, result.initial, lane.problem.to(unit.device), _oracle(task.name, lane.seed), lane.seed
+            )
+            measures = task.measure(solution)
+    trained = result if isinstance(result, Trained) else None
+    return seal(
+        {
+            "schema": SCHEMA,
+            "suite_version": suite.__version__,
+            "track": unit.track,
+            "phase": unit.phase,
+            "submission": loaded.submission.name,
+            "kind": loaded.submission.kind,
+            "explicit": loaded.submission.explicit,
+            "submission_hash": loaded.source_hash,
+            "task": task.name,
+            "family": task.family,
+            "task_hash": task_hash(task),
+            "data_fingerprint": _problem(task.name, lane.seed)[1],
+            "trial": lane.trial,
+            "hyperparameters": dict(lane.settings),
+            "seed": lane.seed,
+            "converged": status == "converged",
+            "status": status,
+            "reason": reason,
+            "train_loss": trained.train_loss if trained else None,
+            "validation_loss": validation_loss,
+            "gradient_evaluations": trained.gradient_evaluations if trained else 0,
+            "steps": trained.steps if trained else 0,
+            "seconds": round(trained.seconds, 4) if trained else 0.0,
+            "measure_seconds": round(time.perf_counter() - begin, 4),
+            "stepping": trained.stepping if trained else None,
+            "measures": dict(measures),
+            "axes": axes,
+            "solution_hash": solution_hash(trained.weights) if trained else None,
+            "environment": environment(unit.device),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+
+
+def select(task_selection: str, records: Sequence[Record]) -> int:
+    """The trial that the protocol selects from the tuning records of one submission on one task.
+
+    Trials whose every lane met the stop come first, ordered by mean validation loss at the stop (image tasks) or by
+    total gradient evaluations (ground-truth tasks); then those with more lanes at the stop, then with the lower
+    training loss. Never by flatness, norm, an oracle or test data. Ties go to the earlier trial.
+    """
+    trials: dict[int, list[Record]] = {}
+    for record in records:
+        trials.setdefault(record["trial"], []).append(record)
+
+    def key(number: int) -> tuple[float, float, int]:
+        lanes = trials[number]
+        missed = sum(not lane["converged"] for lane in lanes)
+        if missed:
+            losses = [lane["train_loss"] for lane in lanes]
+            worst = [math.inf if loss is None or not math.isfinite(loss) else loss for loss in losses]
+            return missed, sum(worst), number
+        if task_selection == "validation_loss":
+            return 0, sum(lane["validation_loss"] for lane in lanes) / len(lanes), number
+        return 0, sum(lane["gradient_evaluations"] for lane in lanes), number
+
+    return min(trials, key=key)
