@@ -202,6 +202,12 @@ class _Run:
         live = next(lane for lane in group.lanes if self.status[lane] is None)
         group.set_rate(schedule(self.evaluations[live] / self.task.stop.budget))
 
+    def _count(self, lanes: list[int]) -> None:
+        for lane in lanes:
+            if self.status[lane] is None:
+                self.evaluations[lane] += 1
+                self.steps[lane] += 1
+
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> list[Trained]:
@@ -241,13 +247,10 @@ class _Run:
         """One step; the loss at the weights comes free with their gradient, so the stop is checked at every step."""
         losses = self.stack.evaluate(*self._batch(lanes), self._index(lanes))
         self.judge(lanes, losses.tolist())
-        for lane in lanes:
-            if self.status[lane] is None:
-                self.evaluations[lane] += 1
-                self.steps[lane] += 1
         for group in self.active_groups():
             self._set_rate(group)
             group.step()
+        self._count(lanes)
 
     def step_batches(self, lanes: list[int], steps: int) -> None:
         """`steps` steps on mini-batches (or on the whole data, for methods whose evaluation weights differ)."""
@@ -255,12 +258,11 @@ class _Run:
         for _ in range(steps):
             for lane in lanes:
                 self._next_batch(lane)
-                self.evaluations[lane] += 1
-                self.steps[lane] += 1
             self.stack.evaluate(*self._batch(lanes), index)
             for group in groups:
                 self._set_rate(group)
                 group.step()
+            self._count(lanes)
 
     def step_closures(self, lanes: list[int], steps: int) -> None:
         """`steps` steps of every lane whose optimizer calls a closure, as often as it likes."""
@@ -269,8 +271,8 @@ class _Run:
         def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
             losses = self.stack.evaluate(*self._batch(waiting), self._index(waiting))
             for lane in waiting:
-                self.evaluations[lane] += 1
                 groups[lane].attach()
+                self.evaluations[lane] += 1
             return dict(zip(waiting, losses.clone(), strict=True))
 
         def work(lane: int, closure: Callable[[], Tensor]) -> Callable[[], None]:
