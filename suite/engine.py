@@ -63,26 +63,36 @@ def check(submission: Submission, trials: int) -> None:
     """
     if submission.optimizer is None:
         raise InputError(f"{submission.name!r} is an architecture; tasks of this version score optimizers.")
-    errors = []
+    failures = []
     for settings in submission.settings(trials):
         try:
             optimizer = submission.optimizer(list(nn.Linear(3, 2).parameters()), **settings)
         except Exception as error:
-            errors.append((settings, error))
+            failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
-            raise InputError(f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer.")
+            raise InputError(
+                f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer."
+            )
         return
-    settings, error = errors[0]
-    text = " ".join(str(error).split())
+    settings, why = failures[0]
     raise InputError(
-        f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({type(error).__name__}: {text})."
+        f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why})."
     )
 
 
 def lane_key(record: Mapping[str, Any]) -> str:
     """What makes a lane that lane: a log that holds it is not given it again."""
-    parts = ("submission", "submission_hash", "task", "task_hash", "phase", "trial", "seed", "hyperparameters")
+    parts = (
+        "submission",
+        "submission_hash",
+        "task",
+        "task_hash",
+        "phase",
+        "trial",
+        "seed",
+        "hyperparameters",
+    )
     return json.dumps([record[part] for part in parts] + [record["environment"]["device"]], sort_keys=True)
 
 
@@ -98,7 +108,13 @@ class _Pair:
     def _unit(self, phase: str, trials: Sequence[int], seeds: Sequence[int]) -> Unit:
         chosen = tuple((number, tuple(self.settings[number].items())) for number in trials)
         return Unit(
-            self.loaded.text, self.task.name, self.plan.track.name, phase, chosen, tuple(seeds), self.plan.device
+            self.loaded.text,
+            self.task.name,
+            self.plan.track.name,
+            phase,
+            chosen,
+            tuple(seeds),
+            self.plan.device,
         )
 
     def tuning(self) -> list[Unit]:
@@ -295,10 +311,14 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         handle = (directory / ".lock").open("w")
     except OSError as error:
-        raise InputError(f"The results directory {directory} cannot be written ({error.strerror}).") from error
+        raise InputError(
+            f"The results directory {directory} cannot be written ({error.strerror})."
+        ) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"Another run is writing to {directory}; give this one --results elsewhere.") from None
+            raise InputError(
+                f"Another run is writing to {directory}; give this one --results elsewhere."
+            ) from None
         yield

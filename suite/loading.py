@@ -81,7 +81,9 @@ def _from_file(path: Path, text: str) -> Loaded:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     module = _import_file(path)
     if not hasattr(module, "submission"):
-        raise InputError(f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`.")
+        raise InputError(
+            f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`."
+        )
     found = module.submission
     if not isinstance(found, Submission):
         raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(found).__name__}.")
@@ -89,7 +91,9 @@ def _from_file(path: Path, text: str) -> Loaded:
         found = replace(found, description=(inspect.getdoc(module) or "").strip())
     made = found.optimizer or found.architecture
     origin = getattr(made, "__module__", "") or ""
-    return Loaded(found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin)))
+    return Loaded(
+        found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin))
+    )
 
 
 def _from_import_path(text: str) -> Loaded:
@@ -97,7 +101,9 @@ def _from_import_path(text: str) -> Loaded:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)}).") from error
+        raise InputError(
+            f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)})."
+        ) from error
     made = getattr(module, class_name, None)
     if made is None:
         near = difflib.get_close_matches(class_name, dir(module), n=1)

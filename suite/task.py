@@ -57,7 +57,11 @@ class Problem:
 
         facts = {name: fact.to(device) for name, fact in self.facts.items()}
         return replace(
-            self, train=self.train.to(device), validation=move(self.validation), test=move(self.test), facts=facts
+            self,
+            train=self.train.to(device),
+            validation=move(self.validation),
+            test=move(self.test),
+            facts=facts,
         )
 
     def fingerprint(self) -> str:

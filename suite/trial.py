@@ -147,7 +147,9 @@ def run_unit(unit: Unit) -> list[Record]:
     """
     loaded, task = load(unit.submission), find_task(unit.task)
     if loaded.submission.optimizer is None:
-        raise InputError(f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers.")
+        raise InputError(
+            f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers."
+        )
     lanes = [
         Lane(_problem(task.name, seed)[0], seed, number, dict(settings))
         for number, settings in unit.trials
@@ -161,7 +163,9 @@ def crashed(unit: Unit, reason: str) -> list[Record]:
     """The records of a unit that could not be run at all."""
     task = find_task(unit.task)
     return [
-        _record(unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason))
+        _record(
+            unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason)
+        )
         for number, settings in unit.trials
         for seed in unit.seeds
     ]

@@ -44,9 +44,16 @@ def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def toy(batch_size: int | None, budget: int = 60, stop: float = 0.0) -> Task:
     return Task(
-        family="toy", problem=_problem, model=_model, loss=_loss, stop=Stop(stop, budget, check_every=5),
-        measure=lambda solution: {}, axes=(Axis("norm", "none", "linear", 0.0, 1.0),), papers=(),
-        batch_size=batch_size, name="toy",
+        family="toy",
+        problem=_problem,
+        model=_model,
+        loss=_loss,
+        stop=Stop(stop, budget, check_every=5),
+        measure=lambda solution: {},
+        axes=(Axis("norm", "none", "linear", 0.0, 1.0),),
+        papers=(),
+        batch_size=batch_size,
+        name="toy",
     )
 
 
@@ -86,10 +93,14 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
 
 
 def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[Lane]:
-    return [Lane(_problem(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
+    return [
+        Lane(_problem(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)
+    ]
 
 
-def _agree(task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9) -> None:
+def _agree(
+    task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9
+) -> None:
     for lane, result in zip(lanes, results, strict=True):
         for name, expected in _reference(task, lane, make, result.gradient_evaluations).items():
             torch.testing.assert_close(result.weights[name], expected, rtol=rtol, atol=1e-10)

@@ -1,0 +1,6 @@
+"""`python -m leaderboard` is the `lowlands` command."""
+
+from leaderboard.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="lowlands")

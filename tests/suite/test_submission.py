@@ -1,0 +1,123 @@
+"""Search spaces, and finding submissions by name, file and import path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite import Choice, LogUniform, Submission, Uniform
+from suite.errors import InputError
+from suite.loading import builtin_files, load
+
+PLAIN = """'''A plain one.'''
+import torch
+from suite import LogUniform, Submission
+submission = Submission(name="plain", optimizer=torch.optim.SGD, space={"lr": LogUniform(1e-3, 1.0)})
+"""
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(1e-6, 1e6), st.floats(1, 1e3))
+def test_quantiles_stay_inside(u: float, low: float, ratio: float) -> None:
+    assert low * (1 - 1e-9) <= LogUniform(low, low * ratio).at(u) <= low * ratio * (1 + 1e-9)
+    assert low <= Uniform(low, low * ratio).at(u) <= low * ratio * (1 + 1e-12)
+    assert Choice("a", "b", "c").at(u) == "abc"[int(3 * u)]
+
+
+def test_settings_are_a_prefix_of_longer_ones_and_cover_the_space() -> None:
+    space = {"lr": LogUniform(1e-4, 1.0), "momentum": Choice(0.0, 0.9), "nesterov": False}
+    submission = Submission("one", optimizer=print, space=space)
+    eight, four = submission.settings(8), submission.settings(4)
+    assert eight[:4] == four
+    assert submission.settings(3) == four[:3]
+    assert {s["momentum"] for s in four} == {0.0, 0.9}
+    assert all(s["nesterov"] is False for s in four)
+    # A Sobol point in each of the four decades.
+    assert len({int(s["lr"] * 0.9999 * 1e4).__str__().__len__() for s in four}) == 4
+    assert Submission("fixed", optimizer=print, space={"lr": 0.1}).settings(4) == [{"lr": 0.1}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"name": "x"}, "either optimizer= or architecture="),
+        ({"name": "x", "optimizer": print, "architecture": print}, "either optimizer= or architecture="),
+        ({"name": "x", "optimizer": print, "space": [1]}, "must be a dict"),
+        ({"name": "x", "optimizer": print, "space": {"lr": [1, 2]}}, "must be LogUniform, Uniform, Choice"),
+        ({"name": "", "optimizer": print}, "printable"),
+        ({"name": "x", "optimizer": 3}, "cannot be called"),
+    ],
+)
+def test_a_submission_that_is_none_is_refused(arguments: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Submission(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: LogUniform(0, 1), lambda: LogUniform(2, 1), lambda: Uniform(1, 0), Choice]
+)
+def test_a_space_that_is_none_is_refused(make: object) -> None:
+    with pytest.raises(InputError):
+        make()  # type: ignore[operator]
+
+
+def test_built_in_submissions_load() -> None:
+    names = {"sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "sam"}
+    assert names <= set(builtin_files())
+    for name in builtin_files():
+        loaded = load(name)
+        assert loaded.submission.name == name
+        assert loaded.submission.description
+
+
+def test_file_and_import_path(tmp_path: Path) -> None:
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN)
+    loaded = load(str(path))
+    assert loaded.submission.name == "plain"
+    assert loaded.submission.description == "A plain one."
+    by_path = load("torch.optim:RAdam")
+    assert by_path.submission.name == "RAdam"
+    assert set(by_path.submission.space) == {"lr"}
+    assert loaded.source_hash != by_path.source_hash
+
+
+def test_the_hash_follows_the_source(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text(PLAIN)
+    two.write_text(PLAIN + "# changed\n")
+    assert load(str(one)).source_hash != load(str(two)).source_hash
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("adm", "did you mean 'adam'"),
+        ("nothing/here.py", "There is no file"),
+        ("no_such_module:X", "cannot be imported"),
+        ("torch.optim:Adamm", "did you mean 'Adam"),
+        ("math:pi", "is not a class or a function"),
+    ],
+)
+def test_unknown_submissions(text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("x = 1", "defines no `submission`"),
+        ("submission = 3", "must be a suite.Submission, not int"),
+        ("def (", "SyntaxError"),
+        ("import no_such_module", "ModuleNotFoundError"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_bad_files(tmp_path: Path, source: str, sentence: str) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(source)
+    with pytest.raises(InputError, match=sentence):
+        load(str(path))

@@ -1,0 +1,236 @@
+"""The command through its real entry point, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suite.record import identity, read
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--workers", "0")
+
+
+def lowlands(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "leaderboard", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the log of a finished run of two submissions."""
+    directory = tmp_path_factory.mktemp("finished")
+    result = lowlands("run", "sgd", "adam", *SMALL, cwd=directory)
+    assert result.returncode == 0, result.stderr
+    assert "adam" in result.stdout
+    assert "smoke.jsonl" in result.stdout
+    return directory
+
+
+def _by_lane(path: Path) -> dict[tuple[object, ...], dict[str, object]]:
+    return {
+        tuple(record[key] for key in ("submission", "task", "phase", "trial", "seed")): identity(record)
+        for record in read(path).records
+    }
+
+
+def test_resume_runs_nothing_again(finished: Path) -> None:
+    log = finished / "results" / "smoke.jsonl"
+    before = log.read_bytes()
+    result = lowlands("run", "sgd", "adam", *SMALL, cwd=finished)
+    assert result.returncode == 0, result.stderr
+    assert "lanes met" not in result.stderr
+    assert log.read_bytes() == before
+
+
+def test_more_seeds_add_lanes_only(finished: Path, tmp_path: Path) -> None:
+    log = tmp_path / "results" / "smoke.jsonl"
+    log.parent.mkdir()
+    log.write_bytes((finished / "results" / "smoke.jsonl").read_bytes())
+    old = read(log).records
+    assert lowlands("run", "sgd", *SMALL, "--seeds", "3", cwd=tmp_path).returncode == 0
+    new = read(log).records
+    assert new[: len(old)] == old
+    assert [(r["phase"], r["seed"]) for r in new[len(old) :]] == [("score", 2)]
+
+
+def test_same_seed_same_record_and_seeds_differ(finished: Path, tmp_path: Path) -> None:
+    assert lowlands("run", "adam", "sgd", *SMALL, cwd=tmp_path).returncode == 0
+    first = _by_lane(finished / "results" / "smoke.jsonl")
+    assert first == _by_lane(tmp_path / "results" / "smoke.jsonl")
+    for field in ("data_fingerprint", "solution_hash"):
+        values = [r[field] for r in first.values() if r["submission"] == "sgd" and r["phase"] == "score"]
+        assert len(set(values)) == len(values) == 2
+
+
+def test_sgd_finds_the_oracle_and_adam_does_not(finished: Path) -> None:
+    for record in read(finished / "results" / "smoke.jsonl").records:
+        if record["phase"] == "score":
+            assert record["converged"]
+            excess = record["measures"]["excess_norm"]
+            assert excess < 1e-3 if record["submission"] == "sgd" else excess > 0.3
+
+
+def test_torn_line_is_repaired_and_its_lane_run_again(finished: Path, tmp_path: Path) -> None:
+    log = tmp_path / "results" / "smoke.jsonl"
+    log.parent.mkdir()
+    whole = (finished / "results" / "smoke.jsonl").read_bytes()
+    log.write_bytes(whole[:-40])
+    result = lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "torn" in result.stderr
+    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+
+
+def test_damaged_line_is_named_and_its_lane_run_again(finished: Path, tmp_path: Path) -> None:
+    log = tmp_path / "results" / "smoke.jsonl"
+    log.parent.mkdir()
+    lines = (finished / "results" / "smoke.jsonl").read_bytes().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace(b'"score"', b'"sc0re"', 1)
+    log.write_bytes(b"".join(lines))
+    result = lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"line {len(lines)}" in result.stderr
+    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+
+
+def test_resume_after_sigkill_equals_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
+    log = tmp_path / "results" / "smoke.jsonl"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leaderboard", "run", "sgd", "adam", *SMALL],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while (
+        not (log.is_file() and log.stat().st_size) and process.poll() is None and time.monotonic() < deadline
+    ):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path).returncode == 0
+    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+
+
+FAILING = """import torch
+from suite import LogUniform, Submission
+
+class Bad(torch.optim.SGD):
+    def step(self, closure=None):
+        {body}
+
+submission = Submission(name="bad", optimizer=Bad, space={{"lr": LogUniform(1e-2, 1.0)}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("raise RuntimeError('I give up')", "failed"),
+        ("[p.data.fill_(float('nan')) for p in self.param_groups[0]['params']]", "diverged"),
+    ],
+)
+def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(
+    tmp_path: Path, body: str, status: str
+) -> None:
+    (tmp_path / "bad.py").write_text(FAILING.format(body=body))
+    result = lowlands("run", "bad.py", "sgd", *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    records = read(tmp_path / "results" / "smoke.jsonl").records
+    bad = [r for r in records if r["submission"] == "bad"]
+    assert {r["status"] for r in bad} == {status}
+    assert not any(r["converged"] for r in bad)
+    assert any(r["submission"] == "sgd" and r["converged"] for r in records)
+    if status == "failed":
+        assert {r["reason"] for r in bad} == {"RuntimeError: I give up"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "adm"), "did you mean 'adam'"),
+        (("run", "--task", "max_margn"), "did you mean 'max_margin'"),
+        (("run", "--task", "sparse_regression[beta=1]"), "has no variant 'beta'"),
+        (("run", "--track", "quik"), "did you mean 'quick'"),
+        (("run", "--seeds", "-3"), "Invalid value for '--seeds'"),
+        (("run", "--device", "abacus"), "cannot be used"),
+        (("run", "nothing.py"), "There is no file"),
+        (("run", "--data", "nowhere"), "There is no directory"),
+        (("run", "sgd", "sgd"), "Two of the submissions are named 'sgd'"),
+        (("run", "sgd", "--results", "a_file/below"), "cannot be written"),
+        (("table", "--results", "nowhere"), "There are no results"),
+        (("tasks", "nothing"), "There is no task"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "a_file").write_text("")
+    result = lowlands(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_factory_that_raises_is_found_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from suite import Submission\n"
+        "def make(params, lr):\n    raise ValueError('no such thing')\n"
+        "submission = Submission(name='bad', optimizer=make, space={'lr': 0.1})\n"
+    )
+    result = lowlands("run", "bad.py", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "cannot be built with {'lr': 0.1} (ValueError: no such thing)" in result.stderr
+
+
+@pytest.mark.parametrize("style", ["markdown", "latex", "csv", "html", "json"])
+def test_table_in_every_format(finished: Path, style: str) -> None:
+    result = lowlands("table", "--results", "results", "--track", "smoke", "--format", style, cwd=finished)
+    assert result.returncode == 0, result.stderr
+    assert "adam" in result.stdout
+    if style == "json":
+        json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table"])
+def test_help_has_an_example(command: str, tmp_path: Path) -> None:
+    result = lowlands(command, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "Example: lowlands" in result.stdout
+
+
+def test_lists(tmp_path: Path) -> None:
+    assert "sparse_regression" in lowlands("tasks", cwd=tmp_path).stdout
+    assert "arXiv" in lowlands("tasks", "max_margin", cwd=tmp_path).stdout
+    assert "nesterov" in lowlands("submissions", cwd=tmp_path).stdout
+
+
+def test_the_table_imports_no_torch(finished: Path) -> None:
+    code = (
+        "import sys; from leaderboard.cli import main; "
+        f"main(['table', '--results', {str(finished / 'results' / 'smoke.jsonl')!r}], standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
