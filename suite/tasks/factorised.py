@@ -1,0 +1,102 @@
+"""Factorised models: depth, scale and noise decide which interpolator is found."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from suite.models import DiagonalNetwork
+from suite.oracles import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
+from suite.seeding import torch_stream
+from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.tasks import task
+
+
+def quarter_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the squared error, over 4 (as Woodworth et al. have it)."""
+    return (outputs - targets).square().mean() / 4
+
+
+@task
+def sparse_regression(alpha: float = 0.1) -> Task:
+    """Does the optimizer find the sparse interpolator on a diagonal network?
+
+    Claim. With w = u² - v² from u = v = alpha, gradient flow minimises the hyperbolic-entropy potential among the
+    interpolators: like the l2 norm for large alpha (kernel regime), like the l1 norm for small alpha (rich regime;
+    Woodworth et al. 2020, arXiv:2002.09277). The noise of SGD acts like a smaller alpha (Pesme et al. 2021,
+    arXiv:2106.09524).
+
+    Data. n = 40 samples, d = 100 features, X ~ N(0, 1), y = X w* with five entries of w* equal to +1 or -1.
+    Loss: mean squared error over 4, divided by the Hessian's largest eigenvalue at the sparse teacher's own weights
+    (u² + v² = |w*|), so that a step size below 2 is stable where a rich solution lies. Variants: alpha = 1, 0.3, 0.1
+    (default), 0.01.
+
+    Stop. Training loss <= 1e-9.
+
+    Oracle. Basis pursuit (a linear program; it recovers w* here), the minimum-l2-norm interpolator, and the exact
+    minimiser of the potential for the given alpha (Newton's method on the dual): gradient flow must match it.
+
+    Norm axis. `l1_ratio` = |w|_1 over basis pursuit's, log. Ideal: 1. Null: the minimum-l2-norm interpolator's, per
+    data set. Generalization axis. `recovery_error` = |w - w*| / |w*|, log. Ideal and floor: 0.01. Null: the
+    minimum-l2-norm interpolator's, per data set.
+    """
+    n, d, nonzero = 40, 100, 5
+    if not 1e-6 <= alpha <= 100:
+        raise ValueError(f"alpha must be between 1e-6 and 100, not {alpha}.")
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("sparse_regression", seed, "data")
+        x = torch.randn(n, d, generator=stream, dtype=torch.float64)
+        teacher = torch.zeros(d, dtype=torch.float64)
+        support = torch.randperm(d, generator=stream)[:nonzero]
+        teacher[support] = torch.randint(0, 2, (nonzero,), generator=stream, dtype=torch.float64) * 2 - 1
+        # Hessian in (u, v) at an interpolator: J'J / (2n) with J = X diag(2u, -2v); JJ' = 4 X diag(u² + v²) X'.
+        curvature = 2 / n * torch.linalg.matrix_norm(x * teacher.abs().sqrt(), ord=2).item() ** 2
+        return Problem(Split(x, x @ teacher), smoothness=curvature, facts={"teacher": teacher})
+
+    def oracle(problem: Problem) -> Oracle:
+        x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
+        teacher = problem.facts["teacher"].cpu().numpy()
+        l1, l2, flow = basis_pursuit(x, y), min_norm_interpolator(x, y), hyperbolic_entropy_interpolator(x, y, alpha)
+        scale = float((teacher**2).sum() ** 0.5)
+        return Oracle(
+            {"l1": torch.from_numpy(l1), "l2": torch.from_numpy(l2), "flow": torch.from_numpy(flow)},
+            {
+                "l1_norm": float(abs(l1).sum()),
+                "l2_l1_ratio": float(abs(l2).sum() / abs(l1).sum()),
+                "l2_recovery_error": float(((l2 - teacher) ** 2).sum() ** 0.5) / scale,
+                "flow_l1_ratio": float(abs(flow).sum() / abs(l1).sum()),
+                "flow_recovery_error": float(((flow - teacher) ** 2).sum() ** 0.5) / scale,
+            },
+        )
+
+    def measure(solution: Solution) -> dict[str, float]:
+        model = solution.model
+        assert isinstance(model, DiagonalNetwork)
+        w, teacher = model.predictor().detach(), solution.problem.facts["teacher"]
+        flow = solution.oracle.solutions["flow"].to(w.device)
+
+        def distance(other: Tensor) -> float:
+            return (torch.linalg.vector_norm(w - other) / torch.linalg.vector_norm(other)).item()
+
+        return {
+            "l1_ratio": w.abs().sum().item() / solution.oracle.values["l1_norm"],
+            "recovery_error": distance(teacher),
+            "potential_distance": distance(flow),
+            "l2_norm": torch.linalg.vector_norm(w).item(),
+        }
+
+    return Task(
+        family="factorised",
+        problem=problem,
+        model=lambda problem, seed: DiagonalNetwork(d, alpha),
+        loss=quarter_squared_error,
+        stop=Stop(1e-9, budget=10_000),
+        measure=measure,
+        oracle=oracle,
+        axes=(
+            Axis("norm", "l1_ratio", "log", null="l2_l1_ratio", ideal=1.0),
+            Axis("generalization", "recovery_error", "log", null="l2_recovery_error", ideal=0.01, floor=0.01),
+        ),
+        papers=("Woodworth et al. 2020, arXiv:2002.09277", "Pesme et al. 2021, arXiv:2106.09524"),
+    )

@@ -1,0 +1,147 @@
+"""Linear regression: among infinitely many interpolators, which one?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from suite.models import LinearPredictor
+from suite.oracles import min_norm_interpolator
+from suite.seeding import torch_stream
+from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.tasks import task
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the squared error."""
+    return (outputs - targets).square().mean()
+
+
+def _smoothness(x: Tensor) -> float:
+    """The largest eigenvalue of the Hessian of the mean squared error, ``2 / n * X'X``."""
+    return 2 / len(x) * torch.linalg.matrix_norm(x, ord=2).item() ** 2
+
+
+def _weight(solution: Solution) -> Tensor:
+    return solution.model.get_parameter("weight").detach()
+
+
+def _pseudo_inverse(problem: Problem) -> Oracle:
+    w = min_norm_interpolator(problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy())
+    return Oracle({"min_norm": torch.from_numpy(w)})
+
+
+def _excess_norm(solution: Solution) -> float:
+    w, oracle = _weight(solution), solution.oracle.solutions["min_norm"].to(_weight(solution).device)
+    return (torch.linalg.vector_norm(w - oracle) / torch.linalg.vector_norm(oracle)).item()
+
+
+@task
+def min_norm_regression() -> Task:
+    """Does the optimizer find the minimum-norm interpolator?
+
+    Claim. From zero, gradient descent, SGD and momentum stay in the row space of the data and so reach the interpolator
+    of least l2 norm; adaptive and sign methods leave it (Gunasekar et al. 2018, arXiv:1802.08246).
+
+    Data. n = 50 samples, d = 200 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w = 0.
+    Loss: mean squared error, divided by its curvature, so that a step size of 1 is 1/L for every seed.
+
+    Stop. Training loss <= 1e-10: far below the scale of the distances that are measured.
+
+    Oracle. The pseudo-inverse solution w+.
+
+    Norm axis. `excess_norm` = |w - w+| / |w+| on a log scale; for interpolators |w|² = |w+|² + |w - w+|². Ideal: 0.01
+    (closer counts as exact). Null: sqrt(d/n - 1) = 1.73, an interpolator with the teacher's norm (|w*|² is d/n times
+    |w+|² on average).
+    """
+    n, d = 50, 200
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("min_norm_regression", seed, "data")
+        x = torch.randn(n, d, generator=stream, dtype=torch.float64)
+        teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
+        return Problem(Split(x, x @ teacher), smoothness=_smoothness(x), facts={"teacher": teacher})
+
+    def measure(solution: Solution) -> dict[str, float]:
+        w, teacher = _weight(solution), solution.problem.facts["teacher"]
+        return {
+            "excess_norm": _excess_norm(solution),
+            "l2_norm": torch.linalg.vector_norm(w).item(),
+            "linf_norm": w.abs().max().item(),
+            "excess_risk": (w - teacher).square().sum().item(),
+        }
+
+    return Task(
+        family="linear",
+        problem=problem,
+        model=lambda problem, seed: LinearPredictor(d),
+        loss=mean_squared_error,
+        stop=Stop(1e-10, budget=4_000),
+        measure=measure,
+        oracle=_pseudo_inverse,
+        axes=(Axis("norm", "excess_norm", "log", null=math.sqrt(d / n - 1), ideal=0.01, floor=0.01),),
+        papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
+    )
+
+
+@task
+def adaptive_trap() -> Task:
+    """Does the optimizer fall into the trap that was built for adaptive methods?
+
+    Claim. There are separable data on which adaptive methods interpolate and then classify new points no better than
+    chance, while SGD is perfect (Wilson et al. 2017, arXiv:1705.08292, section 3.3).
+
+    Data. n = 60 samples of which 36 (a share of 0.6) have the label +1, in random order. Feature 1 is the label, features
+    2 and 3 are 1, and each sample has five features of its own: the first is 1 for label +1, all five are 1 for label -1.
+    So d = 3 + 5n. A test point (2,000, the same share) has a block of its own that no training point has: its
+    prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label,
+    divided by its curvature. The seed draws the order of the labels: the solution is the same up to a permutation.
+
+    Stop. Training loss <= 1e-8.
+
+    Oracle. The minimum-norm interpolator classifies every test point rightly. An adaptive method's first step is about
+    sign(X'y): all features of positive samples alike, so it predicts the majority for ever.
+
+    Generalization axis. `test_error`, linear. Ideal: 0. Null: 0.4, predicting the majority.
+    """
+    n, share = 60, 0.6
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("adaptive_trap", seed, "data")
+        y = torch.ones(n, dtype=torch.float64)
+        y[torch.randperm(n, generator=stream)[: n - round(share * n)]] = -1
+        x = torch.zeros(n, 3 + 5 * n, dtype=torch.float64)
+        x[:, 0], x[:, 1:3] = y, 1
+        for row in range(n):
+            start = 3 + 5 * row
+            x[row, start : start + (1 if y[row] > 0 else 5)] = 1
+        test_y = torch.ones(2_000, dtype=torch.float64)
+        test_y[round(share * len(test_y)) :] = -1
+        test_x = torch.zeros(len(test_y), x.shape[1], dtype=torch.float64)
+        test_x[:, 0], test_x[:, 1:3] = test_y, 1
+        return Problem(Split(x, y), test=Split(test_x, test_y), smoothness=_smoothness(x))
+
+    def measure(solution: Solution) -> dict[str, float]:
+        w, test = _weight(solution), solution.problem.test
+        assert test is not None
+        shared = w[:3].tolist()
+        return {
+            "test_error": (torch.sign(test.x @ w) != test.y).double().mean().item(),
+            "excess_norm": _excess_norm(solution),
+            "output_on_positive": sum(shared),
+            "output_on_negative": shared[1] + shared[2] - shared[0],
+        }
+
+    return Task(
+        family="linear",
+        problem=problem,
+        model=lambda problem, seed: LinearPredictor(3 + 5 * n),
+        loss=mean_squared_error,
+        stop=Stop(1e-8, budget=4_000),
+        measure=measure,
+        oracle=_pseudo_inverse,
+        axes=(Axis("generalization", "test_error", "linear", null=1 - share, ideal=0.0),),
+        papers=("Wilson et al. 2017, arXiv:1705.08292",),
+    )
