@@ -150,7 +150,7 @@ def run(
         except KeyboardInterrupt:
             console.print(f"\nStopped. What is done lies in {path}; the same command goes on from there.")
             sys.exit(130)
-    _print_run(path, plan.tasks, track.seeds, console)
+    _print_run(path, console)
 
 
 def _check_device(device: str) -> None:
@@ -211,7 +211,7 @@ def _line(step: Any) -> str:
     return f"{text} ({'; '.join(sorted(reasons))})" if reasons else text
 
 
-def _print_run(path: Path, tasks: Sequence[str], seeds: int, console: Console) -> None:
+def _print_run(path: Path, console: Console) -> None:
     from leaderboard.results import load
     from leaderboard.scoring import board
 

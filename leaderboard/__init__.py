@@ -1,0 +1,1 @@
+"""Lowlands' leaderboard: judges and shows results. It never imports torch."""

@@ -1,0 +1,146 @@
+"""Board -> markdown, LaTeX, CSV, HTML, JSON, or a table for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+from tabulate import tabulate
+
+from leaderboard.scoring import AXES, Board, Interval, Standing
+from suite.errors import InputError
+
+DAGGER = "†"
+FOOTNOTES = (
+    "Scores: 0 is the null reference, 1 the ideal; 95 % bootstrap intervals over seeds in brackets.",
+    f"{DAGGER} regularises on purpose. Equal ranks (=) cannot be told apart. Gradients and time per lane, time relative "
+    "to sgd.",
+)
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _header(axes: Sequence[str]) -> list[str]:
+    return ["rank", "submission", "overall", *axes, "gradients", "time", "at stop"]
+
+
+def _axes(board: Board) -> list[str]:
+    return [axis for axis in AXES if any(axis in s.axes for s in board.standings)]
+
+
+def _row(standing: Standing, axes: Sequence[str]) -> list[str]:
+    name = standing.submission + (f" {DAGGER}" if standing.explicit else "")
+    if standing.missing:
+        name += f" (lacks {', '.join(standing.missing)})"
+    seconds = standing.relative_seconds
+    return [
+        standing.rank_text,
+        name,
+        _interval(standing.overall),
+        *(_interval(standing.axes.get(axis)) for axis in axes),
+        f"{standing.gradient_evaluations:.0f}",
+        "–" if seconds is None else f"{seconds:.1f}x",
+        f"{standing.converged}/{standing.lanes}",
+    ]
+
+
+def significant(value: float) -> str:
+    """Three significant digits, or a dash for a value that no lane has."""
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def _task_header() -> list[str]:
+    return ["task", "axis", "measure", "submission", "value", "score", "at stop"]
+
+
+def _task_rows(board: Board) -> list[list[str]]:
+    return [
+        [
+            line.task, line.axis, line.measure, line.submission, significant(line.value), f"{line.score:.2f}",
+            f"{line.converged}/{line.lanes}",
+        ]
+        for line in board.tasks
+    ]  # fmt: skip
+
+
+def _format(header: list[str], rows: list[list[str]], style: str) -> str:
+    if style == "markdown":
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        return tabulate(escaped, header, tablefmt="pipe", disable_numparse=True)
+    if style == "latex":
+        return tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True).replace(DAGGER, r"$\dagger$")
+    if style == "html":
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    if style == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        return text.getvalue().rstrip("\n")
+    raise InputError(f"There is no table format {style!r}.")
+
+
+def render(board: Board, style: str) -> str:
+    """The leaderboard as `style`: markdown, latex, csv, html or json. CSV and JSON carry numbers, not texts of them."""
+    axes = _axes(board)
+    if style == "json":
+        return json.dumps(dataclasses.asdict(board), indent=2, default=str)
+    if style == "csv":
+        header = ["rank", "submission", "explicit"]
+        header += [f"{name}{end}" for name in ("overall", *axes) for end in ("", "_low", "_high")]
+        header += ["gradient_evaluations", "relative_seconds", "converged", "lanes"]
+        return _format(header, [_numbers(standing, axes) for standing in board.standings], "csv")
+    return _format(_header(axes), [_row(standing, axes) for standing in board.standings], style)
+
+
+def _numbers(standing: Standing, axes: Sequence[str]) -> list[str]:
+    cells: list[object] = [standing.rank, standing.submission, standing.explicit]
+    for interval in (standing.overall, *(standing.axes.get(axis) for axis in axes)):
+        cells += ["", "", ""] if interval is None else [interval.value, interval.low, interval.high]
+    cells += [standing.gradient_evaluations, standing.relative_seconds, standing.converged, standing.lanes]
+    return ["" if cell is None else str(cell) for cell in cells]
+
+
+def render_tasks(board: Board, style: str) -> str:
+    """Per task, axis and submission: the mean measure of the lanes at the stop, the score, and how many met it."""
+    if style == "json":
+        return json.dumps([dataclasses.asdict(line) for line in board.tasks], indent=2)
+    return _format(_task_header(), _task_rows(board), style)
+
+
+def terminal(board: Board) -> list[Table]:
+    """Two tables for the terminal: the measures task by task, then the leaderboard."""
+    measures = Table(title="What each solution measures (null scores 0, ideal scores 1)", title_justify="left")
+    columns = list(dict.fromkeys((line.task, line.measure) for line in board.tasks))
+    measures.add_column("submission", no_wrap=True)
+    for task, measure in columns:
+        measures.add_column(f"{task}\n{measure}", justify="right")
+    cells = {(line.submission, line.task, line.measure): line for line in board.tasks}
+    for standing in board.standings:
+        row = []
+        for task, measure in columns:
+            line = cells.get((standing.submission, task, measure))
+            row.append("–" if line is None else significant(line.value))
+        measures.add_row(standing.submission, *row)
+    axes = _axes(board)
+    ranking = Table(
+        title=f"Lowlands: {board.kind}s",
+        caption="\n".join(FOOTNOTES),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in _header(axes):
+        ranking.add_column(name, justify="left" if name == "submission" else "right", no_wrap=name == "submission")
+    for standing in board.standings:
+        ranking.add_row(*_row(standing, axes))
+    return [measures, ranking]
