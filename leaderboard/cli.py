@@ -77,21 +77,13 @@ def main() -> None:
 @main.command()
 @click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
 @click.option("--track", "track_name", default="quick", show_default=True, help="smoke, quick or full.")
-@click.option(
-    "--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin."
-)
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Scored seeds per task [default: the track's].")
 @click.option("--trials", type=click.IntRange(min=1), help="Tuning trials per task [default: the track's].")
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie."
-)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA]."
-)
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this]."
-)
+@click.option("--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this].")
 @clear_errors
 def run(
     submissions: tuple[str, ...],
@@ -131,9 +123,7 @@ def run(
 
         _check_device(device)
         found = [find_task(name).name for name in tasks or track.tasks]
-        texts = submissions or tuple(
-            name for name, path in builtin_files().items() if path.parent.name == "optimizers"
-        )
+        texts = submissions or tuple(name for name, path in builtin_files().items() if path.parent.name == "optimizers")
         _check_names([load(text).submission.name for text in texts])
         for text in texts:
             engine.check(load(text).submission, track.trials)
@@ -212,10 +202,9 @@ def _line(step: Any) -> str:
 
 
 def _print_run(path: Path, console: Console) -> None:
+    from leaderboard import tables
     from leaderboard.results import load
     from leaderboard.scoring import board
-
-    from leaderboard import tables
 
     results = load([path])
     for line in results.notes:
@@ -229,9 +218,7 @@ def _print_run(path: Path, console: Console) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--verbose", "-v", is_flag=True, help="The claim, the oracle, the references and the papers of each."
-)
+@click.option("--verbose", "-v", is_flag=True, help="The claim, the oracle, the references and the papers of each.")
 @clear_errors
 def tasks(names: tuple[str, ...], verbose: bool) -> None:
     """List the tasks, or explain those named.
@@ -248,9 +235,7 @@ def tasks(names: tuple[str, ...], verbose: bool) -> None:
             continue
         click.echo(f"{task.name} ({task.family})\n")
         click.echo("\n".join(f"  {line}".rstrip() for line in task.description.splitlines()))
-        click.echo(
-            f"\n  Stop: training loss <= {task.stop.loss:g} within {task.stop.budget} gradient evaluations"
-        )
+        click.echo(f"\n  Stop: training loss <= {task.stop.loss:g} within {task.stop.budget} gradient evaluations")
         for axis in task.axes:
             click.echo(f"  {axis.axis}: {axis.measure}, {axis.scale}, null {axis.null}, ideal {axis.ideal}")
         for paper in task.papers:
@@ -276,13 +261,9 @@ def submissions() -> None:
 
 @main.command()
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
-@click.option(
-    "--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped]."
-)
+@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
 @click.option("--track", "track_name", default="quick", show_default=True, help="Which track's results.")
-@click.option(
-    "--tasks", "per_task", is_flag=True, help="Per task: the measures themselves beside the scores."
-)
+@click.option("--tasks", "per_task", is_flag=True, help="Per task: the measures themselves beside the scores.")
 @clear_errors
 def table(style: str | None, results: Path | None, track_name: str, per_task: bool) -> None:
     """Print shipped or own results.
@@ -290,10 +271,9 @@ def table(style: str | None, results: Path | None, track_name: str, per_task: bo
     \b
     Example: lowlands table --results results --format markdown
     """
+    from leaderboard import tables
     from leaderboard.results import load
     from leaderboard.scoring import board
-
-    from leaderboard import tables
 
     if results is None:
         path = Path(leaderboard.__file__).parent / "baselines" / f"{track_name}.jsonl"

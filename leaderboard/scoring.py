@@ -281,6 +281,4 @@ def _improvements(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[s
         {name: own["score"].to_numpy() for name, own in part.groupby("submission")}
         for _, part in frame[frame["submission"].isin(names)].groupby(["task", "axis"])
     ]
-    return {
-        a: {b: float(np.mean([improvement(p[a], p[b]) for p in parts])) for b in names if b != a} for a in names
-    }
+    return {a: {b: float(np.mean([improvement(p[a], p[b]) for p in parts])) for b in names if b != a} for a in names}

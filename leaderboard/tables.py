@@ -19,8 +19,8 @@ from suite.errors import InputError
 DAGGER = "†"
 FOOTNOTES = (
     "Scores: 0 is the null reference, 1 the ideal; 95 % bootstrap intervals over seeds in brackets.",
-    f"{DAGGER} regularises on purpose. Equal ranks (=) cannot be told apart. Gradients and time per lane, time relative "
-    "to sgd.",
+    f"{DAGGER} regularises on purpose. Equal ranks (=) cannot be told apart. Gradients and time are per lane, time "
+    "relative to sgd.",
 )
 
 
@@ -76,9 +76,10 @@ def _task_rows(board: Board) -> list[list[str]]:
 def _format(header: list[str], rows: list[list[str]], style: str) -> str:
     if style == "markdown":
         escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        return tabulate(escaped, header, tablefmt="pipe", disable_numparse=True)
+        return str(tabulate(escaped, header, tablefmt="pipe", disable_numparse=True))
     if style == "latex":
-        return tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True).replace(DAGGER, r"$\dagger$")
+        table = str(tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True))
+        return table.replace(DAGGER, r"$\dagger$")
     if style == "html":
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)

@@ -1,7 +1,7 @@
 """Adversarial starts: weights that already fit the training data, and generalise badly.
 
-Liu, Papailiopoulos and Achlioptas 2020 (arXiv:1906.02613): pre-train on wrong labels, then train on the data from there.
-Plain SGD stays in the bad minimum; that is the zero point of the image tasks.
+Liu, Papailiopoulos and Achlioptas 2020 (arXiv:1906.02613): pre-train on wrong labels, then train on the data from
+there. Plain SGD stays in the bad minimum; that is the zero point of the image tasks.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def poisoned_start(model: nn.Module, problem: Problem, seed: int, classes: int =
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x), generator=stream).split(100):
+        for rows in torch.split(torch.randperm(len(x), generator=stream), 100):
             optimizer.zero_grad()
-            cross_entropy(model(x[rows]), y[rows]).backward()
+            torch.autograd.backward(cross_entropy(model(x[rows]), y[rows]))
             optimizer.step()
         schedule.step()
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] = (128, 
     """Fully connected ReLU network with biases; inputs of `input_shape` are flattened."""
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     sizes = [math.prod(input_shape), *widths]
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 

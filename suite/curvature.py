@@ -47,9 +47,9 @@ def lanczos(
 ) -> list[float]:
     """The `k` largest eigenvalues, descending, by Lanczos with full reorthogonalisation.
 
-    Without reorthogonalisation converged eigenvalues come back as ghosts (Paige 1976). A small residual says that a Ritz
-    value is close to *an* eigenvalue, not to the largest: the stop asks in addition for at least k + 8 products and that
-    the values moved by less than `tolerance` (relative) in the last two steps. At most `max_products` products.
+    Without reorthogonalisation converged eigenvalues come back as ghosts (Paige 1976). A small residual says that a
+    Ritz value is close to *an* eigenvalue, not to the largest: the stop asks in addition for at least k + 8 products
+    and that the values moved by less than `tolerance` (relative) in the last two steps. At most `max_products`.
     """
     start = torch.randn(hessian.size, generator=generator, dtype=torch.float64)
     basis = [(start / start.norm()).to(hessian.device, hessian.dtype)]
@@ -104,5 +104,3 @@ def dense(hessian: Hessian) -> Tensor:
     """The whole matrix [P, P], column by column: for small models and tests."""
     identity = torch.eye(hessian.size, dtype=hessian.dtype, device=hessian.device)
     return torch.stack([hessian @ column for column in identity], dim=1)
-
-

@@ -28,10 +28,10 @@ def digits() -> Split:
 
 
 def split_digits(task: str, seed: int, train: int, validation: int, test: int) -> Problem:
-    """Disjoint parts of the digits, drawn anew for every seed and normalised by the training part's mean and deviation."""
+    """Disjoint parts of the digits, drawn anew for every seed, normalised by the training part's mean and deviation."""
     everything = digits()
     order = torch.randperm(len(everything), generator=torch_stream(task, seed, "data"))
     parts = torch.split(order[: train + validation + test], [train, validation, test])
     mean, deviation = everything.x[parts[0]].mean(), everything.x[parts[0]].std()
-    splits = [Split((everything.x[rows] - mean) / deviation, everything.y[rows]) for rows in parts]
-    return Problem(*splits)
+    first, second, third = (Split((everything.x[rows] - mean) / deviation, everything.y[rows]) for rows in parts)
+    return Problem(train=first, validation=second, test=third)

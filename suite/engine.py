@@ -71,14 +71,10 @@ def check(submission: Submission, trials: int) -> None:
             failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
-            raise InputError(
-                f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer."
-            )
+            raise InputError(f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer.")
         return
     settings, why = failures[0]
-    raise InputError(
-        f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why})."
-    )
+    raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why}).")
 
 
 def lane_key(record: Mapping[str, Any]) -> str:
@@ -174,11 +170,7 @@ def run(plan: Plan, log: Log, workers: int) -> Iterator[Progress]:
     workers: processes to use; 0 runs in this process.
     """
     held = {lane_key(record): record for record in read(log.path).records}
-    pairs = [
-        _Pair(loaded, task, plan)
-        for loaded in map(load, plan.submissions)
-        for task in map(find_task, plan.tasks)
-    ]
+    pairs = [_Pair(loaded, task, plan) for loaded in map(load, plan.submissions) for task in map(find_task, plan.tasks)]
     # Longest first: with few workers the last unit to end should be a short one.
     pairs.sort(key=_Pair.weight, reverse=True)
     total = sum(pair.weight() for pair in pairs) or 1.0
@@ -311,14 +303,10 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         handle = (directory / ".lock").open("w")
     except OSError as error:
-        raise InputError(
-            f"The results directory {directory} cannot be written ({error.strerror})."
-        ) from error
+        raise InputError(f"The results directory {directory} cannot be written ({error.strerror}).") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                f"Another run is writing to {directory}; give this one --results elsewhere."
-            ) from None
+            raise InputError(f"Another run is writing to {directory}; give this one --results elsewhere.") from None
         yield

@@ -67,9 +67,7 @@ class Lanes:
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients."""
-        losses: Tensor = self._batched(
-            self._pick(self.parameters, index), self._pick(self.buffers, index), x, y
-        )
+        losses: Tensor = self._batched(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
         return losses
 
     def snapshot(self, lane: int) -> Weights:

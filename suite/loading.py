@@ -91,9 +91,7 @@ def _from_file(path: Path, text: str) -> Loaded:
         found = replace(found, description=(inspect.getdoc(module) or "").strip())
     made = found.optimizer or found.architecture
     origin = getattr(made, "__module__", "") or ""
-    return Loaded(
-        found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin))
-    )
+    return Loaded(found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin)))
 
 
 def _from_import_path(text: str) -> Loaded:
@@ -101,9 +99,7 @@ def _from_import_path(text: str) -> Loaded:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise InputError(
-            f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)})."
-        ) from error
+        raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)}).") from error
     made = getattr(module, class_name, None)
     if made is None:
         near = difflib.get_close_matches(class_name, dir(module), n=1)

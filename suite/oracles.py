@@ -105,9 +105,9 @@ def max_margin_l1(z: Array) -> Array:
 def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:
     """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimises. Returns [d].
 
-    The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et al.
-    2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where `nu`
-    [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``; damped Newton steps reach a relative residual of `tolerance`.
+    The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et
+    al. 2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where
+    `nu` [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``; damped Newton steps reach a relative residual of `tolerance`.
     """
     scale = 2 * alpha**2
 

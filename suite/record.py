@@ -121,9 +121,7 @@ class Log:
         except OSError as error:
             raise InputError(f"The log {self.path} cannot be written ({error.strerror}).") from error
         for number, why in read(self.path).damaged:
-            self.notes.append(
-                f"{self.path}: line {number} is damaged ({why}); it is skipped and its lane runs again."
-            )
+            self.notes.append(f"{self.path}: line {number} is damaged ({why}); it is skipped and its lane runs again.")
 
     def _repair(self) -> None:
         data = self.path.read_bytes()

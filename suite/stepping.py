@@ -146,9 +146,7 @@ def treats_lanes_independently(make: MakeOptimizer, settings: Settings, shapes: 
     )
 
 
-def make_groups(
-    stack: Lanes, make: MakeOptimizer, trials: Sequence[tuple[range, Settings]]
-) -> tuple[list[Group], str]:
+def make_groups(stack: Lanes, make: MakeOptimizer, trials: Sequence[tuple[range, Settings]]) -> tuple[list[Group], str]:
     """Optimizers for all lanes, and the way that they are stepped (as the record states it).
 
     `trials` gives each trial's consecutive lanes and its hyper-parameters.

@@ -95,13 +95,10 @@ class Submission:
         if (self.optimizer is None) == (self.architecture is None):
             raise InputError(f"Submission {self.name!r} must give either optimizer= or architecture=.")
         if not callable(self.optimizer or self.architecture):
-            raise InputError(
-                f"Submission {self.name!r}: the {self.kind} {self.optimizer!r} cannot be called."
-            )
+            raise InputError(f"Submission {self.name!r}: the {self.kind} {self.optimizer!r} cannot be called.")
         if not isinstance(self.space, Mapping) or not all(isinstance(key, str) for key in self.space):
             raise InputError(
-                f"Submission {self.name!r}: space= must be a dict of hyper-parameter names, not "
-                f"{self.space!r}."
+                f"Submission {self.name!r}: space= must be a dict of hyper-parameter names, not {self.space!r}."
             )
         for key, value in self.space.items():
             if not isinstance(value, Distribution | numbers.Number | str | tuple | None):
@@ -127,9 +124,7 @@ class Submission:
         from scipy.stats import qmc
 
         # Draw a full power of two: Sobol points are balanced only then, and prefixes do not depend on the draw's size.
-        points = qmc.Sobol(len(free), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[
-            :trials
-        ]
+        points = qmc.Sobol(len(free), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[:trials]
         return [
             dict(self.space) | {key: self.space[key].at(float(u)) for key, u in zip(free, point, strict=True)}
             for point in points

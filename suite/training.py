@@ -100,13 +100,10 @@ class _Run:
         self.task, self.lanes, self.race = task, lanes, race
         models = [task.model(lane.problem, lane.seed).to(device) for lane in lanes]
         scales = torch.tensor([lane.problem.smoothness for lane in lanes], dtype=task.dtype, device=device)
-        self.stack = (
-            Lanes(models, task.loss, scales) if len(lanes) > 1 else SingleLane(models[0], task.loss, scales)
-        )
+        self.stack = Lanes(models, task.loss, scales) if len(lanes) > 1 else SingleLane(models[0], task.loss, scales)
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
         self.x, self.y = (
-            torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device)
-            for part in ("x", "y")
+            torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device) for part in ("x", "y")
         )
         self.samples = self.x.shape[1]
         self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
@@ -166,9 +163,7 @@ class _Run:
                 self._end(lane, "diverged")
             elif progress >= 1:
                 self._end(lane, "budget")
-            elif any(
-                progress >= share and self.first_loss[lane] - loss < least * way for share, least in STALLED
-            ):
+            elif any(progress >= share and self.first_loss[lane] - loss < least * way for share, least in STALLED):
                 self._end(lane, "stalled")
         if self.race:
             self._race()

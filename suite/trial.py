@@ -51,7 +51,7 @@ class Unit:
 
 @functools.cache
 def suite_hash() -> str:
-    """SHA-256 (16 hex digits) of every Python and JSON file of the suite: a helper's change changes every task's hash."""
+    """SHA-256 (16 hex digits) of the suite's Python and JSON files: a helper's change changes every task's hash."""
     root = Path(suite.__file__).parent
     digest = hashlib.sha256()
     for path in sorted((*root.rglob("*.py"), *root.rglob("*.json"))):
@@ -143,13 +143,11 @@ def _train(task: Task, lanes: list[Lane], make: Any, unit: Unit) -> list[Trained
 def run_unit(unit: Unit) -> list[Record]:
     """Train and measure every lane of `unit`; returns one sealed record per lane, in lane order.
 
-    A submission that raises, or a measure that does, gives records with status `failed` and the reason; the rest goes on.
+    A submission that raises gives records with status `failed` and the reason; the rest goes on.
     """
     loaded, task = load(unit.submission), find_task(unit.task)
     if loaded.submission.optimizer is None:
-        raise InputError(
-            f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers."
-        )
+        raise InputError(f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers.")
     lanes = [
         Lane(_problem(task.name, seed)[0], seed, number, dict(settings))
         for number, settings in unit.trials
@@ -163,9 +161,7 @@ def crashed(unit: Unit, reason: str) -> list[Record]:
     """The records of a unit that could not be run at all."""
     task = find_task(unit.task)
     return [
-        _record(
-            unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason)
-        )
+        _record(unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason))
         for number, settings in unit.trials
         for seed in unit.seeds
     ]

@@ -120,9 +120,7 @@ def test_resume_after_sigkill_equals_an_uninterrupted_run(finished: Path, tmp_pa
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while (
-        not (log.is_file() and log.stat().st_size) and process.poll() is None and time.monotonic() < deadline
-    ):
+    while not (log.is_file() and log.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -148,9 +146,7 @@ submission = Submission(name="bad", optimizer=Bad, space={{"lr": LogUniform(1e-2
         ("[p.data.fill_(float('nan')) for p in self.param_groups[0]['params']]", "diverged"),
     ],
 )
-def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(
-    tmp_path: Path, body: str, status: str
-) -> None:
+def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path, body: str, status: str) -> None:
     (tmp_path / "bad.py").write_text(FAILING.format(body=body))
     result = lowlands("run", "bad.py", "sgd", *SMALL, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -180,9 +176,7 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(
         (("tasks", "nothing"), "There is no task"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(
-    tmp_path: Path, arguments: tuple[str, ...], sentence: str
-) -> None:
+def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     (tmp_path / "a_file").write_text("")
     result = lowlands(*arguments, cwd=tmp_path)
     assert result.returncode == 2
@@ -230,7 +224,5 @@ def test_the_table_imports_no_torch(finished: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

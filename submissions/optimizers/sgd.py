@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, plain (Robbins and Monro 1951); full-batch gradient descent where a task has no batches."""
+"""Stochastic gradient descent (Robbins and Monro 1951); full-batch gradient descent where a task has no batches."""
 
 from torch.optim import SGD
 

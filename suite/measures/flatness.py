@@ -1,4 +1,4 @@
-"""Flatness of a solution. All losses are taken at matched training loss (`suite.measures.generalization.temperature`)."""
+"""Flatness of a solution. Losses are taken at matched training loss: see `temperature` in `generalization.py`."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def temperature(logits: Tensor, labels: Tensor, target: float) -> float:
-    """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection on a log scale.
+    """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection.
 
     Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. For
-    samples that are all classified rightly the loss falls monotonically from log(classes) to 0, so the factor is unique.
-    NaN if some sample is misclassified so that no factor reaches the target.
+    samples that are all classified rightly the loss falls monotonically from log(classes) to 0, so the
+    factor is unique. NaN if some sample is misclassified so that no factor reaches the target.
     """
     exact = logits.double()
     low, high = -12.0, 12.0

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 @torch.no_grad()
 def l2_norm(model: nn.Module) -> float:
     """The l2 norm of all parameters."""
-    return torch.linalg.vector_norm(torch.cat([p.reshape(-1) for p in model.parameters()])).item()
+    return float(torch.linalg.vector_norm(torch.cat([p.reshape(-1) for p in model.parameters()])))
 
 
 @torch.no_grad()
 def distance_from_initialization(model: nn.Module, initial: Mapping[str, Tensor]) -> float:
     """The l2 distance of all parameters from where they started."""
     moved = [(p - initial[name].to(p)).reshape(-1) for name, p in model.named_parameters()]
-    return torch.linalg.vector_norm(torch.cat(moved)).item()
+    return float(torch.linalg.vector_norm(torch.cat(moved)))
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     for parameter in squared.parameters():
         parameter.square_()
     ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(squared.parameters()).device)
-    return squared(ones).sum().sqrt().item()
+    return float(squared(ones).sum().sqrt())
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

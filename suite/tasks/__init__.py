@@ -78,9 +78,7 @@ def find_task(text: str) -> Task:
         try:
             variant[key] = kind(value)
         except ValueError:
-            raise InputError(
-                f"Task {name!r}: {key} must be of type {kind.__name__}, not {value!r}."
-            ) from None
+            raise InputError(f"Task {name!r}: {key} must be of type {kind.__name__}, not {value!r}.") from None
     try:
         return function(**variant)
     except ValueError as error:

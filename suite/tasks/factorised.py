@@ -77,7 +77,7 @@ def sparse_regression(alpha: float = 0.1) -> Task:
         flow = solution.oracle.solutions["flow"].to(w.device)
 
         def distance(other: Tensor) -> float:
-            return (torch.linalg.vector_norm(w - other) / torch.linalg.vector_norm(other)).item()
+            return float(torch.linalg.vector_norm(w - other) / torch.linalg.vector_norm(other))
 
         return {
             "l1_ratio": w.abs().sum().item() / solution.oracle.values["l1_norm"],

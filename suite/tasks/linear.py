@@ -21,7 +21,7 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _smoothness(x: Tensor) -> float:
     """The largest eigenvalue of the Hessian of the mean squared error, ``2 / n * X'X``."""
-    return 2 / len(x) * torch.linalg.matrix_norm(x, ord=2).item() ** 2
+    return 2 / len(x) * float(torch.linalg.matrix_norm(x, ord=2)) ** 2
 
 
 def _weight(solution: Solution) -> Tensor:
@@ -35,7 +35,7 @@ def _pseudo_inverse(problem: Problem) -> Oracle:
 
 def _excess_norm(solution: Solution) -> float:
     w, oracle = _weight(solution), solution.oracle.solutions["min_norm"].to(_weight(solution).device)
-    return (torch.linalg.vector_norm(w - oracle) / torch.linalg.vector_norm(oracle)).item()
+    return float(torch.linalg.vector_norm(w - oracle) / torch.linalg.vector_norm(oracle))
 
 
 @task
@@ -93,10 +93,10 @@ def adaptive_trap() -> Task:
     Claim. There are separable data on which adaptive methods interpolate and then classify new points no better than
     chance, while SGD is perfect (Wilson et al. 2017, arXiv:1705.08292, section 3.3).
 
-    Data. n = 60 samples of which 36 (a share of 0.6) have the label +1, in random order. Feature 1 is the label, features
-    2 and 3 are 1, and each sample has five features of its own: the first is 1 for label +1, all five are 1 for label -1.
-    So d = 3 + 5n. A test point (2,000, the same share) has a block of its own that no training point has: its
-    prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label,
+    Data. n = 60 samples of which 36 (a share of 0.6) have the label +1, in random order. Feature 1 is the label,
+    features 2 and 3 are 1, and each sample has five features of its own: the first is 1 for label +1, all five are 1
+    for label -1. So d = 3 + 5n. A test point (2,000, the same share) has a block of its own that no training point has:
+    its prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label,
     divided by its curvature. The seed draws the order of the labels: the solution is the same up to a permutation.
 
     Stop. Training loss <= 1e-8.

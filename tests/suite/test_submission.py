@@ -55,9 +55,7 @@ def test_a_submission_that_is_none_is_refused(arguments: dict[str, object], sent
         Submission(**arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: LogUniform(0, 1), lambda: LogUniform(2, 1), lambda: Uniform(1, 0), Choice]
-)
+@pytest.mark.parametrize("make", [lambda: LogUniform(0, 1), lambda: LogUniform(2, 1), lambda: Uniform(1, 0), Choice])
 def test_a_space_that_is_none_is_refused(make: object) -> None:
     with pytest.raises(InputError):
         make()  # type: ignore[operator]

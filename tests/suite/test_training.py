@@ -93,14 +93,10 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
 
 
 def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[Lane]:
-    return [
-        Lane(_problem(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)
-    ]
+    return [Lane(_problem(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
 
 
-def _agree(
-    task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9
-) -> None:
+def _agree(task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9) -> None:
     for lane, result in zip(lanes, results, strict=True):
         for name, expected in _reference(task, lane, make, result.gradient_evaluations).items():
             torch.testing.assert_close(result.weights[name], expected, rtol=rtol, atol=1e-10)
