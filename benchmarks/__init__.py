@@ -1,1 +1,1 @@
-"""asv: the runtime of the training loops, of the measures and of scoring. No torch import here: asv discovers in each."""
+"""asv: the runtime of the training loops, of the measures and of scoring. No torch import here."""

@@ -11,7 +11,7 @@ from leaderboard.scoring import board
 class Scoring:
     """A board of 20 submissions on 10 tasks."""
 
-    params = [3, 10]
+    params = (3, 10)
     param_names = ("seeds",)
 
     def setup(self, seeds: int) -> None:
@@ -20,7 +20,8 @@ class Scoring:
         self.results = Results(
             [
                 {
-                    "submission": f"s{s}", "kind": "optimizer", "explicit": False, "task": f"t{t}", "family": f"f{t % 4}",
+                    "submission": f"s{s}", "kind": "optimizer", "explicit": False, "task": f"t{t}",
+                    "family": f"f{t % 4}",
                     "seed": seed, "phase": "score", "converged": True, "measures": {"m": rng.uniform()},
                     "axes": {"flatness": axis, "norm": axis, "generalization": axis},
                     "gradient_evaluations": 10, "seconds": 0.1,
