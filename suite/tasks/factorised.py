@@ -28,8 +28,8 @@ def sparse_regression(alpha: float = 0.1) -> Task:
 
     Data. n = 40 samples, d = 100 features, X ~ N(0, 1), y = X w* with five entries of w* equal to +1 or -1.
     Loss: mean squared error over 4, divided by the Hessian's largest eigenvalue at the sparse teacher's own weights
-    (u² + v² = |w*|), so that a step size below 2 is stable where a rich solution lies. Variants: alpha = 1, 0.3, 0.1
-    (default), 0.01.
+    (u² + v² = |w*|) or at the start (u² + v² = 2 alpha²), whichever is larger, so that a step size below 2 is stable at
+    both. Variants: alpha = 1, 0.3, 0.1 (default), 0.01.
 
     Stop. Training loss <= 1e-9 within 10,000 gradient evaluations; below alpha = 0.1 within 40,000, because the
     coordinates that must stay small learn at a rate proportional to alpha².
@@ -52,7 +52,9 @@ def sparse_regression(alpha: float = 0.1) -> Task:
         support = torch.randperm(d, generator=stream)[:nonzero]
         teacher[support] = torch.randint(0, 2, (nonzero,), generator=stream, dtype=torch.float64) * 2 - 1
         # Hessian in (u, v) at an interpolator: J'J / (2n) with J = X diag(2u, -2v); JJ' = 4 X diag(u² + v²) X'.
-        curvature = 2 / n * torch.linalg.matrix_norm(x * teacher.abs().sqrt(), ord=2).item() ** 2
+        at_teacher = 2 / n * torch.linalg.matrix_norm(x * teacher.abs().sqrt(), ord=2).item() ** 2
+        at_start = 4 * alpha**2 / n * torch.linalg.matrix_norm(x, ord=2).item() ** 2
+        curvature = max(at_teacher, at_start)
         return Problem(Split(x, x @ teacher), smoothness=curvature, facts={"teacher": teacher})
 
     def oracle(problem: Problem) -> Oracle:

@@ -13,7 +13,6 @@ from leaderboard.results import Results
 from leaderboard.scoring import Board, board
 from leaderboard.tables import render, render_tasks, terminal
 from suite.errors import InputError
-
 from tests.leaderboard.test_scoring import record
 
 NAMES = ["plain", "a|b", "<script>", "x_1 & 50%"]
@@ -22,7 +21,7 @@ NAMES = ["plain", "a|b", "<script>", "x_1 & 50%"]
 @pytest.fixture
 def made() -> Board:
     rows = [record(name, "a1", s, 0.1 * n + 0.01 * s) for n, name in enumerate(NAMES) for s in range(3)]
-    return board(Results(rows + [record("half", "a1", 0, 0.5, explicit=True)]))
+    return board(Results([*rows, record("half", "a1", 0, 0.5, explicit=True)]))
 
 
 def test_markdown(made: Board) -> None:

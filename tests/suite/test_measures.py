@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 
@@ -112,7 +113,7 @@ def neuron_wise(model: nn.Module) -> nn.Module:
     stream = torch_stream("neurons")
     linear = [module for module in other if isinstance(module, nn.Linear)]  # type: ignore[union-attr]
     with torch.no_grad():
-        for before, after in zip(linear[:-1], linear[1:], strict=True):
+        for before, after in itertools.pairwise(linear):
             factor = torch.randn(before.out_features, generator=stream, dtype=torch.float64).exp()
             before.weight.mul_(factor[:, None])
             before.bias.mul_(factor)
