@@ -209,11 +209,16 @@ def _print_run(path: Path, console: Console) -> None:
     results = load([path])
     for line in results.notes:
         console.print(line, style="yellow", highlight=False)
-    out = Console()
-    made = board(results)
-    for table in tables.terminal(made):
+    out = _output()
+    for table in tables.terminal(board(results), out.width):
         out.print(table)
     out.print(f"Records: {path}", highlight=False)
+
+
+def _output() -> Console:
+    """Standard output; a file or a pipe has no width of its own, and lines must not be cut there."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=150)
 
 
 @main.command()
@@ -286,8 +291,8 @@ def table(style: str | None, results: Path | None, track_name: str, per_task: bo
         click.echo(line, err=True)
     made = board(loaded)
     if style is None:
-        out = Console()
-        for part in tables.terminal(made):
+        out = _output()
+        for part in tables.terminal(made, out.width):
             out.print(part)
     else:
         click.echo(tables.render_tasks(made, style) if per_task else tables.render(made, style))

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 from tabulate import tabulate
 
@@ -119,29 +120,61 @@ def render_tasks(board: Board, style: str) -> str:
     return _format(_task_header(), _task_rows(board), style)
 
 
-def terminal(board: Board) -> list[Table]:
-    """Two tables for the terminal: the measures task by task, then the leaderboard."""
-    measures = Table(title="What each solution measures (null scores 0, ideal scores 1)", title_justify="left")
-    columns = list(dict.fromkeys((line.task, line.measure) for line in board.tasks))
-    measures.add_column("submission", no_wrap=True)
-    for task, measure in columns:
-        measures.add_column(f"{task}\n{measure}", justify="right")
-    cells = {(line.submission, line.task, line.measure): line for line in board.tasks}
-    for standing in board.standings:
-        row = []
-        for task, measure in columns:
-            line = cells.get((standing.submission, task, measure))
-            row.append("–" if line is None else significant(line.value))
-        measures.add_row(standing.submission, *row)
+WIDE = 118
+"""Columns of a terminal from which on intervals are printed in full."""
+
+
+def _compact(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return f"{interval.value:.2f}±{(interval.high - interval.low) / 2:.2f}"
+
+
+def _measures(board: Board, names: Sequence[str]) -> Table:
+    cells = {(line.submission, line.task, line.measure): line.value for line in board.tasks}
+    table = Table()
+    table.add_column("task", no_wrap=True)
+    table.add_column("measure", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    last = ""
+    for task, measure in dict.fromkeys((line.task, line.measure) for line in board.tasks):
+        values = [significant(cells.get((name, task, measure), math.nan)) for name in names]
+        table.add_row("" if task == last else task, measure, *values)
+        last = task
+    return table
+
+
+def terminal(board: Board, width: int = 150) -> list[Table]:
+    """Tables for a terminal of `width` columns: the measures task by task, then the leaderboard.
+
+    Many submissions are spread over several tables of measures, and intervals are shortened to ± half their width where
+    the terminal is narrow.
+    """
+    names = [standing.submission for standing in board.standings]
+    room = max(1, (width - 45) // (max(map(len, names), default=8) + 3))
+    tables = [_measures(board, names[start : start + room]) for start in range(0, len(names), room)]
+    for table in tables[:1]:
+        table.title, table.title_justify = "What each solution measures: means over the lanes at the stop", "left"
     axes = _axes(board)
+    narrow = width < WIDE
     ranking = Table(
         title=f"Lowlands: {board.kind}s",
         caption="\n".join(FOOTNOTES),
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
+        pad_edge=not narrow,
+        collapse_padding=narrow,
     )
-    for name in _header(axes):
-        ranking.add_column(name, justify="left" if name == "submission" else "right", no_wrap=name == "submission")
+    header = _header(axes)
+    if narrow:
+        header = [{"generalization": "gener.", "gradients": "grads"}.get(name, name) for name in header]
+    for name in header:
+        ranking.add_column(name, justify="left" if name == "submission" else "right", no_wrap=True)
     for standing in board.standings:
-        ranking.add_row(*_row(standing, axes))
-    return [measures, ranking]
+        row = _row(standing, axes)
+        if narrow:
+            row[2 : 3 + len(axes)] = [_compact(i) for i in (standing.overall, *map(standing.axes.get, axes))]
+        ranking.add_row(*row)
+    return [*tables, ranking]
