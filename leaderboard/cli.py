@@ -5,13 +5,14 @@ The suite (and torch with it, two seconds) is imported inside the commands that 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -27,6 +28,11 @@ from rich.progress import (
 import leaderboard
 import suite
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.engine import Plan
+    from suite.track import Track
+    from suite.workers import Workers
 
 RESULTS = Path("results")
 FORMATS = ("markdown", "latex", "csv", "html", "json")
@@ -104,9 +110,8 @@ def run(
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    import dataclasses
-
     from suite.track import find_track
+    from suite.workers import Workers
 
     track = find_track(track_name)
     track = dataclasses.replace(track, seeds=seeds or track.seeds, trials=trials or track.trials)
@@ -115,28 +120,39 @@ def run(
             raise InputError(f"There is no directory {data} (--data).")
         os.environ["LOWLANDS_DATA"] = str(data.resolve())
     console = Console(stderr=True)
-    with console.status("Loading torch"):
-        from suite import engine
-        from suite.loading import builtin_files, load
-        from suite.record import Log
-        from suite.tasks import find_task
+    # Workers start first: they import torch while this process does.
+    with Workers(_workers(workers)) as pool:
+        with console.status("Loading torch"):
+            plan = _plan(submissions, tasks, track, device)
+        _run(plan, results / f"{track.name}.jsonl", pool, console)
 
-        _check_device(device)
-        found = [find_task(name).name for name in tasks or track.tasks]
-        texts = submissions or tuple(name for name, path in builtin_files().items() if path.parent.name == "optimizers")
-        _check_names([load(text).submission.name for text in texts])
-        for text in texts:
-            engine.check(load(text).submission, track.trials)
 
-    plan = engine.Plan(tuple(texts), tuple(found), track, device)
-    path = results / f"{track.name}.jsonl"
+def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str) -> Plan:
+    """What to run; everything that the user may have got wrong is found here, before anything runs."""
+    from suite import engine
+    from suite.loading import builtin_files, load
+    from suite.tasks import find_task
+
+    _check_device(device)
+    names = [find_task(name).name for name in tasks or track.tasks]
+    texts = texts or [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
+    _check_names([load(text).submission.name for text in texts])
+    for text in texts:
+        engine.check(load(text).submission, track.trials)
+    return engine.Plan(tuple(texts), tuple(names), track, device)
+
+
+def _run(plan: Plan, path: Path, pool: Workers, console: Console) -> None:
+    from suite import engine
+    from suite.record import Log
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with engine.locked(results):
+    with engine.locked(path.parent):
         log = Log(path)
         for note in log.notes:
-            console.print(note, style="yellow", highlight=False)
+            console.print(note, style="yellow", highlight=False, soft_wrap=True)
         try:
-            _follow(engine.run(plan, log, _workers(workers)), console)
+            _follow(engine.run(plan, log, pool), console)
         except KeyboardInterrupt:
             console.print(f"\nStopped. What is done lies in {path}; the same command goes on from there.")
             sys.exit(130)

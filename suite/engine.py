@@ -10,17 +10,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from suite.errors import InputError
@@ -30,7 +26,8 @@ from suite.submission import Submission
 from suite.task import Task
 from suite.tasks import find_task
 from suite.track import TUNING_SEEDS_FROM, Track
-from suite.trial import Record, Unit, crashed, run_unit, select, task_hash
+from suite.trial import Record, Unit, crashed, environment, run_unit, select, task_hash
+from suite.workers import Workers
 
 LONE_LANE_WEIGHT = 8
 """How much longer a lane that is trained by itself takes than one of a batch; for the progress estimate only."""
@@ -142,8 +139,6 @@ class _Pair:
 
     def keys(self, unit: Unit) -> list[str]:
         """The keys of the records that the unit will give, in lane order."""
-        from suite.trial import environment
-
         device = environment(unit.device)["device"]
         return [
             lane_key(
@@ -164,11 +159,8 @@ class _Pair:
         ]
 
 
-def run(plan: Plan, log: Log, workers: int) -> Iterator[Progress]:
-    """Run `plan`, append every new record to `log`, and yield after each unit. Lanes that the log holds are not run.
-
-    workers: processes to use; 0 runs in this process.
-    """
+def run(plan: Plan, log: Log, pool: Workers) -> Iterator[Progress]:
+    """Run `plan`, append every new record to `log`, and yield after each unit. Lanes that the log holds are not run."""
     held = {lane_key(record): record for record in read(log.path).records}
     pairs = [_Pair(loaded, task, plan) for loaded in map(load, plan.submissions) for task in map(find_task, plan.tasks)]
     # Longest first: with few workers the last unit to end should be a short one.
@@ -177,114 +169,55 @@ def run(plan: Plan, log: Log, workers: int) -> Iterator[Progress]:
     done = 0.0
     owners: dict[Unit, _Pair] = {}
     retried: set[Unit] = set()
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(_Pool(workers))
-        pending: dict[Future[list[Record]], Unit] = {}
+    pending: dict[Future[list[Record]], Unit] = {}
 
-        def start(pair: _Pair, units: list[Unit]) -> list[Unit]:
-            """Submit the units that the log does not hold whole; returns those that it does."""
-            finished = []
-            pair.waiting = len(units)
-            for unit in units:
-                owners[unit] = pair
-                known = [held[key] for key in pair.keys(unit) if key in held]
-                if len(known) == unit.lanes():
-                    pair.records += known
-                    finished.append(unit)
-                else:
-                    pending[pool.submit(unit)] = unit
-            return finished
+    def start(pair: _Pair, units: list[Unit]) -> list[Unit]:
+        """Submit the units that the log does not hold whole; returns those that it does."""
+        finished = []
+        pair.waiting = len(units)
+        for unit in units:
+            owners[unit] = pair
+            known = [held[key] for key in pair.keys(unit) if key in held]
+            if len(known) == unit.lanes():
+                pair.records += known
+                finished.append(unit)
+            else:
+                pending[pool.submit(run_unit, unit)] = unit
+        return finished
 
-        # (unit, new records) of everything that has ended and is not yet reported
-        ended: list[tuple[Unit, list[Record]]] = []
-        for pair in pairs:
-            ended += [(unit, []) for unit in start(pair, pair.tuning())]
-        while ended or pending:
-            while ended:
-                unit, new = ended.pop(0)
-                pair = owners[unit]
-                done += pair.unit_weight(unit)
-                pair.waiting -= 1
-                if not pair.waiting and unit.phase == "tune":
-                    ended += [(other, []) for other in start(pair, pair.scoring())]
-                yield Progress(min(1.0, done / total), unit, new)
-            if not pending:
-                continue
-            finished, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in finished:
-                unit = pending.pop(future)
-                try:
-                    records = future.result()
-                except BrokenProcessPool:
-                    # Which of the running units brought the worker down cannot be told: each is tried once more in
-                    # a process of its own, so that a poison unit condemns no neighbour.
-                    if unit not in retried:
-                        retried.add(unit)
-                        pending[pool.submit_alone(unit)] = unit
-                        continue
-                    records = crashed(unit, "the worker process died")
-                new = [record for record in records if lane_key(record) not in held]
-                for record in new:
-                    log.append(record)
-                owners[unit].records += records
-                ended.append((unit, new))
-
-
-class _Pool:
-    """Worker processes that are replaced when they die; or this process itself, for `workers=0`."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-        self._all: list[ProcessPoolExecutor] = []
-
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pool in self._all:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def submit(self, unit: Unit) -> Future[list[Record]]:
-        if not self._workers:
-            future: Future[list[Record]] = Future()
+    # (unit, new records) of everything that has ended and is not yet reported
+    ended: list[tuple[Unit, list[Record]]] = []
+    for pair in pairs:
+        ended += [(unit, []) for unit in start(pair, pair.tuning())]
+    while ended or pending:
+        while ended:
+            unit, new = ended.pop(0)
+            pair = owners[unit]
+            done += pair.unit_weight(unit)
+            pair.waiting -= 1
+            if not pair.waiting and unit.phase == "tune":
+                ended += [(other, []) for other in start(pair, pair.scoring())]
+            yield Progress(min(1.0, done / total), unit, new)
+        if not pending:
+            continue
+        finished, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in finished:
+            unit = pending.pop(future)
             try:
-                future.set_result(run_unit(unit))
-            except Exception as error:
-                future.set_exception(error)
-            return future
-        try:
-            if self._pool is None:
-                self._pool = self._new(self._workers)
-            return self._pool.submit(run_unit, unit)
-        except BrokenProcessPool:
-            self._pool = self._new(self._workers)
-            return self._pool.submit(run_unit, unit)
-
-    def submit_alone(self, unit: Unit) -> Future[list[Record]]:
-        """Run `unit` in a process that runs nothing else."""
-        return self._new(1).submit(run_unit, unit)
-
-    def _new(self, workers: int) -> ProcessPoolExecutor:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("spawn")
-        self._all.append(ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker))
-        return self._all[-1]
-
-
-def _begin_worker() -> None:
-    torch.set_num_threads(1)
-
-    def watch() -> None:
-        # A driver that is killed cannot stop its workers: they end themselves.
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+                records = future.result()
+            except BrokenProcessPool:
+                # Which of the running units brought the worker down cannot be told: each is tried once more in
+                # a process of its own, so that a poison unit condemns no neighbour.
+                if unit not in retried:
+                    retried.add(unit)
+                    pending[pool.submit_alone(run_unit, unit)] = unit
+                    continue
+                records = crashed(unit, "the worker process died")
+            new = [record for record in records if lane_key(record) not in held]
+            for record in new:
+                log.append(record)
+            owners[unit].records += records
+            ended.append((unit, new))
 
 
 @contextlib.contextmanager
