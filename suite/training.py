@@ -106,6 +106,7 @@ class _Run:
             torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device) for part in ("x", "y")
         )
         self.samples = self.x.shape[1]
+        self._kept: tuple[list[int], Tensor, Tensor] | None = None
         self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
         self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
 
@@ -181,11 +182,19 @@ class _Run:
 
     # -- data -------------------------------------------------------------------------------------------------
 
+    def _whole(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
+        """All training data of `lanes`; the last selection is kept, since lanes end rarely and copies cost a step."""
+        if len(lanes) == len(self.lanes):
+            return self.x, self.y
+        if self._kept is None or self._kept[0] != lanes:
+            index = self._index(lanes)
+            self._kept = lanes, self.x[index], self.y[index]
+        return self._kept[1:]
+
     def _batch(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
-        index = self._index(lanes)
         size = self.task.batch_size
         if size is None:
-            return (self.x, self.y) if index is None else (self.x[index], self.y[index])
+            return self._whole(lanes)
         rows = torch.stack([self.epochs[lane][:size] for lane in lanes]).to(self.x.device)
         where = torch.tensor(lanes, device=self.x.device)[:, None]
         return self.x[where, rows], self.y[where, rows]
@@ -305,8 +314,7 @@ class _Run:
         if self.modes:
             for group in self.active_groups():
                 group.switch("eval")
-        x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
-        self.judge(lanes, self.stack.losses(x, y, index).tolist())
+        self.judge(lanes, self.stack.losses(*self._whole(lanes), index).tolist())
         if self.modes:
             for group in self.active_groups():
                 group.switch("train")
