@@ -15,6 +15,7 @@ from suite.loading import builtin_files, load
 from suite.seeding import torch_stream
 from suite.stepping import make_groups, treats_lanes_independently
 from suite.task import Axis, Problem, Split, Stop, Task
+from suite.tasks import find_task
 from suite.training import Lane, Trained, schedule, train
 
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
@@ -246,3 +247,16 @@ def test_constructor_of_groups_covers_every_lane_once() -> None:
     groups, way = make_groups(stack, torch.optim.SGD, [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})])
     assert way == "stacked"
     assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["min_norm_regression", "max_margin", "sparse_regression"])
+def test_lanes_do_not_depend_on_their_number_or_order(name: str) -> None:
+    task = find_task(name)
+    task = replace(task, stop=replace(task.stop, budget=100))
+    momentum = {"lr": 0.05, "momentum": 0.9}
+    lanes = [Lane(task.problem(seed), seed, 0, momentum) for seed in range(5)]
+    together = train(task, lanes, torch.optim.SGD)
+    reversed_pair = train(task, [lanes[3], lanes[1]], torch.optim.SGD)
+    for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
+        for weight_name, weight in result.weights.items():
+            assert torch.equal(weight, other.weights[weight_name])
