@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from suite.entrant import accepts, enter
 from suite.errors import InputError
 from suite.loading import Loaded, load
 from suite.record import Log, read
@@ -59,7 +60,7 @@ def check(submission: Submission, trials: int) -> None:
         InputError: no setting can be built.
     """
     if submission.optimizer is None:
-        raise InputError(f"{submission.name!r} is an architecture; tasks of this version score optimizers.")
+        return
     failures = []
     for settings in submission.settings(trials):
         try:
@@ -94,7 +95,7 @@ class _Pair:
 
     def __init__(self, loaded: Loaded, task: Task, plan: Plan) -> None:
         self.loaded, self.task, self.plan = loaded, task, plan
-        self.settings = loaded.submission.settings(plan.track.trials)
+        self.settings = enter(loaded.submission, task).settings(plan.track.trials)
         self.records: list[Record] = []
         self.waiting = 0
 
@@ -162,7 +163,12 @@ class _Pair:
 def run(plan: Plan, log: Log, pool: Workers) -> Iterator[Progress]:
     """Run `plan`, append every new record to `log`, and yield after each unit. Lanes that the log holds are not run."""
     held = {lane_key(record): record for record in read(log.path).records}
-    pairs = [_Pair(loaded, task, plan) for loaded in map(load, plan.submissions) for task in map(find_task, plan.tasks)]
+    pairs = [
+        _Pair(loaded, task, plan)
+        for loaded in map(load, plan.submissions)
+        for task in map(find_task, plan.tasks)
+        if accepts(task, loaded.submission)
+    ]
     # Longest first: with few workers the last unit to end should be a short one.
     pairs.sort(key=_Pair.weight, reverse=True)
     total = sum(pair.weight() for pair in pairs) or 1.0

@@ -83,12 +83,38 @@ class Problem:
 class Stop:
     """The stopping rule: `loss` on the whole clean training part, within `budget` gradient evaluations.
 
-    `check_every` is the number of optimizer steps between two checks.
+    `check_every` is the number of optimizer steps between two checks. With `at_end` every lane spends the whole budget
+    and the rule is checked there: for tasks that ask where training drifts along a manifold of minima.
     """
 
     loss: float
     budget: int
     check_every: int = 1
+    at_end: bool = False
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """Noise that is part of the problem: every gradient sees targets ``y ± scale``, signs drawn anew for each.
+
+    It is switched off after the share `until` of the budget. Training losses are those of the clean targets.
+    """
+
+    scale: float
+    until: float = 1.0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where an architecture enters a task: called as ``architecture(input_shape, outputs)``.
+
+    It is trained by the slot's `optimizer`, tuned in `space`, so that architectures differ in nothing else.
+    """
+
+    input_shape: tuple[int, ...]
+    outputs: int
+    optimizer: Callable[..., Any]
+    space: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,7 @@ class Solution:
     problem: Problem
     oracle: Oracle
     seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +163,7 @@ class Task:
     loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples (or another symmetric summary).
     measure: solution -> named numbers. oracle: problem -> exact solution.
     batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
+    A task without axes is shown and not scored. `slot` says how architectures enter, None that they cannot.
     """
 
     family: str
@@ -151,6 +179,8 @@ class Task:
     batch_size: int | None = None
     dtype: torch.dtype = torch.float64
     batched: bool = True
+    label_noise: LabelNoise | None = None
+    slot: Slot | None = None
     name: str = ""
     description: str = ""
     variant: Mapping[str, Any] = field(default_factory=dict)

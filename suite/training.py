@@ -57,6 +57,8 @@ class Trained:
     steps: int
     seconds: float
     stepping: str
+    stop_evaluations: int | None = None
+    """Gradient evaluations at the first check that met the stop; fewer than all where a task trains on."""
 
     @property
     def converged(self) -> bool:
@@ -108,6 +110,7 @@ class _Run:
         self.samples = self.x.shape[1]
         self._kept: tuple[list[int], Tensor, Tensor] | None = None
         self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
+        self.noise = [torch_stream(task.name, lane.seed, "label noise") for lane in lanes]
         self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
 
         torch.manual_seed(seed_of(task.name, *(lane.seed for lane in lanes), "optimizer"))
@@ -129,6 +132,7 @@ class _Run:
         self.status: list[str | None] = [None] * count
         self.final: list[Weights] = [{}] * count
         self.loss = [math.nan] * count
+        self.stop_evaluations: list[int | None] = [None] * count
         self.first_loss = [math.nan] * count
         self.seconds = [0.0] * count
 
@@ -158,16 +162,25 @@ class _Run:
                 self.first_loss[lane] = loss
             way = self.first_loss[lane] - stop.loss
             progress = self.evaluations[lane] / stop.budget
-            if loss <= stop.loss:
+            met = loss <= stop.loss
+            if met and self.stop_evaluations[lane] is None:
+                self.stop_evaluations[lane] = self.evaluations[lane]
+            if met and (progress >= 1 or not stop.at_end):
                 self._end(lane, "converged")
             elif not math.isfinite(loss) or loss - self.first_loss[lane] > DIVERGED * abs(way):
                 self._end(lane, "diverged")
             elif progress >= 1:
                 self._end(lane, "budget")
-            elif any(progress >= share and self.first_loss[lane] - loss < least * way for share, least in STALLED):
+            elif self._stalled(lane, loss):
                 self._end(lane, "stalled")
         if self.race:
             self._race()
+
+    def _stalled(self, lane: int, loss: float) -> bool:
+        stop = self.task.stop
+        progress = self.evaluations[lane] / stop.budget
+        way, behind = self.first_loss[lane] - stop.loss, self.first_loss[lane] - loss
+        return not stop.at_end and any(progress >= share and behind < least * way for share, least in STALLED)
 
     def _race(self) -> None:
         def spent(trial: range) -> int:
@@ -194,10 +207,22 @@ class _Run:
     def _batch(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
         size = self.task.batch_size
         if size is None:
-            return self._whole(lanes)
+            x, y = self._whole(lanes)
+            return x, self._noisy(y, lanes)
         rows = torch.stack([self.epochs[lane][:size] for lane in lanes]).to(self.x.device)
         where = torch.tensor(lanes, device=self.x.device)[:, None]
-        return self.x[where, rows], self.y[where, rows]
+        return self.x[where, rows], self._noisy(self.y[where, rows], lanes)
+
+    def _noisy(self, y: Tensor, lanes: list[int]) -> Tensor:
+        """Targets with the task's label noise, from each lane's own stream."""
+        noise = self.task.label_noise
+        if noise is None:
+            return y
+        scales = [
+            noise.scale if self.evaluations[lane] < noise.until * self.task.stop.budget else 0.0 for lane in lanes
+        ]
+        signs = [torch.randint(0, 2, y.shape[1:], generator=self.noise[lane], dtype=y.dtype) * 2 - 1 for lane in lanes]
+        return y + torch.stack([scale * sign for scale, sign in zip(scales, signs, strict=True)]).to(y.device)
 
     def _next_batch(self, lane: int) -> None:
         """Advance a lane's batch: consecutive pieces of a permutation, a new one each epoch, the last piece shorter."""
@@ -220,7 +245,8 @@ class _Run:
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> list[Trained]:
-        free = self.task.batch_size is None and not self.closure and not self.modes
+        clean = self.task.batch_size is None and self.task.label_noise is None
+        free = clean and not self.closure and not self.modes
         if not free:
             self.check()
         while lanes := self.active():
@@ -248,6 +274,7 @@ class _Run:
                 steps=self.steps[lane],
                 seconds=self.seconds[lane],
                 stepping=self.stepping,
+                stop_evaluations=self.stop_evaluations[lane],
             )
             for lane in range(len(self.lanes))
         ]

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import suite
-from suite.errors import InputError
+from suite.entrant import enter
 from suite.lanes import Weights
 from suite.loading import load
 from suite.record import SCHEMA, seal
@@ -145,21 +145,20 @@ def run_unit(unit: Unit) -> list[Record]:
 
     A submission that raises gives records with status `failed` and the reason; the rest goes on.
     """
-    loaded, task = load(unit.submission), find_task(unit.task)
-    if loaded.submission.optimizer is None:
-        raise InputError(f"{loaded.submission.name!r} is an architecture; tasks of this version score optimizers.")
+    entrant = enter(load(unit.submission).submission, find_task(unit.task))
+    task = entrant.task
     lanes = [
         Lane(_problem(task.name, seed)[0], seed, number, dict(settings))
         for number, settings in unit.trials
         for seed in unit.seeds
     ]
-    results = _train(task, lanes, loaded.submission.optimizer, unit)
+    results = _train(task, lanes, entrant.make, unit)
     return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 
 def crashed(unit: Unit, reason: str) -> list[Record]:
     """The records of a unit that could not be run at all."""
-    task = find_task(unit.task)
+    task = enter(load(unit.submission).submission, find_task(unit.task)).task
     return [
         _record(unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason))
         for number, settings in unit.trials
@@ -185,7 +184,12 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
         validation_loss = _validation_loss(task, lane, model, unit.device)
         if unit.phase == "score":
             solution = Solution(
-                model, result.initial, lane.problem.to(unit.device), _oracle(task.name, lane.seed), lane.seed
+                model,
+                result.initial,
+                lane.problem.to(unit.device),
+                _oracle(task.name, lane.seed),
+                lane.seed,
+                lane.settings,
             )
             measures = task.measure(solution)
     trained = result if isinstance(result, Trained) else None
@@ -212,6 +216,7 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
             "train_loss": trained.train_loss if trained else None,
             "validation_loss": validation_loss,
             "gradient_evaluations": trained.gradient_evaluations if trained else 0,
+            "stop_evaluations": trained.stop_evaluations if trained else None,
             "steps": trained.steps if trained else 0,
             "seconds": round(trained.seconds, 4) if trained else 0.0,
             "measure_seconds": round(time.perf_counter() - begin, 4),
@@ -229,8 +234,8 @@ def select(task_selection: str, records: Sequence[Record]) -> int:
     """The trial that the protocol selects from the tuning records of one submission on one task.
 
     Trials whose every lane met the stop come first, ordered by mean validation loss at the stop (image tasks) or by
-    total gradient evaluations (ground-truth tasks); then those with more lanes at the stop, then with the lower
-    training loss. Never by flatness, norm, an oracle or test data. Ties go to the earlier trial.
+    total gradient evaluations to the stop (ground-truth tasks); then those with more lanes at the stop, then with the
+    lower training loss. Never by flatness, norm, an oracle or test data. Ties go to the earlier trial.
     """
     trials: dict[int, list[Record]] = {}
     for record in records:
@@ -245,6 +250,6 @@ def select(task_selection: str, records: Sequence[Record]) -> int:
             return missed, sum(worst), number
         if task_selection == "validation_loss":
             return 0, sum(lane["validation_loss"] for lane in lanes) / len(lanes), number
-        return 0, sum(lane["gradient_evaluations"] for lane in lanes), number
+        return 0, sum(lane["stop_evaluations"] for lane in lanes), number
 
     return min(trials, key=key)

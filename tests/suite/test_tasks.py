@@ -128,7 +128,7 @@ def test_selection_never_looks_at_what_is_scored() -> None:
         return {
             "trial": trial,
             "converged": converged,
-            "gradient_evaluations": evaluations,
+            "stop_evaluations": evaluations,
             "validation_loss": validation,
             "train_loss": loss,
         }

@@ -1,0 +1,83 @@
+"""A submission meets a task: one factor at a time.
+
+An optimizer runs on the task's own architecture; an architecture runs in the task's slot under the slot's optimizer.
+Everything else is the task's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from suite.errors import InputError
+from suite.seeding import seed_of
+from suite.submission import Submission
+from suite.task import Problem, Task
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """The task as the submission meets it, the optimizer's factory, and the space that is tuned."""
+
+    task: Task
+    make: Callable[..., Any]
+    tuned: Submission
+
+    def settings(self, trials: int) -> list[dict[str, Any]]:
+        """The tuning settings: the optimizer's, or those of the slot's optimizer."""
+        return self.tuned.settings(trials)
+
+
+def accepts(task: Task, submission: Submission) -> bool:
+    """Whether the submission can enter the task: architectures need a slot."""
+    return submission.optimizer is not None or task.slot is not None
+
+
+def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
+    """The submitted network for `task`, initialised by its own code from a generator that only `seed` decides.
+
+    Raises:
+        InputError: the function raises, or returns no module.
+    """
+    assert task.slot is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(task.name, seed, "init"))
+        try:
+            model = architecture(task.slot.input_shape, task.slot.outputs)
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"The architecture raised for input shape {task.slot.input_shape} and {task.slot.outputs} outputs "
+                f"({type(error).__name__}: {text})."
+            ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"The architecture returned a {type(model).__name__}, not an nn.Module.")
+    if not list(model.parameters()):
+        raise InputError("The architecture returned a module without parameters.")
+    return model.to(task.dtype)
+
+
+def enter(submission: Submission, task: Task) -> Entrant:
+    """Pair `submission` with `task`.
+
+    Raises:
+        InputError: the submission is an architecture and the task has no slot for one.
+    """
+    if submission.optimizer is not None:
+        return Entrant(task, submission.optimizer, submission)
+    architecture = submission.architecture
+    assert architecture is not None
+    if task.slot is None:
+        raise InputError(f"Task {task.name!r} has no slot for architectures, so {submission.name!r} cannot enter it.")
+    slot = task.slot
+    space: Mapping[str, Any] = slot.space
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        return build(architecture, task, seed)
+
+    tuned = Submission(name=submission.name, optimizer=slot.optimizer, space=space)
+    return Entrant(replace(task, model=model), slot.optimizer, tuned)
