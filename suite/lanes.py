@@ -55,7 +55,7 @@ class Lanes:
         scales = self.scales if index is None else self.scales[index]
         with torch.enable_grad():
             losses = self._batched(leaves, self._pick(self.buffers, index), x, y)
-            gradients = torch.autograd.grad((losses / scales).sum(), list(leaves.values()))
+            gradients = torch.autograd.grad((losses / scales).sum(), list(leaves.values()), materialize_grads=True)
         for name, gradient in zip(leaves, gradients, strict=True):
             if index is None:
                 # Strides of a gradient may differ from its parameter's; fused optimizers then silently update wrongly.
@@ -89,7 +89,7 @@ class SingleLane(Lanes):
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         with torch.enable_grad():
             loss = self._loss(self._module(x[0]), y[0])
-            gradients = torch.autograd.grad(loss / self.scales[0], list(self._leaves.values()))
+            gradients = torch.autograd.grad(loss / self.scales[0], list(self._leaves.values()), materialize_grads=True)
         for name, gradient in zip(self._leaves, gradients, strict=True):
             self.gradients[name][0].copy_(gradient)
         return loss.detach().reshape(1)

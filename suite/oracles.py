@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.errors import InputError
+
 Array = NDArray[np.float64]
 
 
-class OracleError(RuntimeError):
+class OracleError(InputError):
     """A solver did not solve. The message names the solver, the problem and the status."""
 
 
@@ -132,3 +134,33 @@ def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance:
             length /= 2
         nu = nu - length * step
     raise OracleError(f"Newton's method did not minimise the hyperbolic entropy for alpha={alpha} in 500 steps.")
+
+
+def _conic(what: str, problem: Any) -> None:
+    """Solve a cvxpy problem in place by Clarabel, an interior-point solver (Goulart and Chen 2024, arXiv:2405.12762)."""
+    import cvxpy as cp
+
+    try:
+        problem.solve(solver=cp.CLARABEL)
+    except cp.error.SolverError as error:
+        raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
+    if problem.status != cp.OPTIMAL:
+        raise OracleError(f"Clarabel did not solve the {what} problem: status {problem.status}.")
+
+
+def nuclear_norm_completion(filled: Array, seen: NDArray[np.int64]) -> Array:
+    """argmin of the nuclear norm over matrices [d, e] that agree with `filled` at the cells `seen` [m, 2].
+
+    The reference that deep factorisations are held against (Gunasekar et al. 2017, arXiv:1705.09280).
+    """
+    import cvxpy as cp
+
+    mask = np.zeros(filled.shape)
+    mask[seen[:, 0], seen[:, 1]] = 1
+    matrix = cp.Variable(filled.shape)
+    _conic(
+        "nuclear norm",
+        cp.Problem(cp.Minimize(cp.normNuc(matrix)), [cp.multiply(mask, matrix) == mask * filled]),
+    )
+    solution: Array = np.asarray(matrix.value, dtype=np.float64)
+    return solution

@@ -7,16 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from suite.losses import mean_squared_error
 from suite.models import LinearPredictor
 from suite.oracles import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task
-
-
-def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples of the squared error."""
-    return (outputs - targets).square().mean()
 
 
 def _smoothness(x: Tensor) -> float:

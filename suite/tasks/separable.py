@@ -5,25 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-from torch.nn.functional import softplus
 
+from suite.losses import log_exponential, logistic
 from suite.models import LinearPredictor
 from suite.oracles import max_margin_l1, max_margin_l2, max_margin_linf
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task
-
-
-def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean logistic loss of outputs [n] for labels in {-1, +1}."""
-    return softplus(-outputs * targets).mean()
-
-
-def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Logarithm of the mean exponential loss of outputs [n] for labels in {-1, +1}: it never underflows."""
-    return torch.logsumexp(-outputs * targets, dim=0) - math.log(targets.shape[0])
-
 
 OBJECTIVES = {"log_exponential": log_exponential, "logistic": logistic}
 STOPS = {"log_exponential": Stop(-30.0, budget=10_000), "logistic": Stop(1e-3, budget=20_000)}

@@ -1,0 +1,24 @@
+"""Losses of the synthetic tasks: (outputs, targets) -> scalar, symmetric in the samples."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the squared error."""
+    return (outputs - targets).square().mean()
+
+
+def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean logistic loss of outputs [n] for labels in {-1, +1}."""
+    return softplus(-outputs * targets).mean()
+
+
+def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logarithm of the mean exponential loss of outputs [n] for labels in {-1, +1}: it never underflows."""
+    return torch.logsumexp(-outputs * targets, dim=0) - math.log(targets.shape[0])
