@@ -163,7 +163,8 @@ class Task:
     loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples (or another symmetric summary).
     measure: solution -> named numbers. oracle: problem -> exact solution.
     batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
-    A task without axes is shown and not scored. `slot` says how architectures enter, None that they cannot.
+    `shown` names the measures that tables show beside the axes; a task without axes is shown and not scored.
+    `slot` says how architectures enter, None that they cannot.
     """
 
     family: str
@@ -180,6 +181,7 @@ class Task:
     dtype: torch.dtype = torch.float64
     batched: bool = True
     label_noise: LabelNoise | None = None
+    shown: tuple[str, ...] = ()
     slot: Slot | None = None
     name: str = ""
     description: str = ""

@@ -223,6 +223,7 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
             "stepping": trained.stepping if trained else None,
             "measures": dict(measures),
             "axes": axes,
+            "shown": list(task.shown),
             "solution_hash": solution_hash(trained.weights) if trained else None,
             "environment": environment(unit.device),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

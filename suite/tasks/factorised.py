@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from suite.losses import mean_squared_error
-from suite.models import DiagonalNetwork, MatrixProduct
-from suite.oracles import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator, nuclear_norm_completion
+from suite.models.factorised import DiagonalNetwork, MatrixProduct
+from suite.oracles.interpolators import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
+from suite.oracles.matrices import nuclear_norm_completion
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from suite.architectures import initialise, mlp
 from suite.data import split_digits
 from suite.measures.flatness import adaptive_sharpness, curvature
 from suite.measures.generalization import generalization, temperature
 from suite.measures.norms import distance_from_initialization, l2_norm, margins, path_norm
+from suite.models.images import initialise, mlp
 from suite.references import reference
 from suite.seeding import torch_stream
 from suite.task import Axis, Problem, Solution, Stop, Task

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from suite.losses import mean_squared_error
-from suite.models import LinearPredictor
-from suite.oracles import min_norm_interpolator
+from suite.models.linear import LinearPredictor
+from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task

@@ -7,8 +7,8 @@ import math
 import torch
 
 from suite.losses import log_exponential, logistic
-from suite.models import LinearPredictor
-from suite.oracles import max_margin_l1, max_margin_l2, max_margin_linf
+from suite.models.linear import LinearPredictor
+from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from suite.architectures import initialise, mlp
 from suite.curvature import Hessian, dense, hutchinson_trace, lanczos
 from suite.measures.generalization import temperature
 from suite.measures.norms import margins, path_norm
+from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split
 from suite.tasks.images import STOP_LOSS, image_measures

@@ -1,4 +1,4 @@
-"""The reference architectures of the image tasks."""
+"""The reference networks of the image tasks."""
 
 from __future__ import annotations
 

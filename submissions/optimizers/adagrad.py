@@ -1,0 +1,7 @@
+"""Adagrad: the gradient over the root of its accumulated squares (Duchi et al. 2011, JMLR 12)."""
+
+from torch.optim import Adagrad
+
+from suite import LogUniform, Submission
+
+submission = Submission(name="adagrad", optimizer=Adagrad, space={"lr": LogUniform(3e-3, 1.0)})

@@ -1,0 +1,1 @@
+"""The reference models of the tasks, one file per kind."""

@@ -1,0 +1,59 @@
+"""Interpolators of linear models: of least l2 norm, of least l1 norm, and those between. X [n, d], y [n]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from suite.oracles.solvers import Array, OracleError, linear_program
+
+
+def min_norm_interpolator(x: Array, y: Array) -> Array:
+    """argmin |w|_2 subject to X w = y, by the pseudo-inverse. x [n, d], y [n] or [n, k]; returns [d] or [d, k].
+
+    The limit of gradient descent from zero (Gunasekar et al. 2018, arXiv:1802.08246).
+    """
+    solution: Array = np.linalg.pinv(x) @ y
+    return solution
+
+
+def basis_pursuit(x: Array, y: Array) -> Array:
+    """argmin |w|_1 subject to X w = y, as a linear program over w = a - b with a, b >= 0. Returns [d].
+
+    The limit of gradient flow on the diagonal network from vanishing initialisation (Woodworth et al. 2020,
+    arXiv:2002.09277).
+    """
+    d = x.shape[1]
+    parts = linear_program("basis pursuit", c=np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y, bounds=(0, None))
+    return parts[:d] - parts[d:]
+
+
+def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:
+    """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimises. Returns [d].
+
+    The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et
+    al. 2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where
+    `nu` [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``; damped Newton reaches a relative residual of `tolerance`.
+    """
+    scale = 2 * alpha**2
+
+    def dual(nu: Array) -> float:
+        with np.errstate(over="ignore"):  # a step too far: the line search takes it back
+            # cosh - 1 without cancellation
+            return float(scale * (2 * np.sinh(x.T @ nu / 2) ** 2).sum() - y @ nu)
+
+    nu = np.zeros(len(y))
+    for _ in range(500):
+        inner = x.T @ nu
+        w: Array = scale * np.sinh(inner)
+        residual = x @ w - y
+        if np.linalg.norm(residual) <= tolerance * np.linalg.norm(y):
+            return w
+        hessian = (x * (scale * np.cosh(inner))) @ x.T
+        step = np.linalg.solve(hessian, residual)
+        length, value, slope = 1.0, dual(nu), float(residual @ step)
+        # Near the minimum the decrease drowns in rounding: the slack lets the last full Newton steps pass.
+        slack = 1e-12 * abs(value)
+        while dual(nu - length * step) > value - 1e-4 * length * slope + slack and length > 1e-12:
+            length /= 2
+        nu = nu - length * step
+    raise OracleError(f"Newton's method did not minimise the hyperbolic entropy for alpha={alpha} in 500 steps.")

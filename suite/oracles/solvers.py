@@ -1,0 +1,39 @@
+"""Solvers of the oracles: each returns an exact solution or raises an error that names it and its status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+class OracleError(InputError):
+    """A solver did not solve. The message names the solver, the problem and the status."""
+
+
+def linear_program(what: str, **arguments: Any) -> Array:
+    """Solve ``scipy.optimize.linprog(**arguments)`` with HiGHS (Huangfu and Hall 2018); returns the solution [d]."""
+    from scipy.optimize import linprog
+
+    result = linprog(method="highs", **arguments)
+    if not result.success:
+        raise OracleError(f"HiGHS did not solve the {what} problem: status {result.status} ({result.message}).")
+    solution: Array = np.asarray(result.x, dtype=np.float64)
+    return solution
+
+
+def conic_program(what: str, problem: Any) -> None:
+    """Solve a cvxpy problem in place with Clarabel (Goulart and Chen 2024, arXiv:2405.12762)."""
+    import cvxpy as cp
+
+    try:
+        problem.solve(solver=cp.CLARABEL)
+    except cp.error.SolverError as error:
+        raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
+    if problem.status != cp.OPTIMAL:
+        raise OracleError(f"Clarabel did not solve the {what} problem: status {problem.status}.")
