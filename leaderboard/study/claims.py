@@ -1,0 +1,116 @@
+"""The field's claims, each as a test whose rule is fixed here before any run.
+
+A claim compares two levels of one factor, everything else and the seed being equal. The mean difference is taken over
+all matched pairs, and in every environment (a level of another factor) by itself.
+
+Verdicts. *holds*: the overall interval excludes 0 on the claimed side, and no environment's does on the other.
+*fails*: neither the overall interval nor any environment's excludes 0 on the claimed side. *depends on* a factor:
+anything else; it is the factor whose levels differ most (the largest F of the difference over its levels).
+Environments' intervals are widened for their number (Bonferroni), so that chance finds no exception at the 5 % level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import f_oneway, t
+
+from leaderboard.scoring import Interval
+from leaderboard.study.factors import varied
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`treatment` has less (or, with `more`, more) of `measure` than `control`, levels of `factor`.
+
+    `log` compares logarithms: a difference of -0.7 is a half. `where` restricts the runs to given levels.
+    """
+
+    name: str
+    statement: str
+    source: str
+    factor: str
+    treatment: Any
+    control: Any
+    measure: str
+    log: bool = True
+    more: bool = False
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a claim: `difference` (treatment minus control) over all pairs and per environment."""
+
+    claim: Claim
+    verdict: str
+    difference: Interval
+    pairs: int
+    environments: dict[str, Interval]
+    depends_on: str | None = None
+
+
+def matched(frame: pd.DataFrame, claim: Claim, factors: Sequence[str]) -> pd.DataFrame:
+    """One row per matched pair: the other factors, and `difference` of the measure."""
+    for name, level in claim.where.items():
+        frame = frame[frame[name] == level]
+    fixed = [name for name in (*factors, "seed") if name != claim.factor]
+    sides = [
+        frame[frame[claim.factor] == level].dropna(subset=[claim.measure])[[*fixed, claim.measure]]
+        for level in (claim.treatment, claim.control)
+    ]
+    pairs = sides[0].merge(sides[1], on=fixed, suffixes=("_treatment", "_control"))
+    left, right = (pairs[f"{claim.measure}_{side}"].astype(float) for side in ("treatment", "control"))
+    if claim.log:
+        left, right = np.log(left.clip(lower=1e-30)), np.log(right.clip(lower=1e-30))
+    return pairs[fixed].assign(difference=left - right)
+
+
+def _mean(values: pd.Series, clusters: pd.Series, level: float) -> Interval:
+    """The mean and its Student interval; a cluster (the seeds of one setting) counts once."""
+    means = values.groupby(clusters).mean()
+    centre, count = float(values.mean()), len(means)
+    if count < 2:
+        return Interval(centre, -math.inf, math.inf)
+    half = float(t.ppf(0.5 + level / 2, count - 1)) * float(means.std(ddof=1)) / math.sqrt(count)
+    return Interval(centre, centre - half, centre + half)
+
+
+def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: float = 0.95) -> Verdict:
+    """Put `claim` to the test on the runs of `frame`."""
+    pairs = matched(frame, claim, factors)
+    if not len(pairs):
+        return Verdict(claim, "not tested", Interval(math.nan, math.nan, math.nan), 0, {})
+    others = varied(pairs, [name for name in factors if name != claim.factor])
+    setting = pairs[others].astype(str).agg(" ".join, axis=1) if others else pd.Series("all", index=pairs.index)
+    overall = _mean(pairs["difference"], setting, level)
+    count = sum(len(pairs[name].unique()) for name in others)
+    environments = {
+        f"{name} = {value}": _mean(group["difference"], setting[group.index], 1 - (1 - level) / count)
+        for name in others
+        for value, group in pairs.groupby(name, observed=True)
+    }
+    sign = 1 if claim.more else -1
+
+    def claimed(interval: Interval, side: int = sign) -> bool:
+        return interval.low > 0 if side > 0 else interval.high < 0
+
+    against = [name for name, interval in environments.items() if claimed(interval, -sign)]
+    in_favour = [name for name, interval in environments.items() if claimed(interval)]
+    if claimed(overall) and not against:
+        return Verdict(claim, "holds", overall, len(pairs), environments)
+    if not claimed(overall) and not in_favour:
+        return Verdict(claim, "fails", overall, len(pairs), environments)
+    factor = max(others, key=lambda name: _interaction(pairs, name))
+    return Verdict(claim, "depends on", overall, len(pairs), environments, factor)
+
+
+def _interaction(pairs: pd.DataFrame, factor: str) -> float:
+    groups = [group["difference"].to_numpy() for _, group in pairs.groupby(factor, observed=True)]
+    usable = [group for group in groups if len(group) > 1]
+    return float(f_oneway(*usable).statistic) if len(usable) > 1 else 0.0
