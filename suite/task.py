@@ -9,7 +9,7 @@ Its keyword arguments, all with defaults, are the task's documented variants:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ AXES = ("flatness", "norm", "generalization")
 AxisName = Literal["flatness", "norm", "generalization"]
 Scale = Literal["log", "linear"]
 Selection = Literal["gradient_evaluations", "validation_loss"]
+CURVE_POINTS = 256
+"""Curves are for pictures; a record stays a line of a few kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,27 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A small picture of a solution that its record keeps: `y` over `x`, with the oracle's `y` where there is one.
+
+    At most `CURVE_POINTS` points; the labels name quantity and unit. `points` draws marks instead of a line.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    x_label: str
+    y_label: str
+    oracle: Sequence[float] | None = None
+    x_log: bool = False
+    y_log: bool = False
+    points: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.x) == len(self.y) == len(self.y if self.oracle is None else self.oracle) <= CURVE_POINTS:
+            raise ValueError(f"A curve needs x, y and oracle of one length, at most {CURVE_POINTS}.")
+
+
+@dataclass(frozen=True)
 class Task:
     """A standard learning problem.
 
@@ -165,6 +188,7 @@ class Task:
     batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
     `shown` names the measures that tables show beside the axes; a task without axes is shown and not scored.
     `slot` says how architectures enter, None that they cannot.
+    `curves`: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
     """
 
     family: str
@@ -183,6 +207,7 @@ class Task:
     label_noise: LabelNoise | None = None
     shown: tuple[str, ...] = ()
     slot: Slot | None = None
+    curves: Callable[[Solution], Mapping[str, Curve]] | None = None
     name: str = ""
     description: str = ""
     variant: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,9 @@ At half of the budget the step size begins to fall, at three quarters 91 % of al
 that is behind these marks by then does not reach the stop; most of a tuning sweep's time would go to such lanes.
 """
 
+HISTORY_STEP = 1.1
+"""The training curve keeps a point each time the gradient evaluations have grown by this factor: some 80 of 4,000."""
+
 CLOSURE_CHECK = 20
 """Steps between two checks where the loss at the weights does not come for free (closures, schedule-free methods)."""
 
@@ -59,6 +62,8 @@ class Trained:
     stepping: str
     stop_evaluations: int | None = None
     """Gradient evaluations at the first check that met the stop; fewer than all where a task trains on."""
+    history: tuple[tuple[int, float], ...] = ()
+    """(gradient evaluations, training loss): the training curve, thinned evenly on a log scale."""
 
     @property
     def converged(self) -> bool:
@@ -134,6 +139,7 @@ class _Run:
         self.loss = [math.nan] * count
         self.stop_evaluations: list[int | None] = [None] * count
         self.first_loss = [math.nan] * count
+        self.history: list[list[tuple[int, float]]] = [[] for _ in lanes]
         self.seconds = [0.0] * count
 
     # -- which lanes go on ------------------------------------------------------------------------------------
@@ -160,6 +166,8 @@ class _Run:
             self.loss[lane] = loss
             if math.isnan(self.first_loss[lane]):
                 self.first_loss[lane] = loss
+            if not self.history[lane] or self.evaluations[lane] >= HISTORY_STEP * self.history[lane][-1][0]:
+                self.history[lane].append((self.evaluations[lane], loss))
             way = self.first_loss[lane] - stop.loss
             progress = self.evaluations[lane] / stop.budget
             met = loss <= stop.loss
@@ -275,6 +283,7 @@ class _Run:
                 seconds=self.seconds[lane],
                 stepping=self.stepping,
                 stop_evaluations=self.stop_evaluations[lane],
+                history=(*self.history[lane], (self.evaluations[lane], self.loss[lane])),
             )
             for lane in range(len(self.lanes))
         ]

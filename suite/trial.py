@@ -12,7 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,14 @@ from suite.entrant import enter
 from suite.lanes import Weights
 from suite.loading import load
 from suite.record import SCHEMA, seal
-from suite.task import Axis, Oracle, Problem, Solution, Task
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
 from suite.tasks import find_task
 from suite.training import Lane, Trained, train
 
 Record = dict[str, Any]
+
+CURVE_SEED = 0
+"""The scored seed whose records carry curves: a picture shows one data set."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,24 @@ def _with_weights(task: Task, lane: Lane, weights: Weights, device: str) -> nn.M
     return model.eval()
 
 
+def _training_curve(trained: Trained) -> Curve:
+    # Drawn on a log scale, which has no place for the start at 0 evaluations.
+    evaluations, losses = zip(*((max(1, at), loss) for at, loss in trained.history[-CURVE_POINTS:]), strict=True)
+    return Curve(evaluations, losses, "gradient evaluations", "training loss", x_log=True, y_log=min(losses) > 0)
+
+
+def _rounded(curves: Mapping[str, Curve]) -> dict[str, dict[str, Any]]:
+    """Curves as a record states them: four significant digits are enough for a picture."""
+
+    def short(values: Sequence[float] | None) -> list[float] | None:
+        return None if values is None else [float(f"{value:.4g}") for value in values]
+
+    return {
+        name: asdict(curve) | {"x": short(curve.x), "y": short(curve.y), "oracle": short(curve.oracle)}
+        for name, curve in curves.items()
+    }
+
+
 @torch.no_grad()
 def _validation_loss(task: Task, lane: Lane, model: nn.Module, device: str) -> float | None:
     split = lane.problem.validation
@@ -173,12 +194,15 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
     measures: Mapping[str, float] = {}
     validation_loss = None
     axes: dict[str, Any] = {}
+    curves: dict[str, Curve] = {}
     if isinstance(result, Exception):
         reason = f"{type(result).__name__}: {' '.join(str(result).split())}"[:500]
     else:
         status = result.status
     if unit.phase == "score":
         axes = resolve_axes(task.axes, _oracle(task.name, lane.seed))
+        if isinstance(result, Trained) and lane.seed == CURVE_SEED:
+            curves["training_loss"] = _training_curve(result)
     if isinstance(result, Trained) and result.converged:
         model = _with_weights(task, lane, result.weights, unit.device)
         validation_loss = _validation_loss(task, lane, model, unit.device)
@@ -192,6 +216,8 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
                 lane.settings,
             )
             measures = task.measure(solution)
+            if task.curves is not None and lane.seed == CURVE_SEED:
+                curves |= task.curves(solution)
     trained = result if isinstance(result, Trained) else None
     return seal(
         {
@@ -224,6 +250,7 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
             "measures": dict(measures),
             "axes": axes,
             "shown": list(task.shown),
+            "curves": _rounded(curves),
             "solution_hash": solution_hash(trained.weights) if trained else None,
             "environment": environment(unit.device),
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
