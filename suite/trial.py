@@ -24,6 +24,7 @@ import suite
 from suite.entrant import enter
 from suite.lanes import Weights
 from suite.loading import load
+from suite.oracles.cache import cached
 from suite.record import SCHEMA, seal
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
 from suite.tasks import find_task
@@ -117,7 +118,10 @@ def _problem(task_name: str, seed: int) -> tuple[Problem, str]:
 @functools.lru_cache(maxsize=256)
 def _oracle(task_name: str, seed: int) -> Oracle:
     task = find_task(task_name)
-    return task.oracle(_problem(task_name, seed)[0]) if task.oracle else Oracle()
+    if task.oracle is None:
+        return Oracle()
+    problem, fingerprint = _problem(task_name, seed)
+    return cached(f"{task_name} {fingerprint} {suite_hash()}", functools.partial(task.oracle, problem))
 
 
 def _with_weights(task: Task, lane: Lane, weights: Weights, device: str) -> nn.Module:
