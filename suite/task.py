@@ -97,9 +97,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Noise that is part of the problem: every gradient sees targets ``y ± scale``, signs drawn anew for each.
+    """Noise that is part of the problem: each step sees targets ``y ± scale``, the sign of every target drawn anew.
 
-    It is switched off after the share `until` of the budget. Training losses are those of the clean targets.
+    All gradients of one step see the same signs, as they see the same batch. The noise is switched off after the share
+    `until` of the budget. Training losses are those of the clean targets. (On squared errors, noise of `scale` on all n
+    samples moves weights as noise of ``scale * sqrt(b / n)`` on batches of b does.)
     """
 
     scale: float

@@ -61,7 +61,7 @@ class Trained:
     seconds: float
     stepping: str
     stop_evaluations: int | None = None
-    """Gradient evaluations at the first check that met the stop; fewer than all where a task trains on."""
+    """Gradient evaluations at the check from which on the stop was met; fewer than all where a task trains on."""
     history: tuple[tuple[int, float], ...] = ()
     """(gradient evaluations, training loss): the training curve, thinned evenly on a log scale."""
 
@@ -116,6 +116,7 @@ class _Run:
         self._kept: tuple[list[int], Tensor, Tensor] | None = None
         self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
         self.noise = [torch_stream(task.name, lane.seed, "label noise") for lane in lanes]
+        self.shifts: list[Tensor | None] = [None] * len(lanes)
         self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
 
         torch.manual_seed(seed_of(task.name, *(lane.seed for lane in lanes), "optimizer"))
@@ -171,7 +172,9 @@ class _Run:
             way = self.first_loss[lane] - stop.loss
             progress = self.evaluations[lane] / stop.budget
             met = loss <= stop.loss
-            if met and self.stop_evaluations[lane] is None:
+            if not met:
+                self.stop_evaluations[lane] = None
+            elif self.stop_evaluations[lane] is None:
                 self.stop_evaluations[lane] = self.evaluations[lane]
             if met and (progress >= 1 or not stop.at_end):
                 self._end(lane, "converged")
@@ -222,23 +225,33 @@ class _Run:
         return self.x[where, rows], self._noisy(self.y[where, rows], lanes)
 
     def _noisy(self, y: Tensor, lanes: list[int]) -> Tensor:
-        """Targets with the task's label noise, from each lane's own stream."""
-        noise = self.task.label_noise
-        if noise is None:
+        """Targets ``y [A, b, ...]`` of `lanes` with the label noise of their steps."""
+        shifts = [self.shifts[lane] for lane in lanes]
+        if all(shift is None for shift in shifts):
             return y
-        scales = [
-            noise.scale if self.evaluations[lane] < noise.until * self.task.stop.budget else 0.0 for lane in lanes
-        ]
-        signs = [torch.randint(0, 2, y.shape[1:], generator=self.noise[lane], dtype=y.dtype) * 2 - 1 for lane in lanes]
-        return y + torch.stack([scale * sign for scale, sign in zip(scales, signs, strict=True)]).to(y.device)
+        still = torch.zeros(y.shape[1:], dtype=y.dtype)
+        return y + torch.stack([still if shift is None else shift for shift in shifts]).to(y.device)
+
+    def _draw_noise(self, lane: int) -> None:
+        """The label noise of a lane's next step, from the lane's own stream; every gradient of the step sees it."""
+        noise, self.shifts[lane] = self.task.label_noise, None
+        if noise is not None and self.evaluations[lane] < noise.until * self.task.stop.budget:
+            rows = self.samples if self.task.batch_size is None else len(self.epochs[lane][: self.task.batch_size])
+            shape = (rows, *self.y.shape[2:])
+            signs = torch.randint(0, 2, shape, generator=self.noise[lane], dtype=self.y.dtype) * 2 - 1
+            self.shifts[lane] = noise.scale * signs
 
     def _next_batch(self, lane: int) -> None:
-        """Advance a lane's batch: consecutive pieces of a permutation, a new one each epoch, the last piece shorter."""
+        """Advance a lane's batch: consecutive pieces of a permutation, a new one each epoch, the last piece shorter.
+
+        The label noise of the step, if the task has any, is drawn with it.
+        """
         size = self.task.batch_size
         if size is not None:
             self.epochs[lane] = self.epochs[lane][size:]
             if not len(self.epochs[lane]):
                 self.epochs[lane] = torch.randperm(self.samples, generator=self.orders[lane])
+        self._draw_noise(lane)
 
     def _set_rate(self, group: Group) -> None:
         live = next(lane for lane in group.lanes if self.status[lane] is None)
