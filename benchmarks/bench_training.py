@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from suite.loading import load
-from suite.measures.flatness import curvature
+from suite.measures import measure
 from suite.tasks import find_task
 from suite.training import Lane, train
 
@@ -58,5 +58,4 @@ class Measuring:
         self.model = task.model(self.problem, 0)
 
     def time_curvature(self) -> None:
-        train_split = self.problem.train
-        curvature(self.model, lambda network: torch.nn.functional.cross_entropy(network(train_split.x), train_split.y))
+        measure(self.model, self.problem.train, ["lambda_max", "hessian_trace"])

@@ -284,6 +284,20 @@ def submissions() -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@clear_errors
+def measures(names: tuple[str, ...]) -> None:
+    """List the measures, or explain those named.
+
+    \b
+    Example: lowlands measures adaptive_sharpness
+    """
+    from suite.measures.listing import explain, listing
+
+    click.echo(explain(names) if names else listing())
+
+
+@main.command()
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
 @click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
 @click.option("--track", "track_name", default="quick", show_default=True, help="Which track's results.")

@@ -29,6 +29,7 @@ from suite.record import SCHEMA, seal
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
 from suite.tasks import find_task
 from suite.training import Lane, Trained, train
+from suite.value import answers
 
 Record = dict[str, Any]
 
@@ -251,7 +252,8 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
             "seconds": round(trained.seconds, 4) if trained else 0.0,
             "measure_seconds": round(time.perf_counter() - begin, 4),
             "stepping": trained.stepping if trained else None,
-            "measures": dict(measures),
+            "measures": {name: float(value) for name, value in measures.items()},
+            "answers": answers(measures),
             "axes": axes,
             "shown": list(task.shown),
             "curves": _rounded(curves),

@@ -1,1 +1,11 @@
-"""Measures: a solution in, named numbers out. Every name's scale, direction and source stands at its function."""
+"""Measures: a solution in, named numbers out. Every measure declares its unit, direction, invariances and source.
+
+``measure(model, data, ["lambda_max", "hessian_trace"])`` works on any trained module; ``measures()`` lists what there
+is; a new measure is one function marked with `declare`.
+"""
+
+from suite.measures.measuring import measure
+from suite.measures.registry import Measure, declare, find_measure, measures
+from suite.value import Value
+
+__all__ = ["Measure", "Value", "declare", "find_measure", "measure", "measures"]

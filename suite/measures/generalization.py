@@ -1,14 +1,12 @@
-"""Generalization, and the temperature that makes classification solutions comparable."""
+"""Generalization of a solution."""
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.task import Split
+from suite.measures.registry import CANONICAL, RESCALING, declare
+from suite.measures.subject import Subject
 
 
 def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -16,40 +14,59 @@ def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     return (logits.argmax(1) != labels).double().mean().item(), cross_entropy(logits, labels).item()
 
 
-@torch.no_grad()
-def temperature(logits: Tensor, labels: Tensor, target: float) -> float:
-    """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection.
-
-    Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. For
-    samples that are all classified rightly the loss falls monotonically from log(classes) to 0, so the
-    factor is unique. NaN if some sample is misclassified so that no factor reaches the target.
-    """
-    exact = logits.double()
-    low, high = -12.0, 12.0
-
-    def loss(log_factor: float) -> float:
-        return cross_entropy(exact * math.exp(log_factor), labels).item()
-
-    if loss(high) > target or loss(low) < target:
-        # Beyond the loss's minimum over factors it may rise again: search the first crossing on a grid.
-        grid = torch.linspace(low, high, 97).tolist()
-        below = [factor for factor in grid if loss(factor) <= target]
-        if not below:
-            return math.nan
-        high = below[0]
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if loss(middle) > target else (low, middle)
-    return math.exp(high)
+@declare(
+    unit="share",
+    scale="linear",
+    higher=False,
+    cost=1 / 3,
+    source="the training data",
+    needs=("labels",),
+    invariances=CANONICAL,
+)
+def train_error(subject: Subject) -> float:
+    """Share of wrong predictions on the training data."""
+    return error_and_loss(subject.train_outputs, subject.train.y)[0]
 
 
-def generalization(train: Split, test: Split, train_logits: Tensor, test_logits: Tensor) -> dict[str, float]:
-    """Errors and losses on both parts, and the gap between the losses."""
-    train_error, train_loss = error_and_loss(train_logits, train.y)
-    test_error, test_loss = error_and_loss(test_logits, test.y)
-    return {
-        "train_error": train_error,
-        "test_error": test_error,
-        "test_loss": test_loss,
-        "generalization_gap": test_loss - train_loss,
-    }
+@declare(
+    unit="share",
+    scale="log",
+    higher=False,
+    cost=1 / 3,
+    source="the test data",
+    needs=("labels", "test"),
+    invariances=CANONICAL,
+)
+def test_error(subject: Subject) -> float:
+    """Share of wrong predictions on the test data."""
+    assert subject.test is not None
+    return error_and_loss(subject.test_outputs, subject.test.y)[0]
+
+
+@declare(
+    unit="loss", scale="log", higher=False, cost=1 / 3, source="the test data", needs=("test",), invariances=RESCALING
+)
+def test_loss(subject: Subject) -> float:
+    """Loss on the test data."""
+    assert subject.test is not None
+    return subject.loss(subject.test_outputs, subject.test.y).item()
+
+
+@declare(
+    unit="loss",
+    scale="linear",
+    higher=False,
+    cost=2 / 3,
+    source="Jiang et al. 2020, arXiv:1912.02178",
+    needs=("test",),
+    invariances=RESCALING,
+)
+def generalization_gap(subject: Subject) -> float:
+    """Loss on the test data minus that on the training data."""
+    return test_loss(subject) - subject.loss(subject.train_outputs, subject.train.y).item()
+
+
+@declare(unit="1", scale="log", higher=None, cost=1 / 3, source="the matched training loss", needs=("labels",))
+def temperature(subject: Subject) -> float:
+    """The factor on the logits that brings the training loss to the matched one."""
+    return subject.matching_factor

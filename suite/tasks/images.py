@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from suite.data import split_digits
-from suite.measures.flatness import adaptive_sharpness, curvature
-from suite.measures.generalization import generalization, temperature
-from suite.measures.norms import distance_from_initialization, l2_norm, margins, path_norm
+from suite.measures import measure
 from suite.models.images import initialise, mlp
 from suite.references import reference
 from suite.seeding import torch_stream
@@ -17,35 +15,38 @@ from suite.task import Axis, Problem, Solution, Stop, Task
 from suite.tasks import task
 
 STOP_LOSS = 0.01
-MARGIN_QUANTILE = 0.1
+MEASURES = (
+    "lambda_max",
+    "hessian_trace",
+    "adaptive_lambda_max",
+    "adaptive_trace",
+    "adaptive_sharpness",
+    "l2_norm",
+    "distance_from_initialization",
+    "path_norm",
+    "path_margin",
+    "l2_margin",
+    "train_error",
+    "test_error",
+    "test_loss",
+    "generalization_gap",
+    "temperature",
+)
 
 
 def image_measures(solution: Solution) -> dict[str, float]:
-    """The measures of a classification solution at matched training loss (see `mnist5k_mlp`)."""
-    model, problem = solution.model, solution.problem
-    train, test = problem.train, problem.test
-    assert test is not None
-    with torch.no_grad():
-        train_logits, test_logits = model(train.x), model(test.x)
-    factor = temperature(train_logits, train.y, STOP_LOSS)
-
-    def loss(network: nn.Module) -> Tensor:
-        return cross_entropy(factor * network(train.x), train.y)
-
-    norm, path = l2_norm(model), path_norm(model, train.x.shape[1:])
-    margin = torch.quantile(margins(train_logits.double(), train.y), MARGIN_QUANTILE).item()
-    layers = sum(p.dim() > 1 for p in model.parameters())
-    return {
-        **curvature(model, loss),
-        "adaptive_sharpness": adaptive_sharpness(model, loss),
-        "l2_norm": norm,
-        "distance_from_initialization": distance_from_initialization(model, solution.initial),
-        "path_norm": path * factor,
-        "path_margin": margin / path,
-        "l2_margin": margin / norm**layers,
-        **generalization(train, test, train_logits, test_logits),
-        "temperature": factor,
-    }
+    """The measures of a classification solution, those that may be scored at matched training loss."""
+    problem = solution.problem
+    return dict(
+        measure(
+            solution.model,
+            problem.train,
+            MEASURES,
+            test=problem.test,
+            initial=solution.initial,
+            matched_loss=STOP_LOSS,
+        )
+    )
 
 
 @task

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from suite.curvature import Hessian, dense, hutchinson_trace, lanczos
-from suite.measures.generalization import temperature
-from suite.measures.norms import margins, path_norm
+from suite.measures.matching import matching_factor
+from suite.measures.norms import l2_path_norm, margins
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split
@@ -161,9 +161,9 @@ def test_temperature_matches_the_loss(fitted: nn.Module) -> None:
     data = _digits_like()
     logits = fitted(data.x).detach()
     for target in (STOP_LOSS, 0.3, 1e-4):
-        assert cross_entropy(temperature(logits, data.y, target) * logits, data.y).item() == pytest.approx(target)
+        assert cross_entropy(matching_factor(logits, data.y, target) * logits, data.y).item() == pytest.approx(target)
     # Everything wrong: no factor helps.
-    assert math.isnan(temperature(logits, (data.y + 1) % 3, STOP_LOSS))
+    assert math.isnan(matching_factor(logits, (data.y + 1) % 3, STOP_LOSS))
 
 
 def test_path_norm_by_enumeration() -> None:
@@ -176,7 +176,7 @@ def test_path_norm_by_enumeration() -> None:
         for j in range(3)
     )
     total += float(second.bias) ** 2
-    assert path_norm(model, (2,)) == pytest.approx(math.sqrt(total), rel=1e-12)
+    assert l2_path_norm(model, (2,)) == pytest.approx(math.sqrt(total), rel=1e-12)
 
 
 def test_margins() -> None:

@@ -1,0 +1,110 @@
+"""Taking measures of a network: any trained module, any data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from suite.errors import InputError
+from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
+from suite.measures.subject import MATCHED_LOSS, Loss, Subject, default_loss, evaluating
+from suite.task import Split
+from suite.value import Value
+
+Data = Split | tuple[Tensor, Tensor]
+
+
+def measure(
+    model: nn.Module,
+    data: Data,
+    names: Iterable[str],
+    *,
+    loss: Loss | None = None,
+    test: Data | None = None,
+    initial: Mapping[str, Tensor] | None = None,
+    matched_loss: float = MATCHED_LOSS,
+) -> dict[str, Value]:
+    """The measures `names` of `model` on its training data ``(x, y)``, each with the kind of its answer.
+
+    The network is measured in eval mode and left as it was found. `loss(outputs, targets)` is a scalar; without it,
+    cross-entropy for integer labels and mean squared error otherwise. `test` and `initial` (the weights before
+    training, by name) are needed by the measures that say so. Cross-entropy and its curvature shrink when logits merely
+    grow: a measure that declares invariance to the logits' scale is taken with the logits scaled to a training loss of
+    `matched_loss` (see `temperature`). A measure of every layer gives one entry a layer, ``name/layer``.
+
+    Raises:
+        InputError: a name is unknown, something that a measure needs is missing, the loss is not finite, or no scaling
+            of the logits reaches `matched_loss`.
+    """
+    wanted = [find_measure(name) for name in names]
+    train = _on_device_of(model, data)
+    with evaluating(model):
+        with torch.no_grad():
+            outputs = model(train.x)
+        plain = Subject(
+            model,
+            train,
+            loss or default_loss(outputs, train.y),
+            test=None if test is None else _on_device_of(model, test),
+            initial=initial,
+            matched_loss=matched_loss,
+        )
+        _check_finite(plain, outputs)
+        matched = plain.matched() if any(LOGIT_SCALE in m.invariances for m in wanted) else plain
+        values: dict[str, Value] = {}
+        for each in wanted:
+            _check_needs(each, plain)
+            values |= _take(each, matched if LOGIT_SCALE in each.invariances else plain)
+        return values
+
+
+def _on_device_of(model: nn.Module, data: Data) -> Split:
+    x, y = (data.x, data.y) if isinstance(data, Split) else data
+    if len(x) == 0 or len(x) != len(y):
+        raise InputError(f"There must be as many inputs as targets, and at least one; there are {len(x)} and {len(y)}.")
+    weight = next((p for p in model.parameters() if p.requires_grad), None)
+    if weight is None:
+        raise InputError("The network has no parameters that require gradients: there is nothing to measure.")
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    return Split(move(x), move(y))
+
+
+def _check_finite(subject: Subject, outputs: Tensor) -> None:
+    value = subject.loss(outputs, subject.train.y)
+    if value.dim() != 0:
+        raise InputError(f"The loss must be a scalar, not of shape {tuple(value.shape)}.")
+    if not math.isfinite(value.item()):
+        raise InputError(f"The training loss is {value.item()}: such a network cannot be measured.")
+
+
+def _check_needs(wanted: Measure, subject: Subject) -> None:
+    given = {
+        "initial": subject.initial is not None,
+        "test": subject.test is not None,
+        "labels": not subject.train.y.is_floating_point(),
+    }
+    texts = {
+        "initial": "the weights before training (initial=)",
+        "test": "test data (test=)",
+        "labels": "integer labels",
+    }
+    for need in wanted.needs:
+        if not given.get(need, True):
+            raise InputError(f"The measure {wanted.name!r} needs {texts[need]}.")
+
+
+def _take(wanted: Measure, subject: Subject) -> dict[str, Value]:
+    result = wanted.function(subject)
+    if isinstance(result, Mapping):
+        return {f"{wanted.name}/{part}": _as_value(number) for part, number in result.items()}
+    return {wanted.name: _as_value(result)}
+
+
+def _as_value(number: float) -> Value:
+    return number if isinstance(number, Value) else Value(number)

@@ -1,0 +1,127 @@
+"""What a measure is, and the list of all of them. A new measure is one function marked with `@declare`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.measures.subject import Subject
+
+Function = TypeVar("Function", bound="Callable[[Subject], float | Mapping[str, float]]")
+Scale = Literal["log", "linear"]
+Need = Literal["initial", "test", "labels", "predictor", "layers", "scalar_input"]
+
+LAYER_RESCALING = "layer rescaling"
+NEURON_RESCALING = "neuron rescaling"
+LOGIT_SCALE = "logit scale"
+NEURON_PERMUTATION = "neuron permutation"
+EVALUATION_BATCH = "evaluation batch"
+LANE_ORDER = "lane order"
+DTYPE = "dtype"
+
+INVARIANCES: Mapping[str, str] = {
+    LAYER_RESCALING: "a layer's weights and bias times c, the next layer's weights over c, through a ReLU",
+    NEURON_RESCALING: "the same neuron by neuron, each with its own factor",
+    LOGIT_SCALE: "the last layer times c (classification is measured at matched training loss)",
+    NEURON_PERMUTATION: "the neurons of a hidden layer in another order",
+    EVALUATION_BATCH: "how many samples are evaluated at a time, and their order",
+    LANE_ORDER: "which other lanes are measured beside it, and in which order",
+    DTYPE: "float32 in place of float64, up to rounding",
+}
+"""What a measure may declare itself invariant to; every one is tested on every measure that declares it."""
+
+ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, LANE_ORDER, DTYPE})
+RESCALING = frozenset({LAYER_RESCALING, NEURON_RESCALING})
+CANONICAL = RESCALING | {LOGIT_SCALE}
+"""What the headline measures of a task must be invariant to, beside `ALWAYS`."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A named number that is taken of a solution.
+
+    unit: what the number counts (the loss is in nats for cross-entropy). scale: how scores compare two values.
+    higher: whether larger values are better, None if neither is. cost: gradient evaluations on the same data, for a
+    network of ten classes. source: paper and equation. needs: what must be given beside network and training data.
+    function: subject -> the number, or one number per layer or frequency by name.
+    """
+
+    name: str
+    unit: str
+    scale: Scale
+    higher: bool | None
+    invariances: frozenset[str]
+    cost: float
+    source: str
+    needs: frozenset[Need]
+    function: Callable[[Subject], float | Mapping[str, float]]
+    description: str
+
+    @property
+    def canonical(self) -> bool:
+        """Whether no function-preserving rescaling can move it, so that it may be scored."""
+        return self.invariances >= CANONICAL
+
+
+_registry: dict[str, Measure] = {}
+
+
+def declare(
+    *,
+    unit: str,
+    scale: Scale,
+    higher: bool | None,
+    cost: float,
+    source: str,
+    invariances: Iterable[str] = (),
+    needs: Iterable[Need] = (),
+) -> Callable[[Function], Function]:
+    """Mark a function ``subject -> number`` as the measure of its name; `ALWAYS` is added to its invariances."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        _registry[name] = Measure(
+            name,
+            unit,
+            scale,
+            higher,
+            frozenset(invariances) | ALWAYS,
+            cost,
+            source,
+            frozenset(needs),
+            function,
+            " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()),
+        )
+        return function
+
+    return register
+
+
+def measures() -> dict[str, Measure]:
+    """Every measure by name, in the order of their files."""
+    package = importlib.import_module("suite.measures")
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        importlib.import_module(f"suite.measures.{module.name}")
+    return dict(_registry)
+
+
+def find_measure(name: str) -> Measure:
+    """The measure called `name`.
+
+    Raises:
+        InputError: there is none; the message suggests the nearest name.
+    """
+    known = measures()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see `lowlands measures`."
+        raise InputError(f"There is no measure {name!r}: {hint}")
+    return known[name]
