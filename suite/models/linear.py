@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 
 class LinearPredictor(nn.Module):
-    """``x @ w`` without bias, from ``w = 0``: x [n, d] -> [n]."""
+    """``x @ w`` without bias: x [n, d] -> [n]."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, start: Tensor | None = None) -> None:
+        """From ``w = start`` [features]; None starts at zero."""
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(features, dtype=torch.float64))
+        self.weight = nn.Parameter(torch.zeros(features, dtype=torch.float64) if start is None else start.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.weight

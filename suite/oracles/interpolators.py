@@ -1,4 +1,4 @@
-"""Interpolators of linear models: of least l2 norm, of least l1 norm, and those between. X [n, d], y [n]."""
+"""Interpolators of linear models: of least l2, l1 and l_inf norm, and those between l2 and l1. X [n, d], y [n]."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def basis_pursuit(x: Array, y: Array) -> Array:
     d = x.shape[1]
     parts = linear_program("basis pursuit", c=np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y, bounds=(0, None))
     return parts[:d] - parts[d:]
+
+
+def min_linf_interpolator(x: Array, y: Array) -> Array:
+    """argmin |w|_inf subject to X w = y, as a linear program over w and its bound. x [n, d], y [n]; returns [d].
+
+    Sign descent from zero moves in its geometry (Gunasekar et al. 2018, arXiv:1802.08246, on steepest descent); on
+    interpolation problems it comes near this solution but need not reach it.
+    """
+    n, d = x.shape
+    unit, bound = np.eye(d), -np.ones((d, 1))
+    return linear_program(
+        "l_inf interpolation",
+        c=np.append(np.zeros(d), 1.0),
+        A_ub=np.vstack([np.hstack([unit, bound]), np.hstack([-unit, bound])]),
+        b_ub=np.zeros(2 * d),
+        A_eq=np.hstack([x, np.zeros((n, 1))]),
+        b_eq=y,
+        bounds=(None, None),
+    )[:d]
 
 
 def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from suite.losses import mean_squared_error
+from suite.measures.distances import relative_distance
 from suite.models.factorised import DiagonalNetwork, MatrixProduct
 from suite.oracles.interpolators import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
 from suite.oracles.matrices import nuclear_norm_completion
@@ -79,15 +80,10 @@ def sparse_regression(alpha: float = 0.1) -> Task:
         model = solution.model
         assert isinstance(model, DiagonalNetwork)
         w, teacher = model.predictor().detach(), solution.problem.facts["teacher"]
-        flow = solution.oracle.solutions["flow"].to(w.device)
-
-        def distance(other: Tensor) -> float:
-            return float(torch.linalg.vector_norm(w - other) / torch.linalg.vector_norm(other))
-
         return {
             "l1_ratio": w.abs().sum().item() / solution.oracle.values["l1_norm"],
-            "recovery_error": distance(teacher),
-            "potential_distance": distance(flow),
+            "recovery_error": relative_distance(w, teacher),
+            "potential_distance": relative_distance(w, solution.oracle.solutions["flow"].to(w.device)),
             "l2_norm": torch.linalg.vector_norm(w).item(),
         }
 

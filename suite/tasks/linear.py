@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from suite.losses import mean_squared_error
+from suite.measures.distances import relative_distance
 from suite.models.linear import LinearPredictor
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
@@ -15,23 +16,34 @@ from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task
 
 
-def _smoothness(x: Tensor) -> float:
+def smoothness(x: Tensor) -> float:
     """The largest eigenvalue of the Hessian of the mean squared error, ``2 / n * X'X``."""
     return 2 / len(x) * float(torch.linalg.matrix_norm(x, ord=2)) ** 2
 
 
-def _weight(solution: Solution) -> Tensor:
+def weight(solution: Solution) -> Tensor:
+    """The weights of the linear predictor, [d]."""
     return solution.model.get_parameter("weight").detach()
 
 
-def _pseudo_inverse(problem: Problem) -> Oracle:
+def pseudo_inverse(problem: Problem) -> Oracle:
+    """The minimum-norm interpolator w+ as the solution `min_norm`."""
     w = min_norm_interpolator(problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy())
     return Oracle({"min_norm": torch.from_numpy(w)})
 
 
-def _excess_norm(solution: Solution) -> float:
-    w, oracle = _weight(solution), solution.oracle.solutions["min_norm"].to(_weight(solution).device)
-    return float(torch.linalg.vector_norm(w - oracle) / torch.linalg.vector_norm(oracle))
+def excess_norm(solution: Solution) -> float:
+    """|w - w+| / |w+|."""
+    w = weight(solution)
+    return relative_distance(w, solution.oracle.solutions["min_norm"].to(w.device))
+
+
+def _gaussian_teacher(task_name: str, seed: int, n: int, d: int) -> Problem:
+    """``X ~ N(0, 1)`` [n, d] and ``y = X w*`` without noise, ``w* ~ N(0, I/d)``."""
+    stream = torch_stream(task_name, seed, "data")
+    x = torch.randn(n, d, generator=stream, dtype=torch.float64)
+    teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
+    return Problem(Split(x, x @ teacher), smoothness=smoothness(x), facts={"teacher": teacher})
 
 
 @task
@@ -55,15 +67,12 @@ def min_norm_regression() -> Task:
     n, d = 50, 200
 
     def problem(seed: int) -> Problem:
-        stream = torch_stream("min_norm_regression", seed, "data")
-        x = torch.randn(n, d, generator=stream, dtype=torch.float64)
-        teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
-        return Problem(Split(x, x @ teacher), smoothness=_smoothness(x), facts={"teacher": teacher})
+        return _gaussian_teacher("min_norm_regression", seed, n, d)
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, teacher = _weight(solution), solution.problem.facts["teacher"]
+        w, teacher = weight(solution), solution.problem.facts["teacher"]
         return {
-            "excess_norm": _excess_norm(solution),
+            "excess_norm": excess_norm(solution),
             "l2_norm": torch.linalg.vector_norm(w).item(),
             "linf_norm": w.abs().max().item(),
             "excess_risk": (w - teacher).square().sum().item(),
@@ -76,9 +85,65 @@ def min_norm_regression() -> Task:
         loss=mean_squared_error,
         stop=Stop(1e-10, budget=4_000),
         measure=measure,
-        oracle=_pseudo_inverse,
+        oracle=pseudo_inverse,
         axes=(Axis("norm", "excess_norm", "log", null=math.sqrt(d / n - 1), ideal=0.01, floor=0.01),),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
+    )
+
+
+@task
+def init_memory() -> Task:
+    """Does the optimizer forget where it started?
+
+    Claim. Gradient descent, SGD and momentum move in the row space of the data only: what the start has outside of it
+    stays for ever, and they reach the interpolator that is nearest to the start, w+ + P w0 with P the projection on the
+    null space (Gunasekar et al. 2018, arXiv:1802.08246). `min_norm_regression` starts at zero, where weight decay is
+    harmless and remembering costs nothing; this task shows the other side of it.
+
+    Data. n = 40 samples, d = 100 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w0 ~ N(0, I/d).
+    Loss: mean squared error, divided by its curvature.
+
+    Stop. Training loss <= 1e-10.
+
+    Oracle. The pseudo-inverse solution w+, and the gradient methods' limit w+ + P w0 in closed form.
+
+    Shown, not scored. `memory` = <P w, P w0> / |P w0|²: 1 if the start is remembered as gradient descent does, 0 if it
+    is forgotten. `limit_distance` = |w - w+ - P w0| / |w+ + P w0|. `excess_norm` = |w - w+| / |w+|. A score would not
+    be one of implicit bias: every method whose updates stay in the row space remembers all, and what decay forgets
+    is the product of all (1 - step size * decay), so it grows with the steps that a submission takes to the stop and
+    would pay for slowness.
+    """
+    n, d = 40, 100
+
+    def problem(seed: int) -> Problem:
+        return _gaussian_teacher("init_memory", seed, n, d)
+
+    def model(problem: Problem, seed: int) -> LinearPredictor:
+        stream = torch_stream("init_memory", seed, "init")
+        return LinearPredictor(d, torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d))
+
+    def measure(solution: Solution) -> dict[str, float]:
+        w, x = weight(solution), solution.problem.train.x
+        start = solution.initial["weight"].to(w.device)
+        kept = start - torch.linalg.pinv(x) @ (x @ start)
+        limit = solution.oracle.solutions["min_norm"].to(w.device) + kept
+        return {
+            "memory": (w @ kept / (kept @ kept)).item(),
+            "limit_distance": relative_distance(w, limit),
+            "excess_norm": excess_norm(solution),
+        }
+
+    return Task(
+        family="linear",
+        problem=problem,
+        model=model,
+        loss=mean_squared_error,
+        stop=Stop(1e-10, budget=4_000),
+        measure=measure,
+        oracle=pseudo_inverse,
+        axes=(),
+        shown=("memory", "limit_distance", "excess_norm"),
+        papers=("Gunasekar et al. 2018, arXiv:1802.08246",),
     )
 
 
@@ -117,15 +182,15 @@ def adaptive_trap() -> Task:
         test_y[round(share * len(test_y)) :] = -1
         test_x = torch.zeros(len(test_y), x.shape[1], dtype=torch.float64)
         test_x[:, 0], test_x[:, 1:3] = test_y, 1
-        return Problem(Split(x, y), test=Split(test_x, test_y), smoothness=_smoothness(x))
+        return Problem(Split(x, y), test=Split(test_x, test_y), smoothness=smoothness(x))
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, test = _weight(solution), solution.problem.test
+        w, test = weight(solution), solution.problem.test
         assert test is not None
         shared = w[:3].tolist()
         return {
             "test_error": (torch.sign(test.x @ w) != test.y).double().mean().item(),
-            "excess_norm": _excess_norm(solution),
+            "excess_norm": excess_norm(solution),
             "output_on_positive": sum(shared),
             "output_on_negative": shared[1] + shared[2] - shared[0],
         }
@@ -137,7 +202,7 @@ def adaptive_trap() -> Task:
         loss=mean_squared_error,
         stop=Stop(1e-8, budget=4_000),
         measure=measure,
-        oracle=_pseudo_inverse,
+        oracle=pseudo_inverse,
         axes=(Axis("generalization", "test_error", "linear", null=1 - share, ideal=0.0),),
         papers=("Wilson et al. 2017, arXiv:1705.08292",),
     )

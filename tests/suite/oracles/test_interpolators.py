@@ -8,7 +8,12 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from suite.oracles.interpolators import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
+from suite.oracles.interpolators import (
+    basis_pursuit,
+    hyperbolic_entropy_interpolator,
+    min_linf_interpolator,
+    min_norm_interpolator,
+)
 from suite.oracles.solvers import OracleError
 
 SEEDS = range(4)
@@ -30,14 +35,15 @@ def test_min_norm(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_basis_pursuit(seed: int) -> None:
+@pytest.mark.parametrize(("solve", "order"), [(basis_pursuit, 1), (min_linf_interpolator, "inf")])
+def test_linear_programs_against_a_conic_solver(seed: int, solve: object, order: int | str) -> None:
     x, y = interpolation(seed)
     w = cp.Variable(x.shape[1])
-    problem = cp.Problem(cp.Minimize(cp.norm1(w)), [x @ w == y])
+    problem = cp.Problem(cp.Minimize(cp.norm(w, order)), [x @ w == y])
     problem.solve(solver=cp.CLARABEL)
-    ours = basis_pursuit(x, y)
+    ours = solve(x, y)  # type: ignore[operator]
     assert_allclose(x @ ours, y, atol=1e-9)
-    assert abs(ours).sum() == pytest.approx(problem.value, rel=1e-6)
+    assert np.linalg.norm(ours, float(order)) == pytest.approx(problem.value, rel=1e-6)
 
 
 def test_a_solver_that_fails_names_itself_and_the_status() -> None:

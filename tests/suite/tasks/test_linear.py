@@ -15,6 +15,14 @@ def test_min_norm_regression() -> None:
     assert all(m["excess_norm"] > 0.3 for m in trained(task, "adam", 0.01))
 
 
+def test_init_memory() -> None:
+    task = find_task("init_memory")
+    for measures in trained(task, "sgd", 0.7) + trained(task, "momentum", 0.1):
+        assert measures["memory"] == pytest.approx(1, abs=1e-9)
+        assert measures["limit_distance"] < 1e-4
+    assert all(m["limit_distance"] > 0.3 for m in trained(task, "adam", 0.01))
+
+
 def test_adaptive_trap() -> None:
     task = find_task("adaptive_trap")
     assert all(m["test_error"] == 0 for m in trained(task, "sgd", 0.7))
