@@ -27,7 +27,7 @@ from suite.submission import Submission
 from suite.task import Task
 from suite.tasks import find_task
 from suite.track import TUNING_SEEDS_FROM, Track
-from suite.trial import Record, Unit, crashed, environment, run_unit, select, task_hash
+from suite.trial import Record, Unit, environment, failed, run_unit, select, task_hash
 from suite.workers import Workers
 
 LONE_LANE_WEIGHT = 8
@@ -218,7 +218,7 @@ def run(plan: Plan, log: Log, pool: Workers) -> Iterator[Progress]:
                     retried.add(unit)
                     pending[pool.submit_alone(run_unit, unit)] = unit
                     continue
-                records = crashed(unit, "the worker process died")
+                records = failed(unit, "the worker process died")
             new = [record for record in records if lane_key(record) not in held]
             for record in new:
                 log.append(record)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import suite
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 from suite.submission import LogUniform, Submission
 
 DEFAULT_LR = LogUniform(1e-4, 1.0)
@@ -43,11 +43,6 @@ def builtin_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(builtin_directory().glob("*/*.py")) if path.stem != "__init__"}
 
 
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _version(module_name: str) -> str:
     root = sys.modules.get(module_name.partition(".")[0])
     return str(getattr(root, "__version__", ""))
@@ -68,7 +63,7 @@ def _import_file(path: Path) -> ModuleType:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
-        raise InputError(f"{path} cannot be imported ({_sentence(error)}).") from error
+        raise InputError(f"{path} cannot be imported ({sentence(error)}).") from error
     return module
 
 
@@ -99,7 +94,7 @@ def _from_import_path(text: str) -> Loaded:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({_sentence(error)}).") from error
+        raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({sentence(error)}).") from error
     made = getattr(module, class_name, None)
     if made is None:
         near = difflib.get_close_matches(class_name, dir(module), n=1)

@@ -22,6 +22,7 @@ from torch import nn
 
 import suite
 from suite.entrant import enter
+from suite.errors import sentence
 from suite.lanes import Weights
 from suite.loading import load
 from suite.oracles.cache import cached
@@ -91,12 +92,17 @@ def solution_hash(weights: Weights) -> str:
     return digest.hexdigest()[:16]
 
 
-def _reference(value: float | str, oracle: Oracle) -> float:
-    return oracle.values[value] if isinstance(value, str) else value
+def _reference(value: float | str, oracle: Oracle | None) -> float | None:
+    if isinstance(value, str):
+        return None if oracle is None else oracle.values[value]
+    return value
 
 
-def resolve_axes(axes: Sequence[Axis], oracle: Oracle) -> dict[str, dict[str, Any]]:
-    """The axes as a record states them: references that theory gives per data set become numbers."""
+def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[str, Any]]:
+    """The axes as a record states them: references that theory gives per data set become numbers.
+
+    Without an oracle (it did not solve, or no data were met) such references are null.
+    """
     return {
         axis.axis: {
             "measure": axis.measure,
@@ -169,46 +175,120 @@ def _train(task: Task, lanes: list[Lane], make: Any, unit: Unit) -> list[Trained
 def run_unit(unit: Unit) -> list[Record]:
     """Train and measure every lane of `unit`; returns one sealed record per lane, in lane order.
 
-    A submission that raises gives records with status `failed` and the reason; the rest goes on.
+    A submission that raises gives records with status `failed` and the reason; the rest goes on. So does a task whose
+    data or oracle cannot be had, with status `unavailable`: the submission is not to blame; a later run tries again.
     """
     entrant = enter(load(unit.submission).submission, find_task(unit.task))
     task = entrant.task
+    try:
+        problems = {seed: _problem(task.name, seed)[0] for seed in unit.seeds}
+    except Exception as error:
+        return failed(unit, sentence(error), "unavailable")
     lanes = [
-        Lane(_problem(task.name, seed)[0], seed, number, dict(settings))
-        for number, settings in unit.trials
-        for seed in unit.seeds
+        Lane(problems[seed], seed, number, dict(settings)) for number, settings in unit.trials for seed in unit.seeds
     ]
     results = _train(task, lanes, entrant.make, unit)
     return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 
-def crashed(unit: Unit, reason: str) -> list[Record]:
-    """The records of a unit that could not be run at all."""
+def failed(unit: Unit, reason: str, status: str = "failed") -> list[Record]:
+    """The records of a unit that gave none: no worker lived to its end, or its data cannot be had. Needs no data."""
     task = enter(load(unit.submission).submission, find_task(unit.task)).task
+    axes = resolve_axes(task.axes, None) if unit.phase == "score" else {}
     return [
-        _record(unit, task, Lane(_problem(task.name, seed)[0], seed, number, dict(settings)), RuntimeError(reason))
+        seal(_blank(unit, task, number, dict(settings), seed) | {"status": status, "reason": reason, "axes": axes})
         for number, settings in unit.trials
         for seed in unit.seeds
     ]
 
 
-def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> Record:
+def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
+    """The record of a lane of which nothing is known yet."""
     loaded = load(unit.submission)
+    return {
+        "schema": SCHEMA,
+        "suite_version": suite.__version__,
+        "track": unit.track,
+        "phase": unit.phase,
+        "submission": loaded.submission.name,
+        "kind": loaded.submission.kind,
+        "explicit": loaded.submission.explicit,
+        "submission_hash": loaded.source_hash,
+        "task": task.name,
+        "family": task.family,
+        "task_hash": task_hash(task),
+        "data_fingerprint": None,
+        "trial": trial,
+        "hyperparameters": settings,
+        "seed": seed,
+        "converged": False,
+        "status": "failed",
+        "reason": None,
+        "train_loss": None,
+        "validation_loss": None,
+        "gradient_evaluations": 0,
+        "stop_evaluations": None,
+        "steps": 0,
+        "seconds": 0.0,
+        "measure_seconds": 0.0,
+        "stepping": None,
+        "measures": {},
+        "answers": {},
+        "axes": {},
+        "shown": list(task.shown),
+        "curves": {},
+        "solution_hash": None,
+        "environment": environment(unit.device),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> Record:
     begin = time.perf_counter()
-    status, reason = "failed", None
-    measures: Mapping[str, float] = {}
-    validation_loss = None
-    axes: dict[str, Any] = {}
-    curves: dict[str, Curve] = {}
-    if isinstance(result, Exception):
-        reason = f"{type(result).__name__}: {' '.join(str(result).split())}"[:500]
+    record = _blank(unit, task, lane.trial, dict(lane.settings), lane.seed)
+    record["data_fingerprint"] = _problem(task.name, lane.seed)[1]
+    if isinstance(result, Trained):
+        record |= _trained(result)
     else:
-        status = result.status
+        record["reason"] = sentence(result)
     if unit.phase == "score":
-        axes = resolve_axes(task.axes, _oracle(task.name, lane.seed))
-        if isinstance(result, Trained) and lane.seed == CURVE_SEED:
-            curves["training_loss"] = _training_curve(result)
-    if isinstance(result, Trained) and result.converged:
+        try:
+            record["axes"] = resolve_axes(task.axes, _oracle(task.name, lane.seed))
+        except Exception as error:
+            unsolved = {"status": "unavailable", "reason": sentence(error), "axes": resolve_axes(task.axes, None)}
+            return seal(record | unsolved | {"converged": False})
+    if isinstance(result, Trained):
+        try:
+            record |= _measured(unit, task, lane, result)
+        except Exception as error:
+            record |= {"converged": False, "status": "failed", "reason": f"Measuring raised {sentence(error)}"}
+    return seal(record | {"measure_seconds": round(time.perf_counter() - begin, 4)})
+
+
+def _trained(result: Trained) -> Record:
+    """What training says of a lane."""
+    return {
+        "converged": result.converged,
+        "status": result.status,
+        "train_loss": result.train_loss,
+        "gradient_evaluations": result.gradient_evaluations,
+        "stop_evaluations": result.stop_evaluations,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 4),
+        "stepping": result.stepping,
+        "solution_hash": solution_hash(result.weights),
+    }
+
+
+def _measured(unit: Unit, task: Task, lane: Lane, result: Trained) -> Record:
+    """What the measures and the curves say of a lane: measures where it met the stop, in the scoring phase."""
+    validation_loss = None
+    measures: Mapping[str, float] = {}
+    curves: dict[str, Curve] = {}
+    draws = unit.phase == "score" and lane.seed == CURVE_SEED
+    if draws:
+        curves["training_loss"] = _training_curve(result)
+    if result.converged:
         model = _with_weights(task, lane, result.weights, unit.device)
         validation_loss = _validation_loss(task, lane, model, unit.device)
         if unit.phase == "score":
@@ -221,47 +301,14 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
                 lane.settings,
             )
             measures = task.measure(solution)
-            if task.curves is not None and lane.seed == CURVE_SEED:
+            if draws and task.curves is not None:
                 curves |= task.curves(solution)
-    trained = result if isinstance(result, Trained) else None
-    return seal(
-        {
-            "schema": SCHEMA,
-            "suite_version": suite.__version__,
-            "track": unit.track,
-            "phase": unit.phase,
-            "submission": loaded.submission.name,
-            "kind": loaded.submission.kind,
-            "explicit": loaded.submission.explicit,
-            "submission_hash": loaded.source_hash,
-            "task": task.name,
-            "family": task.family,
-            "task_hash": task_hash(task),
-            "data_fingerprint": _problem(task.name, lane.seed)[1],
-            "trial": lane.trial,
-            "hyperparameters": dict(lane.settings),
-            "seed": lane.seed,
-            "converged": status == "converged",
-            "status": status,
-            "reason": reason,
-            "train_loss": trained.train_loss if trained else None,
-            "validation_loss": validation_loss,
-            "gradient_evaluations": trained.gradient_evaluations if trained else 0,
-            "stop_evaluations": trained.stop_evaluations if trained else None,
-            "steps": trained.steps if trained else 0,
-            "seconds": round(trained.seconds, 4) if trained else 0.0,
-            "measure_seconds": round(time.perf_counter() - begin, 4),
-            "stepping": trained.stepping if trained else None,
-            "measures": {name: float(value) for name, value in measures.items()},
-            "answers": answers(measures),
-            "axes": axes,
-            "shown": list(task.shown),
-            "curves": _rounded(curves),
-            "solution_hash": solution_hash(trained.weights) if trained else None,
-            "environment": environment(unit.device),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-    )
+    return {
+        "validation_loss": validation_loss,
+        "measures": {name: float(value) for name, value in measures.items()},
+        "answers": answers(measures),
+        "curves": _rounded(curves),
+    }
 
 
 def select(task_selection: str, records: Sequence[Record]) -> int:
