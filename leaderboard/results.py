@@ -58,6 +58,13 @@ def _current(records: Sequence[Record]) -> tuple[list[Record], int]:
     return list(lanes.values()), len(records) - len(lanes)
 
 
+def _available(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Without the lanes whose data or oracle could not be had, which say nothing of a submission; and notes."""
+    missing = {(record["task"], record["reason"]) for record in records if record["status"] == "unavailable"}
+    notes = [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
+    return [record for record in records if record["status"] != "unavailable"], notes
+
+
 def check(records: Iterable[Record]) -> None:
     """Refuse what must never share a table.
 
@@ -72,6 +79,8 @@ def check(records: Iterable[Record]) -> None:
             raise InputError(
                 f"The results mix suite versions {version} and {record['suite_version']}; they cannot share a table."
             )
+        if record["data_fingerprint"] is None:  # a lane whose worker died before it could say
+            continue
         lane = record["task"], record["seed"]
         known = prints.setdefault(lane, record["data_fingerprint"])
         if known != record["data_fingerprint"]:
@@ -93,6 +102,8 @@ def load(paths: Iterable[Path]) -> Results:
         result = read(path)
         records += result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
+    records, without = _available(records)
+    notes += without
     kept, outdated = _current(records)
     if outdated:
         notes.append(f"{outdated} records of older sources or repeated lanes are left out.")
