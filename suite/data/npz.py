@@ -1,0 +1,98 @@
+"""A custom data set: ``<name>.npz`` with the keys x_train, y_train, x_test, y_test (the convention of Keras)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from suite.data.images import ImageSet
+from suite.errors import InputError
+from suite.task import Split
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+CHANNELS = 4
+"""Images have at most so many channels: a larger last axis is a width, so the channels stand elsewhere."""
+
+Array = NDArray[np.generic]
+
+
+def read_npz(path: Path, name: str) -> ImageSet | None:
+    """The data set in the file `path`; None if there is none.
+
+    Images are uint8 or floating point, [n, height, width] or [n, height, width, channels]; labels are integers [n] or
+    [n, 1], and every class from 0 to the largest label occurs in y_train. Other keys are ignored.
+
+    Raises:
+        InputError: the file is damaged, or its arrays are not such images and labels.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    arrays = _arrays(path)
+    images = {key: _images(arrays[key], key, path) for key in ("x_train", "x_test")}
+    if images["x_train"].shape[1:] != images["x_test"].shape[1:]:
+        shapes = [str(arrays[key].shape[1:]) for key in images]
+        raise InputError(f"{path}: the images of x_train and x_test differ in shape ({' and '.join(shapes)}).")
+    labels = {key: _labels(arrays[key], key, len(images[f"x{key[1:]}"]), path) for key in ("y_train", "y_test")}
+    classes = _classes(labels["y_train"], labels["y_test"], path)
+    train, test = (Split(images[f"x_{part}"], labels[f"y_{part}"]) for part in ("train", "test"))
+    return ImageSet(name, train, test, classes)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    with path.open("rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is no .npz file but a single array.")
+            missing = [key for key in KEYS if key not in archive.files]
+            if missing:
+                raise InputError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(KEYS)}.")
+            return {key: archive[key] for key in KEYS}
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+            raise InputError(f"{path} is damaged or no .npz file of arrays ({error}).") from error
+
+
+def _images(array: Array, key: str, path: Path) -> torch.Tensor:
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{path}: {key} must be uint8 or floating point, not {array.dtype}.")
+    if array.ndim not in (3, 4) or 0 in array.shape or (array.ndim == 4 and array.shape[3] > CHANNELS):
+        raise InputError(
+            f"{path}: {key} must be [n, height, width] or [n, height, width, channels] with at most {CHANNELS} "
+            f"channels, not {list(array.shape)}."
+        )
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {key} holds values that are not finite.")
+    tensor = torch.from_numpy(array)
+    return (tensor[:, None] if array.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
+
+
+def _labels(array: Array, key: str, samples: int, path: Path) -> torch.Tensor:
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{path}: {key} must hold integers, not {array.dtype}.")
+    if array.shape not in ((samples,), (samples, 1)):
+        raise InputError(f"{path}: {key} must have one label for each of the {samples} images, not {array.shape}.")
+    return torch.from_numpy(array.reshape(-1).astype(np.int64))
+
+
+def _classes(train: torch.Tensor, test: torch.Tensor, path: Path) -> int:
+    """The number of classes: labels are 0, 1, … without a gap, and the test has none that training lacks."""
+    known = torch.unique(train)
+    if not torch.equal(known, torch.arange(len(known))):
+        raise InputError(
+            f"{path}: the {len(known)} classes in y_train must be labelled 0 to {len(known) - 1}, "
+            f"not {int(known[0])} to {int(known[-1])}."
+        )
+    if len(known) < 2:
+        raise InputError(f"{path}: y_train holds one class only.")
+    low, high = int(test.min()), int(test.max())
+    if low < 0 or high >= len(known):
+        raise InputError(f"{path}: y_test has labels from {low} to {high}, y_train from 0 to {len(known) - 1}.")
+    return len(known)
