@@ -1,13 +1,15 @@
-"""Finding a submission: by built-in name, from a file, or by import path."""
+"""Finding a submission: by built-in name, from a file, or by import path; ``sgd[lr=0.1]`` fixes its settings."""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,13 +126,34 @@ def _default_space(optimizer: Any) -> dict[str, Any]:
     return {"lr": DEFAULT_LR} if "lr" in parameters or takes_any else {}
 
 
+def _fixed(text: str, options: str) -> Loaded:
+    """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` says."""
+    loaded = load(text)
+    settings = {}
+    for option in options.split(","):
+        key, sign, value = (part.strip() for part in option.partition("="))
+        if not (sign and key.isidentifier()):
+            raise InputError(f"{text}[{options}]: {option.strip()!r} is not of the form name=value.")
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[key] = value
+    made = loaded.submission
+    fixed = replace(made, name=f"{made.name}[{options}]", space={**made.space, **settings})
+    return Loaded(fixed, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
+
+
 @functools.cache
 def load(text: str) -> Loaded:
     """The submission that `text` names: a built-in name, a path to a file, or ``module:Class``.
 
+    Each may be followed by settings to fix, ``sgd[lr=0.1]``: they leave the space that is tuned.
+
     Raises:
         InputError: nothing there, it cannot be imported, or it defines no usable submission.
     """
+    if match := re.fullmatch(r"(.+)\[(.+)\]", text):
+        return _fixed(match[1], match[2])
     files = builtin_files()
     if text in files:
         return _from_file(files[text], text)

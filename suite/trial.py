@@ -216,6 +216,7 @@ def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed
         "submission_hash": loaded.source_hash,
         "task": task.name,
         "family": task.family,
+        "variant": dict(task.variant),
         "task_hash": task_hash(task),
         "data_fingerprint": None,
         "trial": trial,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from suite.data import split_digits
-from suite.measures.flatness import adaptive_sharpness, curvature
-from suite.measures.generalization import generalization, temperature
-from suite.measures.norms import distance_from_initialization, l2_norm
+from suite.measures import measure
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Solution, Split, Stop, Task
@@ -43,7 +42,11 @@ def _entropy(classes: int) -> float:
     return -(on * math.log(on) + (classes - 1) * off * math.log(off))
 
 
-LOSSES = {"cross_entropy": cross_entropy, "squared": squared, "smoothed": smoothed}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "squared": squared,
+    "smoothed": smoothed,
+}
 
 
 def _uninformed(loss: str, classes: int) -> float:
@@ -74,6 +77,19 @@ def _teacher(seed: int) -> Problem:
     return Problem(Split(x[:TRAIN], y[:TRAIN]), test=Split(x[TRAIN:], y[TRAIN:]))
 
 
+MEASURES = (
+    "lambda_max",
+    "hessian_trace",
+    "adaptive_lambda_max",
+    "adaptive_trace",
+    "adaptive_sharpness",
+    "l2_norm",
+    "distance_from_initialization",
+    "test_error",
+    "test_loss",
+    "generalization_gap",
+    "temperature",
+)
 DATA = {"digits": (_digits, 10), "teacher": (_teacher, 4)}
 NORMALISATIONS = ("none", "layer")
 
@@ -99,21 +115,17 @@ def _measure(solution: Solution) -> dict[str, float]:
     model, train, test = solution.model, solution.problem.train, solution.problem.test
     assert test is not None
     with torch.no_grad():
-        train_logits, test_logits = model(train.x), model(test.x)
-    factor = temperature(train_logits, train.y, FIT * math.log(train_logits.shape[1]))
-
-    def loss(network: nn.Module) -> Tensor:
-        return cross_entropy(factor * network(train.x), train.y)
-
-    return {
-        **curvature(model, loss),
-        "adaptive_sharpness": adaptive_sharpness(model, loss),
-        "l2_norm": l2_norm(model),
-        "distance_from_initialization": distance_from_initialization(model, solution.initial),
-        "input_gradient_norm": input_gradient_norm(model, test.x) * factor,
-        **generalization(train, test, train_logits, factor * test_logits),
-        "temperature": factor,
-    }
+        classes = model(train.x[:1]).shape[1]
+    values = measure(
+        model,
+        train,
+        MEASURES,
+        loss=cross_entropy,
+        test=test,
+        initial=solution.initial,
+        matched_loss=FIT * math.log(classes),
+    )
+    return {**values, "input_gradient_norm": input_gradient_norm(model, test.x) * values["temperature"]}
 
 
 def input_gradient_norm(model: nn.Module, x: Tensor) -> float:
@@ -143,7 +155,8 @@ def factorial(
     other; it is shown, not scored.
 
     Data. 200 training and 2,000 test points: real digits pooled to 14 x 14 (`data=digits`), or 20 Gaussian inputs with
-    4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them. Model: `depth` hidden ReLU layers of `width`, with
+    4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them under any
+    loss. Model: `depth` hidden ReLU layers of `width`, with
     `normalisation=layer` before each ReLU; torch's default initial weights times `scale`. Loss: `cross_entropy`,
     `squared` or `smoothed` (label smoothing 0.1). Batches of `batch`.
 

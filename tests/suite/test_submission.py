@@ -82,6 +82,13 @@ def test_file_and_import_path(tmp_path: Path) -> None:
     assert loaded.source_hash != by_path.source_hash
 
 
+def test_settings_may_be_fixed() -> None:
+    fixed = load("momentum[lr=0.02,nesterov=True]")
+    assert fixed.submission.name == "momentum[lr=0.02,nesterov=True]"
+    assert fixed.submission.settings(4) == [{"lr": 0.02, "momentum": 0.9, "nesterov": True}]
+    assert fixed.source_hash != load("momentum").source_hash != load("momentum[lr=0.03]").source_hash
+
+
 def test_the_hash_follows_the_source(tmp_path: Path) -> None:
     one, two = tmp_path / "one.py", tmp_path / "two.py"
     one.write_text(PLAIN)
@@ -97,6 +104,8 @@ def test_the_hash_follows_the_source(tmp_path: Path) -> None:
         ("no_such_module:X", "cannot be imported"),
         ("torch.optim:Adamm", "did you mean 'Adam"),
         ("math:pi", "is not a class or a function"),
+        ("sgd[0.1]", "not of the form name=value"),
+        ("adm[lr=0.1]", "did you mean 'adam'"),
     ],
 )
 def test_unknown_submissions(text: str, sentence: str) -> None:
