@@ -127,7 +127,9 @@ def run(
     with Workers(_workers(workers)) as pool:
         with console.status("Loading torch"):
             plan = _plan(submissions, tasks, track, device)
-        _run(plan, results / f"{track.name}.jsonl", pool, console)
+        path = results / f"{track.name}.jsonl"
+        _run(plan, path, pool, console)
+    _print_run(path, console)
 
 
 def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str) -> Plan:
@@ -159,7 +161,6 @@ def _run(plan: Plan, path: Path, pool: Workers, console: Console) -> None:
         except KeyboardInterrupt:
             console.print(f"\nStopped. What is done lies in {path}; the same command goes on from there.")
             sys.exit(130)
-    _print_run(path, console)
 
 
 def _check_device(device: str) -> None:
@@ -238,6 +239,61 @@ def _output() -> Console:
     """Standard output; a file or a pipe has no width of its own, and lines must not be cut there."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=150)
+
+
+@main.command()
+@click.option("--preset", "preset_name", default="small", show_default=True, help="smoke, small or full.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
+@click.option("--records", type=click.Path(path_type=Path), help="Run nothing: analyse the records of this log.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Where findings.md and its figures go [default: --results]."
+)
+@click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this].")
+@clear_errors
+def study(
+    preset_name: str, results: Path, records: Path | None, report: Path | None, device: str, workers: int | None
+) -> None:
+    """Run the factorial study and write its findings.
+
+    Every combination of optimizer, step size, depth, width, normalisation, loss, batch size, initial scale and data is
+    an ordinary record; a second run goes on where the first ended. Then the analysis: which factor decides which
+    property, how universally, which measure foretells generalization, and what becomes of the field's claims.
+
+    \b
+    Example: lowlands study --preset small
+    """
+    from suite.study import find_preset
+    from suite.workers import Workers
+
+    preset = find_preset(preset_name)
+    console = Console(stderr=True)
+    if records is None:
+        records = results / f"{preset.track().name}.jsonl"
+        with Workers(_workers(workers)) as pool:
+            with console.status("Loading torch"):
+                plan = _plan(preset.submissions(), (), preset.track(), device)
+            _run(plan, records, pool, console)
+    _report_study(records, report or results, f"lowlands study --preset {preset.name}")
+
+
+def _report_study(records: Path, directory: Path, command: str) -> None:
+    from leaderboard.results import load
+    from leaderboard.study.figures import draw
+    from leaderboard.study.frame import study_frame
+    from leaderboard.study.report import analyse, markdown
+
+    if not records.is_file():
+        raise InputError(f"There are no results at {records}.")
+    found = analyse(study_frame(load([records]).records))
+    figures = [f"findings/{name}" for name in draw(found, directory / "findings")]
+    page = directory / "findings.md"
+    page.write_text(markdown(found, f"`{records.name}`", command, figures), encoding="utf-8")
+    out = _output()
+    for verdict in found.verdicts:
+        against = f" {verdict.depends_on}" if verdict.depends_on else ""
+        out.print(f"{verdict.verdict}{against}: {verdict.claim.statement}", highlight=False)
+    out.print(f"Findings: {page}", highlight=False)
 
 
 @main.command()

@@ -112,7 +112,9 @@ class _Pair:
         )
 
     def tuning(self) -> list[Unit]:
-        """One program with all trials where lanes are batched, else a unit per trial."""
+        """One program with all trials where lanes are batched, else a unit per trial; none if there is no choice."""
+        if len(self.settings) == 1:
+            return []
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.plan.track.tuning_seeds)
         numbers = range(len(self.settings))
         if self.task.batched:
@@ -121,7 +123,8 @@ class _Pair:
 
     def scoring(self) -> list[Unit]:
         """The selected trial on the scoring seeds."""
-        trial = select(self.task.selection, [r for r in self.records if r["phase"] == "tune"])
+        tuned = [r for r in self.records if r["phase"] == "tune"]
+        trial = select(self.task.selection, tuned) if tuned else 0
         seeds = range(self.plan.track.seeds)
         if self.task.batched:
             return [self._unit("score", [trial], seeds)]
@@ -129,7 +132,8 @@ class _Pair:
 
     def weight(self) -> float:
         """Estimated work, in lanes of a batch."""
-        lanes = len(self.settings) * self.plan.track.tuning_seeds + self.plan.track.seeds
+        tuned = len(self.settings) if len(self.settings) > 1 else 0
+        lanes = tuned * self.plan.track.tuning_seeds + self.plan.track.seeds
         return lanes * self._lane_weight()
 
     def _lane_weight(self) -> float:
@@ -194,7 +198,7 @@ def run(plan: Plan, log: Log, pool: Workers) -> Iterator[Progress]:
     # (unit, new records) of everything that has ended and is not yet reported
     ended: list[tuple[Unit, list[Record]]] = []
     for pair in pairs:
-        ended += [(unit, []) for unit in start(pair, pair.tuning())]
+        ended += [(unit, []) for unit in start(pair, pair.tuning() or pair.scoring())]
     while ended or pending:
         while ended:
             unit, new = ended.pop(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from leaderboard.study.factors import varied
 
 Array = NDArray[np.float64]
 RESAMPLES = 400
-MOST_RUNS = 800
+MOST_RUNS = 400
 """Conditional mutual information looks at all pairs of runs: more runs than this are thinned out at random."""
 
 
@@ -56,17 +56,46 @@ def _tau(pairs: Array) -> float:
     return float(kendalltau(pairs[:, 0], pairs[:, 1]).statistic)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Runs that differ in `factor` alone: measured values and goals [groups, levels], NaN where a run is missing."""
+
+    factor: str
+    levels: tuple[object, ...]
+    measured: Array
+    goals: Array
+
+    def agreement(self, a: int, b: int) -> Array:
+        """Per group, the product of the signs of both differences between the levels a and b; NaN without a run."""
+        return np.sign(self.measured[:, a] - self.measured[:, b]) * np.sign(self.goals[:, a] - self.goals[:, b])
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """All pairs of levels."""
+        return itertools.combinations(range(len(self.levels)), 2)
+
+
+def matched_runs(frame: pd.DataFrame, measure: str, target: str, factor: str, factors: Sequence[str]) -> Matched:
+    """The runs of `frame` side by side that share every factor but `factor`, and the seed."""
+    fixed = [name for name in (*factors, "seed") if name != factor]
+    wide = frame.pivot_table(index=fixed, columns=factor, values=[measure, target])
+    return Matched(
+        factor,
+        tuple(wide[target].columns),
+        wide[measure].to_numpy(dtype=float),
+        wide[target].to_numpy(dtype=float),
+    )
+
+
 def granulated(frame: pd.DataFrame, measure: str, target: str, factors: Sequence[str]) -> dict[str, Array]:
-    """Factor -> Kendall's tau within each group of runs that differ in this factor alone."""
+    """Factor -> Kendall's tau within each group of runs that differ in this factor alone.
+
+    The mean product of the signs of the differences over all pairs of a group, as Jiang et al. define it.
+    """
     found = {}
     for factor in factors:
-        fixed = [name for name in (*factors, "seed") if name != factor]
-        taus = [
-            kendalltau(group[measure], group[target]).statistic
-            for _, group in frame.groupby(fixed, observed=True)
-            if len(group) > 1
-        ]
-        found[factor] = np.array([tau for tau in taus if not math.isnan(tau)])
+        runs = matched_runs(frame, measure, target, factor, factors)
+        stacked = np.stack([runs.agreement(a, b) for a, b in runs.pairs()], axis=1)
+        found[factor] = np.nanmean(stacked[~np.isnan(stacked).all(axis=1)], axis=1)
     return found
 
 
@@ -116,19 +145,15 @@ def sign_errors(
     An environment is a factor and two of its levels: pairs that differ in nothing else, the seed included. Pairs whose
     targets differ by no more than `noise` say nothing and are left out.
     """
-    found: dict[str, list[float]] = {}
+    found = {}
     for factor in factors:
-        fixed = [name for name in (*factors, "seed") if name != factor]
-        for _, group in frame.groupby(fixed, observed=True):
-            rows = group.sort_values(factor)
-            levels, values, goals = (rows[name].tolist() for name in (factor, measure, target))
-            for a, b in itertools.combinations(range(len(rows)), 2):
-                gap = goals[a] - goals[b]
-                if abs(gap) <= noise:
-                    continue
-                agreement = math.copysign(1, gap) * float(np.sign(values[a] - values[b]))
-                found.setdefault(f"{factor}: {levels[a]} or {levels[b]}", []).append((1 - agreement) / 2)
-    return {name: np.array(errors) for name, errors in found.items()}
+        runs = matched_runs(frame, measure, target, factor, factors)
+        for a, b in runs.pairs():
+            signs = runs.agreement(a, b)
+            clear = ~np.isnan(signs) & (np.abs(runs.goals[:, a] - runs.goals[:, b]) > noise)
+            if clear.any():
+                found[f"{factor}: {runs.levels[a]} or {runs.levels[b]}"] = (1 - signs[clear]) / 2
+    return found
 
 
 def predict(
