@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,23 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 import leaderboard
 import suite
+from leaderboard.running import Resources, carry_out, resource_options
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from suite.engine import Plan
+    from suite.engine.plan import Plan
     from suite.track import Track
-    from suite.workers import Workers
 
 RESULTS = Path("results")
 DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "sam")
@@ -92,7 +83,7 @@ def main() -> None:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this].")
+@resource_options
 @clear_errors
 def run(
     submissions: tuple[str, ...],
@@ -103,7 +94,7 @@ def run(
     results: Path,
     data: Path | None,
     device: str,
-    workers: int | None,
+    resources: Resources,
 ) -> None:
     """Score submissions on a track and print the table.
 
@@ -114,7 +105,6 @@ def run(
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
     from suite.track import find_track
-    from suite.workers import Workers
 
     track = find_track(track_name)
     track = dataclasses.replace(track, seeds=seeds or track.seeds, trials=trials or track.trials)
@@ -122,54 +112,23 @@ def run(
         if not data.is_dir():
             raise InputError(f"There is no directory {data} (--data).")
         os.environ["LOWLANDS_DATA"] = str(data.resolve())
-    console = Console(stderr=True)
-    # Workers start first: they import torch while this process does.
-    with Workers(_workers(workers)) as pool:
-        with console.status("Loading torch"):
-            plan = _plan(submissions, tasks, track, device)
-        path = results / f"{track.name}.jsonl"
-        _run(plan, path, pool, console)
-    _print_run(path, console)
+    path = results / f"{track.name}.jsonl"
+    carry_out(lambda: _plan(submissions, tasks, track, device), path, device, resources)
+    _print_run(path)
 
 
 def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str) -> Plan:
     """What to run; everything that the user may have got wrong is found here, before anything runs."""
-    from suite import engine
+    from suite.engine.plan import Plan, check
     from suite.loading import load
     from suite.tasks import find_task
 
-    _check_device(device)
     names = [find_task(name).name for name in tasks or track.tasks]
     texts = texts or DEFAULT
     _check_names([load(text).submission.name for text in texts])
     for text in texts:
-        engine.check(load(text).submission, track.trials)
-    return engine.Plan(tuple(texts), tuple(names), track, device)
-
-
-def _run(plan: Plan, path: Path, pool: Workers, console: Console) -> None:
-    from suite import engine
-    from suite.record import Log
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with engine.locked(path.parent):
-        log = Log(path)
-        for note in log.notes:
-            console.print(note, style="yellow", highlight=False, soft_wrap=True)
-        try:
-            _follow(engine.run(plan, log, pool), console)
-        except KeyboardInterrupt:
-            console.print(f"\nStopped. What is done lies in {path}; the same command goes on from there.")
-            sys.exit(130)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"The device {device!r} cannot be used ({str(error).splitlines()[0]}).") from None
+        check(load(text).submission, track.trials)
+    return Plan(tuple(texts), tuple(names), track, device)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -178,57 +137,14 @@ def _check_names(names: Sequence[str]) -> None:
             raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
 
 
-def _workers(wanted: int | None) -> int:
-    if wanted is not None:
-        return wanted
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return len(cores)
-
-
-def _follow(steps: Any, console: Console) -> None:
-    """A progress bar with an estimate on a terminal, else a plain line per finished unit."""
-    if not console.is_terminal:
-        for step in steps:
-            if step.records:
-                click.echo(_line(step), err=True)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        handle = bar.add_task("starting", total=1.0)
-        for step in steps:
-            bar.update(handle, completed=step.done, description=f"{step.unit.task} {step.unit.phase}")
-            for record in step.records:
-                if record["status"] == "failed":
-                    bar.console.print(_line(step), style="yellow", highlight=False)
-                    break
-
-
-def _line(step: Any) -> str:
-    met = sum(record["converged"] for record in step.records)
-    first = step.records[0]
-    text = (
-        f"{step.done:4.0%}  {first['submission']} on {first['task']}, {step.unit.phase}: "
-        f"{met} of {len(step.records)} lanes met the stop"
-    )
-    reasons = {record["reason"] for record in step.records if record["reason"]}
-    return f"{text} ({'; '.join(sorted(reasons))})" if reasons else text
-
-
-def _print_run(path: Path, console: Console) -> None:
+def _print_run(path: Path) -> None:
     from leaderboard import tables
     from leaderboard.results import load
     from leaderboard.scoring import board
 
     results = load([path])
     for line in results.notes:
-        console.print(line, style="yellow", highlight=False)
+        click.echo(line, err=True)
     out = _output()
     for table in tables.terminal(board(results), out.width):
         out.print(table)
@@ -249,10 +165,10 @@ def _output() -> Console:
     "--report", type=click.Path(path_type=Path), help="Where findings.md and its figures go [default: --results]."
 )
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes [default: one per core; 0: none but this].")
+@resource_options
 @clear_errors
 def study(
-    preset_name: str, results: Path, records: Path | None, report: Path | None, device: str, workers: int | None
+    preset_name: str, results: Path, records: Path | None, report: Path | None, device: str, resources: Resources
 ) -> None:
     """Run the factorial study and write its findings.
 
@@ -264,16 +180,11 @@ def study(
     Example: lowlands study --preset small
     """
     from suite.study import find_preset
-    from suite.workers import Workers
 
     preset = find_preset(preset_name)
-    console = Console(stderr=True)
     if records is None:
         records = results / f"{preset.track().name}.jsonl"
-        with Workers(_workers(workers)) as pool:
-            with console.status("Loading torch"):
-                plan = _plan(preset.submissions(), (), preset.track(), device)
-            _run(plan, records, pool, console)
+        carry_out(lambda: _plan(preset.submissions(), (), preset.track(), device), records, device, resources)
     _report_study(records, report or results, f"lowlands study --preset {preset.name}")
 
 

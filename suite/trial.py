@@ -74,11 +74,12 @@ def task_hash(task: Task) -> str:
 @functools.cache
 def environment(device: str) -> dict[str, Any]:
     """Versions and machine facts that a record carries."""
+    name = torch.cuda.get_device_name(device) if device != "cpu" and torch.cuda.is_available() else device
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
-        "device": device if torch.device(device).type == "cpu" else torch.cuda.get_device_name(device),
+        "device": name,
         "threads": torch.get_num_threads(),
         "platform": f"{platform.system()}-{platform.machine()}",
     }
@@ -310,6 +311,10 @@ def _measured(unit: Unit, task: Task, lane: Lane, result: Trained) -> Record:
         "answers": answers(measures),
         "curves": _rounded(curves),
     }
+
+
+SELECTION_FIELDS = ("phase", "trial", "converged", "train_loss", "validation_loss", "stop_evaluations")
+"""All that selection may know of a record."""
 
 
 def select(task_selection: str, records: Sequence[Record]) -> int:

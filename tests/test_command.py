@@ -15,7 +15,7 @@ import pytest
 from suite.record import identity, read
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--workers", "0")
+SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--engine", "local:0")
 
 
 def lowlands(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

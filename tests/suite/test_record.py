@@ -101,7 +101,9 @@ def test_foreign_lines(tmp_path: Path, line: bytes) -> None:
     result = read(path)
     assert result.records == [made(0), made(1)]
     assert [number for number, _ in result.damaged] == [2]
-    assert any("line 2" in note for note in Log(path).notes)
+    log = Log(path)
+    assert list(log.records()) == result.records
+    assert any("line 2" in note for note in log.notes)
 
 
 def test_a_changed_number_is_found(tmp_path: Path) -> None:
