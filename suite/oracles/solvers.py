@@ -33,7 +33,7 @@ def conic_program(what: str, problem: Any) -> None:
 
     try:
         problem.solve(solver=cp.CLARABEL)
-    except cp.error.SolverError as error:
+    except (cp.error.SolverError, ValueError) as error:  # cvxpy refuses data that are not finite by ValueError
         raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
     if problem.status != cp.OPTIMAL:
         raise OracleError(f"Clarabel did not solve the {what} problem: status {problem.status}.")

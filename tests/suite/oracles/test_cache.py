@@ -129,7 +129,7 @@ def test_trials_keep_their_oracles(home: Path, monkeypatch: pytest.MonkeyPatch) 
     first = trial._oracle("matrix_completion", 0)
     assert len(list(home.iterdir())) == 1
     trial._oracle.cache_clear()  # as in a new process
-    monkeypatch.setattr("suite.tasks.factorised.nuclear_norm_completion", None)
+    monkeypatch.setattr("suite.tasks.matrices.nuclear_norm_completion", None)
     second = trial._oracle("matrix_completion", 0)
     assert first.values == second.values
     assert torch.equal(first.solutions["nuclear"], second.solutions["nuclear"])

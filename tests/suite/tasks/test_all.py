@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from suite.errors import InputError
-from suite.task import Oracle
 from suite.tasks import find_task, task_functions
 from suite.trial import resolve_axes, select
+from tests.suite.tasks.helpers import oracle_of
 
-NAMES = [*task_functions(), "sparse_regression[alpha=0.01]", "max_margin[objective=logistic]"]
+NAMES = [
+    *task_functions(),
+    "sparse_regression[alpha=0.01]",
+    "max_margin[objective=logistic]",
+    "valley_scalar[noise=0.5]",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,10 +38,7 @@ def test_seeds_differ_and_repeat(name: str) -> None:
 def test_references_are_finite_and_in_order(name: str) -> None:
     task = find_task(name)
     for seed in range(5):
-        problem = task.problem(seed)
-        for axis, entry in zip(
-            task.axes, resolve_axes(task.axes, task.oracle(problem) if task.oracle else Oracle()).values(), strict=True
-        ):
+        for axis, entry in zip(task.axes, resolve_axes(task.axes, oracle_of(name, seed)).values(), strict=True):
             assert math.isfinite(entry["null"])
             assert math.isfinite(entry["ideal"])
             assert (entry["ideal"] > entry["null"]) == axis.higher

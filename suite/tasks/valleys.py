@@ -1,0 +1,196 @@
+"""Valleys of minima: where on the manifold of equally good solutions does training come to rest?
+
+Raw curvature is scored here and nowhere else. Elsewhere it is not, because rescaling moves it without changing the
+function (Dinh et al. 2017, arXiv:1703.04933). In these tasks the rescaled weights *are* the valley, the flattest point
+of it is known, and the question is whether the optimizer walks there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.losses import mean_squared_error
+from suite.measures.distances import relative_distance
+from suite.models.factorised import DiagonalNetwork, InnerProduct
+from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
+from suite.oracles.interpolators import hyperbolic_entropy_interpolator
+from suite.seeding import torch_stream
+from suite.task import Axis, LabelNoise, Oracle, Problem, Solution, Split, Stop, Task
+from suite.tasks import task
+from suite.tasks.factorised import diagonal_curvature, quarter_squared_error, sparse_teacher
+
+NOISE_UNTIL = 0.7
+SPARSE_RATIOS = ("trace_ratio", "lambda_max_ratio", "recovery_error", "flow_trace_ratio", "flow_lambda_max_ratio")
+
+
+def label_noise(scale: float) -> LabelNoise | None:
+    """Noise for the first 70 % of the budget; no noise for a scale of 0."""
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"noise must be 0 or a positive number, not {scale}.")
+    return LabelNoise(scale, until=NOISE_UNTIL) if scale else None
+
+
+@task
+def valley_scalar(noise: float = 0.0) -> Task:
+    """Does the optimizer walk along a valley to its flattest point?
+
+    Claim. Along a manifold of global minima gradient flow stays where it lands. Label noise drifts to the flattest
+    point (Blanc et al. 2020, arXiv:1904.09080; Damian et al. 2021, arXiv:2106.06530; Li, Wang and Arora 2022,
+    arXiv:2110.06914), so does SAM (Wen et al. 2023, arXiv:2211.05729), and so do steps of constant length (Arora, Li
+    and Panigrahi 2022, arXiv:2205.09745).
+
+    Model. L = (u·v - 1)² / 2 with u, v in R^5 from random directions with |u| = 3 and |v| = 0.3. On the minima u·v = 1
+    the only curvature that is not zero is |u|² + |v|², at least 2 (u = v, of length 1). The loss is divided by that
+    curvature where gradient flow lands, about 9.3, so a step below 2 is stable there. There are no data but the target
+    1; the seed draws the start.
+
+    Stop. Loss <= 1e-6 after 4,000 gradient evaluations: every submission trains for the whole budget, because where it
+    is at an early stop says nothing of the drift. Variant `valley_scalar[noise=0.5]`: for the first 70 % of the budget
+    every step sees the target 1 ± 0.5. Gradient descent with a step of s on the undivided loss then shrinks
+    |u + v|² |u - v|² by exp(-2 s² noise²) per step: it comes within 1 % of the flattest point in about 1,000 steps with
+    a step of 1 over the curvature, and in 4,000 with half of that.
+
+    Oracle. Gradient flow keeps |u + v|² |u - v|², so where it lands is known in closed form.
+
+    Flatness axis. `curvature_ratio` = (|u|² + |v|²) / 2, log. Ideal: 1. Null: gradient flow's from the same start,
+    `flow_ratio`, about 4.6.
+    """
+    k, long, short = 5, 3.0, 0.3
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("valley_scalar", seed, "start")
+        u, v = (torch.randn(k, generator=stream, dtype=torch.float64) for _ in range(2))
+        u, v = long * u / u.norm(), short * v / v.norm()
+        data = Split(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+        return Problem(data, smoothness=flow_on_hyperbola(u.numpy(), v.numpy()), facts={"u": u, "v": v})
+
+    def half(outputs: Tensor, targets: Tensor) -> Tensor:
+        return mean_squared_error(outputs, targets) / 2
+
+    def oracle(problem: Problem) -> Oracle:
+        u, v = (problem.facts[name].cpu().numpy() for name in ("u", "v"))
+        return Oracle(values={"flow_ratio": flow_on_hyperbola(u, v) / 2})
+
+    def measure(solution: Solution) -> dict[str, float]:
+        u, v = (solution.model.get_parameter(name).detach() for name in ("u", "v"))
+        curvature = float(u @ u + v @ v)
+        return {"curvature_ratio": curvature / 2, "flow_ratio": solution.oracle.values["flow_ratio"]}
+
+    return Task(
+        family="valleys",
+        problem=problem,
+        model=lambda problem, seed: InnerProduct(problem.facts["u"], problem.facts["v"]),
+        loss=half,
+        stop=Stop(1e-6, budget=4_000, at_end=True),
+        measure=measure,
+        oracle=oracle,
+        label_noise=label_noise(noise),
+        axes=(Axis("flatness", "curvature_ratio", "log", null="flow_ratio", ideal=1.0),),
+        papers=(
+            "Blanc et al. 2020, arXiv:1904.09080",
+            "Damian et al. 2021, arXiv:2106.06530",
+            "Li, Wang and Arora 2022, arXiv:2110.06914",
+            "Wen et al. 2023, arXiv:2211.05729",
+            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
+        ),
+    )
+
+
+@task
+def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
+    """Does label noise find the flattest sparse interpolator?
+
+    Claim. Label noise minimises the trace of the Hessian among the minima (Blanc et al. 2020, arXiv:1904.09080; Li,
+    Wang and Arora 2022, arXiv:2110.06914). On a diagonal network that is a weighted l1 norm, so it recovers a sparse
+    teacher from a start from which gradient flow does not (HaoChen et al. 2021, arXiv:2006.08680; Pesme et al. 2021,
+    arXiv:2106.09524).
+
+    Data and model. Those of `sparse_regression`, with a teacher of length 1 (five entries of ±1/√5), from u = v =
+    alpha. The noise is a part of the problem, so that every optimizer meets it: for the first 70 % of the budget each
+    step sees targets y ± 3. On the whole data this moves weights as batches of 4 of the 40 samples with targets y ± 1
+    do. Loss: mean squared error over 4, divided by its curvature as in `sparse_regression`.
+
+    Stop. Loss <= 5e-4, that is 0.2 % of the targets' variance, after 4,000 gradient evaluations, all of which every
+    submission spends. A tighter stop would ask how fast the coordinates that the noise has made small learn again, at
+    a rate in proportion to their size.
+
+    Oracle. At an interpolator the Hessian has trace 2/n sum_j |X_j|² (u_j² + v_j²) and largest eigenvalue 2/n
+    lambda_max(X diag(u² + v²) X'). The least trace is a linear program, the least eigenvalue a semidefinite one.
+    Gradient flow keeps u_j v_j = alpha², so its own u² + v² follows from the hyperbolic-entropy interpolator.
+
+    Flatness axis. `trace_ratio` = the trace over the least possible, log. Ideal: 1. Null: gradient flow's, per data
+    set, about 2. Shown beside it: `lambda_max_ratio` and `recovery_error` = |w - w*| / |w*|.
+
+    Trace and eigenvalue are different flatnesses and never averaged. Without noise, `valley_sparse[noise=0]` and
+    `valley_sparse[alpha=1,noise=0]`, full-batch SAM and constant step lengths go to the least eigenvalue instead (Wen
+    et al. 2023, arXiv:2211.05729; Arora, Li and Panigrahi 2022, arXiv:2205.09745), whose minimiser predicts worse than
+    the minimum-l2-norm interpolator. So the variants without noise are shown and not scored: the example against
+    ranking by the largest eigenvalue.
+    """
+    n, d, nonzero = 40, 100, 5
+    if not 1e-3 <= alpha <= 10:
+        raise ValueError(f"alpha must be between 1e-3 and 10, not {alpha}.")
+
+    def problem(seed: int) -> Problem:
+        x, teacher = sparse_teacher(torch_stream("valley_sparse", seed, "data"), n, d, nonzero, nonzero**-0.5)
+        curvature = diagonal_curvature(x, teacher, alpha)
+        return Problem(Split(x, x @ teacher), smoothness=curvature, facts={"teacher": teacher})
+
+    def curvatures(x: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
+        """Trace and largest eigenvalue of the Hessian at an interpolator with u² + v² = `spread` [d]."""
+        scale = 2 / len(x)
+        return scale * float((x**2).sum(axis=0) @ spread), scale * float(np.linalg.norm(x * np.sqrt(spread), 2) ** 2)
+
+    def oracle(problem: Problem) -> Oracle:
+        x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
+        flow = hyperbolic_entropy_interpolator(x, y, alpha)
+        flattest, lowest = least_trace_interpolator(x, y), least_lambda_max_interpolator(x, y)
+        (trace, _), (_, top) = curvatures(x, abs(flattest)), curvatures(x, abs(lowest))
+        flow_trace, flow_top = curvatures(x, np.sqrt(flow**2 + 4 * alpha**4))
+        return Oracle(
+            {"least_trace": torch.from_numpy(flattest), "least_lambda_max": torch.from_numpy(lowest)},
+            {
+                "trace": trace,
+                "lambda_max": top,
+                "flow_trace_ratio": flow_trace / trace,
+                "flow_lambda_max_ratio": flow_top / top,
+            },
+        )
+
+    def measure(solution: Solution) -> dict[str, float]:
+        model, values = solution.model, solution.oracle.values
+        assert isinstance(model, DiagonalNetwork)
+        spread = (model.u.square() + model.v.square()).detach()
+        trace, top = curvatures(solution.problem.train.x.cpu().numpy(), spread.cpu().numpy())
+        return {
+            "trace_ratio": trace / values["trace"],
+            "lambda_max_ratio": top / values["lambda_max"],
+            "recovery_error": relative_distance(model.predictor().detach(), solution.problem.facts["teacher"]),
+            "flow_trace_ratio": values["flow_trace_ratio"],
+            "flow_lambda_max_ratio": values["flow_lambda_max_ratio"],
+        }
+
+    return Task(
+        family="valleys",
+        problem=problem,
+        model=lambda problem, seed: DiagonalNetwork(d, alpha),
+        loss=quarter_squared_error,
+        stop=Stop(5e-4, budget=4_000, at_end=True),
+        measure=measure,
+        oracle=oracle,
+        label_noise=label_noise(noise),
+        axes=(Axis("flatness", "trace_ratio", "log", null="flow_trace_ratio", ideal=1.0),) if noise else (),
+        papers=(
+            "Blanc et al. 2020, arXiv:1904.09080",
+            "HaoChen et al. 2021, arXiv:2006.08680",
+            "Pesme et al. 2021, arXiv:2106.09524",
+            "Li, Wang and Arora 2022, arXiv:2110.06914",
+            "Wen et al. 2023, arXiv:2211.05729",
+            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
+        ),
+        shown=("lambda_max_ratio", "recovery_error") if noise else SPARSE_RATIOS,
+    )

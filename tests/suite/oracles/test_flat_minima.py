@@ -1,0 +1,121 @@
+"""The flattest minima against an integrated flow, cutting planes, brute force and a general-purpose solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.optimize import linprog, minimize
+
+from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
+
+SEEDS = range(3)
+
+
+def interpolation(seed: int, n: int = 6, d: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(n, d)) * rng.uniform(0.3, 2, size=d), np.zeros(d)
+    w[:2] = [1, -1]
+    return x, x @ w + 0.1 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_flow_on_the_hyperbola_against_an_integrator(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    u, v = rng.normal(size=4) * 1.5, rng.normal(size=4) * 0.3
+
+    def flow(_: float, state: np.ndarray) -> np.ndarray:
+        residual = state[:4] @ state[4:] - 1
+        return -residual * np.concatenate([state[4:], state[:4]])
+
+    end = solve_ivp(flow, (0, 60), np.concatenate([u, v]), rtol=1e-11, atol=1e-12).y[:, -1]
+    assert end[:4] @ end[4:] == pytest.approx(1, abs=1e-9)
+    assert flow_on_hyperbola(u, v) == pytest.approx(end @ end, rel=1e-8)
+
+
+def test_flattest_point_of_the_hyperbola_is_where_flow_stays() -> None:
+    u = np.array([0.6, 0.8])
+    assert flow_on_hyperbola(u, u) == pytest.approx(2)
+
+
+def _trace(x: np.ndarray, spread: np.ndarray) -> float:
+    return float(np.trace((x * spread) @ x.T))
+
+
+def _top(x: np.ndarray, spread: np.ndarray) -> float:
+    return float(np.linalg.eigvalsh((x * spread) @ x.T)[-1])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_least_trace_beats_every_other_interpolator(seed: int) -> None:
+    x, y = interpolation(seed)
+    w = least_trace_interpolator(x, y)
+    np.testing.assert_allclose(x @ w, y, atol=1e-9)
+    # The dual certificate: nu with |x_j·nu| <= |X_j|² bounds every interpolator's trace from below by y·nu.
+    squares = (x**2).sum(axis=0)
+    dual = linprog(-y, A_ub=np.vstack([x.T, -x.T]), b_ub=np.tile(squares, 2), bounds=(None, None))
+    assert _trace(x, abs(w)) == pytest.approx(-dual.fun, rel=1e-9)
+
+
+def cutting_planes(x: np.ndarray, y: np.ndarray, rounds: int = 400) -> tuple[float, float]:
+    """Bounds from below and above of the least largest eigenvalue of X diag(D) X' over X w = y, D >= |w|.
+
+    The eigenvalue is the maximum of z'X diag(D) X'z over unit vectors z: a linear program for the vectors found so far
+    bounds it from below, its solution from above, and its top eigenvectors are the next cuts.
+    """
+    n, d = x.shape
+    cost = np.zeros(2 * d + 1)
+    cost[-1] = 1
+    equalities = np.hstack([x, -x, np.zeros((n, 1))])
+    cuts = [np.append(np.tile((z @ x) ** 2, 2), -1.0) for z in np.eye(n)]
+    low, high = 0.0, np.inf
+    for _ in range(rounds):
+        result = linprog(cost, A_ub=np.array(cuts), b_ub=np.zeros(len(cuts)), A_eq=equalities, b_eq=y, bounds=(0, None))
+        spread = result.x[:d] + result.x[d:-1]
+        values, vectors = np.linalg.eigh((x * spread) @ x.T)
+        low, high = result.fun, min(high, values[-1])
+        if high - low < 1e-6 * high:
+            break
+        cuts += [np.append(np.tile((z @ x) ** 2, 2), -1.0) for z in vectors.T[-3:]]
+    return low, high
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_least_lambda_max_against_cutting_planes(seed: int) -> None:
+    x, y = interpolation(seed)
+    w = least_lambda_max_interpolator(x, y)
+    np.testing.assert_allclose(x @ w, y, atol=1e-8)
+    low, high = cutting_planes(x, y)
+    assert low * (1 - 1e-6) <= _top(x, abs(w)) <= high * (1 + 1e-6)
+    assert high - low < 1e-5 * high
+
+
+def test_both_by_brute_force_on_a_line() -> None:
+    """Two samples, three features: the interpolators are a line, and every point of it is tried."""
+    x, y = np.array([[1.0, 0.5, -0.3], [0.2, 1.4, 0.9]]), np.array([1.0, -0.5])
+    start, along = np.linalg.pinv(x) @ y, np.linalg.svd(x)[2][-1]
+    line = [start + t * along for t in np.linspace(-3, 3, 60_001)]
+    for value, found in ((_trace, least_trace_interpolator(x, y)), (_top, least_lambda_max_interpolator(x, y))):
+        assert value(x, abs(found)) == pytest.approx(min(value(x, abs(w)) for w in line), rel=1e-3)
+        assert value(x, abs(found)) <= min(value(x, abs(w)) for w in line) * (1 + 1e-7)
+
+
+def test_least_trace_over_the_weights_themselves() -> None:
+    """A general-purpose solver over u and v, with the interpolation as its constraint, finds nothing flatter."""
+    x, y = interpolation(0, n=3, d=5)
+    squares = (x**2).sum(axis=0)
+
+    def best_of(start: np.ndarray) -> float:
+        found = minimize(
+            lambda s: squares @ (s[:5] ** 2 + s[5:] ** 2),
+            start,
+            jac=lambda s: 2 * np.tile(squares, 2) * s,
+            constraints=[{"type": "eq", "fun": lambda s: x @ (s[:5] ** 2 - s[5:] ** 2) - y}],
+            method="SLSQP",
+            options={"maxiter": 500, "ftol": 1e-12},
+        )
+        return found.fun if found.success else np.inf
+
+    rng = np.random.default_rng(0)
+    theirs = min(best_of(rng.normal(size=10)) for _ in range(20))
+    assert _trace(x, abs(least_trace_interpolator(x, y))) == pytest.approx(theirs, rel=1e-4)
