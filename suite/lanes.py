@@ -24,14 +24,14 @@ class Lanes:
     """S lanes of one architecture.
 
     parameters: name -> [S, *shape], without a graph; optimizers write into views of them.
-    gradients: name -> [S, *shape], filled by `evaluate`.
+    gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
     """
 
     def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor) -> None:
         """`scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided."""
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
-        self.gradients: Weights = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.gradients: Weights = {}
         self.scales = scales
         self._loss = loss
         self._module = models[0]
@@ -46,21 +46,41 @@ class Lanes:
     def _pick(self, tensors: Weights, index: Tensor | None) -> Weights:
         return tensors if index is None else {name: t[index] for name, t in tensors.items()}
 
-    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
-        """Losses [A] of the lanes `index` [A] (None: all) on their batches ``x [A, b, ...]``; fills their gradients.
+    def leaf(self, name: str, lanes: slice | int) -> nn.Parameter:
+        """The parameter `name` of one lane, or of several as one tensor, as an optimizer gets it: a view."""
+        return nn.Parameter(self.parameters[name][lanes])
 
-        Gradients of lanes outside `index` are left as they are.
+    def gradient(self, name: str, lanes: slice | int) -> Tensor | None:
+        """The gradient that belongs to `leaf`; None if the loss does not depend on it."""
+        return self.gradients[name][lanes] if name in self.gradients else None
+
+    def keep(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
+        """Take over the value of a `leaf` whose storage the optimizer has replaced instead of writing into it."""
+        home = self.parameters[name][lanes]
+        if leaf.data_ptr() != home.data_ptr():
+            home.copy_(leaf.detach())
+            leaf.data = home
+
+    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+        """Losses [A] of the lanes `index` [A] (None: all) on their batches ``x [A, b, ...]``; sets their gradients.
+
+        The gradients of lanes outside `index` are zero.
         """
         leaves = {name: p.detach().requires_grad_() for name, p in self._pick(self.parameters, index).items()}
         scales = self.scales if index is None else self.scales[index]
         with torch.enable_grad():
             losses = self._batched(leaves, self._pick(self.buffers, index), x, y)
-            gradients = torch.autograd.grad((losses / scales).sum(), list(leaves.values()), materialize_grads=True)
+            gradients = torch.autograd.grad((losses / scales).sum(), list(leaves.values()), allow_unused=True)
+        self.gradients = {}
         for name, gradient in zip(leaves, gradients, strict=True):
+            if gradient is None:
+                continue  # the loss does not depend on it: optimizers see no gradient, as in any script
+            # A copy: fused optimizers silently update wrongly where a gradient's strides differ from its parameter's,
+            # and autograd may return one tensor for two parameters, which an optimizer may then write into.
             if index is None:
-                # Strides of a gradient may differ from its parameter's; fused optimizers then silently update wrongly.
-                self.gradients[name].copy_(gradient)
+                self.gradients[name] = torch.empty_like(self.parameters[name]).copy_(gradient)
             else:
+                self.gradients[name] = torch.zeros_like(self.parameters[name])
                 self.gradients[name][index] = gradient
         return losses.detach()
 
@@ -76,23 +96,60 @@ class Lanes:
 
 
 class SingleLane(Lanes):
-    """One lane as an ordinary module: the same interface without `vmap`. Shapes keep their lane axis of length 1."""
+    """One lane as an ordinary module, trained as in any script: the optimizer holds the module's own parameters.
 
-    def __init__(self, model: nn.Module, loss: Loss, scale: Tensor) -> None:
+    The same interface without `vmap`; shapes keep their lane axis of length 1. With `graph`, gradients carry the graph
+    that an optimizer needs to differentiate them once more, and `differentiated` counts how often it did.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, scale: Tensor, graph: bool = False) -> None:
         self.scales = scale.reshape(1)
+        self.graph = graph
+        self.differentiated = 0
         self._module = model
         self._loss = loss
         self._leaves = dict(model.named_parameters())
         self.parameters = {name: p.detach().unsqueeze(0) for name, p in self._leaves.items()}
-        self.gradients = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.gradients = {}
+
+    def leaf(self, name: str, lanes: slice | int) -> nn.Parameter:
+        return self._leaves[name]
+
+    def gradient(self, name: str, lanes: slice | int) -> Tensor | None:
+        return self._leaves[name].grad
+
+    def keep(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
+        pass
 
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+        for leaf in self._leaves.values():
+            leaf.grad = None
         with torch.enable_grad():
             loss = self._loss(self._module(x[0]), y[0])
-            gradients = torch.autograd.grad(loss / self.scales[0], list(self._leaves.values()), materialize_grads=True)
-        for name, gradient in zip(self._leaves, gradients, strict=True):
-            self.gradients[name][0].copy_(gradient)
+            if self.graph:
+                self._differentiable_gradients(loss / self.scales[0])
+            else:
+                # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
+                torch.autograd.backward(loss / self.scales[0])
         return loss.detach().reshape(1)
+
+    def _differentiable_gradients(self, objective: Tensor) -> None:
+        """Set gradients with their graph. The parameter that is differentiated most says how often all were."""
+        counts = dict.fromkeys(self._leaves, 0)
+        before = self.differentiated
+
+        def counter(name: str) -> Callable[[Tensor], None]:
+            def count(_: Tensor) -> None:
+                counts[name] += 1
+                self.differentiated = max(self.differentiated, before + counts[name])
+
+            return count
+
+        gradients = torch.autograd.grad(objective, list(self._leaves.values()), create_graph=True, allow_unused=True)
+        for (name, leaf), gradient in zip(self._leaves.items(), gradients, strict=True):
+            leaf.grad = gradient
+            if gradient is not None and gradient.requires_grad:
+                gradient.register_hook(counter(name))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
@@ -103,5 +160,5 @@ class SingleLane(Lanes):
             self._module.train()
 
     def snapshot(self, lane: int) -> Weights:
-        weights = {name: p[0].clone() for name, p in self.parameters.items()}
+        weights = {name: p.detach().clone() for name, p in self._leaves.items()}
         return weights | {name: b.clone() for name, b in self._module.named_buffers()}

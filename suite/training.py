@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
+from suite.building import Budget, MakeOptimizer, Parameters, Settings, build, wants_model
 from suite.lanes import Lanes, SingleLane, Weights
+from suite.manner import Manner, find_manner
+from suite.rendezvous import Rendezvous
 from suite.seeding import seed_of, torch_stream
-from suite.stepping import Group, MakeOptimizer, Rendezvous, has_modes, make_groups, needs_closure
+from suite.shadows import Refuted, Shadows
+from suite.stepping import Group, make_groups
 from suite.task import Problem, Task
 
 DIVERGED = 1e3
@@ -87,27 +91,93 @@ def train(
 ) -> list[Trained]:
     """Train every lane of `lanes` (those of one trial consecutive) with its own optimizer ``make(params, **settings)``.
 
-    batched: all lanes as one program, or one by one; None takes what pays for the task on the device.
+    batched: all lanes as one program, or one by one; None takes what pays for the task on the device. Optimizers that
+    need a lane's own model or the graph of its gradients get their lanes one by one in any case.
     race: end trials that cannot be selected any more, where selection is by fewest gradient evaluations: exact, it
     never changes which trial is selected.
+
+    Raises:
+        Exception: what the submission raised.
     """
     if batched is None:
         batched = task.batched or torch.device(device).type != "cpu"
-    if batched and len(lanes) > 1:
-        return _Run(task, lanes, make, device, race).run()
-    return [_Run(task, [lane], make, device, False).run()[0] for lane in lanes]
+    method = _method(task, lanes[0], make, device)
+    if len(lanes) == 1 or not batched or method.alone:
+        return [_Run(task, [lane], method, device).run()[0] for lane in lanes]
+    try:
+        return _Run(task, lanes, method, device, race).run()
+    except Refuted:
+        return _Run(task, lanes, method, device, race, stacked=False).run()
+
+
+@dataclass(frozen=True)
+class _Method:
+    """An optimizer on a task: how it is built, and how it wants to be stepped."""
+
+    make: MakeOptimizer
+    manner: Manner
+    budget: Budget
+
+    @property
+    def alone(self) -> bool:
+        """Whether each lane must be trained by itself. (Closures of lanes that draw would share one stream.)"""
+        manner = self.manner
+        return manner.graph or wants_model(self.make) or (manner.draws and manner.closure)
+
+    def build(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
+        return build(self.make, parameters, settings, self.budget, model, self.manner.split)
+
+
+def _method(task: Task, lane: Lane, make: MakeOptimizer, device: torch.device | str) -> _Method:
+    train = lane.problem.train
+    budget = Budget(task.stop.budget, len(train))
+    rows = slice(task.batch_size)
+
+    def made(model: nn.Module, manner: Manner) -> Any:
+        return build(make, dict(model.named_parameters()), lane.settings, budget, model, manner.split)
+
+    def found() -> Manner:
+        return find_manner(
+            task.model(lane.problem, lane.seed).to(device),
+            task.loss,
+            train.x[rows].to(device),
+            train.y[rows].to(device),
+            torch.tensor(lane.problem.smoothness, dtype=task.dtype, device=device),
+            made,
+        )
+
+    try:
+        return _Method(make, found(), budget)
+    except Exception as error:
+        if "process group" not in str(error) or distributed.is_initialized():
+            raise
+    # Optimizers that are written for many machines get a group of this process alone.
+    store = distributed.HashStore()  # type: ignore[attr-defined]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    return _Method(make, found(), budget)
 
 
 class _Run:
     """One batched program."""
 
     def __init__(
-        self, task: Task, lanes: Sequence[Lane], make: MakeOptimizer, device: torch.device | str, race: bool
+        self,
+        task: Task,
+        lanes: Sequence[Lane],
+        method: _Method,
+        device: torch.device | str,
+        race: bool = False,
+        stacked: bool = True,
     ) -> None:
         self.task, self.lanes, self.race = task, lanes, race
+        self.manner = manner = method.manner
         models = [task.model(lane.problem, lane.seed).to(device) for lane in lanes]
         scales = torch.tensor([lane.problem.smoothness for lane in lanes], dtype=task.dtype, device=device)
-        self.stack = Lanes(models, task.loss, scales) if len(lanes) > 1 else SingleLane(models[0], task.loss, scales)
+        self.stack = (
+            Lanes(models, task.loss, scales)
+            if len(lanes) > 1
+            else SingleLane(models[0], task.loss, scales, manner.graph)
+        )
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
         self.x, self.y = (
             torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device) for part in ("x", "y")
@@ -119,18 +189,23 @@ class _Run:
         self.shifts: list[Tensor | None] = [None] * len(lanes)
         self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
 
-        torch.manual_seed(seed_of(task.name, *(lane.seed for lane in lanes), "optimizer"))
         self.trials: list[range] = []
         for number, lane in enumerate(lanes):
             if number and lane.trial == lanes[number - 1].trial:
                 self.trials[-1] = range(self.trials[-1].start, number + 1)
             else:
                 self.trials.append(range(number, number + 1))
+
+        def made(parameters: Parameters, settings: Settings) -> Any:
+            return method.build(parameters, settings, models[0])
+
+        settings = [lanes[trial.start].settings for trial in self.trials]
+        seeds = [seed_of(task.name, lane.seed, "optimizer") for lane in lanes]
+        torch.manual_seed(seeds[0])
         self.groups, self.stepping = make_groups(
-            self.stack, make, [(trial, lanes[trial.start].settings) for trial in self.trials]
+            self.stack, made, list(zip(self.trials, settings, strict=True)), manner, seeds, stacked
         )
-        self.closure = needs_closure(self.groups[0].optimizer)
-        self.modes = has_modes(self.groups[0].optimizer)
+        self.shadows = Shadows(self.groups, made, settings) if self.stepping == "stacked" else None
 
         count = len(lanes)
         self.evaluations = [0] * count
@@ -262,14 +337,23 @@ class _Run:
             if self.status[lane] is None:
                 self.evaluations[lane] += 1
                 self.steps[lane] += 1
+        self._count_differentiation()
+
+    def _count_differentiation(self) -> None:
+        """A Hessian product (a gradient differentiated once more) costs a gradient evaluation."""
+        if isinstance(self.stack, SingleLane):
+            self.evaluations[0] += self.stack.differentiated
+            self.stack.differentiated = 0
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> list[Trained]:
         clean = self.task.batch_size is None and self.task.label_noise is None
-        free = clean and not self.closure and not self.modes
+        free = clean and not self.manner.closure and not self.manner.modes
         if not free:
-            self.check()
+            self.judge_weights()
+        if self.manner.modes:
+            self.switch("train")
         while lanes := self.active():
             begin = time.perf_counter()
             if free:
@@ -277,7 +361,7 @@ class _Run:
             else:
                 every = self.task.stop.check_every
                 steps = max(every, CLOSURE_CHECK) if self.task.batch_size is None else every
-                if self.closure:
+                if self.manner.closure:
                     self.step_closures(lanes, steps)
                 else:
                     self.step_batches(lanes, steps)
@@ -305,10 +389,19 @@ class _Run:
         """One step; the loss at the weights comes free with their gradient, so the stop is checked at every step."""
         losses = self.stack.evaluate(*self._batch(lanes), self._index(lanes))
         self.judge(lanes, losses.tolist())
-        for group in self.active_groups():
-            self._set_rate(group)
-            group.step()
+        self._step(self.active_groups())
         self._count(lanes)
+
+    def _step(self, groups: list[Group]) -> None:
+        """Step every group with the gradients that were just evaluated."""
+        for group in groups:
+            self._set_rate(group)
+        if self.shadows is not None:
+            self.shadows.before_step(self.active())
+        for group in groups:
+            group.step()
+        if self.shadows is not None:
+            self.shadows.after_step()
 
     def step_batches(self, lanes: list[int], steps: int) -> None:
         """`steps` steps on mini-batches (or on the whole data, for methods whose evaluation weights differ)."""
@@ -317,10 +410,10 @@ class _Run:
             for lane in lanes:
                 self._next_batch(lane)
             self.stack.evaluate(*self._batch(lanes), index)
-            for group in groups:
-                self._set_rate(group)
-                group.step()
+            self._step(groups)
             self._count(lanes)
+            if all(self.evaluations[lane] >= self.task.stop.budget for lane in lanes):
+                break
 
     def step_closures(self, lanes: list[int], steps: int) -> None:
         """`steps` steps of every lane whose optimizer calls a closure, as often as it likes."""
@@ -340,7 +433,10 @@ class _Run:
                         break
                     self._next_batch(lane)
                     self._set_rate(groups[lane])
+                    if self.manner.primed:
+                        closure()
                     groups[lane].step(closure)
+                    self._count_differentiation()
                     self.steps[lane] += 1
 
             return body
@@ -357,13 +453,19 @@ class _Run:
         meeting.run({lane: work(lane, closure_of(lane)) for lane in lanes})
 
     def check(self) -> None:
-        """Judge all active lanes by their loss on the whole training data."""
+        """Judge all active lanes by their loss on the whole training data, at the weights meant for evaluation."""
+        if self.manner.modes:
+            self.switch("eval")
+        self.judge_weights()
+        if self.manner.modes:
+            self.switch("train")
+
+    def judge_weights(self) -> None:
+        """Judge all active lanes at the weights as they are."""
         lanes = self.active()
-        index = self._index(lanes)
-        if self.modes:
-            for group in self.active_groups():
-                group.switch("eval")
-        self.judge(lanes, self.stack.losses(*self._whole(lanes), index).tolist())
-        if self.modes:
-            for group in self.active_groups():
-                group.switch("train")
+        self.judge(lanes, self.stack.losses(*self._whole(lanes), self._index(lanes)).tolist())
+
+    def switch(self, mode: str) -> None:
+        """Put optimizers whose weights for training and evaluation differ into `mode`, `train` or `eval`."""
+        for group in self.active_groups():
+            group.switch(mode)

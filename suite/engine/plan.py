@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from suite.building import Budget, build
 from suite.engine.costs import Costs
 from suite.entrant import accepts, enter
 from suite.errors import InputError
@@ -43,10 +44,10 @@ def check(submission: Submission, trials: int) -> None:
     _check_settings(submission, trials)
     if submission.optimizer is None:
         return
-    failures = []
+    failures, toy = [], nn.Linear(3, 2)
     for settings in submission.settings(trials):
         try:
-            optimizer = submission.optimizer(list(nn.Linear(3, 2).parameters()), **settings)
+            optimizer = build(submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy)
         except Exception as error:
             failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue

@@ -10,52 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from suite.building import Budget, Parameters, Settings, build
 from suite.lanes import Lanes
 from suite.loading import builtin_files, load
+from suite.losses import mean_squared_error
+from suite.manner import PLAIN
 from suite.seeding import torch_stream
 from suite.stepping import make_groups, treats_lanes_independently
-from suite.task import Axis, Problem, Split, Stop, Task
+from suite.task import Task
 from suite.tasks import find_task
 from suite.training import Lane, Trained, schedule, train
+from tests.suite.toys import matrix, network, regression, toy
 
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
-
-
-def _problem(seed: int) -> Problem:
-    stream = torch_stream("toy", seed, "data")
-    x = torch.randn(24, 6, generator=stream, dtype=torch.float64)
-    return Problem(Split(x, torch.sin(x[:, :2])), smoothness=2.0)
-
-
-def _model(problem: Problem, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).double()
-
-
-def _matrix(problem: Problem, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(6, 2, bias=False)).double()
-
-
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).square().mean()
-
-
-def toy(batch_size: int | None, budget: int = 60, stop: float = 0.0) -> Task:
-    return Task(
-        family="toy",
-        problem=_problem,
-        model=_model,
-        loss=_loss,
-        stop=Stop(stop, budget, check_every=5),
-        measure=lambda solution: {},
-        axes=(Axis("norm", "none", "linear", 0.0, 1.0),),
-        papers=(),
-        batch_size=batch_size,
-        name="toy",
-    )
 
 
 def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
@@ -94,7 +61,7 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
 
 
 def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[Lane]:
-    return [Lane(_problem(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
+    return [Lane(regression(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
 
 
 def _agree(task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9) -> None:
@@ -150,7 +117,7 @@ class Replacing(torch.optim.SGD):
 def test_way_of_stepping_is_exact(make: Callable[..., Any], way: str) -> None:
     task, lanes = toy(None), _lanes([{"lr": 1e-2}, {"lr": 3e-3}])
     if make is torch.optim.Muon:  # it takes matrices alone
-        task = replace(task, model=_matrix)
+        task = replace(task, model=matrix)
     results = train(task, lanes, make)
     assert {result.stepping for result in results} == {way}
     if make is not torch.optim.Muon:  # it orthogonalises in bfloat16, so that rounding of the last bit grows
@@ -179,11 +146,15 @@ def test_error_in_one_closure_reaches_the_caller() -> None:
         train(toy(None), _lanes([{"lr": 0.1}], seeds=3), Raising)
 
 
+def builder(make: Callable[..., Any]) -> Callable[[Parameters, Settings], Any]:
+    return lambda parameters, settings: build(make, parameters, settings, Budget(100, 10), nn.Identity())
+
+
 def test_probe_refutes_a_global_norm() -> None:
     shapes = [torch.Size([4, 3]), torch.Size([4])]
-    assert treats_lanes_independently(torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}, shapes)
-    assert not treats_lanes_independently(Normalised, {"lr": 0.1}, shapes)
-    assert not treats_lanes_independently(torch.optim.Adafactor, {"lr": 0.1}, shapes)
+    assert treats_lanes_independently(builder(torch.optim.SGD), {"lr": 0.1, "momentum": 0.9}, shapes)
+    assert not treats_lanes_independently(builder(Normalised), {"lr": 0.1}, shapes)
+    assert not treats_lanes_independently(builder(torch.optim.Adafactor), {"lr": 0.1}, shapes)
 
 
 def test_a_diverging_lane_leaves_the_others_alone() -> None:
@@ -226,14 +197,14 @@ def test_race_never_changes_the_fastest_trial() -> None:
 
 
 def test_stacked_gradients_are_those_of_each_lane() -> None:
-    problems = [_problem(seed) for seed in range(3)]
-    models = [_model(problem, seed) for seed, problem in enumerate(problems)]
-    stack = Lanes(models, _loss, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+    problems = [regression(seed) for seed in range(3)]
+    models = [network(problem, seed) for seed, problem in enumerate(problems)]
+    stack = Lanes(models, mean_squared_error, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
     x, y = (torch.stack([getattr(p.train, part) for p in problems]) for part in ("x", "y"))
     index = torch.tensor([0, 2])
     losses = stack.evaluate(x[index], y[index], index)
     for row, (lane, scale) in enumerate([(0, 1.0), (2, 4.0)]):
-        loss = _loss(models[lane](x[lane]), y[lane])
+        loss = mean_squared_error(models[lane](x[lane]), y[lane])
         assert losses[row].item() == pytest.approx(loss.item(), rel=1e-12)
         expected = torch.autograd.grad(loss / scale, list(models[lane].parameters()))
         for got, want in zip(stack.gradients.values(), expected, strict=True):
@@ -242,9 +213,12 @@ def test_stacked_gradients_are_those_of_each_lane() -> None:
 
 
 def test_constructor_of_groups_covers_every_lane_once() -> None:
-    problems = [_problem(seed) for seed in range(4)]
-    stack = Lanes([_model(p, s) for s, p in enumerate(problems)], _loss, torch.ones(4, dtype=torch.float64))
-    groups, way = make_groups(stack, torch.optim.SGD, [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})])
+    problems = [regression(seed) for seed in range(4)]
+    stack = Lanes(
+        [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
+    )
+    trials = [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})]
+    groups, way = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
     assert way == "stacked"
     assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]
 
