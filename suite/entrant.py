@@ -6,6 +6,7 @@ Everything else is the task's.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,14 @@ class Entrant:
 def accepts(task: Task, submission: Submission) -> bool:
     """Whether the submission can enter the task: architectures need a slot."""
     return submission.optimizer is not None or task.slot is not None
+
+
+def takes(optimizer: Callable[..., Any], name: str) -> bool:
+    """Whether the optimizer's signature names the hyper-parameter."""
+    try:
+        return name in inspect.signature(optimizer).parameters
+    except (TypeError, ValueError):  # a callable that tells nothing of itself
+        return False
 
 
 def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
@@ -68,7 +77,8 @@ def enter(submission: Submission, task: Task) -> Entrant:
         InputError: the submission is an architecture and the task has no slot for one.
     """
     if submission.optimizer is not None:
-        return Entrant(task, submission.optimizer, submission)
+        fixed = {name: value for name, value in task.fixed.items() if takes(submission.optimizer, name)}
+        return Entrant(task, submission.optimizer, replace(submission, space=dict(submission.space) | fixed))
     architecture = submission.architecture
     assert architecture is not None
     if task.slot is None:

@@ -22,3 +22,14 @@ def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
 def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     """Logarithm of the mean exponential loss of outputs [n] for labels in {-1, +1}: it never underflows."""
     return torch.logsumexp(-outputs * targets, dim=0) - math.log(targets.shape[0])
+
+
+def log_pairwise_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logarithm of the mean of exp(-(f_y - f_c)) over samples and wrong classes c: outputs [n, k], classes [n].
+
+    The cross-entropy's limit directions without its underflow.
+    """
+    n, classes = outputs.shape
+    true = outputs.gather(1, targets[:, None])
+    others = (outputs - true).scatter(1, targets[:, None], -torch.inf)
+    return torch.logsumexp(others.flatten(), dim=0) - math.log(n * (classes - 1))

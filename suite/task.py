@@ -190,6 +190,7 @@ class Task:
     batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
     `shown` names the measures that tables show beside the axes; a task without axes is shown and not scored.
     `slot` says how architectures enter, None that they cannot.
+    `fixed`: hyper-parameters that the task sets in every submission whose optimizer takes them.
     `curves`: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
     """
 
@@ -209,6 +210,7 @@ class Task:
     label_noise: LabelNoise | None = None
     shown: tuple[str, ...] = ()
     slot: Slot | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     curves: Callable[[Solution], Mapping[str, Curve]] | None = None
     name: str = ""
     description: str = ""

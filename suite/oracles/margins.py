@@ -1,10 +1,14 @@
-"""Max-margin separators of linear models, in several norms. Rows of z [n, d] are ``y_i x_i``."""
+"""Max-margin separators of linear models, in several norms. Rows of z are ``y_i x_i``, or pairs of classes."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from suite.oracles.solvers import Array, OracleError, linear_program
+from suite.oracles.solvers import Array, OracleError, conic_program, linear_program
+
+CERTIFIED = 1e-6
+"""The largest relative gap between the margin found and its upper bound by duality."""
 
 
 def max_margin_l2(z: Array) -> Array:
@@ -59,3 +63,39 @@ def max_margin_l1(z: Array) -> Array:
         bounds=(0, None),
     )
     return parts[:d] - parts[d : 2 * d]
+
+
+def pairwise_rows(x: Array, y: NDArray[np.int64], classes: int) -> Array:
+    """One row ``(e_y - e_c) x'``, flattened, per sample and wrong class c. x [n, d], y [n] in 0 … classes - 1.
+
+    Returns [n (classes - 1), classes d]. The product with a flattened W [classes, d] gives the margins
+    ``(W_y - W_c)·x``, so the norms of binary separators serve for matrices too: l2 is the Frobenius norm, l_inf the
+    largest entry.
+    """
+    signs = np.eye(classes)[y][:, None, :] - np.eye(classes)[None]
+    rows = signs[:, :, :, None] * x[:, None, None, :]
+    wrong = np.arange(classes)[None] != y[:, None]
+    pairs: Array = rows[wrong].reshape(len(x) * (classes - 1), -1)
+    return pairs
+
+
+def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
+    """argmax of min_i z_i·W over matrices of spectral norm <= 1, a semidefinite program. z [m, prod(shape)].
+
+    Returns the flattened matrix [prod(shape)]. The direction of spectral descent and Muon (Fan et al. 2025,
+    arXiv:2502.04664). By duality no margin exceeds the nuclear norm of a convex combination of the rows; the
+    multipliers give one that certifies the margin to `CERTIFIED`, whatever the interior-point method says of itself.
+    """
+    import cvxpy as cp
+
+    matrix = cp.Variable(shape)
+    separated = z @ cp.vec(matrix, order="C") >= 1
+    conic_program("spectral margin", cp.Problem(cp.Minimize(cp.sigma_max(matrix)), [separated]), certified=True)
+    solution: Array = np.asarray(matrix.value, dtype=np.float64)
+    solution /= np.linalg.norm(solution, 2)
+    multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
+    combination = (multipliers / multipliers.sum()) @ z
+    bound, margin = np.linalg.norm(combination.reshape(shape), "nuc"), (z @ solution.ravel()).min()
+    if not bound - margin <= CERTIFIED * bound:
+        raise OracleError(f"Clarabel solved the spectral margin problem only to {bound - margin:.1e} of {bound:.3g}.")
+    return solution.ravel()

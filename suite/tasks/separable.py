@@ -5,16 +5,31 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from suite.losses import log_exponential, logistic
+from suite.measures.distances import relative_distance
 from suite.models.linear import LinearPredictor
 from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
+from suite.oracles.regularized import box_logistic_minimizer
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task
 
 OBJECTIVES = {"log_exponential": log_exponential, "logistic": logistic}
 STOPS = {"log_exponential": Stop(-30.0, budget=10_000), "logistic": Stop(1e-3, budget=20_000)}
+
+
+def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
+    """``X ~ N(0, 1)`` [n, d] with labels in {-1, +1} by a Gaussian teacher without noise."""
+    stream = torch_stream(task_name, seed, "data")
+    x = torch.randn(n, d, generator=stream, dtype=torch.float64)
+    return Split(x, torch.sign(x @ torch.randn(d, generator=stream, dtype=torch.float64)))
+
+
+def curvature(x: Tensor) -> float:
+    """``|X|² / n`` in the spectral norm: the Hessian's largest eigenvalue at w = 0 of the mean exponential loss."""
+    return float(torch.linalg.matrix_norm(x, ord=2)) ** 2 / len(x)
 
 
 @task
@@ -50,11 +65,8 @@ def max_margin(objective: str = "log_exponential") -> Task:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}.")
 
     def problem(seed: int) -> Problem:
-        stream = torch_stream("max_margin", seed, "data")
-        x = torch.randn(n, d, generator=stream, dtype=torch.float64)
-        y = torch.sign(x @ torch.randn(d, generator=stream, dtype=torch.float64))
-        curvature = torch.linalg.matrix_norm(x, ord=2).item() ** 2 / n
-        return Problem(Split(x, y), smoothness=curvature if objective == "log_exponential" else curvature / 4)
+        train = teacher_labelled("max_margin", seed, n, d)
+        return Problem(train, smoothness=curvature(train.x) / (1 if objective == "log_exponential" else 4))
 
     def oracle(problem: Problem) -> Oracle:
         z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
@@ -94,4 +106,59 @@ def max_margin(objective: str = "log_exponential") -> Task:
             "Gunasekar et al. 2018, arXiv:1802.08246",
             "Ji and Telgarsky 2021, arXiv:2006.11226",
         ),
+    )
+
+
+@task
+def linf_box(decay: float = 0.5) -> Task:
+    """What does an optimizer's weight decay do?
+
+    Claim. AdamW, Lion and sign descent with decoupled decay solve the problem constrained to the box
+    |w|_inf <= 1 / decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024, arXiv:2404.04454).
+    For Adam the theorem needs beta2 close to beta1, or very long training.
+
+    Data. As in `max_margin`: n = 40 samples, d = 20 features, X ~ N(0, 1), labels by a Gaussian teacher. Model: x @ w
+    from w = 0. Loss: mean logistic loss, divided by its curvature at w = 0, |X|²/(4n). Every submission whose optimizer
+    takes `weight_decay` runs with `decay` = 0.5 in place of its own, whether it decays the weights themselves or adds
+    an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
+
+    Stop. All 2,500 gradient evaluations are spent, and the loss must be <= 0.5 at the end: it is log 2 = 0.69
+    at the start, about 0.05 at its minimum on the box, and 0.4 where the decay is an l2 penalty on the objective.
+
+    Oracle. The minimiser of the loss on the box, by L-BFGS-B.
+
+    Shown, not scored. `linf_times_decay` = |w|_inf * decay: 1 on the box. `box_distance` = |w - w_box| / |w_box|. Both
+    say what an optimizer's decay means; no value of them is better than another.
+    """
+    n, d = 40, 20
+    if not 0.05 <= decay <= 1:
+        raise ValueError(f"decay must be between 0.05 and 1, not {decay}.")
+
+    def problem(seed: int) -> Problem:
+        train = teacher_labelled("linf_box", seed, n, d)
+        return Problem(train, smoothness=curvature(train.x) / 4)
+
+    def oracle(problem: Problem) -> Oracle:
+        z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
+        return Oracle({"box": torch.from_numpy(box_logistic_minimizer(z, 1 / decay))})
+
+    def measure(solution: Solution) -> dict[str, float]:
+        w = solution.model.get_parameter("weight").detach()
+        return {
+            "linf_times_decay": w.abs().max().item() * decay,
+            "box_distance": relative_distance(w, solution.oracle.solutions["box"].to(w.device)),
+        }
+
+    return Task(
+        family="separable",
+        problem=problem,
+        model=lambda problem, seed: LinearPredictor(d),
+        loss=logistic,
+        stop=Stop(0.5, budget=2_500, at_end=True),
+        measure=measure,
+        oracle=oracle,
+        axes=(),
+        shown=("linf_times_decay", "box_distance"),
+        papers=("Xie and Li 2024, arXiv:2404.04454",),
+        fixed={"weight_decay": decay},
     )

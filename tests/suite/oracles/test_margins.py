@@ -8,7 +8,13 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.svm import SVC
 
-from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
+from suite.oracles.margins import (
+    max_margin_l1,
+    max_margin_l2,
+    max_margin_linf,
+    max_margin_spectral,
+    pairwise_rows,
+)
 from suite.oracles.solvers import OracleError
 
 SEEDS = range(4)
@@ -54,3 +60,45 @@ def test_margin_in_the_plane_by_brute_force() -> None:
 def test_no_margin_is_an_error() -> None:
     with pytest.raises(OracleError, match="not separable"):
         max_margin_l2(np.array([[1.0, 0.0], [-1.0, 0.0]]))
+
+
+def multiclass(seed: int, n: int = 24, d: int = 6, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    return 3 * rng.normal(size=(classes, d))[y] + rng.normal(size=(n, d)), y
+
+
+def test_pairwise_rows_give_the_margins() -> None:
+    x, y = multiclass(0)
+    w = np.random.default_rng(1).normal(size=(4, 6))
+    rows = pairwise_rows(x, y, 4)
+    scores = x @ w.T
+    expected = [scores[i, y[i]] - scores[i, c] for i in range(len(x)) for c in range(4) if c != y[i]]
+    assert_allclose(rows @ w.ravel(), expected)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_matrix_margins_against_another_conic_solver(seed: int) -> None:
+    """SCS (operator splitting) on the margins written out class by class."""
+    x, y = multiclass(seed)
+    z = pairwise_rows(x, y, 4)
+    ours = {
+        "fro": max_margin_l2(z),
+        "spectral": max_margin_spectral(z, (4, 6)),
+        "max": max_margin_linf(z),
+    }
+    norms = {"fro": lambda m: cp.norm(m, "fro"), "spectral": cp.sigma_max, "max": lambda m: cp.max(cp.abs(m))}
+    for name, norm in norms.items():
+        w, t = cp.Variable((4, 6)), cp.Variable()
+        scores = x @ w.T
+        wrong = [scores[i, y[i]] - scores[i, c] >= t for i in range(len(x)) for c in range(4) if c != y[i]]
+        problem = cp.Problem(cp.Maximize(t), [*wrong, norm(w) <= 1])
+        problem.solve(solver=cp.SCS, eps=1e-7)
+        matrix = ours[name].reshape(4, 6)
+        length = {"fro": np.linalg.norm(matrix), "spectral": np.linalg.norm(matrix, 2), "max": abs(matrix).max()}[name]
+        assert (z @ ours[name]).min() / length == pytest.approx(problem.value, rel=1e-4)
+
+
+def test_no_spectral_margin_is_an_error() -> None:
+    with pytest.raises(OracleError, match="Clarabel did not solve the spectral margin problem: status infeasible"):
+        max_margin_spectral(np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]]), (2, 2))
