@@ -27,27 +27,21 @@ class Lanes:
     gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
     """
 
-    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, judge: Loss | None = None) -> None:
-        """`loss` is descended, `judge` is what `losses` reports (None: the same).
-
-        `scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided.
-        """
+    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor) -> None:
+        """`scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided."""
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
         self.gradients: Weights = {}
         self.scales = scales
+        self._loss = loss
         self._module = models[0]
-        self._batched = self._vmapped(loss)
-        self._judged = self._batched if judge is None or judge is loss else self._vmapped(judge)
+        self._batched = torch.vmap(self._one_loss, randomness="different")
 
     def __len__(self) -> int:
         return len(self.scales)
 
-    def _vmapped(self, loss: Loss) -> Callable[..., Tensor]:
-        def one(parameters: Weights, buffers: Weights, x: Tensor, y: Tensor) -> Tensor:
-            return loss(functional_call(self._module, (parameters, buffers), (x,)), y)
-
-        return torch.vmap(one, randomness="different")
+    def _one_loss(self, parameters: Weights, buffers: Weights, x: Tensor, y: Tensor) -> Tensor:
+        return self._loss(functional_call(self._module, (parameters, buffers), (x,)), y)
 
     def _pick(self, tensors: Weights, index: Tensor | None) -> Weights:
         return tensors if index is None else {name: t[index] for name, t in tensors.items()}
@@ -93,7 +87,8 @@ class Lanes:
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients."""
-        return self._judged(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
+        losses: Tensor = self._batched(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
+        return losses
 
     def snapshot(self, lane: int) -> Weights:
         """A copy of one lane's weights, by name."""
@@ -107,14 +102,12 @@ class SingleLane(Lanes):
     that an optimizer needs to differentiate them once more, and `differentiated` counts how often it did.
     """
 
-    def __init__(
-        self, model: nn.Module, loss: Loss, scale: Tensor, judge: Loss | None = None, graph: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, scale: Tensor, graph: bool = False) -> None:
         self.scales = scale.reshape(1)
         self.graph = graph
         self.differentiated = 0
         self._module = model
-        self._loss, self._judge = loss, judge or loss
+        self._loss = loss
         self._leaves = dict(model.named_parameters())
         self.parameters = {name: p.detach().unsqueeze(0) for name, p in self._leaves.items()}
         self.gradients = {}
@@ -162,7 +155,7 @@ class SingleLane(Lanes):
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         self._module.eval()
         try:
-            return self._judge(self._module(x[0]), y[0]).reshape(1)
+            return self._loss(self._module(x[0]), y[0]).reshape(1)
         finally:
             self._module.train()
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from suite.measures.norms import MARGIN_QUANTILE, margins
 from suite.measures.registry import CANONICAL, RESCALING, declare
 from suite.measures.subject import Subject
+
+BINS = 15
+"""Bins of confidence, as in Guo et al. 2017."""
+
+CHUNK = 1_000
+"""Samples whose gradients in the input are taken at once."""
+
+TINY = 1e-30
+"""A constant network has no boundary: its margins are divided by this and not by 0."""
 
 
 def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -70,3 +81,72 @@ def generalization_gap(subject: Subject) -> float:
 def temperature(subject: Subject) -> float:
     """The factor on the logits that brings the training loss to the matched one."""
     return subject.matching_factor
+
+
+@declare(
+    unit="share",
+    scale="log",
+    higher=False,
+    cost=1 / 3,
+    source="Guo et al. 2017, arXiv:1706.04599",
+    needs=("labels", "test"),
+    invariances=RESCALING,
+)
+def calibration_error(subject: Subject) -> float:
+    """Expected calibration error on the test data: mean of |accuracy - confidence| over 15 bins of confidence."""
+    assert subject.test is not None
+    confidence, predicted = subject.test_outputs.double().softmax(1).max(1)
+    right = (predicted == subject.test.y).double()
+    bins = (confidence * BINS).long().clamp_max(BINS - 1)
+    gaps = torch.zeros(BINS, dtype=torch.float64, device=bins.device).index_add_(0, bins, right - confidence)
+    return float(gaps.abs().sum() / len(right))
+
+
+def input_margins(subject: Subject) -> Tensor:
+    """Training margins over the norm of their gradient in the input, [n]: first-order distances to the boundary.
+
+    Negative where the network is wrong. Samples are taken some at a time, so that memory stays bounded.
+    """
+    found = []
+    for x, y in zip(*(torch.split(part, CHUNK) for part in (subject.train.x, subject.train.y)), strict=True):
+        inputs = x.detach().requires_grad_()
+        with torch.enable_grad():
+            margin = margins(subject.outputs(inputs), y)
+            (gradient,) = torch.autograd.grad(margin.sum(), inputs)
+        norm = gradient.flatten(1).norm(dim=1)
+        found.append(margin.detach().double() / norm.double().clamp_min(TINY))
+    return torch.cat(found)
+
+
+@declare(
+    unit="input",
+    scale="log",
+    higher=True,
+    cost=1,
+    source="Elsayed et al. 2018, arXiv:1803.05598, equation 7; Jiang et al. 2019, arXiv:1810.00113",
+    needs=("labels",),
+    invariances=CANONICAL,
+)
+def input_margin(subject: Subject) -> float:
+    """The 10 % quantile over the training data of the margin over the norm of its gradient in the input.
+
+    The first-order distance to the decision boundary. For a linear network it is the l2 margin; for any other it is
+    defined as well, whatever its layers, and nothing that leaves the function alone can move it.
+    """
+    return torch.quantile(input_margins(subject), MARGIN_QUANTILE).item()
+
+
+@declare(
+    unit="input",
+    scale="log",
+    higher=True,
+    cost=1,
+    source="Jiang et al. 2019, arXiv:1810.00113",
+    needs=("labels",),
+    invariances=CANONICAL,
+)
+def margin_distribution(subject: Subject) -> dict[str, float]:
+    """Quartiles over the training data of the margin over the norm of its gradient in the input."""
+    quantiles = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
+    found = input_margins(subject)
+    return {name: torch.quantile(found, share).item() for name, share in quantiles.items()}

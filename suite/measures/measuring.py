@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.errors import InputError
 from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
@@ -41,7 +42,8 @@ def measure(
     """
     wanted = [find_measure(name) for name in names]
     train = _on_device_of(model, data)
-    with evaluating(model):
+    # Fused attention kernels have no second derivative.
+    with evaluating(model), sdpa_kernel(SDPBackend.MATH):
         with torch.no_grad():
             outputs = model(train.x)
         plain = Subject(
@@ -88,11 +90,13 @@ def _check_needs(wanted: Measure, subject: Subject) -> None:
         "initial": subject.initial is not None,
         "test": subject.test is not None,
         "labels": not subject.train.y.is_floating_point(),
+        "images": subject.train.x.dim() == 4,
     }
     texts = {
         "initial": "the weights before training (initial=)",
         "test": "test data (test=)",
         "labels": "integer labels",
+        "images": "images, [n, channels, height, width]",
     }
     for need in wanted.needs:
         if not given.get(need, True):

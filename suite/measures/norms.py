@@ -38,6 +38,12 @@ def distance_from_initialization(subject: Subject) -> float:
     return float(torch.linalg.vector_norm(torch.cat(moved)))
 
 
+def has_path_norm(model: nn.Module) -> bool:
+    """Whether `model` is a plain chain of linear layers, ReLU and max pooling: normalisation has no path norm."""
+    parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
+    return all(isinstance(module, parts) for module in model.modules())
+
+
 @torch.no_grad()
 def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     """Root of the sum over all paths of a ReLU network of the squared product of their weights.

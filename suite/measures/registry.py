@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[[Subject], float | Mapping[str, float]]")
 Scale = Literal["log", "linear"]
-Need = Literal["initial", "test", "labels", "predictor", "layers", "scalar_input"]
+Need = Literal["initial", "test", "labels", "images", "predictor", "layers", "scalar_input"]
 
 LAYER_RESCALING = "layer rescaling"
 NEURON_RESCALING = "neuron rescaling"

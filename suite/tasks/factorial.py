@@ -98,7 +98,8 @@ def classifier(
     inputs: int, classes: int, depth: int, width: int, normalisation: str, scale: float, stream: torch.Generator
 ) -> nn.Module:
     """`depth` hidden ReLU layers of `width`, each normalised before the ReLU or not; initial weights times `scale`."""
-    plain = mlp((inputs,), classes, widths=(width,) * depth)
+    with torch.random.fork_rng(devices=[]):  # layers draw weights of their own when they are made
+        plain = mlp((inputs,), classes, widths=(width,) * depth)
     layers: list[nn.Module] = []
     for module in plain:
         if isinstance(module, nn.ReLU) and normalisation == "layer":

@@ -1,20 +1,33 @@
-"""Image classification with real digits."""
+"""Image classification with the 5,000 real digits that need no download, and what all image tasks share."""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from suite.adversarial import poisoned_start
 from suite.data import split_digits
 from suite.measures import measure
+from suite.measures.norms import has_path_norm
 from suite.models.images import initialise, mlp
-from suite.references import reference
+from suite.references import BAD_STARTS, BadStart, reference
 from suite.seeding import torch_stream
-from suite.task import Axis, Problem, Solution, Stop, Task
-from suite.tasks import task
+from suite.submission import LogUniform
+from suite.task import Axis, Problem, Slot, Solution, Split, Stop, Task
+from suite.tasks import find_task, task, task_name
+
+Network = Callable[[tuple[int, ...], int], nn.Module]
 
 STOP_LOSS = 0.01
+MEASURED = 5_000
+"""Training images that a solution is measured on at most; the parts are drawn at random, so these are the first."""
+
 MEASURES = (
     "lambda_max",
     "hessian_trace",
@@ -23,34 +36,138 @@ MEASURES = (
     "adaptive_sharpness",
     "l2_norm",
     "distance_from_initialization",
-    "path_norm",
-    "path_margin",
+    "input_margin",
+    "margin_distribution",
     "l2_margin",
     "train_error",
     "test_error",
     "test_loss",
     "generalization_gap",
+    "calibration_error",
     "temperature",
 )
+RELU_MEASURES = ("path_norm", "path_margin")
+IMAGE_MEASURES = ("corruption_error", "shift_error")
+SHOWN = ("lambda_max", "hessian_trace", "l2_norm", "path_margin", "calibration_error", "train_error")
+
+AXES = (
+    Axis("flatness", "adaptive_sharpness", "log", math.nan, math.nan),
+    Axis("norm", "input_margin", "log", math.nan, math.nan, higher=True),
+    Axis("generalization", "test_error", "log", math.nan, math.nan, floor=1e-4),
+)
+"""The axes of every image task, without the references, which are each task's own."""
+
+KESKAR = "Keskar et al. 2017, arXiv:1609.04836"
+FORET = "Foret et al. 2021, arXiv:2010.01412"
+DINH = "Dinh et al. 2017, arXiv:1703.04933"
+LIU = "Liu et al. 2020, arXiv:1906.02613"
 
 
 def image_measures(solution: Solution) -> dict[str, float]:
-    """The measures of a classification solution, those that may be scored at matched training loss."""
-    problem = solution.problem
+    """The measures of a classification solution, those that may be scored at matched training loss.
+
+    On at most `MEASURED` training images. The loss on a part of the training data may lie above that on the whole, and
+    above all that a temperature can reach: parts are matched at twice the stopping value, which leaves them room.
+    """
+    train = solution.problem.train
+    whole = len(train) <= MEASURED
     return dict(
         measure(
             solution.model,
-            problem.train,
-            MEASURES,
-            test=problem.test,
+            train if whole else Split(train.x[:MEASURED], train.y[:MEASURED]),
+            [
+                *MEASURES,
+                *(RELU_MEASURES if has_path_norm(solution.model) else ()),
+                *(IMAGE_MEASURES if train.x.dim() == 4 else ()),
+            ],
+            test=solution.problem.test,
             initial=solution.initial,
-            matched_loss=STOP_LOSS,
+            matched_loss=STOP_LOSS if whole else 2 * STOP_LOSS,
         )
     )
 
 
+def image_axes(name: str) -> tuple[Axis, ...]:
+    """The three axes of the image tasks with the references of the task `name`; none if there are no references.
+
+    Flatness: mean rise of the training loss under relative noise of 0.2. Norm: the 10 % quantile of the training margin
+    over its gradient in the input. Generalization: test error. All on a log scale.
+
+    The norm axis is the max-margin axis of the linear tasks for any network: the distance, in the norm of the input, of
+    the training images from the decision boundary. Not the margin over the path norm, which networks with
+    normalisation or attention do not have: architectures of every kind enter these tasks.
+    """
+    pairs = [reference(name, axis.measure) for axis in AXES]
+    if any(math.isnan(null) for null, _ in pairs):
+        return ()
+    return tuple(replace(axis, null=null, ideal=ideal) for axis, (null, ideal) in zip(AXES, pairs, strict=True))
+
+
+def image_task(
+    name: str,
+    problem: Callable[[int], Problem],
+    network: Network,
+    input_shape: tuple[int, ...],
+    samples: int,
+    epochs: int,
+    batch: int,
+    classes: int = 10,
+    papers: tuple[str, ...] = (KESKAR, FORET, DINH, LIU),
+) -> Task:
+    """What the image tasks share: stop, selection, measures, axes, and the slot for architectures.
+
+    name: with its variant, as `references.json` has it; without frozen references a task is shown and not scored.
+    samples: of the training part. epochs: the budget of gradient evaluations.
+    """
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):  # layers draw weights of their own when they are made
+            return initialise(network(input_shape, classes), torch_stream(name.partition("[")[0], seed, "init"))
+
+    per_epoch = math.ceil(samples / batch)
+    return Task(
+        family="images",
+        problem=problem,
+        model=model,
+        loss=cross_entropy,
+        stop=Stop(STOP_LOSS, budget=epochs * per_epoch, check_every=per_epoch),
+        measure=image_measures,
+        axes=image_axes(name),
+        papers=papers,
+        selection="validation_loss",
+        batch_size=batch,
+        dtype=torch.float32,
+        batched=False,
+        shown=SHOWN,
+        slot=Slot(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
+    )
+
+
+def from_bad_start(plain: Task, bad: BadStart) -> Task:
+    """The task `plain` from an adversarial start, trained to the end of a budget of its own: the start already fits.
+
+    Architectures cannot enter: the start belongs to the task's own network.
+    """
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        network = plain.model(problem, seed)
+        network.load_state_dict(_bad_start(plain.name, seed, bad.wrong))
+        return network
+
+    stop = Stop(plain.stop.loss, bad.epochs * plain.stop.check_every, plain.stop.check_every, at_end=True)
+    return replace(plain, model=model, stop=stop, slot=None)
+
+
+# A lane's network is built several times: for training, for measuring, for its curves.
+@functools.lru_cache(maxsize=32)
+def _bad_start(plain: str, seed: int, wrong: int) -> dict[str, Tensor]:
+    base = find_task(plain)
+    problem = base.problem(seed)
+    return dict(poisoned_start(base.model(problem, seed), problem, seed, wrong).state_dict())
+
+
 @task
-def mnist5k_mlp() -> Task:
+def mnist5k_mlp(batch: int = 64) -> Task:
     """Which minimum of a fully connected network does the optimizer reach on real digits?
 
     Claim. Optimizers that fit equally well reach minima of different flatness and generalization: large noise and
@@ -64,45 +181,52 @@ def mnist5k_mlp() -> Task:
     step, has 40 epochs). Weight decay ends with the step size's schedule, so that regularised submissions can reach the
     stop too. Hyper-parameters are chosen by validation loss.
 
+    Variant. ``[batch=200]``, a tenth of the data: the large batch of Keskar et al., with as many gradient evaluations.
+
     Measures. Rescaling layers or neurons moves `lambda_max`, `hessian_trace` and `l2_norm` (Dinh et al. 2017,
     arXiv:1703.04933), and larger logits alone lower every curvature of the cross-entropy. So what is scored cannot be
     moved by rescaling, and is taken at a temperature that brings the training loss to 0.01 exactly; the rest is shown.
 
     Flatness axis. `adaptive_sharpness`: mean rise of the training loss under relative noise of 0.2, log scale.
-    Norm axis. `path_margin`: the 10 % quantile of the training margins over the l2 path norm, log scale.
+    Norm axis. `input_margin`: the 10 % quantile of the training margins over their gradients in the input, log scale
+    (the distance from the decision boundary: for a linear network the l2 margin, and defined for every architecture).
     Generalization axis. `test_error`, log scale.
     Null: what SGD reaches from an adversarial start, a global minimum of data with wrong labels (Liu et al. 2020,
     arXiv:1906.02613). Ideal: the best mean among reference runs. Both frozen with the suite's version, in
     `references.json`, by ``python -m suite.references``.
     """
+    samples = 2_000
 
     def problem(seed: int) -> Problem:
-        return split_digits("mnist5k_mlp", seed, train=2_000, validation=1_000, test=2_000)
+        return split_digits("mnist5k_mlp", seed, train=samples, validation=1_000, test=2_000)
 
-    def model(problem: Problem, seed: int) -> nn.Module:
-        return initialise(mlp(problem.train.x.shape[1:], 10), torch_stream("mnist5k_mlp", seed, "init"))
-
-    flatness, norm, test = (reference("mnist5k_mlp", m) for m in ("adaptive_sharpness", "path_margin", "test_error"))
-    return Task(
-        family="images",
-        problem=problem,
-        model=model,
-        loss=cross_entropy,
-        stop=Stop(STOP_LOSS, budget=80 * 32, check_every=32),
-        measure=image_measures,
-        axes=(
-            Axis("flatness", "adaptive_sharpness", "log", *flatness),
-            Axis("norm", "path_margin", "log", *norm, higher=True),
-            Axis("generalization", "test_error", "log", *test, floor=1e-4),
-        ),
-        papers=(
-            "Keskar et al. 2017, arXiv:1609.04836",
-            "Foret et al. 2021, arXiv:2010.01412",
-            "Dinh et al. 2017, arXiv:1703.04933",
-            "Liu et al. 2020, arXiv:1906.02613",
-        ),
-        selection="validation_loss",
-        batch_size=64,
-        dtype=torch.float32,
-        batched=False,
+    return image_task(
+        task_name(mnist5k_mlp, batch=batch),
+        problem,
+        mlp,
+        input_shape=(1, 28, 28),
+        samples=samples,
+        epochs=80 * batch // 64,
+        batch=batch,
     )
+
+
+@task
+def mnist5k_bad_start() -> Task:
+    """Does the optimizer escape from a bad global minimum to one that generalises?
+
+    Claim. Bad global minima exist and plain SGD stays in one that it is started from; momentum, weight decay and
+    augmentation lead away from it (Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613).
+
+    Data, model and measures of `mnist5k_mlp`. Start: the network is trained for 60 epochs on the training data together
+    with twice as many copies that have a tenth of their pixels zeroed and a wrong label (`suite.adversarial`). It fits
+    the true training data and is wrong around it; its raw `lambda_max` looks harmless. The start is computed once per
+    machine and seed (some seconds) and kept under ``$XDG_CACHE_HOME/lowlands``.
+
+    Stop. The start already fits, so every lane spends the whole budget of 40 epochs, about twice what most submissions
+    need from a fresh start; the loss on the training part must then be <= 0.01.
+
+    Axes as in `mnist5k_mlp`. Null: what plain SGD makes of the bad start. Ideal: that of `mnist5k_mlp`, the best of the
+    reference runs from a fresh start.
+    """
+    return from_bad_start(mnist5k_mlp(), BAD_STARTS["mnist5k_mlp"])

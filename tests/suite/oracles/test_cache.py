@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite import trial
+from suite import disk, trial
 from suite.oracles import cache
 from suite.oracles.solvers import OracleError
 from suite.task import Oracle
@@ -23,7 +23,7 @@ ORACLE = Oracle(
 class Solver:
     """Counts its calls and takes long enough to be worth keeping."""
 
-    def __init__(self, seconds: float = 2 * cache.WORTH_KEEPING) -> None:
+    def __init__(self, seconds: float = 2 * disk.WORTH_KEEPING) -> None:
         self.calls, self.seconds = 0, seconds
 
     def __call__(self) -> Oracle:
@@ -68,7 +68,7 @@ def test_every_damage_is_solved_again_and_repaired(home: Path) -> None:
         solve.seconds = 0
         assert same(cache.cached("key", solve))
     path.write_bytes(b"")
-    solve.calls, solve.seconds = 0, 2 * cache.WORTH_KEEPING
+    solve.calls, solve.seconds = 0, 2 * disk.WORTH_KEEPING
     cache.cached("key", solve)
     cache.cached("key", solve)
     assert solve.calls == 1
@@ -116,7 +116,7 @@ def test_failed_move_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_error_of_the_solver_is_passed_on_and_nothing_kept(home: Path) -> None:
     def solve() -> Oracle:
-        time.sleep(2 * cache.WORTH_KEEPING)
+        time.sleep(2 * disk.WORTH_KEEPING)
         raise OracleError("HiGHS did not solve it")
 
     with pytest.raises(OracleError, match="HiGHS"):
@@ -139,8 +139,8 @@ def test_trials_keep_their_oracles(home: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert cache.directory() == Path("/var/cache/lowlands/oracles")
+    assert disk.directory("oracles") == Path("/var/cache/lowlands/oracles")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache.directory() == Path("/home/someone/.cache/lowlands/oracles")
+    assert disk.directory("oracles") == Path("/home/someone/.cache/lowlands/oracles")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.directory() == Path("/home/someone/.cache/lowlands/oracles")
+    assert disk.directory("oracles") == Path("/home/someone/.cache/lowlands/oracles")

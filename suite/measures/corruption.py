@@ -1,0 +1,117 @@
+"""Generalization to images that are harder than the test data: corrupted ones, and ones that are seen otherwise.
+
+All are computed from the test part (no download), the same for every solution. Inputs are normalised images; distances
+are pixels, noise is in standard deviations of the training pixels. Beyond the edge of an image its edge is repeated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
+
+from suite.measures.generalization import error_and_loss
+from suite.measures.registry import CANONICAL, declare
+from suite.measures.subject import Subject
+from suite.seeding import torch_stream
+
+NOISE = 0.5
+BLUR = 1.0
+CONTRAST = 0.4
+TRANSLATION = 2.0
+ROTATION = 15.0
+
+
+def noisy(images: Tensor) -> Tensor:
+    """Images [n, c, h, w] with Gaussian noise of standard deviation 0.5."""
+    noise = torch.randn(images.shape, generator=torch_stream("corruption", "noise"))
+    return images + NOISE * noise.to(images)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images [n, c, h, w] after a Gaussian filter of standard deviation 1 pixel."""
+    reach = math.ceil(3 * BLUR)
+    weights = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * BLUR**2))
+    weights = (weights / weights.sum()).to(images)
+    channels = images.shape[1]
+    padded = pad(images, (reach,) * 4, mode="replicate")
+    rows = conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
+    return conv2d(rows, weights.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
+
+
+def faint(images: Tensor) -> Tensor:
+    """Images [n, c, h, w] whose contrast about each image's own mean is reduced to 40 %."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return mean + CONTRAST * (images - mean)
+
+
+def translated(images: Tensor) -> Tensor:
+    """Images [n, c, h, w], each moved by 2 pixels in a direction of its own."""
+    angle = 2 * math.pi * torch.rand(len(images), generator=torch_stream("corruption", "translation"))
+    pixels = TRANSLATION * torch.stack([torch.cos(angle), torch.sin(angle)], 1)
+    return _moved(images, torch.zeros(len(images)), pixels)
+
+
+def rotated(images: Tensor) -> Tensor:
+    """Images [n, c, h, w], each turned by 15 degrees to the left or to the right."""
+    signs = 2 * torch.randint(0, 2, (len(images),), generator=torch_stream("corruption", "rotation")) - 1
+    return _moved(images, math.radians(ROTATION) * signs, torch.zeros(len(images), 2))
+
+
+def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
+    """Images turned by `angle` [n] (radians) and moved by `pixels` [n, 2] (x, y), interpolated bilinearly."""
+    height, width = images.shape[2:]
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    # The grid runs from -1 to 1 on both axes whatever the sides are: an oblong image is turned in pixels.
+    shift = -2 * pixels / torch.tensor([width, height])
+    rows = [
+        torch.stack([cosine, -sine * height / width, shift[:, 0]], 1),
+        torch.stack([sine * width / height, cosine, shift[:, 1]], 1),
+    ]
+    grid = affine_grid(torch.stack(rows, 1).to(images), list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+CORRUPTIONS = {"noise": noisy, "blur": blurred, "contrast": faint}
+SHIFTS = {"translation": translated, "rotation": rotated}
+
+
+@declare(
+    unit="share",
+    scale="log",
+    higher=False,
+    cost=1,
+    source="Hendrycks and Dietterich 2019, arXiv:1903.12261",
+    needs=("labels", "test", "images"),
+    invariances=CANONICAL,
+)
+def corruption_error(subject: Subject) -> dict[str, float]:
+    """Share of wrong predictions on test images under noise, blur and low contrast."""
+    return {name: _error(subject, change(_test(subject))) for name, change in CORRUPTIONS.items()}
+
+
+@declare(
+    unit="share",
+    scale="log",
+    higher=False,
+    cost=2 / 3,
+    source="Engstrom et al. 2019, arXiv:1712.02779",
+    needs=("labels", "test", "images"),
+    invariances=CANONICAL,
+)
+def shift_error(subject: Subject) -> dict[str, float]:
+    """Share of wrong predictions on test images that are translated or rotated: their labels stay true."""
+    return {name: _error(subject, change(_test(subject))) for name, change in SHIFTS.items()}
+
+
+def _test(subject: Subject) -> Tensor:
+    assert subject.test is not None
+    return subject.test.x
+
+
+@torch.no_grad()
+def _error(subject: Subject, images: Tensor) -> float:
+    assert subject.test is not None
+    return error_and_loss(subject.outputs(images), subject.test.y)[0]

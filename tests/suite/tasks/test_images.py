@@ -1,0 +1,292 @@
+"""Image tasks: their data, their adversarial start, and networks of every kind in their slot."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from suite import adversarial, disk, references
+from suite.data import load_images
+from suite.data.splits import split_digits
+from suite.entrant import enter
+from suite.errors import InputError
+from suite.loading import load
+from suite.models.images import cnn, initialise, mlp
+from suite.references import BAD_STARTS
+from suite.seeding import torch_stream
+from suite.task import Oracle, Problem, Solution, Split, Stop, Task
+from suite.tasks import find_task
+from suite.tasks.images import AXES, image_measures
+from suite.training import Lane, train
+from tests.suite.tasks.helpers import trained
+
+SMALL = ["mnist_mlp[subset=300]", "mnist_cnn[subset=300]", "mnist_noisy[subset=300]", "cifar10_cnn[subset=300]"]
+
+
+@pytest.fixture
+def data(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOWLANDS_DATA", str(real_data))
+    return real_data
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and adversarial starts that are made in a moment."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(adversarial, "EPOCHS", 2)
+    monkeypatch.setattr(disk, "WORTH_KEEPING", 0)
+    return tmp_path / "lowlands" / "starts"
+
+
+# -- the data ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("name", SMALL)
+def test_seeds_differ_and_repeat(name: str) -> None:
+    task = find_task(name)
+    assert task.name == name
+    problems = [task.problem(seed) for seed in (0, 1, 0)]
+    prints = [problem.fingerprint() for problem in problems]
+    assert prints[0] == prints[2] != prints[1]
+    assert [len(problem.train) for problem in problems] == [300] * 3
+    weights = [next(task.model(p, s).parameters()) for p, s in zip(problems, (0, 1, 0), strict=True)]
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+    assert all(p.validation is not None and p.test is not None and len(p.test) == 10_000 for p in problems)
+
+
+@pytest.mark.usefixtures("data")
+def test_noise_flips_a_fifth_of_the_labels_and_leaves_the_test_alone() -> None:
+    clean, noisy = (
+        split.y
+        for name in ("mnist_mlp[subset=1000]", "mnist_noisy[subset=1000]")
+        for split in [find_task(name).problem(0).train]
+    )
+    assert clean.shape == noisy.shape
+    test = find_task("mnist_noisy[subset=1000]").problem(0).test
+    assert test is not None
+    assert torch.equal(test.y, load_images("mnist").test.y)
+
+
+@pytest.mark.usefixtures("data")
+def test_budget_and_checks_are_in_epochs() -> None:
+    assert find_task("mnist_mlp").stop == Stop(0.01, 40 * 844, check_every=844)
+    assert find_task("cifar10_cnn[subset=2000]").stop == Stop(0.01, 100 * 32, check_every=32)
+    assert find_task("mnist5k_mlp[batch=200]").stop == Stop(0.01, 250 * 10, check_every=10)
+
+
+def test_references_are_in_order() -> None:
+    frozen = json.loads(references.FILE.read_text())
+    assert {"mnist5k_mlp"} <= set(frozen) <= set(BAD_STARTS)
+    for name in frozen:
+        axes = find_task(name).axes
+        assert [axis.measure for axis in axes] == [axis.measure for axis in AXES], name
+        for axis in axes:
+            assert isinstance(axis.null, float)
+            assert isinstance(axis.ideal, float)
+            assert 0 < axis.ideal < math.inf
+            assert (axis.ideal > axis.null) == axis.higher, (name, axis)
+    assert find_task("mnist5k_bad_start").axes == find_task("mnist5k_mlp").axes
+    assert find_task("mnist_mlp[subset=77]").axes == ()  # other sizes are shown, not scored
+
+
+# -- custom data sets -------------------------------------------------------------------------------------------------
+
+
+def _save_blobs(path: Path, classes: int = 3) -> None:
+    """Images of which one corner says the class."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, samples in (("train", 90), ("test", 30)):
+        y = np.arange(samples) % classes
+        x = rng.integers(0, 60, (samples, 6, 7), dtype=np.uint8)
+        x[np.arange(samples), 0, y] = 255
+        arrays |= {f"x_{part}": x, f"y_{part}": y}
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("network", ["cnn", "mlp", "resnet"])
+def test_custom_images_are_trained_and_measured(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save_blobs(tmp_path / "blobs.npz")
+    monkeypatch.setenv("LOWLANDS_DATA", str(tmp_path))
+    task = find_task(f"image:blobs[network={network}]")
+    assert task.axes == ()
+    task = replace(task, stop=replace(task.stop, budget=20 * task.stop.budget))  # two steps an epoch are few
+    (measures,) = trained(task, "adam", 3e-3, seeds=1)
+    assert measures["train_error"] == 0
+    assert measures["test_error"] < 0.2
+    assert all(math.isfinite(value) for value in measures.values())
+    assert ("path_norm" in measures) == (network != "resnet")
+
+
+def test_custom_names() -> None:
+    task_free = "no data set 'no_such_data'"
+    with pytest.raises(InputError, match=task_free):
+        find_task("image:no_such_data")
+    with pytest.raises(InputError, match="Task 'image' needs a data set: image:NAME"):
+        find_task("image")
+    with pytest.raises(InputError, match="There is no task 'max_margin:mine'"):
+        find_task("max_margin:mine")
+
+
+def test_custom_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save_blobs(tmp_path / "blobs.npz")
+    monkeypatch.setenv("LOWLANDS_DATA", str(tmp_path))
+    task = find_task("image:blobs[network=mlp,subset=20]")
+    assert task.name == "image:blobs[network=mlp,subset=20]"
+    assert len(task.problem(0).train) == 20
+    assert find_task("image:blobs[network=cnn]").name == "image:blobs"
+    with pytest.raises(InputError, match="network must be one of cnn, mlp, resnet, not 'vgg'"):
+        find_task("image:blobs[network=vgg]")
+    with pytest.raises(InputError, match="no variant 'data'"):
+        find_task("image:blobs[data=mine]")
+    with pytest.raises(InputError, match="82 of them cannot be trained on"):
+        find_task("image:blobs[subset=82]").problem(0)
+
+
+# -- adversarial starts -----------------------------------------------------------------------------------------------
+
+
+def _start(seed: int = 0, wrong: int = 50, train: int = 40) -> tuple[torch.Tensor, Problem]:
+    problem = split_digits("start", seed, train, 10, 100)
+    model = initialise(mlp((1, 28, 28), 10), torch_stream("start", seed))
+    made = adversarial.poisoned_start(model, problem, seed, wrong)
+    return torch.cat([p.detach().flatten() for p in made.parameters()]), problem
+
+
+def test_starts_are_computed_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = _start()
+    assert len(list(home.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(adversarial, "_poison", None)
+        assert torch.equal(_start()[0], first)
+    for path in home.iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    assert torch.equal(_start()[0], first)  # damage is ignored, and mended:
+    monkeypatch.setattr(adversarial, "_poison", None)
+    assert torch.equal(_start()[0], first)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"wrong": 51}, {"train": 41}])
+def test_another_start_is_not_taken(change: dict[str, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _start()
+    monkeypatch.setattr(adversarial, "_poison", None)
+    with pytest.raises(TypeError):
+        _start(**change)
+    assert len(list(home.iterdir())) == 1
+
+
+def test_poison_is_the_training_data_and_wrong_copies() -> None:
+    problem = split_digits("poison", 0, 40, 10, 10)
+    x, y = adversarial.poison(problem, torch_stream("poison"), 60, 10)
+    assert torch.equal(x[:40], problem.train.x)
+    assert torch.equal(y[:40], problem.train.y)
+    originals = torch.arange(60) % 40
+    assert (y[40:] != problem.train.y[originals]).all()
+    kept = x[40:] == problem.train.x[originals]
+    assert kept.double().mean().item() == pytest.approx(0.9, abs=0.01)
+    assert (x[40:][~kept] == 0).all()
+
+
+@pytest.mark.slow
+def test_sgd_stays_in_the_bad_minimum_and_weight_decay_leaves_it() -> None:
+    task = find_task("mnist5k_bad_start")
+    problem = task.problem(0)
+    start = task.model(problem, 0)
+    with torch.no_grad():
+        assert cross_entropy(start(problem.train.x), problem.train.y) < 0.05
+    (stays,) = trained(task, "sgd", 0.05, seeds=1)
+    (fresh,) = trained(find_task("mnist5k_mlp"), "sgd", 0.05, seeds=1)
+    (leaves,) = trained(task, "adamw[weight_decay=0.5]", 1e-3, seeds=1)
+    assert stays["test_error"] > 0.15 > 0.11 > leaves["test_error"]
+    # The bad minimum has a harmless raw curvature; what is scored finds it out.
+    assert stays["lambda_max"] < fresh["lambda_max"]
+    assert stays["adaptive_sharpness"] > 5 * fresh["adaptive_sharpness"]
+    assert stays["input_margin"] < fresh["input_margin"] / 2
+
+
+@pytest.mark.slow
+def test_sam_is_flatter_and_wider_than_sgd_on_digits() -> None:
+    task = find_task("mnist5k_mlp")
+    rows = {text: trained(task, text, lr) for text, lr in (("sgd", 0.1), ("sam[rho=0.2]", 0.02))}
+    sgd, sam = ({name: np.mean([row[name] for row in made]) for name in made[0]} for made in rows.values())
+    assert sam["adaptive_sharpness"] < sgd["adaptive_sharpness"] / 2
+    assert sam["input_margin"] > sgd["input_margin"]
+    assert sam["test_error"] < sgd["test_error"]
+
+
+# -- networks of every kind -------------------------------------------------------------------------------------------
+
+
+def _easy(task: Task, samples: int = 120) -> Task:
+    """The task on few images of two classes: any network fits them in moments."""
+
+    def problem(seed: int) -> Problem:
+        whole = split_digits("easy", seed, 1_500, 500, 1_000)
+        assert whole.validation is not None
+        assert whole.test is not None
+
+        def part(split: Split, count: int) -> Split:
+            rows = torch.nonzero(split.y < 2)[:count, 0]
+            return Split(split.x[rows], split.y[rows])
+
+        return Problem(part(whole.train, samples), part(whole.validation, 50), part(whole.test, 100))
+
+    return replace(task, problem=problem, stop=Stop(0.01, 600, check_every=4), batch_size=32)
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn_batchnorm", "resnet", "vit"])
+def test_architectures_are_trained_and_measured(name: str) -> None:
+    entrant = enter(load(name).submission, find_task("mnist5k_mlp"))
+    task = _easy(entrant.task)
+    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 3e-3}) for seed in range(2)]
+    for lane, result in zip(lanes, train(task, lanes, entrant.make), strict=True):
+        assert result.converged, result.status
+        assert result.stepping == "alone"
+        model = task.model(lane.problem, lane.seed)
+        model.load_state_dict(result.weights)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        measures = task.measure(Solution(model.eval(), result.initial, lane.problem, Oracle(), lane.seed))
+        assert measures["train_error"] < 0.02
+        assert measures["test_error"] < 0.05
+        assert all(math.isfinite(value) for value in measures.values())
+        # Measuring moves neither weights nor the statistics of batch norm.
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_batch_norm_is_measured_with_its_statistics_fixed() -> None:
+    """As the network into which batch norm is folded: the same function, without batch norm."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = cnn((1, 28, 28), 10, batch_norm=True)
+    problem = split_digits("batch norm", 0, 64, 10, 100)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        cross_entropy(model(problem.train.x), problem.train.y).backward()
+        optimizer.step()
+    model.eval()
+    folded = cnn((1, 28, 28), 10)
+    for plain, (convolution, norm) in zip(
+        [m for m in folded if isinstance(m, torch.nn.Conv2d)],
+        [(model[i], model[i + 1]) for i in range(len(model)) if isinstance(model[i], torch.nn.Conv2d)],
+        strict=True,
+    ):
+        plain.load_state_dict(fuse_conv_bn_eval(convolution, norm).state_dict())
+    folded[-1].load_state_dict(model[-1].state_dict())
+    one, other = (
+        image_measures(Solution(m, dict(m.named_parameters()), problem, Oracle(), 0)) for m in (model, folded.eval())
+    )
+    for name in ("input_margin", "test_error", "test_loss", "temperature", "corruption_error/noise"):
+        assert one[name] == pytest.approx(other[name], rel=1e-3), name
+    assert "path_norm" in other
+    assert "path_norm" not in one
