@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from leaderboard.ranking import board
 from leaderboard.results import Results
-from leaderboard.scoring import board
 
 
 class Scoring:

@@ -6,19 +6,17 @@ The suite (and torch with it, two seconds) is imported inside the commands that 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-import leaderboard
 import suite
+from leaderboard.console import clear_errors, output, print_table
 from leaderboard.running import Resources, carry_out, resource_options
+from leaderboard.show import table
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,38 +26,6 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "sam")
 """What `lowlands run` runs when nothing is named: every other optimizer is a longer wait for a first table."""
-
-FORMATS = ("markdown", "latex", "csv", "html", "json")
-
-
-def _check_modules() -> None:
-    """PyPI has unrelated packages that install modules named `leaderboard` and `suite`: name the culprit."""
-    here = Path(__file__).resolve().parent.parent
-    for module in (leaderboard, suite):
-        found = Path(module.__file__ or "").resolve().parent.parent
-        if found != here:
-            raise InputError(
-                f"The module {module.__name__!r} comes from {found}, not from Lowlands: uninstall the other package "
-                f"or use a fresh virtual environment."
-            )
-
-
-def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """One clear sentence and exit status 2 for everything that the user can mend."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            _check_modules()
-            command(*args, **kwargs)
-        except InputError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-
-    return guarded
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -138,23 +104,17 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _print_run(path: Path) -> None:
-    from leaderboard import tables
+    from leaderboard import views
+    from leaderboard.ranking import boards
     from leaderboard.results import load
-    from leaderboard.scoring import board
 
     results = load([path])
     for line in results.notes:
         click.echo(line, err=True)
-    out = _output()
-    for table in tables.terminal(board(results), out.width):
-        out.print(table)
-    out.print(f"Records: {path}", highlight=False)
-
-
-def _output() -> Console:
-    """Standard output; a file or a pipe has no width of its own, and lines must not be cut there."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=150)
+    for board in boards(results):
+        print_table(views.measures(board, results))
+        print_table(views.ranking(board, results))
+    click.echo(f"Records: {path}")
 
 
 @main.command()
@@ -200,7 +160,7 @@ def _report_study(records: Path, directory: Path, command: str) -> None:
     figures = [f"findings/{name}" for name in draw(found, directory / "findings")]
     page = directory / "findings.md"
     page.write_text(markdown(found, f"`{records.name}`", command, figures), encoding="utf-8")
-    out = _output()
+    out = output()
     for verdict in found.verdicts:
         against = f" {verdict.depends_on}" if verdict.depends_on else ""
         out.print(f"{verdict.verdict}{against}: {verdict.claim.statement}", highlight=False)
@@ -264,35 +224,5 @@ def measures(names: tuple[str, ...]) -> None:
     click.echo(explain(names) if names else listing())
 
 
-@main.command()
-@click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
-@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
-@click.option("--track", "track_name", default="quick", show_default=True, help="Which track's results.")
-@click.option("--tasks", "per_task", is_flag=True, help="Per task: the measures themselves beside the scores.")
-@clear_errors
-def table(style: str | None, results: Path | None, track_name: str, per_task: bool) -> None:
-    """Print shipped or own results.
-
-    \b
-    Example: lowlands table --results results --format markdown
-    """
-    from leaderboard import tables
-    from leaderboard.results import load
-    from leaderboard.scoring import board
-
-    if results is None:
-        path = Path(leaderboard.__file__).parent / "baselines" / f"{track_name}.jsonl"
-    else:
-        path = results / f"{track_name}.jsonl" if results.is_dir() else results
-    if not path.is_file():
-        raise InputError(f"There are no results at {path}.")
-    loaded = load([path])
-    for line in loaded.notes:
-        click.echo(line, err=True)
-    made = board(loaded)
-    if style is None:
-        out = _output()
-        for part in tables.terminal(made, out.width):
-            out.print(part)
-    else:
-        click.echo(tables.render_tasks(made, style) if per_task else tables.render(made, style))
+for command in (table,):
+    main.add_command(command)

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.errors import InputError
 from suite.record import Record, read
 
-COLUMNS = (
-    "submission", "kind", "explicit", "task", "family", "axis", "seed", "converged", "measure", "value",
-    "null", "ideal", "scale", "floor", "gradient_evaluations", "seconds",
+LANE_COLUMNS = (
+    "submission", "kind", "explicit", "task", "family", "seed", "converged", "gradient_evaluations", "seconds",
 )  # fmt: skip
+AXIS_COLUMNS = ("measure", "scale", "null", "ideal", "floor")
+TEXTS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
+TYPES = {"seed": int, "explicit": bool, "converged": bool}
 
 
 @dataclass(frozen=True)
@@ -25,22 +28,54 @@ class Results:
     records: list[Record]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def track(self) -> str:
+        """The track that the records are of; empty where they name none or several."""
+        tracks = {record.get("track", "") for record in self.records}
+        return str(tracks.pop()) if len(tracks) == 1 else ""
+
+    def scored(self) -> list[Record]:
+        """The records of scored lanes, without the tuning ones."""
+        return [record for record in self.records if record["phase"] == "score"]
+
+    def kinds(self) -> list[str]:
+        """The kinds of submission that there are: they are ranked separately, optimizers first."""
+        return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))
+
     def frame(self) -> pd.DataFrame:
-        """One row per scored lane and axis, with the columns of `COLUMNS`."""
+        """One row per scored lane and axis: `LANE_COLUMNS`, `axis`, `AXIS_COLUMNS` and `value`; texts are categories.
+
+        Made column by column: a million records take seconds that way, and minutes row by row.
+        """
+        lanes = self.scored()
+        counts = np.array([len(record["axes"]) for record in lanes], dtype=int)
+        axes = [axis for record in lanes for axis in record["axes"].values()]
+        columns = {name: _column(name, [record[name] for record in lanes]).repeat(counts) for name in LANE_COLUMNS}
+        columns["axis"] = _column("axis", [name for record in lanes for name in record["axes"]])
+        columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_COLUMNS}
+        columns["value"] = _column(
+            "value", [record["measures"].get(axis["measure"]) for record in lanes for axis in record["axes"].values()]
+        )
+        return pd.DataFrame(columns)
+
+    def measures(self) -> pd.DataFrame:
+        """One row per scored lane and measure: submission, kind, task, seed, measure, value, shown.
+
+        `shown` says that tables show the measure: it stands for an axis, or its task names it.
+        """
         rows = [
-            (
-                record["submission"], record["kind"], record["explicit"], record["task"], record["family"], name,
-                record["seed"], record["converged"], axis["measure"], record["measures"].get(axis["measure"]),
-                axis["null"], axis["ideal"], axis["scale"], axis["floor"],
-                record["gradient_evaluations"], record["seconds"],
-            )
-            for record in self.records
-            if record["phase"] == "score"
-            for name, axis in record["axes"].items()
-        ]  # fmt: skip
-        frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        numbers = ["value", "null", "ideal", "floor", "seconds"]
-        return frame.astype(dict.fromkeys(numbers, "float64"))
+            (record["submission"], record["kind"], record["task"], record["seed"], name, value, name in shown)
+            for record in self.scored()
+            for shown in [{axis["measure"] for axis in record["axes"].values()} | set(record.get("shown", ()))]
+            for name, value in record["measures"].items()
+        ]
+        frame = pd.DataFrame(rows, columns=["submission", "kind", "task", "seed", "measure", "value", "shown"])
+        return frame.astype({"value": "float64"})
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    """Texts as categories, numbers as an array of their own type; what is not known is NaN."""
+    return pd.Categorical(values) if name in TEXTS else np.array(values, dtype=TYPES.get(name, float))
 
 
 def _current(records: Sequence[Record]) -> tuple[list[Record], int]:

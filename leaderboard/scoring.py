@@ -1,25 +1,35 @@
-"""Frame -> scores, intervals, ranks. Pure functions on arrays and frames.
+"""Frame -> scores: what every lane scored, and how lanes, tasks and families combine. Pure functions.
 
 Each axis of each task has two frozen references, `null` (score 0) and `ideal` (score 1), so a score depends on nobody
 else in the table. Lanes are averaged within a task, tasks within a family, families with equal weight; the overall
-score is the geometric mean of the axes, so that none can buy off another. Intervals and tests resample seeds within
-tasks, jointly for all submissions, because submissions share seeds (Agarwal et al. 2021, arXiv:2108.13264, on why
-and how to report intervals over few runs).
+score is the geometric mean of the axes, so that none can buy off another. Intervals and tests treat seeds within tasks
+as what varies, jointly for all submissions, because submissions share seeds (Agarwal et al. 2021, arXiv:2108.13264, on
+why and how to report intervals over few runs).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from leaderboard.results import Results
-
-Array = NDArray[np.float64]
+from leaderboard.statistics import (
+    Array,
+    Differences,
+    Interval,
+    Spread,
+    bootstrap_counts,
+    expansion,
+    geometric_mean,
+    mean_of_known,
+    paired_differences,
+    spread,
+)
 
 AXES = ("flatness", "norm", "generalization")
 CEILING = 1.25
@@ -27,10 +37,6 @@ CEILING = 1.25
 
 RESAMPLES = 2_000
 BOOTSTRAP_SEED = 20180813
-SIGNIFICANCE = 0.05
-NOISE_FLOOR = 0.01
-"""Differences of the overall score below this are noise whatever the test says. A/A runs on the quick track (one
-submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010 (nesterov) and 0.010 (adam)."""
 
 
 def axis_score(
@@ -59,226 +65,185 @@ def add_scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % bootstrap interval."""
+class Cell:
+    """One axis of one task: what every lane scored and measured, [submissions, seeds].
 
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Standing:
-    """One submission's line of the leaderboard. `rank` is None for an incomplete submission."""
-
-    submission: str
-    kind: str
-    explicit: bool
-    rank: int | None
-    tied: bool
-    overall: Interval
-    axes: dict[str, Interval]
-    gradient_evaluations: float
-    relative_seconds: float | None
-    converged: int
-    lanes: int
-    missing: tuple[str, ...] = ()
-
-    @property
-    def rank_text(self) -> str:
-        """``2`` alone, ``2=`` where the rank is shared, a dash where there is none."""
-        return "–" if self.rank is None else f"{self.rank}{'=' if self.tied else ''}"
-
-
-@dataclass(frozen=True)
-class TaskLine:
-    """One submission on one axis of one task: the mean measure of the lanes that met the stop, and the score."""
+    `scores` is NaN where a submission lacks the lane, `measured` also where a lane missed the stop. `higher` says that
+    larger values of the measure are better.
+    """
 
     task: str
+    family: str
     axis: str
     measure: str
-    submission: str
-    value: float
-    score: float
-    converged: int
-    lanes: int
+    higher: bool
+    seeds: tuple[int, ...]
+    scores: Array
+    measured: Array
+
+    def means(self) -> Array:
+        """The mean score [submissions] over seeds; NaN for a submission that lacks the task."""
+        return mean_of_known(self.scores.T)
+
+    @functools.cached_property
+    def patterns(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """(submissions, seeds) index pairs of the submissions that hold the same seeds."""
+        held, which = np.unique(~np.isnan(self.scores), axis=0, return_inverse=True)
+        return [(np.flatnonzero(which.ravel() == n), np.flatnonzero(seeds)) for n, seeds in enumerate(held)]
+
+    def resampled(self, resamples: int) -> Array:
+        """Means [submissions, resamples] over resampled seeds.
+
+        The draw depends on the task and the number of seeds alone: all axes and all submissions with the same seeds are
+        resampled jointly, and nobody's interval depends on who else is there. Deviations are scaled by
+        sqrt(n / (n - 1)), without which n seeds seem to vary less than they do.
+        """
+        result = np.full((len(self.scores), resamples), np.nan)
+        for rows, columns in self.patterns:
+            count = len(columns)
+            if not count:
+                continue
+            own = self.scores[np.ix_(rows, columns)]
+            generator = np.random.default_rng([BOOTSTRAP_SEED, *self.task.encode()])
+            mean = own.mean(axis=1, keepdims=True)
+            deviation = (own - mean) @ bootstrap_counts(count, resamples, generator).T
+            scale = math.sqrt(count / (count - 1)) if count > 1 else math.nan
+            result[rows] = np.clip(mean + scale * deviation, 0.0, CEILING)
+        return result
+
+    def differences(self) -> Differences:
+        """All pairs of submissions compared on this cell."""
+        return paired_differences(self.means(), [self.scores])
+
+    def estimates(self) -> list[Interval]:
+        """The mean scores [submissions] with their intervals."""
+        return intervals(self.means(), self.resampled(RESAMPLES), spread([self.scores]))
+
+
+def intervals(values: Array, samples: Array, known: Spread) -> list[Interval]:
+    """Bootstrap percentile intervals [submissions] of samples [submissions, resamples], widened for few seeds."""
+    bounds = values + expansion(known.freedom) * (np.percentile(samples, [2.5, 97.5], axis=1) - values)
+    low, high = np.clip(bounds, 0.0, CEILING)
+    return [Interval(*map(float, row)) for row in zip(values, low, high, strict=True)]
 
 
 @dataclass(frozen=True)
-class Board:
-    """The leaderboard of one kind of submission. `better[a][b]` is the probability that a beats b on a random lane."""
+class Scores:
+    """All scores of one kind of submission: `names` are the rows of every cell."""
 
-    kind: str
-    standings: list[Standing]
-    tasks: list[TaskLine] = field(default_factory=list)
-    better: dict[str, dict[str, float]] = field(default_factory=dict)
+    names: tuple[str, ...]
+    cells: tuple[Cell, ...]
 
+    @property
+    def axes(self) -> list[str]:
+        """The axes that some task has, in their order."""
+        return [axis for axis in AXES if any(cell.axis == axis for cell in self.cells)]
 
-def bootstrap_counts(seeds: int, resamples: int, generator: np.random.Generator) -> Array:
-    """Weights [resamples, seeds] of a bootstrap over `seeds` seeds: how often each was drawn, over their number."""
-    return generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, each once."""
+        return list(dict.fromkeys(cell.task for cell in self.cells))
 
+    def only(self, names: Iterable[str]) -> Scores:
+        """The scores of `names` alone."""
+        wanted = set(names)
+        rows = [row for row, name in enumerate(self.names) if name in wanted]
+        cells = [replace(cell, scores=cell.scores[rows], measured=cell.measured[rows]) for cell in self.cells]
+        return Scores(tuple(self.names[row] for row in rows), tuple(cells))
 
-def axis_means(
-    cells: dict[tuple[str, str, str], Array], weights: dict[str, Array], axes: Sequence[str]
-) -> dict[str, Array]:
-    """Axis -> scores [submissions, resamples], families with equal weight.
+    def of_tasks(self, tasks: Iterable[str]) -> Scores:
+        """The scores on `tasks` alone."""
+        wanted = set(tasks)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.task in wanted))
 
-    cells: (axis, family, task) -> scores [submissions, seeds]. weights: task -> [resamples, seeds].
-    """
-    means = {}
-    for axis in axes:
-        families: dict[str, list[Array]] = {}
-        for (name, family, task), scores in cells.items():
-            if name == axis:
-                families.setdefault(family, []).append(scores @ weights[task].T)
-        means[axis] = np.mean([np.mean(tasks, axis=0) for tasks in families.values()], axis=0)
-    return means
+    def combine(self, values: Sequence[Array]) -> dict[str, Array]:
+        """Axis -> mean over tasks, then over families with equal weight, of one array per cell (NaN: task absent)."""
+        means = {}
+        for axis in self.axes:
+            families: dict[str, list[Array]] = {}
+            for cell, value in zip(self.cells, values, strict=True):
+                if cell.axis == axis:
+                    families.setdefault(cell.family, []).append(value)
+            means[axis] = mean_of_known([mean_of_known(tasks) for tasks in families.values()])
+        return means
 
+    @functools.cached_property
+    def axis_means(self) -> dict[str, Array]:
+        """Axis -> score [submissions]."""
+        return self.combine([cell.means() for cell in self.cells])
 
-def geometric_mean(axes: Sequence[Array]) -> Array:
-    """Elementwise geometric mean; zero where any is zero."""
-    stacked = np.stack(list(axes))
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.exp(np.log(stacked).mean(axis=0)))
+    @functools.cached_property
+    def overall(self) -> Array:
+        """Overall scores [submissions]."""
+        return geometric_mean(list(self.axis_means.values()))
 
+    def resampled(self, resamples: int) -> dict[str, Array]:
+        """Axis -> scores [submissions, resamples] over resampled seeds."""
+        return self.combine([cell.resampled(resamples) for cell in self.cells])
 
-def holm(p_values: ArrayLike) -> Array:
-    """Holm's step-down adjustment of p-values (Holm 1979, Scandinavian Journal of Statistics 6)."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, steps)
-    return adjusted
+    def resampled_overall(self, resamples: int) -> Array:
+        """Overall scores [submissions, resamples] over resampled seeds."""
+        return geometric_mean(list(self.resampled(resamples).values()))
 
-
-def ranks(overall: Array, samples: Array, noise_floor: float = NOISE_FLOOR) -> list[int]:
-    """1 + the number of submissions that are better, for each.
-
-    overall [submissions]; samples [submissions, resamples], paired. a is better than b when the two-sided bootstrap
-    p-value of their difference, Holm-adjusted over all pairs, is below 5 % and the difference exceeds `noise_floor`.
-    """
-    count = len(overall)
-    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
-    p_values = []
-    for a, b in pairs:
-        difference = samples[a] - samples[b]
-        tail = min((difference <= 0).sum(), (difference >= 0).sum())
-        p_values.append(min(1.0, 2 * (tail + 1) / (len(difference) + 1)))
-    result = [1] * count
-    for (a, b), p in zip(pairs, holm(p_values), strict=True):
-        gap = overall[a] - overall[b]
-        if p < SIGNIFICANCE and abs(gap) > noise_floor:
-            result[b if gap > 0 else a] += 1
-    return result
-
-
-def improvement(a: ArrayLike, b: ArrayLike) -> float:
-    """Probability that a random run of `a` scores above one of `b`, ties counted half (Mann-Whitney)."""
-    difference = np.subtract.outer(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
-
-
-def _interval(value: float, samples: Array) -> Interval:
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
-
-
-def _cells(frame: pd.DataFrame, names: Sequence[str]) -> dict[tuple[str, str, str], Array]:
-    cells = {}
-    for (axis, family, task), part in frame.groupby(["axis", "family", "task"], sort=True):
-        table = part.pivot_table(index="submission", columns="seed", values="score")
-        cells[axis, family, task] = table.reindex(names).to_numpy(dtype=float)
-    return cells
-
-
-def _relative_seconds(lanes: pd.DataFrame, submission: str) -> float | None:
-    """Geometric mean over tasks of the training seconds per lane, relative to `sgd` in the same results."""
-    means = lanes.groupby(["submission", "task"])["seconds"].mean()
-    if "sgd" not in means.index.get_level_values(0):
-        return None
-    own, base = means[submission], means["sgd"]
-    shared = [task for task in own.index if task in base.index and own[task] > 0 and base[task] > 0]
-    return math.exp(sum(math.log(own[task] / base[task]) for task in shared) / len(shared)) if shared else None
-
-
-def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES) -> Board:
-    """The leaderboard of all submissions of `kind`. A submission that lacks lanes of others is shown, not ranked."""
-    frame = results.frame()
-    frame = add_scores(frame[frame["kind"] == kind])
-    lanes = frame.drop_duplicates(["submission", "task", "seed"])
-    held = {name: set(zip(part["task"], part["seed"], strict=True)) for name, part in lanes.groupby("submission")}
-    whole = set().union(*held.values())
-    complete = [name for name, own in held.items() if own == whole]
-    standings = _standings(frame, lanes, complete, np.random.default_rng(BOOTSTRAP_SEED), resamples, ())
-    for name in sorted(set(held) - set(complete)):
-        missing = tuple(sorted({task for task, _ in whole - held[name]}))
-        part = frame[frame["submission"] == name]
-        standings += _standings(part, lanes, [name], np.random.default_rng(BOOTSTRAP_SEED), resamples, missing)
-    return Board(kind, standings, _task_lines(frame, [s.submission for s in standings]), _improvements(frame, complete))
-
-
-def _standings(
-    frame: pd.DataFrame,
-    lanes: pd.DataFrame,
-    names: list[str],
-    generator: np.random.Generator,
-    resamples: int,
-    missing: tuple[str, ...],
-) -> list[Standing]:
-    frame = frame[frame["submission"].isin(names)]
-    if frame.empty:
-        return []
-    cells = _cells(frame, names)
-    axes = [axis for axis in AXES if any(key[0] == axis for key in cells)]
-    seeds = {task: scores.shape[1] for (_, _, task), scores in cells.items()}
-    plain = axis_means(cells, {task: np.full((1, n), 1 / n) for task, n in seeds.items()}, axes)
-    drawn = {task: bootstrap_counts(n, resamples, generator) for task, n in sorted(seeds.items())}
-    samples = axis_means(cells, drawn, axes)
-    overall, overall_samples = geometric_mean(list(plain.values()))[:, 0], geometric_mean(list(samples.values()))
-    rank = ranks(overall, overall_samples)
-    standings = []
-    for row, name in enumerate(names):
-        own = lanes[lanes["submission"] == name]
-        standings.append(
-            Standing(
-                submission=name,
-                kind=str(own["kind"].iloc[0]),
-                explicit=bool(own["explicit"].iloc[0]),
-                rank=None if missing else rank[row],
-                tied=not missing and rank.count(rank[row]) > 1,
-                overall=_interval(overall[row], overall_samples[row]),
-                axes={axis: _interval(plain[axis][row, 0], samples[axis][row]) for axis in axes},
-                gradient_evaluations=float(own["gradient_evaluations"].mean()),
-                relative_seconds=_relative_seconds(lanes, name),
-                converged=int(own["converged"].sum()),
-                lanes=len(own),
-                missing=missing,
-            )
+    @functools.cached_property
+    def weights(self) -> Array:
+        """[cells, submissions]: how much a cell's mean adds to its axis score, 0 where a submission lacks the task."""
+        known = [(~np.isnan(cell.means())).astype(float) for cell in self.cells]
+        tasks: dict[tuple[str, str], Array] = {}
+        for cell, here in zip(self.cells, known, strict=True):
+            tasks[cell.axis, cell.family] = tasks.get((cell.axis, cell.family), 0.0) + here
+        families = {axis: np.sum([n > 0 for (own, _), n in tasks.items() if own == axis], axis=0) for axis in self.axes}
+        return np.array(
+            [
+                here / np.maximum(1.0, tasks[cell.axis, cell.family] * families[cell.axis])
+                for cell, here in zip(self.cells, known, strict=True)
+            ]
         )
-    return sorted(standings, key=lambda s: (s.rank or 0, s.gradient_evaluations))
+
+    def sensitivity(self) -> Array:
+        """[cells, submissions]: the derivative of the overall score after a cell's mean.
+
+        The geometric mean's derivative after an axis is the overall score over (number of axes times the axis score).
+        """
+        count = np.sum([~np.isnan(mean) for mean in self.axis_means.values()], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factors = {axis: self.overall / (count * mean) for axis, mean in self.axis_means.items()}
+        slopes = [np.nan_to_num(factors[cell.axis], posinf=0.0) for cell in self.cells]
+        return np.reshape(slopes, self.weights.shape) * self.weights
+
+    def _strata(self, axis: str | None) -> list[Array]:
+        """Per task, what each seed contributes [submissions, seeds] to the axis score, or to first order overall."""
+        here = np.array([axis in (None, cell.axis) for cell in self.cells])
+        slopes = (self.sensitivity() if axis is None else self.weights) * here[:, None]
+        tasks: dict[str, list[Array]] = {}
+        for cell, slope in zip(self.cells, slopes, strict=True):
+            tasks.setdefault(cell.task, []).append(slope[:, None] * cell.scores)
+        return [np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0)) for parts in tasks.values()]
+
+    def spread(self, axis: str | None = None) -> Spread:
+        """How well each overall score is known, or each score of an axis."""
+        return spread(self._strata(axis))
+
+    def differences(self, axis: str | None = None) -> Differences:
+        """All pairs compared by their overall scores, or by their scores of an axis."""
+        return paired_differences(self.overall if axis is None else self.axis_means[axis], self._strata(axis))
 
 
-def _task_lines(frame: pd.DataFrame, names: Sequence[str]) -> list[TaskLine]:
-    lines = []
-    for (task, axis, measure), part in frame.groupby(["task", "axis", "measure"], sort=True):
-        for name in names:
-            own = part[part["submission"] == name]
-            if len(own):
-                met = own[own["converged"]]
-                lines.append(
-                    TaskLine(
-                        task, axis, measure, name, float(met["value"].mean()), float(own["score"].mean()),
-                        int(own["converged"].sum()), len(own),
-                    )
-                )  # fmt: skip
-    return lines
-
-
-def _improvements(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    parts = [
-        {name: own["score"].to_numpy() for name, own in part.groupby("submission")}
-        for _, part in frame[frame["submission"].isin(names)].groupby(["task", "axis"])
-    ]
-    return {a: {b: float(np.mean([improvement(p[a], p[b]) for p in parts])) for b in names if b != a} for a in names}
+def tabulate(frame: pd.DataFrame) -> Scores:
+    """The frame of one kind of submission, with scores, as arrays."""
+    submissions = frame["submission"].astype("category").cat.remove_unused_categories()
+    frame = frame.assign(row=submissions.cat.codes)
+    names = tuple(submissions.cat.categories)
+    # All axes of a task have the same columns, so that a seed's contributions to them can be added up.
+    of_task = {task: np.unique(seeds) for task, seeds in frame.groupby("task", observed=True)["seed"]}
+    cells = []
+    for (axis, family, task), part in frame.groupby(["axis", "family", "task"], sort=True, observed=True):
+        seeds = of_task[task]
+        tables = np.full((2, len(names), len(seeds)), np.nan)
+        value = part["value"].where(part["converged"]).to_numpy()
+        columns = np.searchsorted(seeds, part["seed"].to_numpy())
+        tables[:, part["row"].to_numpy(), columns] = part["score"].to_numpy(), value
+        higher = bool((part["ideal"] > part["null"]).iloc[0])
+        measure = str(part["measure"].iloc[0])
+        cells.append(Cell(str(task), str(family), str(axis), measure, higher, tuple(seeds.tolist()), *tables))
+    return Scores(names, tuple(cells))

@@ -1,180 +1,153 @@
-"""Board -> markdown, LaTeX, CSV, HTML, JSON, or a table for the terminal."""
+"""What a table is: columns, rows of entries, and how to choose among them. `leaderboard.formats` writes it."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import html
-import io
-import json
+import difflib
+import fnmatch
 import math
-from collections.abc import Sequence
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from rich import box
-from rich.table import Table
-from tabulate import tabulate
-
-from leaderboard.scoring import AXES, Board, Interval, Standing
+from leaderboard.statistics import Interval
 from suite.errors import InputError
 
-DAGGER = "†"
-FOOTNOTES = (
-    "Scores: 0 is the null reference, 1 the ideal; 95 % bootstrap intervals over seeds in brackets.",
-    f"{DAGGER} regularises on purpose. Equal ranks (=) cannot be told apart. Gradients and time are per lane, time "
-    "relative to sgd.",
-)
+DASH = "–"
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a table: the value, its text for people, and whether it is among the best of its kind."""
+
+    value: str | float | int | bool | Interval | None
+    text: str
+    best: bool = False
+
+    @property
+    def key(self) -> str | float:
+        """What sorting and filtering look at: the estimate of an interval, a number, or the text."""
+        value = self.value.value if isinstance(self.value, Interval) else self.value
+        if isinstance(value, int | float):
+            return float(value)
+        return math.nan if value is None else value
 
 
-def _header(axes: Sequence[str]) -> list[str]:
-    return ["rank", "submission", "overall", *axes, "gradients", "time", "at stop"]
+@dataclass(frozen=True)
+class Column:
+    """`key` names the column for the command, in CSV and in JSON; `title` stands above it.
 
-
-def _axes(board: Board) -> list[str]:
-    return [axis for axis in AXES if any(axis in s.axes for s in board.standings)]
-
-
-def _row(standing: Standing, axes: Sequence[str]) -> list[str]:
-    name = standing.submission + (f" {DAGGER}" if standing.explicit else "")
-    if standing.missing:
-        name += f" (lacks {', '.join(standing.missing)})"
-    seconds = standing.relative_seconds
-    return [
-        standing.rank_text,
-        name,
-        _interval(standing.overall),
-        *(_interval(standing.axes.get(axis)) for axis in axes),
-        f"{standing.gradient_evaluations:.0f}",
-        "–" if seconds is None else f"{seconds:.1f}x",
-        f"{standing.converged}/{standing.lanes}",
-    ]
-
-
-def significant(value: float) -> str:
-    """Three significant digits, or a dash for a value that no lane has."""
-    return "–" if math.isnan(value) else f"{value:.3g}"
-
-
-def _task_header() -> list[str]:
-    return ["task", "axis", "measure", "submission", "value", "score", "at stop"]
-
-
-def _task_rows(board: Board) -> list[list[str]]:
-    return [
-        [
-            line.task, line.axis, line.measure, line.submission, significant(line.value), f"{line.score:.2f}",
-            f"{line.converged}/{line.lanes}",
-        ]
-        for line in board.tasks
-    ]  # fmt: skip
-
-
-def _format(header: list[str], rows: list[list[str]], style: str) -> str:
-    if style == "markdown":
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        return str(tabulate(escaped, header, tablefmt="pipe", disable_numparse=True))
-    if style == "latex":
-        table = str(tabulate(rows, header, tablefmt="latex_booktabs", disable_numparse=True))
-        return table.replace(DAGGER, r"$\dagger$")
-    if style == "html":
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    if style == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        return text.getvalue().rstrip("\n")
-    raise InputError(f"There is no table format {style!r}.")
-
-
-def render(board: Board, style: str) -> str:
-    """The leaderboard as `style`: markdown, latex, csv, html or json. CSV and JSON carry numbers, not texts of them."""
-    axes = _axes(board)
-    if style == "json":
-        return json.dumps(dataclasses.asdict(board), indent=2, default=str)
-    if style == "csv":
-        header = ["rank", "submission", "explicit"]
-        header += [f"{name}{end}" for name in ("overall", *axes) for end in ("", "_low", "_high")]
-        header += ["gradient_evaluations", "relative_seconds", "converged", "lanes"]
-        return _format(header, [_numbers(standing, axes) for standing in board.standings], "csv")
-    return _format(_header(axes), [_row(standing, axes) for standing in board.standings], style)
-
-
-def _numbers(standing: Standing, axes: Sequence[str]) -> list[str]:
-    cells: list[object] = [standing.rank, standing.submission, standing.explicit]
-    for interval in (standing.overall, *(standing.axes.get(axis) for axis in axes)):
-        cells += ["", "", ""] if interval is None else [interval.value, interval.low, interval.high]
-    cells += [standing.gradient_evaluations, standing.relative_seconds, standing.converged, standing.lanes]
-    return ["" if cell is None else str(cell) for cell in cells]
-
-
-def render_tasks(board: Board, style: str) -> str:
-    """Per task, axis and submission: the mean measure of the lanes at the stop, the score, and how many met it."""
-    if style == "json":
-        return json.dumps([dataclasses.asdict(line) for line in board.tasks], indent=2)
-    return _format(_task_header(), _task_rows(board), style)
-
-
-WIDE = 118
-"""Columns of a terminal from which on intervals are printed in full."""
-
-
-def _compact(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
-    return f"{interval.value:.2f}±{(interval.high - interval.low) / 2:.2f}"
-
-
-def _measures(board: Board, names: Sequence[str]) -> Table:
-    cells = {(line.submission, line.task, line.measure): line.value for line in board.tasks}
-    table = Table()
-    table.add_column("task", no_wrap=True)
-    table.add_column("measure", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    last = ""
-    for task, measure in dict.fromkeys((line.task, line.measure) for line in board.tasks):
-        values = [significant(cells.get((name, task, measure), math.nan)) for name in names]
-        table.add_row("" if task == last else task, measure, *values)
-        last = task
-    return table
-
-
-def terminal(board: Board, width: int = 150) -> list[Table]:
-    """Tables for a terminal of `width` columns: the measures task by task, then the leaderboard.
-
-    Many submissions are spread over several tables of measures, and intervals are shortened to ± half their width where
-    the terminal is narrow.
+    `words`: its entries are words, not numbers. `data`: it is written to CSV and JSON, or if asked for by name.
+    `short` is the title where the terminal is narrow.
     """
-    names = [standing.submission for standing in board.standings]
-    room = max(1, (width - 45) // (max(map(len, names), default=8) + 3))
-    tables = [_measures(board, names[start : start + room]) for start in range(0, len(names), room)]
-    for table in tables[:1]:
-        table.title, table.title_justify = "What each solution measures: means over the lanes at the stop", "left"
-    axes = _axes(board)
-    narrow = width < WIDE
-    ranking = Table(
-        title=f"Lowlands: {board.kind}s",
-        caption="\n".join(FOOTNOTES),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
-        pad_edge=not narrow,
-        collapse_padding=narrow,
-    )
-    header = _header(axes)
-    if narrow:
-        header = [{"generalization": "gener.", "gradients": "grads"}.get(name, name) for name in header]
-    for name in header:
-        ranking.add_column(name, justify="left" if name == "submission" else "right", no_wrap=True)
-    for standing in board.standings:
-        row = _row(standing, axes)
-        if narrow:
-            row[2 : 3 + len(axes)] = [_compact(i) for i in (standing.overall, *map(standing.axes.get, axes))]
-        ranking.add_row(*row)
-    return [*tables, ranking]
+
+    key: str
+    title: str
+    words: bool = False
+    data: bool = False
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries, one for each column. The first `stub` columns name a row."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    stub: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+    def position(self, key: str) -> int:
+        """Where the column `key` stands; an unknown one raises InputError with the nearest name."""
+        keys = [column.key for column in self.columns]
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(keys)}."
+            raise InputError(f"The table has no column {key!r}: {hint}")
+        return keys.index(key)
+
+    def choose(self, keys: Sequence[str]) -> Table:
+        """The columns `keys` alone, in that order."""
+        places = [self.position(key) for key in keys]
+        return replace(
+            self,
+            columns=tuple(replace(self.columns[place], data=False) for place in places),
+            rows=tuple(tuple(row[place] for place in places) for row in self.rows),
+            stub=max(1, sum(place < self.stub for place in places)),
+        )
+
+    def sort(self, key: str) -> Table:
+        """Rows by the column `key`, from the highest with a leading minus; what is not known comes last."""
+        place = self.position(key.removeprefix("-"))
+
+        def known(row: tuple[Entry, ...]) -> bool:
+            value = row[place].key
+            return isinstance(value, str) or not math.isnan(value)
+
+        rows = sorted(filter(known, self.rows), key=lambda row: row[place].key, reverse=key.startswith("-"))
+        return replace(self, rows=(*rows, *(row for row in self.rows if not known(row))))
+
+    def filter(self, condition: str) -> Table:
+        """The rows that meet `condition`: ``submission=ada*`` (a pattern), ``overall>=0.5`` (a number)."""
+        match = re.fullmatch(r"\s*([^<>=]+?)\s*(>=|<=|>|<|=)\s*(.*?)\s*", condition)
+        if match is None:
+            raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
+        place, relation, wanted = self.position(match[1]), match[2], match[3]
+        if relation == "=":
+            return replace(self, rows=tuple(row for row in self.rows if _matches(row[place], wanted)))
+        try:
+            number = float(wanted)
+        except ValueError:
+            raise InputError(f"The filter {condition!r} compares with {wanted!r}, which is not a number.") from None
+        keys = [row[place].key for row in self.rows]
+        kept = [not isinstance(key, str) and RELATIONS[relation](key, number) for key in keys]
+        return replace(self, rows=tuple(row for row, keep in zip(self.rows, kept, strict=True) if keep))
+
+
+def _matches(entry: Entry, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(str(entry.value), pattern) or fnmatch.fnmatchcase(entry.text, pattern)
+
+
+def text(value: str) -> Entry:
+    """An entry of words."""
+    return Entry(value, value)
+
+
+def number(value: float | None, style: str = ".3g", unit: str = "", best: bool = False) -> Entry:
+    """An entry of a number without an interval."""
+    if value is None or not math.isfinite(value):
+        return Entry(None, DASH)
+    return Entry(value, f"{value:{style}}{unit}", best)
+
+
+def estimate(interval: Interval | None, best: bool = False, bounds: bool = True) -> Entry:
+    """An entry of an estimate: as many digits as its interval bears, with the interval in brackets if `bounds`."""
+    if interval is None or math.isnan(interval.value):
+        return Entry(None, DASH)
+    numbers = [interval.value, interval.low, interval.high]
+    shown = digits(numbers if not math.isnan(interval.low) else numbers[:1])
+    return Entry(interval, f"{shown[0]} [{shown[1]}, {shown[2]}]" if bounds and len(shown) > 1 else shown[0], best)
+
+
+def digits(numbers: Sequence[float], frugal: bool = False) -> list[str]:
+    """An estimate (and its bounds) as text, with as many digits as half the interval bears; three without one.
+
+    Half an interval is shown with one digit, or with two if the first is a 1 (0.013 is a third more than 0.01) and
+    `frugal` does not forbid it. Very small and very large numbers are written with a power of ten.
+    """
+    value = numbers[0]
+    half = (numbers[2] - numbers[1]) / 2 if len(numbers) > 1 else 0.0
+    size = max(abs(number) for number in numbers)
+    exponent = math.floor(math.log10(size)) if size else 0
+    # Half an interval of nothing, or of more than the value itself, still leaves a digit to read.
+    lead = float(f"{half if frugal else half / 2:.0e}")  # rounded first: half an interval of 0.0098 is one of 0.01
+    last = math.floor(math.log10(lead)) if half > size * 1e-12 else exponent - 2
+    last = min(last, math.floor(math.log10(abs(value))) if value else last)
+    if -4 <= exponent < 5:
+        return [f"{number:.{max(0, -last)}f}" for number in numbers]
+    return [f"{number:.{max(0, exponent - last)}e}" if number else "0" for number in numbers]

@@ -173,6 +173,9 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
         (("run", "sgd", "sgd"), "Two of the submissions are named 'sgd'"),
         (("run", "sgd", "--results", "a_file/below"), "cannot be written"),
         (("table", "--results", "nowhere"), "There are no results"),
+        (("table", "--columns", "overal"), "did you mean 'overall'"),
+        (("table", "--filter", "overall"), "must look like"),
+        (("table", "--kind", "architecture"), "The results hold no 'architecture'"),
         (("tasks", "nothing"), "There is no task"),
     ],
 )
@@ -202,6 +205,15 @@ def test_table_in_every_format(finished: Path, style: str) -> None:
     assert "adam" in result.stdout
     if style == "json":
         json.loads(result.stdout)
+
+
+def test_table_chooses_sorts_and_filters(finished: Path) -> None:
+    choice = ("--columns", "submission,overall", "--sort", "-overall", "--filter", "overall>0.5", "--format", "csv")
+    result = lowlands("table", "--results", "results", "--track", "smoke", *choice, cwd=finished)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "submission,overall,overall_low,overall_high"
+    assert [line.split(",")[0] for line in lines[1:]] == ["sgd"]
 
 
 @pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table"])

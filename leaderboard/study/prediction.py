@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from leaderboard.scoring import Interval
+from leaderboard.statistics import Interval
 from leaderboard.study.factors import varied
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from leaderboard.scoring import Interval
+from leaderboard.statistics import Interval
 from leaderboard.study.claims import Verdict, judge
 from leaderboard.study.effects import Effect, effects
 from leaderboard.study.factors import varied

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from leaderboard.results import load
 from suite.record import SCHEMA, Log, seal
-from tests.leaderboard.test_scoring import record
+from tests.leaderboard.helpers import record
 
 
 def test_lanes_without_data_are_left_out_and_named_and_dead_ones_count(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""The commands that show results. They need records only, and never torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+import leaderboard
+from leaderboard.console import clear_errors, print_table
+from suite.errors import InputError
+
+FORMATS = ("markdown", "latex", "csv", "html", "json")
+VIEWS = (
+    "ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning",
+)  # fmt: skip
+"""The names of `leaderboard.views.VIEWS`, so that help needs no pandas; a test says that they are the same."""
+
+BASELINES = Path(leaderboard.__file__).parent / "baselines"
+
+
+def find_log(results: Path | None, track: str) -> Path:
+    """The log of `track`: in the directory `results`, or that file itself, or among the shipped ones.
+
+    Raises:
+        InputError: there is none.
+    """
+    directory = BASELINES if results is None else results
+    path = directory if directory.is_file() else directory / f"{track}.jsonl"
+    if not path.is_file():
+        raise InputError(f"There are no results at {path}.")
+    return path
+
+
+@click.command()
+@click.option("--view", type=click.Choice(VIEWS), default="ranking", show_default=True, help="What the table shows.")
+@click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
+@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
+@click.option("--track", default="quick", show_default=True, help="Which track's results.")
+@click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
+@click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
+@click.option("--sort", metavar="NAME", help="Rows by this column; -NAME: from the highest.")
+@click.option("--filter", "filters", multiple=True, metavar="CONDITION", help="Only rows that meet it (repeatable).")
+@clear_errors
+def table(
+    view: str,
+    style: str | None,
+    results: Path | None,
+    track: str,
+    kind: str | None,
+    columns: str | None,
+    sort: str | None,
+    filters: Sequence[str],
+) -> None:
+    """Print shipped or own results.
+
+    A CONDITION compares a column with a pattern (submission=ada*) or a number (overall>=0.5). Columns are named as
+    --format csv names them.
+
+    \b
+    Example: lowlands table --view tasks --format latex --columns task,axis,sgd,adam
+    """
+    from leaderboard import views
+    from leaderboard.formats import render
+    from leaderboard.ranking import board
+    from leaderboard.results import load
+
+    loaded = load([find_log(results, track)])
+    for note in loaded.notes:
+        click.echo(note, err=True)
+    kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
+    if not kinds:
+        raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
+    for name in kinds:
+        made = views.VIEWS[view](board(loaded, name), loaded)
+        for condition in filters:
+            made = made.filter(condition)
+        if sort:
+            made = made.sort(sort)
+        if columns:
+            made = made.choose([key.strip() for key in columns.split(",")])
+        if style is None:
+            print_table(made)
+        else:
+            click.echo(render(made, style))
