@@ -16,7 +16,7 @@ import click
 import suite
 from leaderboard.console import clear_errors, output, print_table
 from leaderboard.running import Resources, carry_out, resource_options
-from leaderboard.show import table
+from leaderboard.show import compare, table
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -224,5 +224,5 @@ def measures(names: tuple[str, ...]) -> None:
     click.echo(explain(names) if names else listing())
 
 
-for command in (table,):
+for command in (table, compare):
     main.add_command(command)

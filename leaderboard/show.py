@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ VIEWS = (
     "ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning",
 )  # fmt: skip
 """The names of `leaderboard.views.VIEWS`, so that help needs no pandas; a test says that they are the same."""
+
+RESULTS = click.Path(exists=True, path_type=Path)
 
 BASELINES = Path(leaderboard.__file__).parent / "baselines"
 
@@ -84,3 +87,67 @@ def table(
             print_table(made)
         else:
             click.echo(render(made, style))
+
+
+@click.command()
+@click.argument("base", type=RESULTS)
+@click.argument("new", type=RESULTS)
+@click.option("--track", default="quick", show_default=True, help="Which log, where BASE or NEW is a directory.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.02,
+    show_default=True,
+    help="A score may fall by this much.",
+)
+@click.option(
+    "--cost-tolerance",
+    type=click.FloatRange(min=0),
+    default=0.1,
+    show_default=True,
+    help="Gradient evaluations to the stop may rise by this share.",
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a pull request.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
+@click.option("--json", "as_json", is_flag=True, help="Print all differences as JSON.")
+@clear_errors
+def compare(
+    base: Path,
+    new: Path,
+    track: str,
+    tolerance: float,
+    cost_tolerance: float,
+    markdown: Path | None,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare two results and exit with status 1 if NEW is worse than BASE.
+
+    A regression is a difference whose interval excludes 0 and which exceeds the tolerance. Only what both hold is
+    compared: submission by submission, task by task, seed by seed.
+
+    \b
+    Example: lowlands compare main-results results --markdown summary.md
+    """
+    from leaderboard import reports
+    from leaderboard.comparison import compare as compare_results
+    from leaderboard.results import load
+
+    sides = [load([find_log(path, track)]) for path in (base, new)]
+    found = compare_results(sides[0], sides[1], tolerance, cost_tolerance)
+    for path, written in ((markdown, reports.markdown), (junit, reports.junit)):
+        if path is not None:
+            _write(path, written(found))
+    if as_json:
+        click.echo(reports.as_json(found))
+    else:
+        print_table(reports.table(found))
+    if found.regressions:
+        sys.exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The file {path} cannot be written ({error.strerror}).") from error

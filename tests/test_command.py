@@ -227,14 +227,3 @@ def test_lists(tmp_path: Path) -> None:
     assert "sparse_regression" in lowlands("tasks", cwd=tmp_path).stdout
     assert "arXiv" in lowlands("tasks", "max_margin", cwd=tmp_path).stdout
     assert "nesterov" in lowlands("submissions", cwd=tmp_path).stdout
-
-
-def test_the_table_imports_no_torch(finished: Path) -> None:
-    code = (
-        "import sys; from leaderboard.cli import main; "
-        f"main(['table', '--results', {str(finished / 'results' / 'smoke.jsonl')!r}], standalone_mode=False); "
-        "assert 'torch' not in sys.modules"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr

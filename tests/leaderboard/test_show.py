@@ -1,0 +1,83 @@
+"""The commands that show results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+
+from leaderboard.cli import main
+from leaderboard.show import BASELINES
+from suite.record import SCHEMA, Log, seal
+from tests.leaderboard.helpers import noisy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def lowlands(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _write(directory: Path, loss: float = 0.0) -> Path:
+    log = Log(directory / "quick.jsonl")
+    common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": "quick"}
+    for made in noisy({"sgd": 0.7 - loss, "adam": 0.5}):
+        log.append(seal(common | made))
+    return directory
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return _write(tmp_path / "base")
+
+
+def test_compare_with_itself_exits_0(base: Path) -> None:
+    result = lowlands("compare", base, base)
+    assert result.exit_code == 0, result.output
+    assert "no regressions" in result.output
+
+
+def test_compare_with_a_worse_one_exits_1_and_writes_reports(base: Path, tmp_path: Path) -> None:
+    worse = _write(tmp_path / "worse", loss=0.1)
+    summary, xml = tmp_path / "summary.md", tmp_path / "junit.xml"
+    result = lowlands("compare", base, worse / "quick.jsonl", "--markdown", summary, "--junit", xml)
+    assert result.exit_code == 1, result.output
+    assert summary.read_text().startswith("### Lowlands: 4 regressions")
+    assert len(ElementTree.parse(xml).getroot().findall(".//failure")) == 4
+    assert lowlands("compare", base, worse, "--tolerance", "0.2").exit_code == 0
+    assert json.loads(lowlands("compare", base, worse, "--json").stdout)["regressions"] == 4
+
+
+def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, sentence in (
+        ((base, tmp_path / "nowhere"), "does not exist"),
+        ((base, tmp_path / "empty"), "There are no results"),
+        ((base, base, "--markdown", tmp_path / "no" / "summary.md"), "cannot be written"),
+        ((base, base, "--tolerance", "-1"), "Invalid value for '--tolerance'"),
+    ):
+        result = lowlands("compare", *arguments)
+        assert result.exit_code == 2
+        assert sentence in result.output
+
+
+@pytest.mark.parametrize("command", ["table", "compare"])
+def test_help_has_an_example(command: str) -> None:
+    assert f"Example: lowlands {command}" in lowlands(command, "--help").output
+
+
+def test_nothing_that_shows_results_imports_torch() -> None:
+    code = (
+        "import sys; from leaderboard.cli import main\n"
+        f"main(['table'], standalone_mode=False)\nmain(['compare', *[{str(BASELINES)!r}] * 2], standalone_mode=False)\n"
+        "assert not {'torch', 'matplotlib', 'jinja2', 'scipy.stats'} & set(sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
