@@ -22,7 +22,10 @@ from suite.task import Problem, Task
 
 @dataclass(frozen=True)
 class Entrant:
-    """The task as the submission meets it, the optimizer's factory, and the space that is tuned."""
+    """The task as the submission meets it, the optimizer's factory, and the submission whose space is tuned.
+
+    Its schedule and loss, where it has its own, are those of `tuned` too.
+    """
 
     task: Task
     make: Callable[..., Any]

@@ -27,21 +27,27 @@ class Lanes:
     gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
     """
 
-    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor) -> None:
-        """`scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided."""
+    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, judge: Loss | None = None) -> None:
+        """`loss` is descended, `judge` is what `losses` reports (None: the same).
+
+        `scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided.
+        """
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
         self.gradients: Weights = {}
         self.scales = scales
-        self._loss = loss
         self._module = models[0]
-        self._batched = torch.vmap(self._one_loss, randomness="different")
+        self._batched = self._vmapped(loss)
+        self._judged = self._batched if judge is None or judge is loss else self._vmapped(judge)
 
     def __len__(self) -> int:
         return len(self.scales)
 
-    def _one_loss(self, parameters: Weights, buffers: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return self._loss(functional_call(self._module, (parameters, buffers), (x,)), y)
+    def _vmapped(self, loss: Loss) -> Callable[..., Tensor]:
+        def one(parameters: Weights, buffers: Weights, x: Tensor, y: Tensor) -> Tensor:
+            return loss(functional_call(self._module, (parameters, buffers), (x,)), y)
+
+        return torch.vmap(one, randomness="different")
 
     def _pick(self, tensors: Weights, index: Tensor | None) -> Weights:
         return tensors if index is None else {name: t[index] for name, t in tensors.items()}
@@ -87,8 +93,7 @@ class Lanes:
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients."""
-        losses: Tensor = self._batched(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
-        return losses
+        return self._judged(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
 
     def snapshot(self, lane: int) -> Weights:
         """A copy of one lane's weights, by name."""
@@ -102,12 +107,14 @@ class SingleLane(Lanes):
     that an optimizer needs to differentiate them once more, and `differentiated` counts how often it did.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, scale: Tensor, graph: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, loss: Loss, scale: Tensor, judge: Loss | None = None, graph: bool = False
+    ) -> None:
         self.scales = scale.reshape(1)
         self.graph = graph
         self.differentiated = 0
         self._module = model
-        self._loss = loss
+        self._loss, self._judge = loss, judge or loss
         self._leaves = dict(model.named_parameters())
         self.parameters = {name: p.detach().unsqueeze(0) for name, p in self._leaves.items()}
         self.gradients = {}
@@ -155,7 +162,7 @@ class SingleLane(Lanes):
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
         self._module.eval()
         try:
-            return self._loss(self._module(x[0]), y[0]).reshape(1)
+            return self._judge(self._module(x[0]), y[0]).reshape(1)
         finally:
             self._module.train()
 

@@ -86,7 +86,7 @@ def find_manner(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, scale: Tenso
 
     def attempt(manner: Manner) -> Attempt:
         module = copy.deepcopy(model)
-        return _attempt(manner, SingleLane(module, loss, scale, manner.graph), module, x, y, build)
+        return _attempt(manner, SingleLane(module, loss, scale, graph=manner.graph), module, x, y, build)
 
     with torch.random.fork_rng(devices=[]):
         unmoved: Manner | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 
 TUNING_SEED = 20180225
 """Seed of the quasi-random tuning settings: the same points of the unit cube for every submission."""
@@ -76,10 +76,13 @@ class Submission:
     optimizer: called as ``optimizer(params, **hyperparameters)``; anything that keeps to `torch.optim.Optimizer`.
     architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
     space: name -> `LogUniform`, `Uniform`, `Choice`, or a plain value that is passed as it is.
-    explicit: True if the submission regularises on purpose (weight decay, SAM).
+    explicit: True if the submission regularises on purpose (weight decay, SAM, a loss of its own).
+    schedule: share of the budget that is spent, in [0, 1] -> factor of every step size, in place of the common one.
+    loss: called as ``loss(outputs, targets, task_loss)`` and descended in place of ``task_loss(outputs, targets)``. A
+    lane still ends when the task's own loss meets the stop, and evaluations of either loss count alike.
 
     Raises:
-        InputError: neither or both of optimizer and architecture, or a space that is not one.
+        InputError: neither or both of optimizer and architecture, or a space, schedule or loss that is not one.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Submission:
     architecture: Callable[..., Any] | None = None
     space: Mapping[str, Any] = field(default_factory=dict)
     explicit: bool = False
+    schedule: Callable[[float], float] | None = None
+    loss: Callable[..., Any] | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -105,6 +110,24 @@ class Submission:
                 raise InputError(
                     f"Submission {self.name!r}: space[{key!r}] must be LogUniform, Uniform, Choice or a plain value, "
                     f"not {value!r}."
+                )
+        for name, own in (("schedule", self.schedule), ("loss", self.loss)):
+            if own is not None and (self.optimizer is None or not callable(own)):
+                raise InputError(f"Submission {self.name!r}: {name}= must be a function, and needs optimizer=.")
+        if self.schedule is not None:
+            self._check_schedule(self.schedule)
+        if self.loss is not None:
+            object.__setattr__(self, "explicit", True)
+
+    def _check_schedule(self, schedule: Callable[[float], float]) -> None:
+        for progress in (step / 100 for step in range(101)):
+            try:
+                factor = schedule(progress)
+            except Exception as error:
+                raise InputError(f"Submission {self.name!r}: schedule({progress}) raised {sentence(error)}.") from error
+            if not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
+                raise InputError(
+                    f"Submission {self.name!r}: schedule({progress}) must be a number of at least 0, not {factor!r}."
                 )
 
     @property

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor
 
-from suite.building import Budget, MakeOptimizer, Parameters, Settings, build, wants_model
+from suite.building import MakeOptimizer, Parameters, Settings
 from suite.lanes import Lanes, SingleLane, Weights
-from suite.manner import Manner, find_manner
+from suite.method import Method, OwnLoss, Schedule, find_method
 from suite.rendezvous import Rendezvous
 from suite.seeding import seed_of, torch_stream
 from suite.shadows import Refuted, Shadows
@@ -74,13 +74,6 @@ class Trained:
         return self.status == "converged"
 
 
-def schedule(progress: float) -> float:
-    """The step size's factor after the share `progress` of the budget: 1 up to a half, then cosine to 0."""
-    if progress <= 0.5:
-        return 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, 2.0 * progress - 1.0)))
-
-
 def train(
     task: Task,
     lanes: Sequence[Lane],
@@ -88,6 +81,8 @@ def train(
     device: torch.device | str = "cpu",
     batched: bool | None = None,
     race: bool = False,
+    schedule: Schedule | None = None,
+    loss: OwnLoss | None = None,
 ) -> list[Trained]:
     """Train every lane of `lanes` (those of one trial consecutive) with its own optimizer ``make(params, **settings)``.
 
@@ -95,66 +90,21 @@ def train(
     need a lane's own model or the graph of its gradients get their lanes one by one in any case.
     race: end trials that cannot be selected any more, where selection is by fewest gradient evaluations: exact, it
     never changes which trial is selected.
+    schedule, loss: the submission's own, in place of the common schedule and of the task's loss. The stop is judged by
+    the task's loss in any case.
 
     Raises:
         Exception: what the submission raised.
     """
     if batched is None:
         batched = task.batched or torch.device(device).type != "cpu"
-    method = _method(task, lanes[0], make, device)
+    method = find_method(task, lanes[0].problem, lanes[0].seed, lanes[0].settings, make, device, schedule, loss)
     if len(lanes) == 1 or not batched or method.alone:
         return [_Run(task, [lane], method, device).run()[0] for lane in lanes]
     try:
         return _Run(task, lanes, method, device, race).run()
     except Refuted:
         return _Run(task, lanes, method, device, race, stacked=False).run()
-
-
-@dataclass(frozen=True)
-class _Method:
-    """An optimizer on a task: how it is built, and how it wants to be stepped."""
-
-    make: MakeOptimizer
-    manner: Manner
-    budget: Budget
-
-    @property
-    def alone(self) -> bool:
-        """Whether each lane must be trained by itself. (Closures of lanes that draw would share one stream.)"""
-        manner = self.manner
-        return manner.graph or wants_model(self.make) or (manner.draws and manner.closure)
-
-    def build(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
-        return build(self.make, parameters, settings, self.budget, model, self.manner.split)
-
-
-def _method(task: Task, lane: Lane, make: MakeOptimizer, device: torch.device | str) -> _Method:
-    train = lane.problem.train
-    budget = Budget(task.stop.budget, len(train))
-    rows = slice(task.batch_size)
-
-    def made(model: nn.Module, manner: Manner) -> Any:
-        return build(make, dict(model.named_parameters()), lane.settings, budget, model, manner.split)
-
-    def found() -> Manner:
-        return find_manner(
-            task.model(lane.problem, lane.seed).to(device),
-            task.loss,
-            train.x[rows].to(device),
-            train.y[rows].to(device),
-            torch.tensor(lane.problem.smoothness, dtype=task.dtype, device=device),
-            made,
-        )
-
-    try:
-        return _Method(make, found(), budget)
-    except Exception as error:
-        if "process group" not in str(error) or distributed.is_initialized():
-            raise
-    # Optimizers that are written for many machines get a group of this process alone.
-    store = distributed.HashStore()  # type: ignore[attr-defined]
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    return _Method(make, found(), budget)
 
 
 class _Run:
@@ -164,19 +114,19 @@ class _Run:
         self,
         task: Task,
         lanes: Sequence[Lane],
-        method: _Method,
+        method: Method,
         device: torch.device | str,
         race: bool = False,
         stacked: bool = True,
     ) -> None:
         self.task, self.lanes, self.race = task, lanes, race
-        self.manner = manner = method.manner
+        self.method, self.manner = method, method.manner
         models = [task.model(lane.problem, lane.seed).to(device) for lane in lanes]
         scales = torch.tensor([lane.problem.smoothness for lane in lanes], dtype=task.dtype, device=device)
         self.stack = (
-            Lanes(models, task.loss, scales)
+            Lanes(models, method.loss, scales, task.loss)
             if len(lanes) > 1
-            else SingleLane(models[0], task.loss, scales, manner.graph)
+            else SingleLane(models[0], method.loss, scales, task.loss, self.manner.graph)
         )
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
         self.x, self.y = (
@@ -203,7 +153,7 @@ class _Run:
         seeds = [seed_of(task.name, lane.seed, "optimizer") for lane in lanes]
         torch.manual_seed(seeds[0])
         self.groups, self.stepping = make_groups(
-            self.stack, made, list(zip(self.trials, settings, strict=True)), manner, seeds, stacked
+            self.stack, made, list(zip(self.trials, settings, strict=True)), self.manner, seeds, stacked
         )
         self.shadows = Shadows(self.groups, made, settings) if self.stepping == "stacked" else None
 
@@ -330,7 +280,7 @@ class _Run:
 
     def _set_rate(self, group: Group) -> None:
         live = next(lane for lane in group.lanes if self.status[lane] is None)
-        group.set_rate(schedule(self.evaluations[live] / self.task.stop.budget))
+        group.set_rate(self.method.schedule(self.evaluations[live] / self.task.stop.budget))
 
     def _count(self, lanes: list[int]) -> None:
         for lane in lanes:
@@ -349,7 +299,8 @@ class _Run:
 
     def run(self) -> list[Trained]:
         clean = self.task.batch_size is None and self.task.label_noise is None
-        free = clean and not self.manner.closure and not self.manner.modes
+        own = self.manner.closure or self.manner.modes or self.method.loss is not self.task.loss
+        free = clean and not own
         if not free:
             self.judge_weights()
         if self.manner.modes:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import suite
-from suite.entrant import enter
+from suite.entrant import Entrant, enter
 from suite.errors import sentence
 from suite.lanes import Weights
 from suite.loading import load
@@ -162,15 +162,16 @@ def _validation_loss(task: Task, lane: Lane, model: nn.Module, device: str) -> f
     return None if split is None else task.loss(model(split.x.to(device)), split.y.to(device)).item()
 
 
-def _train(task: Task, lanes: list[Lane], make: Any, unit: Unit) -> list[Trained | Exception]:
+def _train(entrant: Entrant, lanes: list[Lane], unit: Unit) -> list[Trained | Exception]:
     """Train all lanes together; if a submission raises, each lane by itself, so that it fails alone."""
+    task, own = entrant.task, entrant.tuned
     race = unit.phase == "tune" and task.selection == "gradient_evaluations"
     try:
-        return list(train(task, lanes, make, unit.device, race=race))
+        return list(train(task, lanes, entrant.make, unit.device, race=race, schedule=own.schedule, loss=own.loss))
     except Exception as error:
         if len(lanes) == 1:
             return [error]
-    return [_train(task, [lane], make, unit)[0] for lane in lanes]
+    return [_train(entrant, [lane], unit)[0] for lane in lanes]
 
 
 def run_unit(unit: Unit) -> list[Record]:
@@ -188,7 +189,7 @@ def run_unit(unit: Unit) -> list[Record]:
     lanes = [
         Lane(problems[seed], seed, number, dict(settings)) for number, settings in unit.trials for seed in unit.seeds
     ]
-    results = _train(task, lanes, entrant.make, unit)
+    results = _train(entrant, lanes, unit)
     return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 

@@ -10,8 +10,9 @@ import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
+from suite.method import common_schedule
 from suite.seeding import seed_of
-from suite.training import Lane, Trained, schedule, train
+from suite.training import Lane, Trained, train
 from tests.suite.toys import regression, toy
 
 BUDGET = 60
@@ -36,7 +37,7 @@ def loop(lane: Lane, make: Callable[[nn.Module], Any], body: Callable[..., int],
     spent = 0
     while spent < budget:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule(spent / BUDGET)
+            group["lr"] = rate * common_schedule(spent / BUDGET)
         spent += body(optimizer, loss)
     return {name: p.detach() for name, p in model.named_parameters()}
 
@@ -207,7 +208,36 @@ def test_a_step_size_that_the_optimizer_changes_stays_changed() -> None:
 
     (result,) = train(toy(None, BUDGET), _lanes(1, lr=0.1), make)
     last = (result.gradient_evaluations - 1) / BUDGET
-    assert made[-1].param_groups[0]["lr"] == pytest.approx(0.05 * schedule(last))
+    assert made[-1].param_groups[0]["lr"] == pytest.approx(0.05 * common_schedule(last))
+
+
+def warmup(progress: float) -> float:
+    return min(1.0, 5 * progress)
+
+
+def shrinking(outputs: Tensor, targets: Tensor, task_loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    return task_loss(outputs, targets) + 0.5 * outputs.square().mean()
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_schedule_and_loss_of_a_submission(batched: bool) -> None:
+    """Descends its own loss, which never falls to the stop, by its own schedule; judged by the task's loss."""
+    task, lanes = toy(None, 400, stop=0.1), _lanes(lr=0.5)
+    results = train(task, lanes, torch.optim.SGD, batched=batched, schedule=warmup, loss=shrinking)
+    for lane, result in zip(lanes, results, strict=True):
+        model, data = task.model(lane.problem, lane.seed), lane.problem.train
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        for step in range(result.gradient_evaluations):
+            optimizer.param_groups[0]["lr"] = 0.5 * warmup(step / task.stop.budget)
+            optimizer.zero_grad()
+            (shrinking(model(data.x), data.y, task.loss) / lane.problem.smoothness).backward()
+            optimizer.step()
+        for name, weight in model.named_parameters():
+            torch.testing.assert_close(result.weights[name], weight.detach(), rtol=1e-8, atol=1e-10)
+        assert result.converged
+        judged = task.loss(model(data.x), data.y).item()
+        assert result.train_loss == pytest.approx(judged, rel=1e-9)
+        assert judged <= 0.1 < shrinking(model(data.x), data.y, task.loss).item()
 
 
 def test_what_fails_in_every_manner_fails_with_its_own_reason() -> None:

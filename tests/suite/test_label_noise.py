@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from suite.loading import load
 from suite.losses import mean_squared_error
+from suite.method import common_schedule
 from suite.seeding import torch_stream
 from suite.task import LabelNoise, Problem, Split, Stop, Task
-from suite.training import Lane, schedule, train
+from suite.training import Lane, train
 
 SCALE, BUDGET = 0.7, 40
 
@@ -57,7 +58,7 @@ def _by_hand(task: Task, lane: Lane, make: Callable[..., Any], closures: bool) -
     evaluations = 0
     while evaluations < BUDGET:
         for group in optimizer.param_groups:
-            group["lr"] = rate * schedule(evaluations / BUDGET)
+            group["lr"] = rate * common_schedule(evaluations / BUDGET)
         rows = list(range(len(x)))
         if task.batch_size is not None:
             queue = queue or torch.randperm(len(x), generator=order).tolist()

@@ -48,6 +48,10 @@ def test_settings_are_a_prefix_of_longer_ones_and_cover_the_space() -> None:
         ({"name": "x", "optimizer": print, "space": {"lr": [1, 2]}}, "must be LogUniform, Uniform, Choice"),
         ({"name": "", "optimizer": print}, "printable"),
         ({"name": "x", "optimizer": 3}, "cannot be called"),
+        ({"name": "x", "optimizer": print, "schedule": 0.1}, "schedule= must be a function"),
+        ({"name": "x", "architecture": print, "loss": print}, "loss= must be a function, and needs optimizer="),
+        ({"name": "x", "optimizer": print, "schedule": lambda progress: -1}, r"schedule\(0.0\) must be a number"),
+        ({"name": "x", "optimizer": print, "schedule": lambda p: 1 / p}, "raised ZeroDivisionError"),
     ],
 )
 def test_a_submission_that_is_none_is_refused(arguments: dict[str, object], sentence: str) -> None:
@@ -59,6 +63,11 @@ def test_a_submission_that_is_none_is_refused(arguments: dict[str, object], sent
 def test_a_space_that_is_none_is_refused(make: object) -> None:
     with pytest.raises(InputError):
         make()  # type: ignore[operator]
+
+
+def test_a_loss_of_its_own_is_regularisation_on_purpose() -> None:
+    assert Submission("one", optimizer=print, loss=print).explicit
+    assert not Submission("one", optimizer=print, schedule=lambda progress: 1 - progress).explicit
 
 
 def test_built_in_submissions_load() -> None:

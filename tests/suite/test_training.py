@@ -15,11 +15,12 @@ from suite.lanes import Lanes
 from suite.loading import builtin_files, load
 from suite.losses import mean_squared_error
 from suite.manner import PLAIN
+from suite.method import common_schedule
 from suite.seeding import torch_stream
 from suite.stepping import make_groups, treats_lanes_independently
 from suite.task import Task
 from suite.tasks import find_task
-from suite.training import Lane, Trained, schedule, train
+from suite.training import Lane, Trained, train
 from tests.suite.toys import matrix, network, regression, toy
 
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
@@ -35,7 +36,7 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
     evaluations = 0
     while evaluations < budget:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule(evaluations / task.stop.budget)
+            group["lr"] = rate * common_schedule(evaluations / task.stop.budget)
         rows = torch.arange(len(x))
         if task.batch_size is not None:
             if not len(queue):
