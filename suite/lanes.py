@@ -10,14 +10,36 @@ makes slower (convolutions and wide networks on a CPU).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+from torch.nn.functional import cross_entropy
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = dict[str, Tensor]
+
+
+EVALUATED = 250
+"""Samples whose outputs are computed at once where no gradient is needed.
+
+Memory stays bounded, and on a CPU the maps of a convolutional network stay in the cache: 2.4 times faster than 2,000.
+"""
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """`model` in eval mode (batch norm with its running statistics, no dropout); afterwards every module as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Lanes:
@@ -91,13 +113,17 @@ class Lanes:
         return losses.detach()
 
     @torch.no_grad()
-    def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
-        """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients."""
-        return self._judged(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
+    def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
+        """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients.
+
+        Where the first samples by themselves prove that a loss lies above `ceiling`, their mean may stand for it.
+        """
+        with evaluating(self._module):
+            return self._judged(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
 
     def snapshot(self, lane: int) -> Weights:
-        """A copy of one lane's weights, by name."""
-        return {name: p[lane].clone() for name, p in self.parameters.items()}
+        """A copy of one lane's weights and buffers, by name."""
+        return {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
 
 
 class SingleLane(Lanes):
@@ -159,12 +185,19 @@ class SingleLane(Lanes):
                 gradient.register_hook(counter(name))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
-        self._module.eval()
-        try:
-            return self._judge(self._module(x[0]), y[0]).reshape(1)
-        finally:
-            self._module.train()
+    def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
+        outputs: list[Tensor] = []
+        least = seen = 0.0
+        with evaluating(self._module):
+            for part, targets in zip(torch.split(x[0], EVALUATED), torch.split(y[0], EVALUATED), strict=True):
+                outputs.append(self._module(part))
+                if self._judge is cross_entropy and math.isfinite(ceiling):
+                    # A mean of terms that are not negative is at least the sum of some of them over their number.
+                    least += float(self._judge(outputs[-1], targets)) * len(part)
+                    seen += len(part)
+                    if least > ceiling * len(y[0]):
+                        return torch.full((1,), least / seen, device=x.device)
+        return self._judge(torch.cat(outputs), y[0]).reshape(1)
 
     def snapshot(self, lane: int) -> Weights:
         weights = {name: p.detach().clone() for name, p in self._leaves.items()}

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite import batching
 from suite.building import MakeOptimizer, Parameters, Settings
 from suite.lanes import Lanes, SingleLane, Weights
 from suite.method import Method, OwnLoss, Schedule, find_method
 from suite.rendezvous import Rendezvous
+from suite.samples import Samples
 from suite.seeding import seed_of, torch_stream
 from suite.shadows import Refuted, Shadows
 from suite.stepping import Group, make_groups
@@ -87,7 +89,8 @@ def train(
     """Train every lane of `lanes` (those of one trial consecutive) with its own optimizer ``make(params, **settings)``.
 
     batched: all lanes as one program, or one by one; None takes what pays for the task on the device. Optimizers that
-    need a lane's own model or the graph of its gradients get their lanes one by one in any case.
+    need a lane's own model or the graph of its gradients get their lanes one by one in any case, and so do networks
+    that cannot be batched.
     race: end trials that cannot be selected any more, where selection is by fewest gradient evaluations: exact, it
     never changes which trial is selected.
     schedule, loss: the submission's own, in place of the common schedule and of the task's loss. The stop is judged by
@@ -96,10 +99,13 @@ def train(
     Raises:
         Exception: what the submission raised.
     """
-    if batched is None:
-        batched = task.batched or torch.device(device).type != "cpu"
     method = find_method(task, lanes[0].problem, lanes[0].seed, lanes[0].settings, make, device, schedule, loss)
-    if len(lanes) == 1 or not batched or method.alone:
+    together = len(lanes) > 1 and batched is not False and not method.alone
+    if together and batching.possible(task, lanes[0].problem, lanes[0].seed, device):
+        together = batched or batching.pays(task, [(lane.problem, lane.seed) for lane in lanes], device)
+    else:
+        together = False
+    if not together:
         return [_Run(task, [lane], method, device).run()[0] for lane in lanes]
     try:
         return _Run(task, lanes, method, device, race).run()
@@ -129,11 +135,7 @@ class _Run:
             else SingleLane(models[0], method.loss, scales, task.loss, self.manner.graph)
         )
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
-        self.x, self.y = (
-            torch.stack([getattr(lane.problem.train, part) for lane in lanes]).to(device) for part in ("x", "y")
-        )
-        self.samples = self.x.shape[1]
-        self._kept: tuple[list[int], Tensor, Tensor] | None = None
+        self.samples = Samples([lane.problem.train for lane in lanes], device)
         self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
         self.noise = [torch_stream(task.name, lane.seed, "label noise") for lane in lanes]
         self.shifts: list[Tensor | None] = [None] * len(lanes)
@@ -175,9 +177,6 @@ class _Run:
 
     def active_groups(self) -> list[Group]:
         return [group for group in self.groups if any(self.status[lane] is None for lane in group.lanes)]
-
-    def _index(self, lanes: list[int]) -> Tensor | None:
-        return None if len(lanes) == len(self.lanes) else torch.tensor(lanes, device=self.x.device)
 
     def _end(self, lane: int, status: str) -> None:
         self.status[lane] = status
@@ -231,23 +230,13 @@ class _Run:
 
     # -- data -------------------------------------------------------------------------------------------------
 
-    def _whole(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
-        """All training data of `lanes`; the last selection is kept, since lanes end rarely and copies cost a step."""
-        if len(lanes) == len(self.lanes):
-            return self.x, self.y
-        if self._kept is None or self._kept[0] != lanes:
-            index = self._index(lanes)
-            self._kept = lanes, self.x[index], self.y[index]
-        return self._kept[1:]
-
     def _batch(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
         size = self.task.batch_size
         if size is None:
-            x, y = self._whole(lanes)
-            return x, self._noisy(y, lanes)
-        rows = torch.stack([self.epochs[lane][:size] for lane in lanes]).to(self.x.device)
-        where = torch.tensor(lanes, device=self.x.device)[:, None]
-        return self.x[where, rows], self._noisy(self.y[where, rows], lanes)
+            x, y = self.samples.whole(lanes)
+        else:
+            x, y = self.samples.batch(lanes, [self.epochs[lane][:size] for lane in lanes])
+        return x, self._noisy(y, lanes)
 
     def _noisy(self, y: Tensor, lanes: list[int]) -> Tensor:
         """Targets ``y [A, b, ...]`` of `lanes` with the label noise of their steps."""
@@ -261,9 +250,10 @@ class _Run:
         """The label noise of a lane's next step, from the lane's own stream; every gradient of the step sees it."""
         noise, self.shifts[lane] = self.task.label_noise, None
         if noise is not None and self.evaluations[lane] < noise.until * self.task.stop.budget:
-            rows = self.samples if self.task.batch_size is None else len(self.epochs[lane][: self.task.batch_size])
-            shape = (rows, *self.y.shape[2:])
-            signs = torch.randint(0, 2, shape, generator=self.noise[lane], dtype=self.y.dtype) * 2 - 1
+            size = self.task.batch_size
+            rows = len(self.samples) if size is None else len(self.epochs[lane][:size])
+            target = self.samples.target
+            signs = torch.randint(0, 2, (rows, *target.shape), generator=self.noise[lane], dtype=target.dtype) * 2 - 1
             self.shifts[lane] = noise.scale * signs
 
     def _next_batch(self, lane: int) -> None:
@@ -275,7 +265,7 @@ class _Run:
         if size is not None:
             self.epochs[lane] = self.epochs[lane][size:]
             if not len(self.epochs[lane]):
-                self.epochs[lane] = torch.randperm(self.samples, generator=self.orders[lane])
+                self.epochs[lane] = torch.randperm(len(self.samples), generator=self.orders[lane])
         self._draw_noise(lane)
 
     def _set_rate(self, group: Group) -> None:
@@ -338,7 +328,7 @@ class _Run:
 
     def step_full_batch(self, lanes: list[int]) -> None:
         """One step; the loss at the weights comes free with their gradient, so the stop is checked at every step."""
-        losses = self.stack.evaluate(*self._batch(lanes), self._index(lanes))
+        losses = self.stack.evaluate(*self._batch(lanes), self.samples.index(lanes))
         self.judge(lanes, losses.tolist())
         self._step(self.active_groups())
         self._count(lanes)
@@ -356,7 +346,7 @@ class _Run:
 
     def step_batches(self, lanes: list[int], steps: int) -> None:
         """`steps` steps on mini-batches (or on the whole data, for methods whose evaluation weights differ)."""
-        groups, index = self.active_groups(), self._index(lanes)
+        groups, index = self.active_groups(), self.samples.index(lanes)
         for _ in range(steps):
             for lane in lanes:
                 self._next_batch(lane)
@@ -371,7 +361,7 @@ class _Run:
         groups = {group.lanes.start: group for group in self.active_groups()}
 
         def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
-            losses = self.stack.evaluate(*self._batch(waiting), self._index(waiting))
+            losses = self.stack.evaluate(*self._batch(waiting), self.samples.index(waiting))
             for lane in waiting:
                 groups[lane].attach()
                 self.evaluations[lane] += 1
@@ -414,7 +404,11 @@ class _Run:
     def judge_weights(self) -> None:
         """Judge all active lanes at the weights as they are."""
         lanes = self.active()
-        self.judge(lanes, self.stack.losses(*self._whole(lanes), self._index(lanes)).tolist())
+        data, index = self.samples.whole(lanes), self.samples.index(lanes)
+        # Until lanes may end by their loss at all, that the stop is not met is all that there is to know.
+        early = all(0 < self.evaluations[lane] < STALLED[0][0] * self.task.stop.budget for lane in lanes)
+        ceiling = self.task.stop.loss if early else math.inf
+        self.judge(lanes, self.stack.losses(*data, index, ceiling).tolist())
 
     def switch(self, mode: str) -> None:
         """Put optimizers whose weights for training and evaluation differ into `mode`, `train` or `eval`."""

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.errors import InputError
+from suite.lanes import evaluating
 from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
-from suite.measures.subject import MATCHED_LOSS, Loss, Subject, default_loss, evaluating
+from suite.measures.subject import MATCHED_LOSS, Loss, Subject, default_loss
 from suite.task import Split
 from suite.value import Value
 

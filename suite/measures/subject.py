@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -19,18 +18,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 MATCHED_LOSS = 0.01
 """The training loss (nats) at which classification solutions are compared: the image tasks' stopping rule."""
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """`model` in eval mode (batch norm with its running statistics, no dropout); afterwards every module as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield model
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def default_loss(outputs: Tensor, targets: Tensor) -> Loss:

@@ -1,0 +1,171 @@
+"""Image tasks against the loop that everybody writes, and against the machine's own matrix product.
+
+The yardstick is a torchvision data set of PIL images with ToTensor and Normalize, a DataLoader and one seed after the
+other. Ratios are of medians of processor time with one thread, measured in turn in one process: what a shared machine
+gives to others does not count.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from suite.data import split_digits
+from suite.loading import load
+from suite.models.images import cnn, initialise, mlp
+from suite.seeding import torch_stream
+from suite.task import Problem, Split, Stop, Task
+from suite.tasks import find_task
+from suite.training import Lane, train
+
+LANES = 8
+SAMPLES = 4_000
+BATCH = 64
+ROUNDS = 3
+SETTINGS = {"lr": 0.02, "momentum": 0.9}
+
+
+def mlp_task() -> Task:
+    """4,000 digits, and the network of 784-256-256-10 that was prototyped."""
+
+    def problem(seed: int) -> Problem:
+        return split_digits("benchmark", seed, SAMPLES, 1, 1)
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        return initialise(mlp((1, 28, 28), 10, widths=(256, 256)), torch_stream("benchmark", seed))
+
+    return _task(problem, model)
+
+
+def cnn_task() -> Task:
+    """4,000 noisy images of the shape of CIFAR-10 with a pattern for each class: their content is easy to fit."""
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("benchmark", seed)
+        y = torch.randint(0, 10, (SAMPLES,), generator=stream)
+        patterns = torch.randn(10, 3, 32, 32, generator=stream)
+        x = patterns[y] + 2 * torch.randn(SAMPLES, 3, 32, 32, generator=stream)
+        split = Split(x.contiguous(memory_format=torch.channels_last), y)
+        return Problem(split, split, split)
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        return initialise(cnn((3, 32, 32), 10), torch_stream("benchmark", seed))
+
+    return _task(problem, model)
+
+
+def _task(problem: Callable[[int], Problem], model: Callable[[Problem, int], nn.Module]) -> Task:
+    """The protocol of the image tasks: until the loss on the training part, checked once an epoch, is 0.01."""
+    steps = -(-SAMPLES // BATCH)
+    stop = Stop(0.01, 100 * steps, check_every=steps)
+    return replace(find_task("mnist5k_mlp"), problem=problem, model=model, stop=stop, batch_size=BATCH)
+
+
+def lanes(task: Task, count: int) -> list[Lane]:
+    return [Lane(task.problem(seed), seed, 0, SETTINGS) for seed in range(count)]
+
+
+def ours(task: Task, group: list[Lane], batched: bool | None = None) -> float:
+    """Samples per second of processor time of a whole training, with all that the suite does about it."""
+    begin = time.process_time()
+    results = train(task, group, load("momentum").submission.optimizer, batched=batched)
+    seconds = time.process_time() - begin
+    return sum(result.gradient_evaluations for result in results) * SAMPLES / task.stop.check_every / seconds
+
+
+def idiomatic(problem: Problem, seed: int, task: Task) -> float:
+    """Samples per second of processor time of an epoch of one seed, as everybody writes it."""
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    pixels = problem.train.x[:, 0]
+    low, high = pixels.min(), pixels.max()
+    images = ((pixels - low) / (high - low) * 255).byte().numpy()
+    labels = problem.train.y.tolist()
+    transform = Compose([ToTensor(), Normalize((0.1307,), (0.3081,))])
+
+    class Digits(Dataset):
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return transform(Image.fromarray(images[index], mode="L")), labels[index]
+
+    model = task.model(problem, seed)
+    optimizer = torch.optim.SGD(model.parameters(), **SETTINGS)
+    begin = time.process_time()
+    for x, y in DataLoader(Digits(), batch_size=BATCH, shuffle=True):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return SAMPLES / (time.process_time() - begin)
+
+
+def flops_a_sample(task: Task) -> float:
+    """Floating-point operations of a forward and a backward pass over one sample."""
+    problem = task.problem(0)
+    model, x, y = task.model(problem, 0), problem.train.x[:BATCH], problem.train.y[:BATCH]
+    with FlopCounterMode(display=False) as counter:
+        cross_entropy(model(x), y).backward()
+    return counter.get_total_flops() / BATCH
+
+
+def matrix_product() -> float:
+    """Floating-point operations per second of a square float32 product of 1,024."""
+    a, b = torch.randn(1_024, 1_024), torch.randn(1_024, 1_024)
+    begin = time.process_time()
+    for _ in range(10):
+        a @ b
+    return 10 * 2 * 1_024**3 / (time.process_time() - begin)
+
+
+class Throughput:
+    """Ratios that a shared machine can measure."""
+
+    rounds = 1
+    timeout = 900
+    unit = "ratio"
+
+    def setup(self) -> None:
+        torch.set_num_threads(1)
+        # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+
+    def track_mlp_against_the_idiomatic_loop(self) -> float:
+        """Samples per second of 8 seeds over those of the idiomatic loop."""
+        task = mlp_task()
+        group = lanes(task, LANES)
+        return _ratio(lambda: ours(task, group), lambda: idiomatic(group[0].problem, 0, task))
+
+    def track_mlp_of_gemm(self) -> float:
+        """Share of the matrix product's rate that training the fully connected network reaches."""
+        task = mlp_task()
+        group, flops = lanes(task, 1), flops_a_sample(task)
+        return _ratio(lambda: flops * ours(task, group), matrix_product)
+
+    def track_cnn_of_gemm(self) -> float:
+        """Share of the matrix product's rate that training the convolutional network reaches."""
+        task = cnn_task()
+        group, flops = lanes(task, 1), flops_a_sample(task)
+        return _ratio(lambda: flops * ours(task, group), matrix_product)
+
+    def track_lanes_as_one_program(self) -> float:
+        """Rate of 8 lanes as one program over their rate one after the other: below 1, the suite's choice is right."""
+        task = mlp_task()
+        group = lanes(task, LANES)
+        return _ratio(lambda: ours(task, group, True), lambda: ours(task, group, False))
+
+
+def _ratio(ours: Callable[[], float], theirs: Callable[[], float]) -> float:
+    """Median rate of `ours` over that of `theirs`, measured in turn."""
+    pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
+    mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return mine / other
