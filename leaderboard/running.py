@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def carry_out(make_plan: Callable[[], Plan], path: Path, device: str, resources:
     from suite.engine.engines import connect
 
     console = Console(stderr=True)
+    deadline = None if resources.time_limit is None else time.monotonic() + resources.time_limit
     # Workers start first: they import torch while this process does.
     with connect(resources.engine, resources.memory_limit) as engine:
         with console.status("Loading torch"):
@@ -95,7 +97,7 @@ def carry_out(make_plan: Callable[[], Plan], path: Path, device: str, resources:
 
         goes_on = f"What is done lies in {path}; the same command goes on from there."
         try:
-            _run(plan, path, engine, resources, console)
+            _run(plan, path, engine, resources.trial_time_limit, deadline, console)
         except _Stopped as stopped:
             console.print(f"\nStopped. {goes_on}", soft_wrap=True)
             sys.exit(stopped.status)
@@ -118,7 +120,9 @@ def _stop(number: int, _: object) -> None:
     raise _Stopped(number)
 
 
-def _run(plan: Plan, path: Path, engine: Engine, resources: Resources, console: Console) -> None:
+def _run(
+    plan: Plan, path: Path, engine: Engine, trial_limit: float | None, deadline: float | None, console: Console
+) -> None:
     from suite.engine.lock import locked
     from suite.engine.run import Run
     from suite.record import Log
@@ -127,12 +131,12 @@ def _run(plan: Plan, path: Path, engine: Engine, resources: Resources, console: 
     signal.signal(signal.SIGTERM, _stop)
     with locked(path.parent):
         log = Log(path)
-        run = Run(plan, log, engine, _costs(), resources.trial_time_limit)
+        run = Run(plan, log, engine, _costs(), trial_limit)
         for note in log.notes:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
         if run.seconds_left():
             console.print(f"About {duration(run.seconds_left())}, from recorded costs.", highlight=False)
-        _follow(run.steps(resources.time_limit), console)
+        _follow(run.steps(deadline), console)
 
 
 def _costs() -> Costs:

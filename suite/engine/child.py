@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError, sentence
@@ -36,6 +37,10 @@ IDLE_SECONDS = 600.0
 
 LOOK_SECONDS = 1.0
 """How often a waiting carrier looks whether the child lives, beside waiting for its answer."""
+
+WEAR = 0.25
+"""A child that has kept this share of the memory it may allocate is replaced: the rest could be too little for the next
+unit, which is not to blame."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +95,9 @@ def _limit_memory(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _is_worn(session: Session) -> bool:
-    """Whether so much memory was used that what is left of it could fail the next unit, which is not to blame."""
-    if session.memory is None:
-        return False
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > session.memory / 2
+def _allocated() -> int:
+    """Bytes that this process has allocated, as its memory limit counts them (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGESIZE")
 
 
 def _hint(session: Session) -> str:
@@ -127,9 +128,14 @@ def _serve(connection: Connection, session: Session) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send(_begin(session))
+        enough = None
+        if session.memory is not None:
+            fresh = _allocated()
+            enough = fresh + (session.memory - fresh) * WEAR
         while connection.poll(IDLE_SECONDS):
             answer = execute(connection.recv_bytes())
-            connection.send((answer, _is_worn(session)))
+            worn = enough is not None and _allocated() > enough
+            connection.send((answer, worn))
     except (EOFError, OSError, MemoryError):
         os._exit(1)  # the carrier is gone, or there is no memory to say anything with: it sees the death
 
@@ -159,7 +165,7 @@ class Child:
         return self._ready and not self._worn and self.alive()
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; the carrier that waits for it sees it die."""
         self._process.kill()
 
     def end(self) -> None:
@@ -193,6 +199,7 @@ class Child:
             self._connection.send_bytes(call)
             if not self._answers(seconds):
                 self.kill()
+                self._process.join()  # else it may seem alive, and get the next call
                 return Failure(f"stopped by the time limit of {seconds:g} s")
             answer, self._worn = self._connection.recv()
             return answer

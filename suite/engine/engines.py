@@ -148,7 +148,12 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
             raise InputError(f"The Dask cluster {scheduler!r} cannot be reached ({sentence(error)}).") from error
 
         def workers() -> int:
-            return sum(client.nthreads().values())
+            try:
+                return sum(client.nthreads().values())
+            except OSError:
+                raise InputError(
+                    "The Dask scheduler is gone; the same command goes on from what is recorded."
+                ) from None
 
         executor = client.get_executor()
         try:

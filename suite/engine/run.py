@@ -148,16 +148,15 @@ class Run:
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
-    def steps(self, seconds: float | None = None) -> Iterator[Progress]:
+    def steps(self, deadline: float | None = None) -> Iterator[Progress]:
         """Run everything; yields after each unit, when its records lie in the log.
 
-        seconds: the whole run's time limit.
+        deadline: when the run must end, on the clock of `time.monotonic`.
 
         Raises:
-            OutOfTime: the limit has passed.
+            OutOfTime: the deadline has passed.
             InputError: the engine is gone, its workers have other sources, or the log cannot be written.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
         self._work.begun = time.monotonic()
         while self._ready or self._running:
             while self._ready and self._running < self._engine.room():
@@ -218,11 +217,13 @@ def _outcome(future: Future[Any]) -> list[Record] | Failure:
     try:
         outcome = future.result()
     except CancelledError:
-        raise InputError("The engine is gone; the same command goes on from what is recorded.") from None
+        raise InputError("The engine is gone; the same command goes on from what is there.") from None
     except InputError:
         raise
-    except Exception as error:  # Dask gives up a unit whose workers died again and again
-        return Failure(sentence(error), lost=True)
+    except Exception as error:
+        if type(error).__name__ == "KilledWorker":  # Dask gives up a unit after several of its workers have died
+            return Failure(sentence(error), lost=True)
+        raise InputError(f"The engine cannot run units ({sentence(error)}).") from error
     if isinstance(outcome, InputError):
         raise outcome
     assert isinstance(outcome, list | Failure)

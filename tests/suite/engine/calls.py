@@ -1,0 +1,103 @@
+"""Sessions, and what children are asked to do. No torch import: a child that prepares nothing starts at once."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from suite.engine.child import Session
+from suite.errors import InputError
+
+
+def nothing() -> None:
+    """Prepare nothing: such a child starts in a fraction of a second."""
+
+
+def session(token: str, prepare: Callable[[], None] = nothing, memory: int | None = None) -> Session:
+    return Session(token, prepare, os.getcwd(), memory=memory)
+
+
+def call(function: Callable[[Any], Any], argument: Any = None) -> bytes:
+    return pickle.dumps((function, argument))
+
+
+# -- what children are asked to do ------------------------------------------------------------------------------
+
+
+def pid(_: object) -> int:
+    return os.getpid()
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def refuse(text: str) -> None:
+    raise InputError(text)
+
+
+def divide(_: object) -> float:
+    return 1 / 0
+
+
+def leave(status: int) -> None:
+    sys.exit(status)
+
+
+def exit_hard(status: int) -> None:
+    os._exit(status)
+
+
+def segfault(_: object) -> None:
+    ctypes.string_at(0)
+
+
+def kill_itself(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(_: object) -> None:
+    while True:
+        time.sleep(1)
+
+
+def hang_holding_everything(_: object) -> None:
+    """No signal handler, no other thread and no exception gets through."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    ctypes.PyDLL(None).pause()  # PyDLL keeps the interpreter's lock
+
+
+def allocate(size: int) -> int:
+    return len(bytearray(size))
+
+
+def leak(size: int) -> int:
+    LEAKED.append(bytearray(b"x") * size)
+    return os.getpid()
+
+
+LEAKED: list[bytearray] = []
+
+
+def die_and_leave_a_process(_: object) -> None:
+    """A process that it started holds every file that it had open."""
+    subprocess.Popen(["sleep", "60"], close_fds=False)
+    os._exit(7)
+
+
+def print_much(text: str) -> None:
+    print(text)
+
+
+def torch_threads(_: object) -> int:
+    import torch
+
+    return torch.get_num_threads()

@@ -1,0 +1,33 @@
+"""Costs: the nearest thing that is recorded."""
+
+from __future__ import annotations
+
+from suite.engine.costs import BATCHED_SECONDS, LONE_SECONDS, Costs
+from suite.tasks import find_task
+
+
+def record(submission: str, task: str, seconds: float, **more: object) -> dict[str, object]:
+    return {
+        "submission": submission, "kind": "optimizer", "task": task, "phase": "tune", "status": "converged",
+        "seconds": seconds, "measure_seconds": 0.5,
+    } | more  # fmt: skip
+
+
+def test_a_submission_is_known_by_its_own_records_first() -> None:
+    task = find_task("max_margin")
+    costs = Costs(
+        [
+            record("sgd", "max_margin", 1.0),
+            record("sgd", "max_margin", 2.0),
+            record("sam", "max_margin", 6.0, status="stalled"),
+            record("sam", "max_margin", 100.0, status="failed"),
+            record("sam", "max_margin", 100.0, status="unavailable"),
+        ]
+    )
+    assert costs.lane(task, "tune", "sgd", "optimizer") == 2.0
+    assert costs.lane(task, "tune", "sam", "optimizer") == 6.5
+    assert costs.lane(task, "tune", "unheard_of", "optimizer") == 3.5
+    assert costs.lane(task, "tune", "sgd", "architecture") == 2.0
+    assert costs.lane(task, "tune", "unheard_of", "architecture") == BATCHED_SECONDS
+    assert costs.lane(task, "score", "sgd", "optimizer") == BATCHED_SECONDS
+    assert costs.lane(find_task("mnist5k_mlp"), "tune", "sgd", "optimizer") == LONE_SECONDS
