@@ -33,9 +33,9 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
     arXiv:1906.07842; Chizat et al. 2019, arXiv:1812.07956). That deeper networks learn smoother functions is put to the
     test by the variants and by the slot.
 
-    Data. n = 6 points on a grid in [-1, 1] jittered by a fifth of its spacing, y = sin(4x) + 0.15 N(0, 1), centred. With
-    ten points, or more noise, neighbouring chords differ so much that gradient descent with steps of 1/L misses the stop
-    on many seeds, and a miss would hide what is asked. Model: `depth` layers of weights, width 100. He's
+    Data. n = 6 points on a grid in [-1, 1] jittered by a fifth of its spacing, y = sin(4x) + 0.15 N(0, 1), centred.
+    With ten points, or more noise, neighbouring chords differ so much that gradient descent with steps of 1/L misses
+    the stop on many seeds, and a miss would hide what is asked. Model: `depth` layers of weights, width 100. He's
     initialisation times `scale`, then rescaled to layers of equal Frobenius norm: gradient flow keeps the differences
     of these norms (Du et al. 2018, arXiv:1806.00900), and He's own, which is 14 to 1 here, would make nearly a kernel
     method of every scale. The kinks of the first layer start uniform in [-1.2, 1.2]. Loss: mean squared error, divided
@@ -130,8 +130,9 @@ def spectral_bias() -> Task:
     arXiv:1901.06523). Networks of sines or on Fourier features lose this bias (Tancik et al. 2020, arXiv:2006.10739).
 
     Data. 128 points z of one period, y = sum of sin(2 pi k z + phase_k) for k = 1, 3, 5, 7, 9 with random phases; the
-    input is x = 2z - 1. Model: ReLU network with three hidden layers of 64, He's initialisation with the kinks of the first layer Loss: mean squared
-    error over the mean square of y, divided by its curvature at the start. Full batch, float32: no oracle needs more.
+    input is x = 2z - 1. Model: ReLU network with three hidden layers of 64, He's initialisation with the kinks of the
+    first layer uniform in [-1, 1] (with biases of zero all would lie at 0). Loss: mean squared error over the mean
+    square of y, divided by its curvature at the start. Full batch, float32: no oracle needs more.
 
     Stop. 35 % of the variance is left, within 8,000 gradient evaluations: a fit in progress on purpose, so that all are
     compared at the same loss.

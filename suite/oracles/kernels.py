@@ -1,0 +1,35 @@
+"""The kernel regime of two-layer ReLU networks without biases, in the limit of infinite width."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from suite.oracles.solvers import Array, OracleError
+
+
+def neural_tangent_kernel(x: Array, z: Array) -> Array:
+    """The kernel of ``f(x) = sum_j a_j relu(w_j · x) / sqrt(width)`` when both layers train: x [n, d], z [m, d]; [n, m].
+
+    ``|x||z| (cos t (pi - t) + kappa_1(t)) / (2 pi)`` at the angle t between them, kappa_1(t) = sin t + (pi - t) cos t:
+    the arc-cosine kernels of degree 0 and 1 (Cho and Saul 2009; Jacot et al. 2018, arXiv:1806.07572).
+    """
+    norms = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(z, axis=1)[None]
+    cosine = np.clip(x @ z.T / norms, -1, 1)
+    angle = np.arccos(cosine)
+    first: Array = np.sin(angle) + (np.pi - angle) * cosine
+    kernel: Array = norms * (cosine * (np.pi - angle) + first) / (2 * np.pi)
+    return kernel
+
+
+def kernel_interpolation(x: Array, y: Array, z: Array) -> Array:
+    """The tangent kernel's interpolant of (x, y) at z: what infinitely wide lazy training finds. y [n]; returns [m].
+
+    Raises:
+        OracleError: the kernel matrix is singular to working precision.
+    """
+    matrix = neural_tangent_kernel(x, x)
+    condition = np.linalg.cond(matrix)
+    if not condition < 1e10:
+        raise OracleError(f"The tangent kernel's matrix cannot be inverted: condition number {condition:.1e}.")
+    solution: Array = neural_tangent_kernel(z, x) @ np.linalg.solve(matrix, y)
+    return solution
