@@ -43,7 +43,7 @@ def frozen_features_interpolant(network: nn.Sequential, x: Tensor, y: Tensor) ->
     features = torch.cat([moved[:-1](x), torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
     change = torch.linalg.pinv(features) @ (y - moved(x))
     last.weight += change[:-1].T
-    last.bias += change[-1]
+    last.bias.add_(change[-1])
     residual = float((moved(x) - y).abs().max())
     if not residual <= 1e-6 * float(y.abs().max()):
         raise OracleError(f"The pseudo-inverse did not interpolate with frozen features: residual {residual:.1e}.")

@@ -8,7 +8,7 @@ from suite.oracles.solvers import Array, OracleError
 
 
 def neural_tangent_kernel(x: Array, z: Array) -> Array:
-    """The kernel of ``f(x) = sum_j a_j relu(w_j · x) / sqrt(width)`` when both layers train: x [n, d], z [m, d]; [n, m].
+    """The kernel of ``sum_j a_j relu(w_j · x) / sqrt(width)`` when both layers train: x [n, d], z [m, d]; [n, m].
 
     ``|x||z| (cos t (pi - t) + kappa_1(t)) / (2 pi)`` at the angle t between them, kappa_1(t) = sin t + (pi - t) cos t:
     the arc-cosine kernels of degree 0 and 1 (Cho and Saul 2009; Jacot et al. 2018, arXiv:1806.07572).
