@@ -14,14 +14,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import suite
+from suite.defaults import decays_by_default, default_space
 from suite.errors import InputError, sentence
-from suite.submission import LogUniform, Submission
-
-DEFAULT_LR = LogUniform(1e-4, 1.0)
-"""The space of an optimizer that is given as ``module:Class`` and says nothing of its step size."""
+from suite.submission import Submission
 
 
 @dataclass(frozen=True)
@@ -108,22 +105,18 @@ def _from_import_path(text: str) -> Loaded:
     else:
         if not callable(made):
             raise InputError(f"{text!r} is not a class or a function.")
-        submission = Submission(name=class_name, optimizer=made, space=_default_space(made))
-        submission = replace(submission, description=(inspect.getdoc(made) or "").split("\n\n")[0])
+        submission = Submission(
+            name=class_name,
+            optimizer=made,
+            space=default_space(made),
+            explicit=decays_by_default(made),
+            description=(inspect.getdoc(made) or "").split("\n\n")[0],
+        )
     try:
         source = inspect.getsource(inspect.getmodule(made) or module).encode()
     except (OSError, TypeError):
         source = b""
     return Loaded(submission, text, _hash(source, text, _version(module_name)))
-
-
-def _default_space(optimizer: Any) -> dict[str, Any]:
-    try:
-        parameters = inspect.signature(optimizer).parameters
-    except (TypeError, ValueError):
-        return {"lr": DEFAULT_LR}
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return {"lr": DEFAULT_LR} if "lr" in parameters or takes_any else {}
 
 
 def _fixed(text: str, options: str) -> Loaded:

@@ -98,6 +98,29 @@ def test_settings_may_be_fixed() -> None:
     assert fixed.source_hash != load("momentum").source_hash != load("momentum[lr=0.03]").source_hash
 
 
+@pytest.mark.parametrize(
+    ("text", "space", "explicit"),
+    [
+        ("torch.optim:Adam", {"lr": LogUniform(1e-4, 1.0)}, False),
+        ("torch.optim:AdamW", {"lr": LogUniform(1e-4, 1.0)}, True),
+        ("pytorch_optimizer:Lion", {"lr": LogUniform(1e-5, 1.0)}, False),
+        ("pytorch_optimizer:LARS", {"lr": LogUniform(1e-4, 1.0)}, False),
+        ("pytorch_optimizer:Prodigy", {}, False),  # a step size of 1 is a factor on its own
+        ("torch.optim:LBFGS", {}, False),
+        ("pytorch_optimizer:A2Grad", {}, False),  # it has none
+        ("pytorch_optimizer:SAM", {"lr": LogUniform(1e-4, 1.0)}, False),  # passed on to what it wraps
+        ("pytorch_optimizer:PCGrad", {"lr": LogUniform(1e-4, 1.0)}, False),
+    ],
+)
+def test_default_space(text: str, space: dict[str, object], explicit: bool) -> None:
+    submission = load(text).submission
+    assert submission.explicit == explicit
+    assert set(submission.space) == set(space)
+    for name, expected in space.items():
+        for u in (0.0, 0.5, 1.0):
+            assert submission.space[name].at(u) == pytest.approx(expected.at(u))  # type: ignore[attr-defined]
+
+
 def test_the_hash_follows_the_source(tmp_path: Path) -> None:
     one, two = tmp_path / "one.py", tmp_path / "two.py"
     one.write_text(PLAIN)
