@@ -15,12 +15,13 @@ import click
 
 import suite
 from leaderboard.console import clear_errors, output, print_table
-from leaderboard.running import Resources, carry_out, resource_options
+from leaderboard.running import Resources, carry_out, isolation_limits, resource_options
 from leaderboard.show import compare, table
 from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.engine.plan import Plan
+    from suite.isolation.limits import Limits
     from suite.track import Track
 
 RESULTS = Path("results")
@@ -49,6 +50,7 @@ def main() -> None:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
+@click.option("--isolate", is_flag=True, help="Run code of strangers: every unit in a jailed process of its own.")
 @resource_options
 @clear_errors
 def run(
@@ -60,6 +62,7 @@ def run(
     results: Path,
     data: Path | None,
     device: str,
+    isolate: bool,
     resources: Resources,
 ) -> None:
     """Score submissions on a track and print the table.
@@ -79,22 +82,20 @@ def run(
             raise InputError(f"There is no directory {data} (--data).")
         os.environ["LOWLANDS_DATA"] = str(data.resolve())
     path = results / f"{track.name}.jsonl"
-    carry_out(lambda: _plan(submissions, tasks, track, device), path, device, resources)
+    limits = isolation_limits(resources) if isolate else None
+    carry_out(lambda: _plan(submissions, tasks, track, device, limits), path, device, resources)
     _print_run(path)
 
 
-def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str) -> Plan:
+def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str, limits: Limits | None = None) -> Plan:
     """What to run; everything that the user may have got wrong is found here, before anything runs."""
-    from suite.engine.plan import Plan, check
-    from suite.loading import load
+    from suite.engine.plan import Plan, open_submission
     from suite.tasks import find_task
 
     names = [find_task(name).name for name in tasks or track.tasks]
     texts = texts or DEFAULT
-    _check_names([load(text).submission.name for text in texts])
-    for text in texts:
-        check(load(text).submission, track.trials)
-    return Plan(tuple(texts), tuple(names), track, device)
+    _check_names([open_submission(text, track.trials, limits).submission.name for text in texts])
+    return Plan(tuple(texts), tuple(names), track, device, limits)
 
 
 def _check_names(names: Sequence[str]) -> None:

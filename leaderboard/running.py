@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from suite.engine.engines import Engine
     from suite.engine.plan import Plan
     from suite.engine.run import Progress as Step
+    from suite.isolation.limits import Limits
 
 TIMED_OUT = 124
 """Exit status of a run that its time limit ended, as that of timeout(1)."""
@@ -73,6 +74,27 @@ def resource_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(OPTIONS):
         option(collected)
     return collected
+
+
+def isolation_limits(resources: Resources) -> Limits:
+    """What isolated submissions may use; says on standard error how well this machine can isolate.
+
+    Raises:
+        InputError: it cannot at all.
+    """
+    from suite.isolation import jail
+    from suite.isolation.limits import Limits
+
+    if sys.platform != "linux":
+        raise InputError("--isolate needs Linux.")
+    if jail.kind() != jail.BUBBLEWRAP:
+        click.echo(
+            "Not isolated: bubblewrap is not installed, so submissions run with limits, but they can read your files, "
+            "write where you can, and use the network.",
+            err=True,
+        )
+    default = Limits()
+    return Limits(resources.trial_time_limit or default.seconds, resources.memory_limit or default.memory)
 
 
 def carry_out(make_plan: Callable[[], Plan], path: Path, device: str, resources: Resources) -> None:
@@ -131,7 +153,8 @@ def _run(
     signal.signal(signal.SIGTERM, _stop)
     with locked(path.parent):
         log = Log(path)
-        run = Run(plan, log, engine, _costs(), trial_limit)
+        # A jail keeps its own time: its worker must live to say so.
+        run = Run(plan, log, engine, _costs(), trial_limit if plan.limits is None else None)
         for note in log.notes:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
         if run.seconds_left():

@@ -51,6 +51,42 @@ def _hash(source: bytes, *more: str) -> str:
     return hashlib.sha256(b"\x1f".join([source, *(text.encode() for text in more)])).hexdigest()[:16]
 
 
+def _parts(text: str) -> tuple[str, str | None]:
+    """``sgd[lr=0.1]`` as ``sgd`` and ``lr=0.1``."""
+    match = re.fullmatch(r"(.+)\[(.+)\]", text)
+    return (match[1], match[2]) if match else (text, None)
+
+
+def source_of(text: str) -> Path | None:
+    """The file that `text` names, by built-in name or path; None for an import path."""
+    base, files = _parts(text)[0], builtin_files()
+    if base in files:
+        return files[base]
+    return Path(base) if base.endswith(".py") or "/" in base else None
+
+
+def origin_of(submission: Submission) -> tuple[str, str]:
+    """Where the submitted code was defined, and the version of that package: the file may only import it."""
+    made = submission.optimizer or submission.architecture
+    module = getattr(made, "__module__", "") or ""
+    return f"{module}.{getattr(made, '__qualname__', '')}", _version(module)
+
+
+def source_hash(text: str, origin: tuple[str, str]) -> str:
+    """The hash of the file that `text` names, of what it imports from where, and of the settings that `text` fixes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path, options = source_of(text), _parts(text)[1]
+    assert path is not None
+    try:
+        own = _hash(path.read_bytes(), *origin)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    return own if options is None else _hash(own.encode(), options)
+
+
 def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -69,10 +105,6 @@ def _import_file(path: Path) -> ModuleType:
 def _from_file(path: Path, text: str) -> Loaded:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     module = _import_file(path)
     if not hasattr(module, "submission"):
         raise InputError(
@@ -83,9 +115,7 @@ def _from_file(path: Path, text: str) -> Loaded:
         raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(found).__name__}.")
     if not found.description:
         found = replace(found, description=(inspect.getdoc(module) or "").strip())
-    made = found.optimizer or found.architecture
-    origin = getattr(made, "__module__", "") or ""
-    return Loaded(found, text, _hash(source, f"{origin}.{getattr(made, '__qualname__', '')}", _version(origin)))
+    return Loaded(found, text, source_hash(text, origin_of(found)))
 
 
 def _from_import_path(text: str) -> Loaded:
@@ -145,15 +175,14 @@ def load(text: str) -> Loaded:
     Raises:
         InputError: nothing there, it cannot be imported, or it defines no usable submission.
     """
-    if match := re.fullmatch(r"(.+)\[(.+)\]", text):
-        return _fixed(match[1], match[2])
-    files = builtin_files()
-    if text in files:
-        return _from_file(files[text], text)
-    if text.endswith(".py") or "/" in text:
-        return _from_file(Path(text), text)
+    base, options = _parts(text)
+    if options is not None:
+        return _fixed(base, options)
+    if (path := source_of(text)) is not None:
+        return _from_file(path, text)
     if ":" in text:
         return _from_import_path(text)
+    files = builtin_files()
     near = difflib.get_close_matches(text, files, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(files)}."
     raise InputError(f"There is no submission {text!r}: {hint}")

@@ -22,7 +22,7 @@ from suite.lanes import Lanes, SingleLane, Weights
 from suite.method import Method, OwnLoss, Schedule, find_method
 from suite.rendezvous import Rendezvous
 from suite.samples import Samples
-from suite.seeding import seed_of, torch_stream
+from suite.seeding import seed_of
 from suite.shadows import Refuted, Shadows
 from suite.stepping import Group, make_groups
 from suite.task import Problem, Task
@@ -43,15 +43,26 @@ HISTORY_STEP = 1.1
 CLOSURE_CHECK = 20
 """Steps between two checks where the loss at the weights does not come for free (closures, schedule-free methods)."""
 
+STREAMS = ("order", "label noise", "optimizer")
+"""What a lane draws: the order of its batches, the noise of its labels, and what its optimizer draws."""
+
 
 @dataclass(frozen=True)
 class Lane:
-    """One lane to train: its data, its seed, and which trial it belongs to."""
+    """One lane to train: its data, its seed, and which trial it belongs to.
+
+    streams: the seeds of its random streams where `seed` must not tell which data it has (see `suite.isolation`).
+    """
 
     problem: Problem
     seed: int
     trial: int
     settings: Mapping[str, Any]
+    streams: Mapping[str, int] | None = None
+
+    def stream_seeds(self, task: str) -> Mapping[str, int]:
+        """The seeds of the lane's streams, by what they are for."""
+        return self.streams or {purpose: seed_of(task, self.seed, purpose) for purpose in STREAMS}
 
 
 @dataclass(frozen=True)
@@ -136,8 +147,9 @@ class _Run:
         )
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
         self.samples = Samples([lane.problem.train for lane in lanes], device)
-        self.orders = [torch_stream(task.name, lane.seed, "order") for lane in lanes]
-        self.noise = [torch_stream(task.name, lane.seed, "label noise") for lane in lanes]
+        seeds = [lane.stream_seeds(task.name) for lane in lanes]
+        self.orders = [torch.Generator().manual_seed(own["order"]) for own in seeds]
+        self.noise = [torch.Generator().manual_seed(own["label noise"]) for own in seeds]
         self.shifts: list[Tensor | None] = [None] * len(lanes)
         self.epochs: list[Tensor] = [torch.empty(0, dtype=torch.long) for _ in lanes]
 
@@ -152,10 +164,10 @@ class _Run:
             return method.build(parameters, settings, models[0])
 
         settings = [lanes[trial.start].settings for trial in self.trials]
-        seeds = [seed_of(task.name, lane.seed, "optimizer") for lane in lanes]
-        torch.manual_seed(seeds[0])
+        draws = [own["optimizer"] for own in seeds]
+        torch.manual_seed(draws[0])
         self.groups, self.stepping = make_groups(
-            self.stack, made, list(zip(self.trials, settings, strict=True)), self.manner, seeds, stacked
+            self.stack, made, list(zip(self.trials, settings, strict=True)), self.manner, draws, stacked
         )
         self.shadows = Shadows(self.groups, made, settings) if self.stepping == "stacked" else None
 

@@ -23,8 +23,10 @@ from torch import nn
 import suite
 from suite.entrant import Entrant, enter
 from suite.errors import sentence
+from suite.isolation.jail import kind as jail_kind
+from suite.isolation.limits import Limits
 from suite.lanes import Weights
-from suite.loading import load
+from suite.loading import Loaded, load
 from suite.oracles.cache import cached
 from suite.record import SCHEMA, seal
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
@@ -39,6 +41,14 @@ CURVE_SEED = 0
 
 
 @dataclass(frozen=True)
+class Jail:
+    """That a submission runs isolated: what it may use, and how it described itself (its code is not here)."""
+
+    limits: Limits
+    loaded: Loaded
+
+
+@dataclass(frozen=True)
 class Unit:
     """Trials (number, hyper-parameters) of one submission on seeds of one task."""
 
@@ -49,10 +59,15 @@ class Unit:
     trials: tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
+    jail: Jail | None = None
 
     def lanes(self) -> int:
         """How many training runs the unit holds."""
         return len(self.trials) * len(self.seeds)
+
+    def loaded(self) -> Loaded:
+        """The submission: loaded in this process, or as it described itself."""
+        return self.jail.loaded if self.jail is not None else load(self.submission)
 
 
 @functools.cache
@@ -166,6 +181,10 @@ def _train(entrant: Entrant, lanes: list[Lane], unit: Unit) -> list[Trained | Ex
     """Train all lanes together; if a submission raises, each lane by itself, so that it fails alone."""
     task, own = entrant.task, entrant.tuned
     race = unit.phase == "tune" and task.selection == "gradient_evaluations"
+    if unit.jail is not None:
+        from suite.isolation import outside
+
+        return outside.train(task, unit.submission, lanes, unit.jail.limits, unit.device, race)
     try:
         return list(train(task, lanes, entrant.make, unit.device, race=race, schedule=own.schedule, loss=own.loss))
     except Exception as error:
@@ -180,7 +199,7 @@ def run_unit(unit: Unit) -> list[Record]:
     A submission that raises gives records with status `failed` and the reason; the rest goes on. So does a task whose
     data or oracle cannot be had, with status `unavailable`: the submission is not to blame; a later run tries again.
     """
-    entrant = enter(load(unit.submission).submission, find_task(unit.task))
+    entrant = enter(unit.loaded().submission, find_task(unit.task))
     task = entrant.task
     try:
         problems = {seed: _problem(task.name, seed)[0] for seed in unit.seeds}
@@ -195,7 +214,7 @@ def run_unit(unit: Unit) -> list[Record]:
 
 def failed(unit: Unit, reason: str, status: str = "failed") -> list[Record]:
     """The records of a unit that gave none: no worker lived to its end, or its data cannot be had. Needs no data."""
-    task = enter(load(unit.submission).submission, find_task(unit.task)).task
+    task = enter(unit.loaded().submission, find_task(unit.task)).task
     axes = resolve_axes(task.axes, None) if unit.phase == "score" else {}
     return [
         seal(_blank(unit, task, number, dict(settings), seed) | {"status": status, "reason": reason, "axes": axes})
@@ -206,7 +225,7 @@ def failed(unit: Unit, reason: str, status: str = "failed") -> list[Record]:
 
 def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
     """The record of a lane of which nothing is known yet."""
-    loaded = load(unit.submission)
+    loaded = unit.loaded()
     return {
         "schema": SCHEMA,
         "suite_version": suite.__version__,
@@ -241,6 +260,7 @@ def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed
         "shown": list(task.shown),
         "curves": {},
         "solution_hash": None,
+        "isolation": None if unit.jail is None else jail_kind(),
         "environment": environment(unit.device),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

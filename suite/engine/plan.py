@@ -16,13 +16,14 @@ from suite.building import Budget, build
 from suite.engine.costs import Costs
 from suite.entrant import accepts, enter
 from suite.errors import InputError
+from suite.isolation.limits import Limits
 from suite.loading import Loaded, load
 from suite.record import clean
 from suite.submission import Submission
 from suite.task import Task
 from suite.tasks import find_task
 from suite.track import TUNING_SEEDS_FROM, Track
-from suite.trial import Record, Unit, select, task_hash
+from suite.trial import Jail, Record, Unit, select, task_hash
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,23 @@ class Plan:
     tasks: tuple[str, ...]
     track: Track
     device: str = "cpu"
+    limits: Limits | None = None
+    """What a submission may use if its code is to run isolated, in jailed processes only."""
+
+
+def open_submission(text: str, trials: int, limits: Limits | None) -> Loaded:
+    """The submission that `text` names, checked; with `limits` its code is run in a jail alone.
+
+    Raises:
+        InputError: there is none, or none of its settings can be built.
+    """
+    if limits is not None:
+        from suite.isolation.outside import describe
+
+        return describe(text, limits, trials)
+    loaded = load(text)
+    check(loaded.submission, trials)
+    return loaded
 
 
 def check(submission: Submission, trials: int) -> None:
@@ -107,6 +125,7 @@ class Pair:
             chosen,
             tuple(seeds),
             self.plan.device,
+            None if self.plan.limits is None else Jail(self.plan.limits, self.loaded),
         )
 
     def tuning(self) -> list[Unit]:
@@ -167,7 +186,7 @@ def pairs(plan: Plan, costs: Costs) -> list[Pair]:
     """Every submission of `plan` with every task that accepts it."""
     return [
         Pair(loaded, task, plan, costs)
-        for loaded in map(load, plan.submissions)
+        for loaded in (open_submission(text, plan.track.trials, plan.limits) for text in plan.submissions)
         for task in map(find_task, plan.tasks)
         if accepts(task, loaded.submission)
     ]
