@@ -66,14 +66,23 @@ class Problem:
             facts=facts,
         )
 
-    def fingerprint(self) -> str:
-        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor that the lane uses."""
-        digest = hashlib.sha256(repr(self.smoothness).encode())
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that the lane uses, by name."""
         tensors = dict(self.facts)
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
             if split is not None:
                 tensors |= {f"{name}.x": split.x, f"{name}.y": split.y}
+        return tensors
+
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    def fingerprint(self) -> str:
+        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor that the lane uses."""
+        digest = hashlib.sha256(repr(self.smoothness).encode())
+        tensors = self._tensors()
         for name in sorted(tensors):
             array = tensors[name].detach().cpu().contiguous().numpy()
             digest.update(f"{name}{array.shape}{array.dtype}".encode())

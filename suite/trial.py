@@ -28,6 +28,7 @@ from suite.isolation.limits import Limits
 from suite.lanes import Weights
 from suite.loading import Loaded, load
 from suite.oracles.cache import cached
+from suite.recent import Recent
 from suite.record import SCHEMA, seal
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
 from suite.tasks import find_task
@@ -35,6 +36,9 @@ from suite.training import Lane, Trained, train
 from suite.value import answers
 
 Record = dict[str, Any]
+
+PROBLEM_BYTES = 300_000_000
+"""What a worker spends on the data of recent lanes: 20 lanes of 5,000 digits, one of all of MNIST."""
 
 CURVE_SEED = 0
 """The scored seed whose records carry curves: a picture shows one data set."""
@@ -131,11 +135,13 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
     }
 
 
-# A worker meets the same seeds for every submission: build the data and solve the oracle once.
-@functools.lru_cache(maxsize=64)
-def _problem(task_name: str, seed: int) -> tuple[Problem, str]:
+def _made_problem(task_name: str, seed: int) -> tuple[Problem, str]:
     problem = find_task(task_name).problem(seed)
     return problem, problem.fingerprint()
+
+
+# A worker meets the same seeds for every submission: build the data and solve the oracle once.
+_problem = Recent(_made_problem, lambda made: made[0].size(), limit=PROBLEM_BYTES)
 
 
 @functools.lru_cache(maxsize=256)

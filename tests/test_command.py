@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from suite.record import identity, read
@@ -164,6 +165,7 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
     [
         (("run", "adm"), "did you mean 'adam'"),
         (("run", "--task", "max_margn"), "did you mean 'max_margin'"),
+        (("run", "--task", "image:nothing"), "There is no data set 'nothing'"),
         (("run", "--task", "sparse_regression[beta=1]"), "has no variant 'beta'"),
         (("run", "--track", "quik"), "did you mean 'quick'"),
         (("run", "--seeds", "-3"), "Invalid value for '--seeds'"),
@@ -185,6 +187,21 @@ def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path, arguments: tuple
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_images_of_your_own(tmp_path: Path) -> None:
+    labels = np.arange(90) % 3
+    images = np.zeros((90, 6, 7), dtype=np.uint8)
+    images[np.arange(90), 0, labels] = 255
+    np.savez(tmp_path / "blobs.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    options = ("--task", "image:blobs[network=mlp]", "--data", ".", "--seeds", "1", "--engine", "local:0")
+    result = lowlands("run", "adam[lr=0.01]", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (record,) = read(tmp_path / "results" / "quick.jsonl").records
+    assert record["converged"]
+    assert record["measures"]["test_error"] == 0
+    assert record["axes"] == {}
+    assert record["stepping"] == "alone"
 
 
 def test_a_factory_that_raises_is_found_before_the_run(tmp_path: Path) -> None:

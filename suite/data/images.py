@@ -67,14 +67,27 @@ def _load(name: str, given: str | None, cache: Path) -> ImageSet:
         raise InputError(f"There is no directory {given} ($LOWLANDS_DATA or --data).")
     found = _look(name, ([Path(given)] if given is not None else []) + [cache])
     if found is None and name in PUBLISHED:
-        from suite.data.download import download
-
-        download(name, cache)
+        _fetch(name, cache)
         found = _look(name, [cache])
     if found is None:
         where = f"{given} holds no {name}.npz" if given else "no directory is given (--data or $LOWLANDS_DATA)"
         raise InputError(f"There is no data set {name!r}: {where}; published ones are {', '.join(PUBLISHED)}.")
     return _as_published(found)
+
+
+_refused: dict[tuple[str, Path], str] = {}
+"""Downloads that failed, and why: they are tried once in a process, not once in every lane."""
+
+
+def _fetch(name: str, cache: Path) -> None:
+    from suite.data.download import download
+
+    if (name, cache) not in _refused:
+        try:
+            return download(name, cache)
+        except InputError as error:
+            _refused[name, cache] = str(error)
+    raise InputError(_refused[name, cache])
 
 
 def _look(name: str, roots: list[Path]) -> ImageSet | None:

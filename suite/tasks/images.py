@@ -125,6 +125,7 @@ def image_task(
             return initialise(network(input_shape, classes), torch_stream(name.partition("[")[0], seed, "init"))
 
     per_epoch = math.ceil(samples / batch)
+    axes = image_axes(name)
     return Task(
         family="images",
         problem=problem,
@@ -132,13 +133,13 @@ def image_task(
         loss=cross_entropy,
         stop=Stop(STOP_LOSS, budget=epochs * per_epoch, check_every=per_epoch),
         measure=image_measures,
-        axes=image_axes(name),
+        axes=axes,
         papers=papers,
         selection="validation_loss",
         batch_size=batch,
         dtype=torch.float32,
         batched=False,
-        shown=SHOWN,
+        shown=SHOWN if axes else (*(axis.measure for axis in AXES), *SHOWN),
         slot=Slot(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
     )
 

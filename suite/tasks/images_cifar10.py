@@ -32,7 +32,7 @@ def _cifar10(name: str, network: Network, subset: int, batch: int = 64) -> Task:
 
 @task
 def cifar10_cnn(subset: int = 0, batch: int = 64) -> Task:
-    """The minimum of a convolutional network on CIFAR-10.
+    """Which minimum of a convolutional network does the optimizer reach on CIFAR-10?
 
     Claim. That of `mnist5k_mlp`, on natural images, where a network that fits generalises far from perfectly.
 
@@ -55,7 +55,7 @@ def cifar10_cnn(subset: int = 0, batch: int = 64) -> Task:
 
 @task
 def cifar10_resnet(subset: int = 0) -> Task:
-    """The minimum of a residual network on CIFAR-10.
+    """Which minimum of a residual network does the optimizer reach on CIFAR-10?
 
     Claim. That of `cifar10_cnn`, with shortcuts and normalisation, which make the loss smoother (Li et al. 2018,
     arXiv:1712.09913) and the weights' scale meaningless.

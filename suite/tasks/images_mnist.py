@@ -38,7 +38,7 @@ def _mnist(name: str, network: Network, subset: int, epochs: int, flipped: float
 
 @task
 def mnist_mlp(subset: int = 0) -> Task:
-    """The minimum of a fully connected network on all of MNIST.
+    """Which minimum of a fully connected network does the optimizer reach on all of MNIST?
 
     Claim. That of `mnist5k_mlp`, where data are not scarce.
 
@@ -57,7 +57,7 @@ def mnist_mlp(subset: int = 0) -> Task:
 
 @task
 def mnist_cnn(subset: int = 0) -> Task:
-    """The minimum of a convolutional network on all of MNIST.
+    """Which minimum of a convolutional network does the optimizer reach on all of MNIST?
 
     Claim. That of `mnist5k_mlp`, for an architecture that suits images: how much is left for the optimizer to decide?
 

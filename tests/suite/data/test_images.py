@@ -291,6 +291,20 @@ def test_order_of_places(real_data: Path, tmp_path: Path, empty_cache: Path, mon
     assert len(load_images("mnist").train) == 100
 
 
+def test_a_download_that_failed_is_not_tried_for_every_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fail(name: str, root: Path) -> None:
+        tried.append(name)
+        raise InputError("no network")
+
+    monkeypatch.setattr(downloading, "download", fail)
+    for name in ("mnist", "mnist", "cifar10", "mnist"):
+        with pytest.raises(InputError, match="no network"):
+            load_images(name)
+    assert tried == ["mnist", "cifar10"]
+
+
 # -- downloads ----------------------------------------------------------------------------------------------------
 
 _download = downloading.download

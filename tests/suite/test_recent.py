@@ -1,0 +1,24 @@
+"""What is kept in memory: the newest, within bytes."""
+
+from __future__ import annotations
+
+from suite.recent import Recent
+
+
+def test_the_least_recently_used_goes_first_and_the_newest_stays() -> None:
+    made: list[int] = []
+
+    def make(size: int) -> bytes:
+        made.append(size)
+        return bytes(size)
+
+    recent = Recent(make, len, limit=10)
+    for size in (4, 5, 4, 3, 4, 5):
+        assert len(recent(size)) == size
+    # 3 pushes out 5 and not 4, which was used later; 5 has to be made again and pushes out 3.
+    assert made == [4, 5, 3, 5]
+    recent(100)
+    recent(100)
+    assert made == [4, 5, 3, 5, 100]
+    recent(4)
+    assert made[-1] == 4
