@@ -114,4 +114,4 @@ def _test(subject: Subject) -> Tensor:
 @torch.no_grad()
 def _error(subject: Subject, images: Tensor) -> float:
     assert subject.test is not None
-    return error_and_loss(subject.outputs(images), subject.test.y)[0]
+    return error_and_loss(subject.predictions(images), subject.test.y)[0]

@@ -1,105 +1,209 @@
-"""Flatness of a solution: curvature of the training loss, and its rise under perturbed weights."""
+"""Flatness as curvature of the training loss.
+
+Raw curvature is shown and never scored: a rescaling that leaves the function alone can give it any value (Dinh et al.
+2017, arXiv:1703.04933). The adaptive measures look at ``D H D`` with ``D = diag |theta|``, the curvature in relative
+coordinates, which no such rescaling can move.
+"""
 
 from __future__ import annotations
 
-import torch
+import math
 
-from suite.curvature import Estimate, Hessian, hutchinson_trace, lanczos
-from suite.measures.registry import CANONICAL, declare
+import torch
+from torch import Tensor
+
+from suite.curvature import Combination, Eigenpairs, GaussNewton, Hessian, Scaled, hutchinson, lanczos, top_eigenpairs
+from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.measures.subject import Subject
 from suite.seeding import torch_stream
 from suite.value import Value
 
-NOISE = 0.2
-DRAWS = 20
-PROBES = 10
+PRECISION = 0.05
+"""Standard error, as a share of the value, up to which a stochastic trace is refined."""
+
+MAX_PROBES = 60
 
 
-def _value(estimate: Estimate) -> Value:
-    return Value(estimate.value, "estimate", estimate.standard_error)
+def _leading(pairs: Eigenpairs) -> Value:
+    return Value(pairs.values[0].item(), "bounded", pairs.bounds[0].item())
+
+
+def _largest(subject: Subject, diagonal: Tensor | None = None) -> Value:
+    stream = torch_stream("lambda_max")
+    if subject.chunk is None:
+        return _leading(top_eigenpairs(subject.network, subject.train, subject.loss, 1, stream, diagonal=diagonal))
+    hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
+    return _leading(lanczos(hessian if diagonal is None else Scaled(hessian, diagonal), 1, stream))
+
+
+def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
+    """The trace of H, or of ``D H D``: exact, or exact but for the network's own curvature, or stochastic.
+
+    The Gauss-Newton part of the trace is exact for every loss that is a mean; what is left of the Hessian is small at
+    a solution, so few probes are enough for it.
+    """
+    squares = None if diagonal is None else diagonal.square()
+
+    def total(entries: list[Tensor]) -> float:
+        flat = subject.network.flatten(entries).double()
+        return float(flat.sum() if squares is None else flat @ squares.double())
+
+    network, train, loss = subject.network, subject.train, subject.loss
+    known = total(subject.gauss_newton_diagonal) if subject.gauss_newton_diagonal is not None else 0.0
+    if subject.is_piecewise_multilinear:
+        return Value(known)
+    hessian = Hessian(network, train, loss, chunk=subject.chunk)
+    rest = (
+        hessian
+        if subject.gauss_newton_diagonal is None
+        else Combination((1.0, hessian), (-1.0, GaussNewton(network, train, loss)))
+    )
+    operator = rest if diagonal is None else Scaled(rest, diagonal)
+    stream = torch_stream("hessian_trace")
+    estimate = hutchinson(operator, stream, precision=PRECISION, offset=known, max_probes=MAX_PROBES)[0]
+    return estimate
 
 
 @declare(
     unit="loss / weight²",
     scale="log",
     higher=False,
-    cost=15,
-    source="Keskar et al. 2017, arXiv:1609.04836; Lanczos as in Ghorbani et al. 2019, arXiv:1901.10159",
+    cost=8,
+    source="Keskar et al. 2017, arXiv:1609.04836",
 )
-def lambda_max(subject: Subject) -> float:
+def lambda_max(subject: Subject) -> Value:
     """Largest eigenvalue of the training loss's Hessian."""
-    return lanczos(Hessian(subject.model, subject.training_loss), 1, torch_stream("lambda_max"))[0]
+    return _largest(subject)
+
+
+@declare(
+    unit="loss / weight²",
+    scale="linear",
+    higher=None,
+    cost=60,
+    source="Sagun et al. 2018, arXiv:1706.04454",
+)
+def lambda_min(subject: Subject) -> Value:
+    """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
+    hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
+    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="smallest"))
 
 
 @declare(
     unit="loss / weight²",
     scale="log",
     higher=False,
-    cost=10,
-    source="Hutchinson 1990; as flatness: Blanc et al. 2020, arXiv:1904.09080",
+    cost=3,
+    source="Blanc et al. 2020, arXiv:1904.09080",
 )
 def hessian_trace(subject: Subject) -> Value:
-    """Trace of the training loss's Hessian."""
-    return _value(
-        hutchinson_trace(Hessian(subject.model, subject.training_loss), PROBES, torch_stream("hessian_trace"))
-    )
+    """Trace of the training loss's Hessian; exact for ReLU networks."""
+    return _trace(subject)
 
 
 @declare(
     unit="loss",
     scale="log",
     higher=False,
-    cost=15,
+    cost=8,
     source="Kwon et al. 2021, arXiv:2102.11600",
     invariances=CANONICAL,
 )
-def adaptive_lambda_max(subject: Subject) -> float:
-    """Largest eigenvalue of ``D H D`` with ``D = diag |theta|``: the curvature in relative coordinates."""
-    return lanczos(Hessian(subject.model, subject.training_loss, adaptive=True), 1, torch_stream("lambda_max"))[0]
+def adaptive_lambda_max(subject: Subject) -> Value:
+    """Largest eigenvalue of the Hessian in relative coordinates."""
+    return _largest(subject, subject.network.weights().abs())
 
 
 @declare(
     unit="loss",
     scale="log",
     higher=False,
-    cost=10,
-    source="Tsuzuku et al. 2020, arXiv:1901.04653; Kwon et al. 2021, arXiv:2102.11600",
+    cost=3,
+    source="Tsuzuku et al. 2020, arXiv:1901.04653",
     invariances=CANONICAL,
 )
 def adaptive_trace(subject: Subject) -> Value:
-    """Trace of ``D H D`` with ``D = diag |theta|``."""
-    hessian = Hessian(subject.model, subject.training_loss, adaptive=True)
-    return _value(hutchinson_trace(hessian, PROBES, torch_stream("hessian_trace")))
+    """Trace of the Hessian in relative coordinates, ``sum theta² H_ii``; exact for ReLU networks."""
+    return _trace(subject, subject.network.weights().abs())
 
 
 @declare(
     unit="loss",
     scale="log",
     higher=False,
-    cost=7,
-    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
+    cost=15,
+    source="Petzka et al. 2021, arXiv:2001.00939, definition 3",
+    invariances=(LAYER_RESCALING,),
+)
+def relative_flatness(subject: Subject) -> Value:
+    """Petzka's relative flatness, summed over layers: ``sum over neurons s, t of <w_s, w_t> tr H_st``.
+
+    As a mean over random signs: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
+    """
+    network, stream = subject.network, torch_stream("relative_flatness")
+    hessian = Hessian(network, subject.train, subject.loss, chunk=subject.chunk)
+    draws = []
+    for _ in range(10):
+        probe = network.flatten([_petzka_direction(leaf.detach(), stream) for leaf in network.leaves])
+        draws.append(float(probe @ (hessian @ probe)))
+    values = torch.tensor(draws, dtype=torch.float64)
+    return Value(values.mean().item(), "estimate", values.std().item() / len(draws) ** 0.5)
+
+
+def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
+    if leaf.dim() < 2:
+        return torch.zeros_like(leaf)
+    matrix = leaf.flatten(1)
+    signs = (torch.randint(0, 2, (2, matrix.shape[1]), generator=stream) * 2 - 1).to(matrix)
+    return torch.outer(matrix @ signs[0], signs[1]).reshape(leaf.shape)
+
+
+@declare(
+    unit="loss",
+    scale="log",
+    higher=False,
+    cost=3,
+    source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form",
+    invariances=(LAYER_RESCALING,),
+)
+def neuron_relative_flatness(subject: Subject) -> Value:
+    """Petzka's relative flatness neuron by neuron: ``sum over neurons s of |w_s|² tr H_ss``.
+
+    It is invariant to a rescaling of a neuron's own weights, not to one of the neurons that feed it: only
+    `adaptive_trace`, weight by weight, is invariant to both.
+    """
+
+    def norms(leaf: Tensor) -> Tensor:
+        if leaf.dim() < 2:
+            return torch.zeros_like(leaf)
+        rows: Tensor = torch.linalg.vector_norm(leaf.flatten(1), dim=1)
+        return rows[:, None].expand(-1, leaf[0].numel())
+
+    return _trace(subject, subject.network.flatten([norms(leaf.detach()) for leaf in subject.network.leaves]))
+
+
+@declare(
+    unit="loss^½",
+    scale="log",
+    higher=False,
+    cost=2,
+    source="Liang et al. 2019, arXiv:1711.01530",
     invariances=CANONICAL,
 )
-@torch.no_grad()
-def adaptive_sharpness(subject: Subject) -> Value:
-    """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1): average-case sharpness.
+def fisher_rao_norm(subject: Subject) -> float:
+    """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
+    theta = subject.network.weights()
+    fisher = GaussNewton(subject.network, subject.train, subject.loss, chunk=subject.chunk)
+    return math.sqrt(max(float(theta @ (fisher @ theta)), 0.0))
 
-    Relative noise commutes with every rescaling between layers or neurons. The 20 draws are the same for every solution
-    of the same shape.
-    """
-    model, loss = subject.model, subject.training_loss
-    stream = torch_stream("adaptive_sharpness")
-    kept = {name: p.detach().clone() for name, p in model.named_parameters()}
-    base = loss(model).item()
-    rises = []
-    try:
-        for _ in range(DRAWS):
-            for name, parameter in model.named_parameters():
-                z = torch.randn(parameter.shape, generator=stream).to(parameter)
-                parameter.copy_(kept[name] * (1 + NOISE * z))
-            rises.append(loss(model).item() - base)
-    finally:
-        for name, parameter in model.named_parameters():
-            parameter.copy_(kept[name])
-    spread = torch.tensor(rises, dtype=torch.float64)
-    return Value(spread.mean().item(), "estimate", spread.std().item() / DRAWS**0.5)
+
+@declare(
+    unit="loss² / weight²",
+    scale="log",
+    higher=False,
+    cost=2,
+    source="Smith and Le 2018, arXiv:1710.06451; Jiang et al. 2020, arXiv:1912.02178",
+)
+def gradient_noise(subject: Subject) -> float:
+    """Trace of the covariance of the per-sample gradients."""
+    return subject.gradient_noise()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.measures.norms import MARGIN_QUANTILE, margins
+from suite.measures.paths import MARGIN_QUANTILE, margins
 from suite.measures.registry import CANONICAL, RESCALING, declare
 from suite.measures.subject import Subject
 

@@ -1,24 +1,33 @@
-"""Norms of a solution, and margins over them."""
+"""Norms of a solution: of all weights, of layers, of paths, and of the predictor where there is one.
+
+A layer's matrix is its weight with all axes but the first flattened: [outputs, inputs], for a convolution
+[channels, patch].
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from suite.measures.registry import CANONICAL, declare
+from suite.errors import InputError
+from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, RESCALING, declare
 from suite.measures.subject import Subject
 
-MARGIN_QUANTILE = 0.1
+BARTLETT = "Bartlett et al. 2017, arXiv:1706.08498"
+PREDICTOR = "Gunasekar et al. 2018, arXiv:1802.08246"
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return float(torch.linalg.vector_norm(torch.cat([tensor.reshape(-1) for tensor in tensors]).double()))
 
 
 @declare(unit="weight", scale="log", higher=False, cost=0, source="Neyshabur et al. 2015, arXiv:1503.00036")
 @torch.no_grad()
 def l2_norm(subject: Subject) -> float:
     """The l2 norm of all parameters."""
-    return float(torch.linalg.vector_norm(torch.cat([p.reshape(-1) for p in subject.model.parameters()])))
+    return _norm(list(subject.model.parameters()))
 
 
 @declare(
@@ -34,27 +43,40 @@ def distance_from_initialization(subject: Subject) -> float:
     """The l2 distance of all parameters from where they started."""
     initial = subject.initial
     assert initial is not None
-    moved = [(p - initial[name].to(p)).reshape(-1) for name, p in subject.model.named_parameters()]
-    return float(torch.linalg.vector_norm(torch.cat(moved)))
-
-
-def has_path_norm(model: nn.Module) -> bool:
-    """Whether `model` is a plain chain of linear layers, ReLU and max pooling: normalisation has no path norm."""
-    parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
-    return all(isinstance(module, parts) for module in model.modules())
+    return _norm([p - initial[name].to(p) for name, p in subject.model.named_parameters()])
 
 
 @torch.no_grad()
-def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
-    """Root of the sum over all paths of a ReLU network of the squared product of their weights.
+def layer_matrices(model: nn.Module) -> dict[str, Tensor]:
+    """Every layer's matrix, in float64, by the parameter's name."""
+    return {name: p.detach().double().flatten(1) for name, p in model.named_parameters() if p.dim() > 1}
 
-    Computed as ``sqrt(sum f_{theta²}(1))`` in float64; a bias is a path from a constant unit.
-    """
-    squared = copy.deepcopy(model).double()
-    for parameter in squared.parameters():
-        parameter.square_()
-    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(squared.parameters()).device)
-    return float(squared(ones).sum().sqrt())
+
+def _of_layers(subject: Subject, norm: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    matrices = layer_matrices(subject.model)
+    if not matrices:
+        raise InputError("The network has no parameter with two axes, so no layer to take the norm of.")
+    return {name: float(norm(matrix)) for name, matrix in matrices.items()}
+
+
+def _product(values: dict[str, float]) -> float:
+    return float(torch.tensor(list(values.values()), dtype=torch.float64).prod())
+
+
+def _mean(values: dict[str, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+@declare(unit="weight", scale="log", higher=False, cost=0, source=BARTLETT)
+def frobenius_norm(subject: Subject) -> dict[str, float]:
+    """The Frobenius norm of every layer."""
+    return _of_layers(subject, torch.linalg.matrix_norm)
+
+
+@declare(unit="weight", scale="log", higher=False, cost=0, source=BARTLETT)
+def spectral_norm(subject: Subject) -> dict[str, float]:
+    """The largest singular value of every layer."""
+    return _of_layers(subject, lambda matrix: torch.linalg.matrix_norm(matrix, ord=2))
 
 
 @declare(
@@ -62,48 +84,126 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     scale="log",
     higher=False,
     cost=0,
-    source="Neyshabur et al. 2015, arXiv:1506.02617",
-    invariances=CANONICAL,
+    source="Neyshabur et al. 2015, arXiv:1503.00036",
+    invariances=(LAYER_RESCALING,),
 )
-def path_norm(subject: Subject) -> float:
-    """The l2 path norm of a ReLU network, at matched training loss for classification."""
-    return subject.logit_scale * l2_path_norm(subject.model, subject.train.x.shape[1:])
+def frobenius_product(subject: Subject) -> float:
+    """The product of the layers' Frobenius norms."""
+    return _product(frobenius_norm(subject))
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logit of the true class minus the largest other one, [n], for logits [n, classes] and labels [n]."""
-    true = logits.gather(1, labels[:, None])[:, 0]
-    return true - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+@declare(unit="output / input", scale="log", higher=False, cost=0, source=BARTLETT, invariances=(LAYER_RESCALING,))
+def spectral_product(subject: Subject) -> float:
+    """The product of the layers' spectral norms: a bound of the network's Lipschitz constant."""
+    return _product(spectral_norm(subject))
 
 
-def _margin(subject: Subject) -> float:
-    """The 10 % quantile of the training margins."""
-    return torch.quantile(margins(subject.train_outputs.double(), subject.train.y), MARGIN_QUANTILE).item()
+def stable_rank_of(matrix: Tensor) -> Tensor:
+    """The squared Frobenius norm over the squared spectral norm; 0 for the zero matrix."""
+    top = torch.linalg.matrix_norm(matrix, ord=2)
+    rank: Tensor = (torch.linalg.matrix_norm(matrix) / top).square() if top > 0 else top
+    return rank
+
+
+def effective_rank_of(matrix: Tensor) -> Tensor:
+    """``exp`` of the entropy of the normalised singular values (Roy and Vetterli 2007); 0 for the zero matrix."""
+    values = torch.linalg.svdvals(matrix)
+    total: Tensor = values.sum()
+    shares = values / total
+    return total if total == 0 else torch.exp(-torch.special.xlogy(shares, shares).sum())
 
 
 @declare(
-    unit="input",
+    unit="rank",
     scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Neyshabur et al. 2017, arXiv:1706.08947",
-    invariances=CANONICAL,
-    needs=("labels",),
+    higher=False,
+    cost=0,
+    source="Arora et al. 2018, arXiv:1802.05296",
+    invariances=(LAYER_RESCALING, LOGIT_SCALE),
 )
-def path_margin(subject: Subject) -> float:
-    """The 10 % quantile of the training margins over the l2 path norm."""
-    return _margin(subject) / path_norm(subject)
+def stable_rank(subject: Subject) -> float:
+    """The mean over layers of the stable rank."""
+    return _mean(_of_layers(subject, stable_rank_of))
 
 
 @declare(
-    unit="output / weight^layers",
+    unit="rank",
     scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Lyu and Li 2020, arXiv:1906.05890",
-    needs=("labels",),
+    higher=False,
+    cost=0,
+    source="Roy and Vetterli 2007; Huh et al. 2023, arXiv:2103.10427",
+    invariances=(LAYER_RESCALING, LOGIT_SCALE),
 )
-def l2_margin(subject: Subject) -> float:
-    """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
-    layers = sum(p.dim() > 1 for p in subject.model.parameters())
-    return _margin(subject) / l2_norm(subject) ** layers
+def effective_rank(subject: Subject) -> float:
+    """The mean over layers of the effective rank."""
+    return _mean(_of_layers(subject, effective_rank_of))
+
+
+def _predictor(subject: Subject) -> Tensor:
+    """The end-to-end linear predictor: a vector [d] or a matrix, from the model's `predictor()` or `matrix()`."""
+    model = subject.model
+    for name in ("predictor", "matrix"):
+        method = getattr(model, name, None)
+        if callable(method):
+            found: Tensor = method()
+            return found.detach().to(torch.float64)
+    if isinstance(model, nn.Linear):
+        return model.weight.detach().to(torch.float64).squeeze(0)
+    raise InputError("The network has no linear predictor: neither predictor() nor matrix(), and it is no nn.Linear.")
+
+
+@declare(
+    unit="output / input",
+    scale="log",
+    higher=False,
+    cost=0,
+    source=PREDICTOR,
+    needs=("predictor",),
+    invariances=RESCALING,
+)
+def predictor_l1(subject: Subject) -> float:
+    """The l1 norm of the end-to-end linear predictor."""
+    return float(_predictor(subject).abs().sum())
+
+
+@declare(
+    unit="output / input",
+    scale="log",
+    higher=False,
+    cost=0,
+    source=PREDICTOR,
+    needs=("predictor",),
+    invariances=RESCALING,
+)
+def predictor_l2(subject: Subject) -> float:
+    """The l2 (Frobenius) norm of the end-to-end linear predictor."""
+    return float(torch.linalg.vector_norm(_predictor(subject)))
+
+
+@declare(
+    unit="output / input",
+    scale="log",
+    higher=False,
+    cost=0,
+    source=PREDICTOR,
+    needs=("predictor",),
+    invariances=RESCALING,
+)
+def predictor_linf(subject: Subject) -> float:
+    """The largest entry of the end-to-end linear predictor, in modulus."""
+    return float(_predictor(subject).abs().max())
+
+
+@declare(
+    unit="output / input",
+    scale="log",
+    higher=False,
+    cost=0,
+    needs=("predictor",),
+    invariances=RESCALING,
+    source="Gunasekar et al. 2017, arXiv:1705.09280",
+)
+def predictor_nuclear(subject: Subject) -> float:
+    """The sum of the singular values of the end-to-end linear predictor; of a vector, its l2 norm."""
+    predictor = _predictor(subject)
+    return float(torch.linalg.svdvals(predictor[None] if predictor.dim() == 1 else predictor).sum())

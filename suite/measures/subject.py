@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from suite.curvature import Network
+from suite.curvature.diagonal import gauss_newton_diagonal, is_piecewise_multilinear
+from suite.curvature.factors import TemperedCrossEntropy
+from suite.curvature.operators import MAX_CHUNK
+from suite.curvature.samples import squared_gradients
 from suite.errors import InputError
 from suite.measures.matching import matching_factor
 from suite.task import Split
@@ -41,9 +46,10 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
 
 
 class Subject:
-    """A network with the data and the loss that it is measured on; the network is in eval mode.
+    """A network (in eval mode) with the data and the loss that it is measured on.
 
-    `logit_scale` multiplies the outputs before the loss: measures at matched training loss see the scaled network.
+    `logit_scale` is the factor on the outputs that measures at matched training loss see; `loss` contains it, outputs
+    do not. Data is read in chunks, so that memory does not grow with it.
     """
 
     def __init__(
@@ -57,9 +63,92 @@ class Subject:
         matched_loss: float = MATCHED_LOSS,
         logit_scale: float = 1.0,
     ) -> None:
-        self.model, self.train, self.loss = model, train, loss
-        self.test, self.initial = test, initial
+        self.model, self.train, self.test, self.initial = model, train, test, initial
         self.matched_loss, self.logit_scale = matched_loss, logit_scale
+        self.loss = loss if logit_scale == 1 else TemperedCrossEntropy(logit_scale)
+        self.network = Network(model)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Outputs on `x`, [n, ...], with a graph where gradients are enabled."""
+        return self.network.outputs(x)
+
+    @torch.no_grad()
+    def predictions(self, x: Tensor) -> Tensor:
+        """Outputs on `x`, [n, ...], without a graph, however many samples there are."""
+        return torch.cat([self.network.outputs(part) for part in torch.split(x, MAX_CHUNK)])
+
+    @cached_property
+    def train_outputs(self) -> Tensor:
+        """Outputs on the training part."""
+        return self.predictions(self.train.x)
+
+    @cached_property
+    def test_outputs(self) -> Tensor:
+        """Outputs on the test part."""
+        assert self.test is not None
+        return self.predictions(self.test.x)
+
+    @cached_property
+    def chunk(self) -> int | None:
+        """None for a loss that is a mean over samples; for another summary, all samples at once."""
+        size = len(self.train)
+        half = (size + 1) // 2
+        whole = self.loss(self.train_outputs, self.train.y).item()
+        parts = [
+            self.loss(z, y).item() * len(y)
+            for z, y in zip(torch.split(self.train_outputs, half), torch.split(self.train.y, half), strict=True)
+        ]
+        return None if math.isclose(sum(parts) / size, whole, rel_tol=1e-4, abs_tol=1e-9) else size
+
+    def training_loss(self) -> float:
+        """The training loss at the present weights (which a measure may have perturbed)."""
+        return self.loss(self.predictions(self.train.x), self.train.y).item()
+
+    def loss_and_gradient(self) -> tuple[float, Tensor]:
+        """The training loss and its gradient [P] at the present weights."""
+        total, gradient = 0.0, torch.zeros_like(self.network.weights())
+        size = self.chunk or MAX_CHUNK
+        for x, y in zip(torch.split(self.train.x, size), torch.split(self.train.y, size), strict=True):
+            with torch.enable_grad():
+                part = self.loss(self.network.outputs(x), y) * (len(x) / len(self.train))
+                pieces = torch.autograd.grad(part, self.network.leaves, materialize_grads=True)
+            total += part.item()
+            gradient += self.network.flatten(pieces)
+        return total, gradient
+
+    @cached_property
+    def is_piecewise_multilinear(self) -> bool:
+        """Whether the Hessian's diagonal is the Gauss-Newton matrix's."""
+        return self.gauss_newton_diagonal is not None and is_piecewise_multilinear(self.network, self.train.x)
+
+    @cached_property
+    def gauss_newton_diagonal(self) -> list[Tensor] | None:
+        """The exact diagonal, like the leaves; None where samples cannot be told apart."""
+        if self.chunk is not None:
+            return None
+        try:
+            return gauss_newton_diagonal(self.network, self.train, self.loss)
+        except InputError:
+            return None
+
+    def gradient_noise(self) -> float:
+        """The trace of the covariance of the samples' gradients.
+
+        Raises:
+            InputError: the loss is not a mean over samples, or they cannot be told apart.
+        """
+        if self.chunk is not None:
+            raise InputError("The gradient noise needs a loss that is a mean over samples.")
+
+        def slopes(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+            at = outputs.detach().requires_grad_()
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(self.loss(at, y) * len(at), at)
+            yield slope, slope.new_ones(len(at))
+
+        squares = self.network.flatten(squared_gradients(self.network, self.train.x, self.train.y, slopes))
+        _, mean = self.loss_and_gradient()
+        return max(float(squares.double().sum()) / len(self.train) - float(mean.double() @ mean.double()), 0.0)
 
     @cached_property
     def matching_factor(self) -> float:
@@ -72,10 +161,10 @@ class Subject:
             return 1.0
         factor = matching_factor(self.train_outputs, self.train.y, self.matched_loss)
         if math.isnan(factor):
-            loss = cross_entropy(self.train_outputs, self.train.y).item()
+            loss = self.training_loss()
             raise InputError(
                 f"No scaling of the logits brings the training loss from {loss:.3g} to {self.matched_loss:g}: "
-                "give a larger matched_loss."
+                "give another matched_loss."
             )
         return factor
 
@@ -90,27 +179,5 @@ class Subject:
             test=self.test,
             initial=self.initial,
             matched_loss=self.matched_loss,
-            logit_scale=self.logit_scale * self.matching_factor,
+            logit_scale=self.matching_factor,
         )
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """The scaled outputs on `x`, with a graph where gradients are enabled."""
-        outputs: Tensor = self.model(x)
-        return outputs if self.logit_scale == 1 else self.logit_scale * outputs
-
-    def training_loss(self, model: nn.Module) -> Tensor:
-        """The scalar training loss of `model`, which has this subject's architecture."""
-        return self.loss(self.logit_scale * model(self.train.x), self.train.y)
-
-    @cached_property
-    @torch.no_grad()
-    def train_outputs(self) -> Tensor:
-        """Scaled outputs on the training part, [n, ...]."""
-        return self.outputs(self.train.x)
-
-    @cached_property
-    @torch.no_grad()
-    def test_outputs(self) -> Tensor:
-        """Scaled outputs on the test part, [n, ...]."""
-        assert self.test is not None
-        return self.outputs(self.test.x)

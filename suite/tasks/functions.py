@@ -69,8 +69,9 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
         x = (2 * place / n - 1)[:, None]
         y = torch.sin(4 * x) + noise * torch.randn(n, 1, generator=stream, dtype=torch.float64)
         y = y - y.mean()
-        curvature = smoothness(start(seed, depth, scale), lambda model: mean_squared_error(model(x), y))
-        return Problem(Split(x, y), smoothness=curvature, facts={"seed": torch.tensor(seed)})
+        train = Split(x, y)
+        curvature = smoothness(start(seed, depth, scale), train, mean_squared_error)
+        return Problem(train, smoothness=curvature, facts={"seed": torch.tensor(seed)})
 
     def oracle(problem: Problem) -> Oracle:
         x, y = problem.train.x.cpu(), problem.train.y.cpu()
@@ -158,7 +159,8 @@ def spectral_bias() -> Task:
         z = torch.arange(n, dtype=torch.float64)[:, None] / n
         y = torch.sin(2 * math.pi * z * torch.tensor(FREQUENCIES) + phases).sum(1, keepdim=True).float()
         x = (2 * z - 1).float()
-        return Problem(Split(x, y), smoothness=smoothness(start(seed), lambda model: loss(model(x), y)))
+        train = Split(x, y)
+        return Problem(train, smoothness=smoothness(start(seed), train, loss))
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:

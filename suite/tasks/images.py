@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from suite.adversarial import poisoned_start
 from suite.data import split_digits
 from suite.measures import measure
-from suite.measures.norms import has_path_norm
+from suite.measures.paths import has_path_norm
 from suite.models.images import initialise, mlp
 from suite.references import BAD_STARTS, BadStart, reference
 from suite.seeding import torch_stream

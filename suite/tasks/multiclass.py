@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suite.losses import log_pairwise_exponential
-from suite.measures.norms import margins
+from suite.measures.paths import margins
 from suite.models.linear import LinearClassifier
 from suite.oracles.margins import max_margin_l2, max_margin_linf, max_margin_spectral, pairwise_rows
 from suite.seeding import torch_stream

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from suite.curvature import Hessian, lanczos
+from suite.curvature import Hessian, Network, lanczos
 from suite.losses import mean_squared_error
 from suite.seeding import torch_stream
 from suite.task import Problem, Solution, Split, Stop, Task
@@ -55,12 +55,8 @@ def edge_of_stability() -> Task:
         return network
 
     def measure(solution: Solution) -> dict[str, float]:
-        train = solution.problem.train
-
-        def loss(network: nn.Module) -> Tensor:
-            return _half_squared_error(network(train.x), train.y)
-
-        sharpness = lanczos(Hessian(solution.model, loss), 1, torch_stream("lambda_max"))[0]
+        hessian = Hessian(Network(solution.model), solution.problem.train, _half_squared_error)
+        sharpness = lanczos(hessian, 1, torch_stream("lambda_max")).values[0].item()
         step = float(solution.settings.get("lr", math.nan))
         return {"lambda_max": sharpness, "step_size": step, "stability_ratio": sharpness * step / 2}
 

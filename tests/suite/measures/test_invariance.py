@@ -1,4 +1,4 @@
-"""Curvature against dense matrices, and the invariances that scored measures must have."""
+"""The invariances that scored measures must have."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import itertools
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from suite.curvature import Hessian, dense, hutchinson_trace, lanczos
 from suite.measures.matching import matching_factor
-from suite.measures.norms import l2_path_norm, margins
+from suite.measures.paths import l2_path_norm, margins
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split
@@ -42,58 +40,6 @@ def fitted() -> nn.Module:
         cross_entropy(model(data.x), data.y).backward()
         optimizer.step()
     return model
-
-
-def loss_on(data: Split) -> Callable[[nn.Module], Tensor]:
-    return lambda model: cross_entropy(model(data.x), data.y)
-
-
-def test_products_are_those_of_the_dense_hessian(fitted: nn.Module) -> None:
-    data = _digits_like()
-    names = [name for name, _ in fitted.named_parameters()]
-    shapes = [p.shape for p in fitted.parameters()]
-
-    def flat_loss(theta: Tensor) -> Tensor:
-        pieces = torch.split(theta, [math.prod(shape) for shape in shapes])
-        weights = {name: piece.view(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}
-        return cross_entropy(torch.func.functional_call(fitted, weights, (data.x,)), data.y)
-
-    theta = torch.cat([p.detach().flatten() for p in fitted.parameters()])
-    expected = torch.autograd.functional.hessian(flat_loss, theta)
-    torch.testing.assert_close(dense(Hessian(fitted, loss_on(data))), expected, rtol=1e-9, atol=1e-12)
-    scale = theta.abs()
-    adaptive = dense(Hessian(fitted, loss_on(data), adaptive=True))
-    torch.testing.assert_close(adaptive, scale[:, None] * expected * scale, rtol=1e-9, atol=1e-12)
-
-
-def test_lanczos_finds_the_top_eigenvalues(fitted: nn.Module) -> None:
-    hessian = Hessian(fitted, loss_on(_digits_like()))
-    exact = np.linalg.eigvalsh(dense(hessian).numpy())[::-1][:4]
-    found = lanczos(hessian, 4, torch_stream("test"), tolerance=1e-6)
-    np.testing.assert_allclose(found, exact, rtol=1e-4)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_lanczos_on_fresh_models(seed: int) -> None:
-    model = initialise(mlp((6,), 3, widths=(8,)).double(), torch_stream("fresh", seed))
-    hessian = Hessian(model, loss_on(_digits_like()))
-    exact = np.linalg.eigvalsh(dense(hessian).numpy())[-1]
-    assert lanczos(hessian, 1, torch_stream("test", seed))[0] == pytest.approx(exact, rel=1e-3)
-
-
-def test_trace_within_its_standard_error(fitted: nn.Module) -> None:
-    hessian = Hessian(fitted, loss_on(_digits_like()))
-    estimate = hutchinson_trace(hessian, 400, torch_stream("test"))
-    assert abs(estimate.value - dense(hessian).trace().item()) < 4 * estimate.standard_error
-
-
-def test_a_dead_network_has_no_curvature() -> None:
-    model = mlp((6,), 3, widths=(4,)).double()
-    for parameter in model.parameters():
-        nn.init.zeros_(parameter)
-    hessian = Hessian(model, loss_on(_digits_like()), adaptive=True)
-    assert lanczos(hessian, 1, torch_stream("test")) == [0.0]
-    assert hutchinson_trace(hessian, 3, torch_stream("test")).value == 0
 
 
 def layer_wise(model: nn.Module) -> nn.Module:

@@ -1,0 +1,107 @@
+"""A network as curvature sees it: a vector of parameters, and outputs that depend on it.
+
+One ordinary module, or S lanes of one architecture stacked: then vectors are [S, P], data is [S, n, ...], and every
+operator is block-diagonal over the lanes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from suite.errors import InputError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Network:
+    """The parameters (those that require gradients) and outputs of one model, which is used as it stands.
+
+    leaves: the parameters, each [*shape], or [S, *shape] for S lanes. size: P, their number in one lane.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Raises InputError if no parameter requires a gradient."""
+        self.module = model
+        self.lanes: int | None = None
+        self.leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        if not self.leaves:
+            raise InputError("The network has no parameters that require gradients: there is nothing to measure.")
+        self.dtype, self.device = self.leaves[0].dtype, self.leaves[0].device
+        self._sizes = [leaf.numel() for leaf in self.leaves]
+        self.size = sum(self._sizes)
+
+    @classmethod
+    def stacked(cls, models: Sequence[nn.Module]) -> Network:
+        """S lanes: models of one architecture, their weights copied into stacked leaves."""
+        return _Lanes(models)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Outputs on `x`, with a graph to the leaves."""
+        outputs: Tensor = self.module(x)
+        return outputs
+
+    def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
+        """The scalar loss, or the losses [S] of the lanes."""
+        return loss(outputs, y)
+
+    def sample_losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss of every sample by itself, [n] or [S, n]."""
+        each: Tensor = torch.vmap(lambda z, t: loss(z[None], t[None]))(outputs, y)
+        return each
+
+    def flatten(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Tensors like the leaves as one vector: [P], or [S, P]."""
+        return torch.cat([piece.reshape(-1) for piece in pieces])
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """The inverse of `flatten`."""
+        pieces = torch.split(vector, self._sizes, dim=-1)
+        return [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, self.leaves, strict=True)]
+
+    def weights(self) -> Tensor:
+        """The parameters themselves as one vector, without a graph."""
+        return self.flatten([leaf.detach() for leaf in self.leaves])
+
+    def converted(self, dtype: torch.dtype) -> Network:
+        """A copy in another dtype."""
+        return Network(copy.deepcopy(self.module).to(dtype))
+
+
+class _Lanes(Network):
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__(models[0])
+        parameters, self._buffers = stack_module_state(list(models))
+        names = [name for name, p in models[0].named_parameters() if p.requires_grad]
+        self._names = names
+        self._fixed = {name: p.detach() for name, p in parameters.items() if name not in names}
+        self.leaves = [parameters[name].detach().clone().requires_grad_() for name in names]
+        self.lanes = len(models)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        weights = dict(zip(self._names, self.leaves, strict=True)) | self._fixed
+
+        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(self.module, (weights, buffers), (x,))
+            return outputs
+
+        outputs: Tensor = torch.vmap(one)(weights, self._buffers, x)
+        return outputs
+
+    def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
+        losses: Tensor = torch.vmap(loss)(outputs, y)
+        return losses
+
+    def sample_losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
+        each: Tensor = torch.vmap(torch.vmap(lambda z, t: loss(z[None], t[None])))(outputs, y)
+        return each
+
+    def flatten(self, pieces: Sequence[Tensor]) -> Tensor:
+        return torch.cat([piece.reshape(piece.shape[0], -1) for piece in pieces], dim=1)
+
+    def converted(self, dtype: torch.dtype) -> Network:
+        raise NotImplementedError("stacked lanes stay in their dtype")

@@ -1,0 +1,241 @@
+"""Curvature matrices as operators: Hessian, Gauss-Newton, Fisher. Only products with vectors are ever formed.
+
+Every operator is a mean over samples and is built chunk by chunk, from graphs that are kept: a product by a double
+backward pass on a kept graph saves the forward and the first backward pass of every product.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from suite.curvature.network import Loss, Network
+from suite.errors import InputError
+from suite.task import Split
+
+CHUNKS = 4
+"""A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""
+
+MAX_CHUNK = 1024
+KEPT_BYTES = 2**30
+"""Graphs that would take more than this are built afresh for every product (2 to 3 times slower)."""
+
+Pieces = Sequence[Tensor]
+Product = Callable[[Pieces], Pieces]
+
+
+class Operator(ABC):
+    """A symmetric matrix [size, size], or one for each of S lanes; ``operator @ vector`` with [P], or [S, P]."""
+
+    size: int
+    lanes: int | None
+    dtype: torch.dtype
+    device: torch.device
+
+    @abstractmethod
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        """The product with a vector [P], or [S, P]."""
+
+    def like(self, other: Operator | Network) -> None:
+        """Take size, lanes, dtype and device from `other`."""
+        self.size, self.lanes, self.dtype, self.device = other.size, other.lanes, other.dtype, other.device
+
+
+class SampleMean(Operator):
+    """An operator that is a mean over samples; subclasses say how the product with one chunk is built."""
+
+    def __init__(
+        self, network: Network, data: Split, loss: Loss, *, total: int | None = None, chunk: int | None = None
+    ) -> None:
+        """`loss(outputs, targets)` is a mean over samples (for another summary pass ``chunk=len(data)``).
+
+        `total` is the number of samples that the mean is over, where `data` holds only some of them.
+        """
+        self.network, self.loss = network, loss
+        self.like(network)
+        self._axis = 0 if network.lanes is None else 1
+        self._data, samples = data, data.x.shape[self._axis]
+        self._total = total or samples
+        self._chunk = chunk or min(MAX_CHUNK, -(-samples // CHUNKS))
+        keep = samples * self._bytes_per_sample() <= KEPT_BYTES
+        self._kept = list(self._built()) if keep else None
+
+    @abstractmethod
+    def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
+        """The product with `weight` times the mean over the samples ``(x, y)``, as a function of its pieces."""
+
+    def _built(self) -> Iterator[Product]:
+        xs = torch.split(self._data.x, self._chunk, self._axis)
+        ys = torch.split(self._data.y, self._chunk, self._axis)
+        for x, y in zip(xs, ys, strict=True):
+            with torch.enable_grad():
+                yield self.build(x, y, x.shape[self._axis] / self._total)
+
+    def _bytes_per_sample(self) -> int:
+        """What the graph of one sample keeps, beside the parameters themselves."""
+        sizes = {leaf.untyped_storage().data_ptr(): 0 for leaf in self.network.leaves}
+
+        def count(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes.setdefault(storage.data_ptr(), storage.nbytes())
+            return tensor
+
+        x, y = self._data.x.narrow(self._axis, 0, 1).clone(), self._data.y.narrow(self._axis, 0, 1).clone()
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            self.build(x, y, 1.0)
+        return sum(sizes.values())
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        pieces = self.network.split(vector)
+        products = self._built() if self._kept is None else iter(self._kept)
+        result = [part.detach().clone() for part in next(products)(pieces)]
+        for product in products:
+            for total, part in zip(result, product(pieces), strict=True):
+                total.add_(part)
+        return self.network.flatten(result)
+
+
+class Hessian(SampleMean):
+    """The Hessian of the training loss (what a product costs stands in `docs/measures.md`)."""
+
+    def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
+        leaves = self.network.leaves
+        losses = self.network.losses(self.loss, self.network.outputs(x), y)
+        gradients = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, materialize_grads=True)
+        # A gradient that no parameter enters (a linear network under a linear loss) has no graph to go back through.
+        active = [index for index, gradient in enumerate(gradients) if gradient.requires_grad]
+
+        def product(pieces: Pieces) -> Pieces:
+            return _backward([gradients[index] for index in active], leaves, [pieces[index] for index in active])
+
+        return product
+
+
+def _backward(outputs: Pieces, leaves: Pieces, cotangents: Pieces) -> Pieces:
+    """Vector-Jacobian product on a graph that is kept; zeros where there is no graph."""
+    if not outputs:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return torch.autograd.grad(outputs, leaves, cotangents, retain_graph=True, materialize_grads=True)
+
+
+def _forward(outputs: Tensor, leaves: Pieces) -> Callable[[Pieces], Tensor]:
+    """Jacobian-vector products on kept graphs: the vector-Jacobian product is linear in its cotangent."""
+    dummy = torch.zeros_like(outputs, requires_grad=True)
+    pulled = torch.autograd.grad(outputs, leaves, dummy, create_graph=True, materialize_grads=True)
+    active = [index for index, piece in enumerate(pulled) if piece.requires_grad]
+
+    def pushed(pieces: Pieces) -> Tensor:
+        return torch.autograd.grad(
+            [pulled[index] for index in active], dummy, [pieces[index] for index in active], retain_graph=True
+        )[0]
+
+    return pushed
+
+
+class GaussNewton(SampleMean):
+    """``J' S J``: the Hessian without the curvature of the network itself; S is the loss's Hessian in the outputs.
+
+    Schraudolph 2002. For losses that are convex in the outputs it is positive semi-definite.
+    """
+
+    def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
+        leaves = self.network.leaves
+        outputs = self.network.outputs(x)
+        pushed = _forward(outputs, leaves)
+        at = outputs.detach().requires_grad_()
+        losses = self.network.losses(self.loss, at, y)
+        (slope,) = torch.autograd.grad(losses.sum() * weight, at, create_graph=True, materialize_grads=True)
+
+        def product(pieces: Pieces) -> Pieces:
+            curved = _backward([slope] if slope.requires_grad else [], [at], [pushed(pieces)])
+            return _backward([outputs], leaves, curved)
+
+        return product
+
+
+class Fisher(GaussNewton):
+    """The Fisher information of the model that the loss is the negative log-likelihood of.
+
+    For cross-entropy (a categorical distribution) and the squared error (a normal one) it equals the Gauss-Newton
+    matrix (Martens 2020, arXiv:1412.1193), which is how it is computed.
+    """
+
+    def __init__(self, network: Network, data: Split, loss: Loss, **options: int | None) -> None:
+        """Raises InputError for any other loss."""
+        if loss not in (cross_entropy, mse_loss):
+            raise InputError("The Fisher information is known for cross-entropy and the squared error alone.")
+        super().__init__(network, data, loss, **options)
+
+
+class EmpiricalFisher(SampleMean):
+    """The mean over samples of ``g g'``, g the gradient of one sample's loss on its own label."""
+
+    def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
+        leaves = self.network.leaves
+        losses = self.network.sample_losses(self.loss, self.network.outputs(x), y)
+        pushed = _forward(losses, leaves)
+        share = weight / losses.shape[-1]
+
+        def product(pieces: Pieces) -> Pieces:
+            return _backward([losses], leaves, [pushed(pieces) * share])
+
+        return product
+
+
+class Scaled(Operator):
+    """``D A D`` for a diagonal D [P], or [S, P].
+
+    With ``D = diag |theta|`` this is curvature in relative coordinates: no rescaling between the layers or neurons of a
+    ReLU network can change it (Dinh et al. 2017, arXiv:1703.04933; Kwon et al. 2021, arXiv:2102.11600).
+    """
+
+    def __init__(self, operator: Operator, diagonal: Tensor) -> None:
+        self._operator, self._diagonal = operator, diagonal
+        self.like(operator)
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return self._diagonal * (self._operator @ (self._diagonal * vector))
+
+
+class Combination(Operator):
+    """A weighted sum of operators, for example of the parts of an operator that different samples give."""
+
+    def __init__(self, *parts: tuple[float, Operator]) -> None:
+        self._parts = parts
+        self.like(parts[0][1])
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        (weight, first), *others = self._parts
+        result = weight * (first @ vector)
+        for weight, part in others:
+            result += weight * (part @ vector)
+        return result
+
+
+class LowPrecisionHessian(Operator):
+    """The Hessian of one model with the products computed in bfloat16; vectors are in the network's own dtype.
+
+    Every entry of every matrix is rounded to 8 bits (relative error up to ``2^-9``); sums are in float32.
+    """
+
+    def __init__(self, network: Network, data: Split, loss: Loss, *, total: int | None = None) -> None:
+        self.like(network)
+        x = data.x.bfloat16() if data.x.is_floating_point() else data.x
+        self._hessian = Hessian(
+            network.converted(torch.bfloat16), Split(x, data.y), lambda z, y: loss(z.float(), y), total=total
+        )
+
+    def __matmul__(self, vector: Tensor) -> Tensor:
+        return (self._hessian @ vector.bfloat16()).to(self.dtype)
+
+
+def dense(operator: Operator) -> Tensor:
+    """The whole matrix [P, P], or [S, P, P], column by column: for small models and tests."""
+    columns = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
+    if operator.lanes is None:
+        return torch.stack([operator @ column for column in columns], dim=-1)
+    return torch.stack([operator @ column.expand(operator.lanes, -1) for column in columns], dim=-1)

@@ -1,0 +1,122 @@
+"""The top eigenvalues of a network's Hessian, with a cheap operator to find them and the exact one to prove them.
+
+At a solution of a classification problem few samples carry nearly all curvature: the cross-entropy of a sample that is
+classified with confidence is flat. So Lanczos runs on the samples that carry 98 % of the curvature in the outputs, in
+bfloat16 where the hardware multiplies it natively. Then the whole operator is applied to what was found, and
+Rayleigh-Ritz gives values whose residuals bound their error, whatever the cheap operator did. If the bounds are too
+wide, Lanczos runs on the whole operator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.curvature.lanczos import GUARDS, Eigenpairs, lanczos
+from suite.curvature.network import Loss, Network
+from suite.curvature.operators import MAX_CHUNK, Combination, Hessian, LowPrecisionHessian, Operator, Scaled
+from suite.seeding import torch_stream
+from suite.task import Split
+
+CARRIED = 0.98
+"""Share of the curvature in the outputs that the screened samples carry: residuals are then below 1 % as a rule."""
+
+WORTHWHILE = 0.5
+"""Screening pays if it leaves at most this share of the samples."""
+
+ACCEPTED = 1e-2
+"""Proved relative error up to which the found eigenvalues are taken; a hundredth of it is usual."""
+
+
+def top_eigenpairs(
+    network: Network,
+    data: Split,
+    loss: Loss,
+    k: int,
+    generator: torch.Generator,
+    *,
+    diagonal: Tensor | None = None,
+) -> Eigenpairs:
+    """The `k` largest eigenvalues of the Hessian of `network` (one model) on `data`, or of ``D H D`` for a diagonal D.
+
+    `loss` is a mean over samples. Every error bound is at most `ACCEPTED` of its value, or Lanczos ran on the whole
+    operator to its own stop.
+    """
+
+    def scaled(operator: Operator) -> Operator:
+        return operator if diagonal is None else Scaled(operator, diagonal)
+
+    total = len(data)
+    most, others = screened(network, data, loss)
+    if len(most) > WORTHWHILE * total:
+        most, others = torch.arange(total), torch.arange(0)
+    kept, rest = Split(data.x[most], data.y[most]), Split(data.x[others], data.y[others])
+    low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
+    main = Hessian(network, kept, loss, total=total)
+    if network.size <= k + 1 or (len(others) == 0 and not low):
+        return lanczos(scaled(main), k, generator)
+    finder = LowPrecisionHessian(network, kept, loss, total=total) if low else main
+    found = lanczos(scaled(finder), k + 1, generator, guards=GUARDS - 1)
+    del finder  # its graphs, before the rest builds its own
+    whole: Operator = main
+    if len(others):
+        # The rest carries 2 %: the rounding of its products to bfloat16 is another 0.4 % of that.
+        part = LowPrecisionHessian if low else Hessian
+        whole = Combination((1.0, main), (1.0, part(network, rest, loss, total=total)))
+    proved = rayleigh_ritz(scaled(whole), found.vectors, k, found.products)
+    if bool((proved.bounds <= ACCEPTED * proved.values.abs()).all()):
+        return proved
+    del main, whole
+    return lanczos(scaled(Hessian(network, data, loss)), k, generator)
+
+
+@torch.no_grad()
+def screened(network: Network, data: Split, loss: Loss, share: float = CARRIED) -> tuple[Tensor, Tensor]:
+    """Indices of the fewest samples that carry `share` of the loss's slope and curvature in the outputs, and the rest.
+
+    A sample's part of the Hessian is ``J' S J`` plus its slopes times the network's own curvature: it is small where
+    both its S and its slope are. S is felt with four random sign vectors.
+    """
+    outputs = torch.cat([network.outputs(part) for part in torch.split(data.x, MAX_CHUNK)]).requires_grad_()
+    with torch.enable_grad():
+        total = loss(outputs, data.y) * len(data)
+        (slope,) = torch.autograd.grad(total, outputs, create_graph=True)
+    carried = slope.detach().reshape(len(data), -1).norm(dim=1)
+    stream = torch_stream("screened")
+    for _ in range(4 if slope.requires_grad else 0):
+        signs = (torch.randint(0, 2, slope.shape, generator=stream) * 2 - 1).to(slope)
+        (curved,) = torch.autograd.grad(slope, outputs, signs, retain_graph=True)
+        carried += curved.reshape(len(data), -1).norm(dim=1) / 4
+    ordered, samples = carried.sort(descending=True)
+    enough = int((ordered.cumsum(0) < share * ordered.sum()).sum()) + 1
+    return samples[:enough], samples[enough:]
+
+
+def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0) -> Eigenpairs:
+    """The `k` largest Ritz pairs of `operator` on the span of `vectors` [K, P], K > k, with error bounds.
+
+    Within its residual of every Ritz value lies an eigenvalue (Weinstein); and within ``|R|² / gap``, R the residuals
+    of all K, if `gap` separates the value from the spectrum outside the span (Mathias 1998), for whose top the smallest
+    of the K values stands. `spent` products are added to the count.
+    """
+    basis = torch.linalg.qr(vectors.T).Q.T
+    images = torch.stack([operator @ vector for vector in basis])
+    small = (basis @ images.T).double().cpu().numpy()
+    ascending, turns = np.linalg.eigh((small + small.T) / 2)
+    values = torch.from_numpy(ascending[::-1].copy())
+    turn = torch.from_numpy(turns[:, ::-1].T.copy()).to(basis)
+    ritz = turn @ basis
+    residuals = (turn @ images - values.to(basis)[:, None] * ritz).double().cpu()
+    own = torch.linalg.vector_norm(residuals, dim=1)
+    gaps = values - values[-1] - own[-1]
+    quadratic = torch.where(gaps > 0, torch.linalg.matrix_norm(residuals, ord=2) ** 2 / gaps, torch.inf)
+    return Eigenpairs(values[:k], ritz[:k], torch.minimum(own, quadratic)[:k], spent + len(basis), converged=True)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16 matrices; without them they are emulated slowly."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    return device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,123 @@
+"""Sharpness: how much the training loss rises when the weights are perturbed, at worst or on average.
+
+The adaptive measures perturb relative to each weight: such perturbations commute with every rescaling between the
+layers or neurons of a ReLU network (Kwon et al. 2021, arXiv:2102.11600).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from suite.measures.registry import CANONICAL, declare
+from suite.measures.subject import Subject
+from suite.seeding import torch_stream
+from suite.value import Value
+
+RADIUS = 0.05
+"""The ball of Foret et al. 2021: the default rho of SAM."""
+
+ADAPTIVE_RADIUS = 0.5
+"""The default rho of adaptive SAM (Kwon et al. 2021)."""
+
+STEPS = 20
+NOISE = 0.01
+RELATIVE_NOISE = 0.2
+DRAWS = 20
+
+
+@contextlib.contextmanager
+def _perturbed(subject: Subject) -> Iterator[Tensor]:
+    """The weights as a vector [P]; afterwards every weight is as it was."""
+    kept = [leaf.detach().clone() for leaf in subject.network.leaves]
+    try:
+        yield subject.network.flatten(kept)
+    finally:
+        with torch.no_grad():
+            for leaf, value in zip(subject.network.leaves, kept, strict=True):
+                leaf.copy_(value)
+
+
+@torch.no_grad()
+def _move(subject: Subject, weights: Tensor) -> None:
+    for leaf, value in zip(subject.network.leaves, subject.network.split(weights), strict=True):
+        leaf.copy_(value)
+
+
+def _rise_in_ball(subject: Subject, scale: Tensor, radius: float) -> float:
+    """The largest rise of the loss over ``theta + scale * d`` with ``|d| <= radius`` that projected ascent finds.
+
+    `STEPS` normalised gradient steps of a quarter of the radius (the first along the gradient: SAM's step), each
+    projected to the ball; the best point counts.
+    """
+    with _perturbed(subject) as start:
+        direction = torch.zeros_like(start)
+        base, gradient = subject.loss_and_gradient()
+        best = 0.0
+        for step in range(STEPS):
+            ascent = scale * gradient
+            norm = torch.linalg.vector_norm(ascent)
+            if not norm > 0:
+                break
+            direction = direction + ascent * (radius if step == 0 else radius / 4) / norm
+            direction = direction * (radius / torch.linalg.vector_norm(direction).clamp_min(radius))
+            _move(subject, start + scale * direction)
+            loss, gradient = subject.loss_and_gradient()
+            best = max(best, loss - base)
+        return best
+
+
+def _mean_rise(subject: Subject, scale: Tensor, noise: float) -> Value:
+    """The mean rise of the loss over ``theta + noise * scale * z``, z ~ N(0, 1): the same draws for equal shapes."""
+    stream = torch_stream("adaptive_sharpness")
+    with _perturbed(subject) as start:
+        base = subject.training_loss()
+        rises = []
+        for _ in range(DRAWS):
+            draws = [torch.randn(leaf.shape, generator=stream) for leaf in subject.network.leaves]
+            z = subject.network.flatten(draws).to(start)
+            _move(subject, start + noise * scale * z)
+            rises.append(subject.training_loss() - base)
+    values = torch.tensor(rises, dtype=torch.float64)
+    return Value(values.mean().item(), "estimate", values.std().item() / DRAWS**0.5)
+
+
+@declare(unit="loss", scale="log", higher=False, cost=STEPS, source="Foret et al. 2021, arXiv:2010.01412")
+def worst_case_sharpness(subject: Subject) -> float:
+    """Largest rise of the loss in an l2 ball of radius 0.05 around the weights, by projected ascent."""
+    return _rise_in_ball(subject, torch.ones_like(subject.network.weights()), RADIUS)
+
+
+@declare(
+    unit="loss",
+    scale="log",
+    higher=False,
+    cost=STEPS,
+    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
+    invariances=CANONICAL,
+)
+def adaptive_worst_case_sharpness(subject: Subject) -> float:
+    """Largest rise of the loss over relative changes ``|d / theta|_2 <= 0.5`` of the weights, by projected ascent."""
+    return _rise_in_ball(subject, subject.network.weights(), ADAPTIVE_RADIUS)
+
+
+@declare(unit="loss", scale="log", higher=False, cost=DRAWS / 3, source="Neyshabur et al. 2017, arXiv:1706.08947")
+def average_sharpness(subject: Subject) -> Value:
+    """Mean rise of the loss when N(0, 0.01²) is added to every weight."""
+    return _mean_rise(subject, torch.ones_like(subject.network.weights()), NOISE)
+
+
+@declare(
+    unit="loss",
+    scale="log",
+    higher=False,
+    cost=DRAWS / 3,
+    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
+    invariances=CANONICAL,
+)
+def adaptive_sharpness(subject: Subject) -> Value:
+    """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
+    return _mean_rise(subject, subject.network.weights(), RELATIVE_NOISE)

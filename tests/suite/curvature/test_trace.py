@@ -1,0 +1,133 @@
+"""Traces and diagonals against dense matrices, and the condition under which the trace is exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from suite.curvature import GaussNewton, Hessian, Network, dense, hutch_plus_plus, hutchinson
+from suite.curvature.diagonal import gauss_newton_diagonal, hessian_diagonal, is_piecewise_multilinear
+from suite.curvature.factors import TemperedCrossEntropy
+from suite.curvature.network import Loss
+from suite.seeding import torch_stream
+from suite.task import Split
+from tests.suite.curvature.helpers import Residual, classification, convolutional, images, network, regression
+from tests.suite.curvature.test_lanczos import Matrix
+
+
+class Tied(nn.Module):
+    """One weight in two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.both, self.last = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.both(self.both(self.first(x).relu()).relu()).relu()
+        return self.last(hidden)
+
+
+class Functional(nn.Module):
+    """Weights that belong to no layer that is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.linspace(-1, 1, 24).view(4, 6).clone())
+        self.last = nn.Parameter(torch.linspace(-1, 1, 12).sin().view(3, 4).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.first.T).relu() @ self.last.T
+
+
+def with_activation(activation: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 3))
+
+
+MULTILINEAR = [
+    pytest.param(network(), classification(), cross_entropy, id="mlp"),
+    pytest.param(network(), classification(), TemperedCrossEntropy(3.0), id="tempered"),
+    pytest.param(network(outputs=2), regression(), mse_loss, id="squared error"),
+    pytest.param(network(outputs=2), regression(), lambda z, y: ((z - y) ** 4 - (z - y) ** 2).mean(), id="not convex"),
+    pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
+    pytest.param(Functional(), classification(), cross_entropy, id="functional"),
+    pytest.param(with_activation(nn.LeakyReLU()), classification(), cross_entropy, id="leaky"),
+    pytest.param(nn.Sequential(nn.Linear(6, 4), Residual(nn.Sequential(nn.Linear(4, 4), nn.ReLU())), nn.Linear(4, 3)),
+                 classification(), cross_entropy, id="residual"),
+    pytest.param(nn.Sequential(nn.Unflatten(1, (3, 2)), nn.Linear(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)),
+                 classification(), cross_entropy, id="positions"),
+]  # fmt: skip
+
+OTHERS = [
+    pytest.param(Tied(), classification(), cross_entropy, id="tied"),
+    pytest.param(with_activation(nn.Tanh()), classification(), cross_entropy, id="tanh"),
+    pytest.param(with_activation(nn.GELU()), classification(), cross_entropy, id="gelu"),
+    pytest.param(with_activation(nn.Hardswish()), classification(), cross_entropy, id="hardswish"),
+    pytest.param(with_activation(nn.Sequential(nn.LayerNorm(5), nn.ReLU())), classification(), cross_entropy,
+                 id="layer norm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS)
+def test_gauss_newton_diagonal(model: nn.Module, data: Split, loss: Loss) -> None:
+    net = Network(model.double())
+    found = net.flatten(gauss_newton_diagonal(net, data, loss))
+    torch.testing.assert_close(found, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR)
+def test_the_exact_diagonal_is_the_hessians(model: nn.Module, data: Split, loss: Loss) -> None:
+    net = Network(model.double())
+    diagonal = hessian_diagonal(net, data, loss)
+    assert diagonal is not None
+    hessian = Hessian(net, data, loss)
+    torch.testing.assert_close(net.flatten(diagonal), dense(hessian).diagonal(), rtol=1e-9, atol=1e-12)
+    estimate = hutchinson(hessian, torch_stream("test"), probes=100)[0]
+    assert abs(estimate - net.flatten(diagonal).sum().item()) <= 5 * estimate.error + 1e-9
+
+
+@pytest.mark.parametrize(("model", "data", "loss"), OTHERS)
+def test_the_condition_is_not_claimed_where_it_fails(model: nn.Module, data: Split, loss: Loss) -> None:
+    net = Network(model.double())
+    assert not is_piecewise_multilinear(net, data.x)
+    assert hessian_diagonal(net, data, loss) is None
+    exact = dense(Hessian(net, data, loss)).diagonal()
+    assert not torch.allclose(exact, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", [hutchinson, hutch_plus_plus])
+def test_within_the_standard_error(method: object) -> None:
+    hessian = Hessian(Network(network()), classification(), cross_entropy)
+    options = {"probes": 60} if method is hutchinson else {"products": 60}
+    exact = dense(hessian).trace().item()
+    draws = [method(hessian, torch_stream("trace", seed), **options)[0] for seed in range(20)]  # type: ignore[operator]
+    scores = [(float(draw) - exact) / draw.error for draw in draws]
+    assert all(draw.kind == "estimate" for draw in draws)
+    # Twenty standardised errors: none extreme, and their mean square is near 1.
+    assert max(map(abs, scores)) < 5
+    assert 0.2 < sum(score**2 for score in scores) / 20 < 3
+
+
+def test_hutch_plus_plus_is_exact_on_a_low_rank_matrix() -> None:
+    factor = torch.randn(80, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = hutch_plus_plus(Matrix(factor @ factor.T), torch_stream("test"), products=30)[0]
+    assert found == pytest.approx(factor.square().sum().item(), rel=1e-9)
+
+
+def test_a_precision_is_reached() -> None:
+    hessian = Hessian(Network(network()), classification(), cross_entropy)
+    estimate = hutchinson(hessian, torch_stream("test"), precision=0.03, max_probes=2000)[0]
+    assert estimate.error <= 0.03 * estimate
+
+
+def test_few_parameters_are_counted_out() -> None:
+    matrix = torch.diag(torch.arange(5.0, dtype=torch.float64))
+    value = hutchinson(Matrix(matrix), torch_stream("test"), probes=10)[0]
+    assert (value, value.kind) == (10.0, "exact")
+
+
+def test_lanes_have_traces_of_their_own() -> None:
+    matrices = torch.stack([scale * torch.eye(30, dtype=torch.float64) for scale in (1.0, 2.0)])
+    for method in (hutchinson, hutch_plus_plus):
+        assert [float(value) for value in method(Matrix(matrices), torch_stream("test"))] == pytest.approx([30, 60])
