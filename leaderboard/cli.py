@@ -17,6 +17,7 @@ import suite
 from leaderboard.console import clear_errors, output, print_table
 from leaderboard.running import Resources, carry_out, isolation_limits, resource_options
 from leaderboard.show import compare, table
+from leaderboard.verifying import SOLUTIONS, verify
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def main() -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
 @click.option("--isolate", is_flag=True, help="Run code of strangers: every unit in a jailed process of its own.")
+@click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
 @resource_options
 @clear_errors
 def run(
@@ -63,6 +65,7 @@ def run(
     data: Path | None,
     device: str,
     isolate: bool,
+    keep_solutions: bool,
     resources: Resources,
 ) -> None:
     """Score submissions on a track and print the table.
@@ -83,7 +86,12 @@ def run(
         os.environ["LOWLANDS_DATA"] = str(data.resolve())
     path = results / f"{track.name}.jsonl"
     limits = isolation_limits(resources) if isolate else None
-    carry_out(lambda: _plan(submissions, tasks, track, device, limits), path, device, resources)
+
+    def plan() -> Plan:
+        made = _plan(submissions, tasks, track, device, limits)
+        return dataclasses.replace(made, solutions=str((results / SOLUTIONS).resolve()) if keep_solutions else None)
+
+    carry_out(plan, path, device, resources)
     _print_run(path)
 
 
@@ -225,5 +233,5 @@ def measures(names: tuple[str, ...]) -> None:
     click.echo(explain(names) if names else listing())
 
 
-for command in (table, compare):
+for command in (table, compare, verify):
     main.add_command(command)

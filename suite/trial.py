@@ -30,6 +30,7 @@ from suite.loading import Loaded, load
 from suite.oracles.cache import cached
 from suite.recent import Recent
 from suite.record import SCHEMA, seal
+from suite.solutions import keep, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
 from suite.tasks import find_task
 from suite.training import Lane, Trained, train
@@ -64,6 +65,8 @@ class Unit:
     seeds: tuple[int, ...]
     device: str = "cpu"
     jail: Jail | None = None
+    solutions: str | None = None
+    """Directory in which scored solutions are kept."""
 
     def lanes(self) -> int:
         """How many training runs the unit holds."""
@@ -102,14 +105,6 @@ def environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": f"{platform.system()}-{platform.machine()}",
     }
-
-
-def solution_hash(weights: Weights) -> str:
-    """SHA-256 (16 hex digits) of a solution's weights."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _reference(value: float | str, oracle: Oracle | None) -> float | None:
@@ -218,6 +213,24 @@ def run_unit(unit: Unit) -> list[Record]:
     return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 
+def measure_again(unit: Unit, weights: Weights) -> Record:
+    """What the measures say of a solution of the unit's only lane: the fields that hang on nothing but its weights."""
+    (trial, settings), (seed,) = unit.trials[0], unit.seeds
+    task = enter(unit.loaded().submission, find_task(unit.task)).task
+    problem, fingerprint = _problem(task.name, seed)
+    lane = Lane(problem, seed, trial, dict(settings))
+    initial = {name: tensor.clone() for name, tensor in task.model(problem, seed).state_dict().items()}
+    model = _with_weights(task, lane, weights, unit.device)
+    with torch.no_grad():
+        loss = task.loss(model(problem.train.x.to(unit.device)), problem.train.y.to(unit.device)).item()
+    solution = Trained("converged", weights, initial, loss, 0, 0, 0.0, "", history=((1, loss),))
+    return seal(
+        _measured(unit, task, lane, solution)
+        | {"train_loss": loss, "data_fingerprint": fingerprint}
+        | {"axes": resolve_axes(task.axes, _oracle(task.name, seed))}
+    )
+
+
 def failed(unit: Unit, reason: str, status: str = "failed") -> list[Record]:
     """The records of a unit that gave none: no worker lived to its end, or its data cannot be had. Needs no data."""
     task = enter(unit.loaded().submission, find_task(unit.task)).task
@@ -287,6 +300,8 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
             unsolved = {"status": "unavailable", "reason": sentence(error), "axes": resolve_axes(task.axes, None)}
             return seal(record | unsolved | {"converged": False})
     if isinstance(result, Trained):
+        if unit.solutions is not None and unit.phase == "score" and result.converged:
+            keep(Path(unit.solutions), result.weights)
         try:
             record |= _measured(unit, task, lane, result)
         except Exception as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from suite.record import identity, read
+from suite.record import identity, read, seal
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--engine", "local:0")
@@ -233,7 +233,7 @@ def test_table_chooses_sorts_and_filters(finished: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["sgd"]
 
 
-@pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table"])
+@pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table", "verify"])
 def test_help_has_an_example(command: str, tmp_path: Path) -> None:
     result = lowlands(command, "--help", cwd=tmp_path)
     assert result.returncode == 0
@@ -244,3 +244,19 @@ def test_lists(tmp_path: Path) -> None:
     assert "sparse_regression" in lowlands("tasks", cwd=tmp_path).stdout
     assert "arXiv" in lowlands("tasks", "max_margin", cwd=tmp_path).stdout
     assert "nesterov" in lowlands("submissions", cwd=tmp_path).stdout
+
+
+def test_verify_agrees_and_finds_what_was_changed(tmp_path: Path) -> None:
+    assert lowlands("run", "sgd", *SMALL, "--keep-solutions", cwd=tmp_path).returncode == 0
+    right = lowlands("verify", "results", "--sample", "1", cwd=tmp_path)
+    assert right.returncode == 0, right.stdout + right.stderr
+    assert "2 solutions measured again, 1 lanes run again" in right.stdout
+    log = tmp_path / "results" / "smoke.jsonl"
+    records = read(log).records
+    records[-1]["measures"]["excess_norm"] /= 2
+    log.write_text("".join(json.dumps(seal(record), sort_keys=True) + "\n" for record in records))
+    wrong = lowlands("verify", "results", "--sample", "0", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "DISAGREES sgd on min_norm_regression, score" in wrong.stdout
+    assert "measures.excess_norm is" in wrong.stdout
+    assert lowlands("verify", "nowhere", cwd=tmp_path).returncode == 2

@@ -36,6 +36,8 @@ class Plan:
     device: str = "cpu"
     limits: Limits | None = None
     """What a submission may use if its code is to run isolated, in jailed processes only."""
+    solutions: str | None = None
+    """Directory in which scored solutions are kept, the same path on every machine."""
 
 
 def open_submission(text: str, trials: int, limits: Limits | None) -> Loaded:
@@ -126,6 +128,7 @@ class Pair:
             tuple(seeds),
             self.plan.device,
             None if self.plan.limits is None else Jail(self.plan.limits, self.loaded),
+            self.plan.solutions,
         )
 
     def tuning(self) -> list[Unit]:
