@@ -123,8 +123,7 @@ def conditional_information(frame: pd.DataFrame, measure: str, target: str, fact
 
 
 def _normalised_information(cell: NDArray[np.int64], up: NDArray[np.bool_], goal: NDArray[np.bool_]) -> float:
-    cells = np.unique(cell, return_inverse=True)[1]
-    counts = np.bincount(4 * cells + 2 * up + goal, minlength=4 * (cells.max(initial=0) + 1)).reshape(-1, 2, 2)
+    counts = np.bincount(4 * cell + 2 * up + goal, minlength=4 * (int(cell.max(initial=0)) + 1)).reshape(-1, 2, 2)
     joint = counts / counts.sum()
 
     def entropy(p: Array) -> float:

@@ -19,12 +19,17 @@ def kendalls_w(scores: Array) -> float:
 
     Kendall and Babington Smith 1939 (Annals of Mathematical Statistics 10). NaN if every task ties all submissions.
     """
-    ranks = np.apply_along_axis(rankdata, 1, scores)
+    ranks = rankdata(scores, axis=1)
     m, n = ranks.shape
-    squares = ((ranks.sum(axis=0) - m * (n + 1) / 2) ** 2).sum()
     ties = sum((counts**3 - counts).sum() for row in ranks for counts in [np.unique(row, return_counts=True)[1]])
     most = m**2 * (n**3 - n) - m * ties
-    return float(12 * squares / most) if most > 0 else float("nan")
+    return float(12 * _spread(ranks) / most) if most > 0 else float("nan")
+
+
+def _spread(ranks: Array) -> float:
+    """Squared deviations of the submissions' rank sums from their mean: W up to a factor that ties decide."""
+    m, n = ranks.shape
+    return float(((ranks.sum(axis=0) - m * (n + 1) / 2) ** 2).sum())
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,11 @@ def universality(scores: pd.DataFrame, generator: np.random.Generator, permutati
     if scores.shape[0] < 2 or scores.shape[1] < 3:
         raise ValueError("Universality needs two tasks and three submissions at least.")
     values = scores.to_numpy(dtype=float)
-    w = kendalls_w(values)
-    shuffled = [kendalls_w(generator.permuted(values, axis=1)) for _ in range(permutations)]
-    p_value = (1 + sum(other >= w - 1e-12 for other in shuffled)) / (permutations + 1)
-    ranks = np.apply_along_axis(rankdata, 1, values)
+    ranks = rankdata(values, axis=1)
+    spread = _spread(ranks)
+    # A shuffle within tasks leaves the ties as they are, so the spread decides.
+    shuffled = [_spread(generator.permuted(ranks, axis=1)) for _ in range(permutations)]
+    p_value = (1 + sum(other >= spread * (1 - 1e-12) for other in shuffled)) / (permutations + 1)
     held_out = {}
     for row, task in enumerate(scores.index):
         others = np.delete(ranks, row, axis=0).mean(axis=0)
@@ -62,4 +68,4 @@ def universality(scores: pd.DataFrame, generator: np.random.Generator, permutati
     found = np.array(list(held_out.values()))
     draws = generator.choice(found, size=(permutations, len(found))).mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])
-    return Universality(w, p_value, held_out, Interval(float(found.mean()), float(low), float(high)))
+    return Universality(kendalls_w(values), p_value, held_out, Interval(float(found.mean()), float(low), float(high)))
