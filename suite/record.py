@@ -6,6 +6,7 @@ the next open; a damaged line is named and skipped, never silently lost. Neither
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -96,11 +97,14 @@ def _untouched(line: bytes, stated: Any) -> bool:
 def scan(path: Path) -> Iterator[tuple[int, Record | str]]:
     """(line number, the record, or what is wrong with the line) of the log at `path`; a missing log is an empty one.
 
+    A log whose name ends with ``.gz`` is read through gzip: large results are shipped so.
+
     Raises:
         InputError: the file cannot be read.
     """
+    opened = gzip.open if Path(path).suffix == ".gz" else open
     try:
-        with Path(path).open("rb") as lines:
+        with opened(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     try:
@@ -109,8 +113,8 @@ def scan(path: Path) -> Iterator[tuple[int, Record | str]]:
                         yield number, str(error)
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise InputError(f"The log {path} cannot be read ({error.strerror}).") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"The log {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
 
 
 def read(path: Path) -> ReadResult:

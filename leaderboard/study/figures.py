@@ -56,7 +56,7 @@ def _claims(found: Findings, directory: Path) -> str:
     import matplotlib.pyplot as plt
 
     tested = [v for v in found.verdicts if v.pairs]
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained", width_ratios=(5, 3))
+    figure, panels = plt.subplots(2, 1, figsize=(8, 4.6), layout="constrained", height_ratios=(3, 1))
     for panel, log in zip(panels, (True, False), strict=True):
         shown = [v for v in tested if v.claim.log == log]
         for row, verdict in enumerate(shown):
@@ -67,9 +67,12 @@ def _claims(found: Findings, directory: Path) -> str:
             panel.plot([low, high], [row, row], color="C0", linewidth=3)
             panel.plot(sign * verdict.difference.value, row, marker="o", color="C0")
         panel.axvline(0, color="0.3", linewidth=0.8)
+        panel.set_ylim(-0.6, len(shown) - 0.4)
         panel.set_yticks(range(len(shown)), [v.claim.name for v in shown])
         panel.invert_yaxis()
-        panel.set_xlabel("log ratio, as claimed →" if log else "test error, as claimed →")
+        panel.set_xlabel(
+            "log ratio: as claimed to the right" if log else "difference of test errors: as claimed to the right"
+        )
     name = "claims-as-claimed-to-the-right.svg"
     figure.savefig(directory / name, metadata=METADATA)
     plt.close(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_foreign_lines(tmp_path: Path, line: bytes) -> None:
     log = Log(path)
     assert list(log.records()) == result.records
     assert any("line 2" in note for note in log.notes)
+
+
+def test_a_compressed_log_reads_alike(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    for number in range(3):
+        log.append(made(number))
+    packed = tmp_path / "log.jsonl.gz"
+    packed.write_bytes(gzip.compress(log.path.read_bytes()))
+    assert read(packed) == read(log.path)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read"):
+        read(packed)
 
 
 def test_a_changed_number_is_found(tmp_path: Path) -> None:

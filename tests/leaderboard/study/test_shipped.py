@@ -1,0 +1,34 @@
+"""The committed findings are what the shipped records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leaderboard.study.frame import study_frame
+from leaderboard.study.preregistered import CLAIMS
+from leaderboard.study.report import analyse, markdown
+from suite.record import read
+from suite.study import find_preset
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "leaderboard" / "baselines" / "study-small.jsonl.gz"
+PAGE = ROOT / "docs" / "findings.md"
+
+
+def test_the_page_names_every_claim_and_the_shipped_records_are_whole() -> None:
+    result = read(SHIPPED)
+    assert not result.damaged
+    preset = find_preset("small")
+    assert len(result.records) == len(preset.submissions()) * len(preset.track().tasks) * preset.seeds
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(claim.statement in page for claim in CLAIMS)
+
+
+@pytest.mark.slow
+def test_the_page_is_made_from_the_shipped_records() -> None:
+    found = analyse(study_frame(read(SHIPPED).records))
+    made = markdown(found, f"`{SHIPPED.name}`", "lowlands study --preset small")
+    page = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("![")]
+    assert [line for line in made.splitlines() if line] == page
