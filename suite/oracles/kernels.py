@@ -8,10 +8,11 @@ from suite.oracles.solvers import Array, OracleError
 
 
 def neural_tangent_kernel(x: Array, z: Array) -> Array:
-    """The kernel of ``sum_j a_j relu(w_j · x) / sqrt(width)`` when both layers train: x [n, d], z [m, d]; [n, m].
+    """The kernel of ``f(x) = sum_j a_j relu(w_j · x) / sqrt(width)`` when both layers train.
 
-    ``|x||z| (cos t (pi - t) + kappa_1(t)) / (2 pi)`` at the angle t between them, kappa_1(t) = sin t + (pi - t) cos t:
-    the arc-cosine kernels of degree 0 and 1 (Cho and Saul 2009; Jacot et al. 2018, arXiv:1806.07572).
+    x [n, d], z [m, d]; returns [n, m]. At the angle t between two inputs it is
+    ``|x||z| (cos t (pi - t) + sin t + (pi - t) cos t) / (2 pi)``, of the arc-cosine kernels of degree 0 and 1 (Cho and
+    Saul 2009; Jacot et al. 2018, arXiv:1806.07572).
     """
     norms = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(z, axis=1)[None]
     cosine = np.clip(x @ z.T / norms, -1, 1)
