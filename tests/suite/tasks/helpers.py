@@ -31,4 +31,4 @@ def measured(task: Task, lane: Lane, result: Trained) -> dict[str, float]:
     model = task.model(lane.problem, lane.seed)
     model.load_state_dict(result.weights)
     oracle = oracle_of(task.name, lane.seed)
-    return task.measure(Solution(model.eval(), result.initial, lane.problem, oracle, lane.seed))
+    return task.measure(Solution(model.eval(), result.initial, lane.problem, oracle, lane.seed, lane.settings))

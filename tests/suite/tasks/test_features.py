@@ -1,0 +1,73 @@
+"""Features: which are found, and that those which are not could be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from suite.task import Solution
+from suite.tasks import find_task
+from suite.tasks.parity import influences
+from tests.suite.tasks.helpers import oracle_of, trained
+
+
+def test_a_small_start_recovers_the_teacher_and_a_large_one_does_not() -> None:
+    rich = trained(find_task("teacher_student"), "momentum", 0.125)
+    lazy = trained(find_task("teacher_student[scale=1.0]"), "momentum", 0.125)
+    for small, large in zip(rich, lazy, strict=True):
+        assert 0.95 < small["variation_ratio"] < 1.1
+        assert large["variation_ratio"] > 1.6
+        assert small["teacher_distance"] < 0.05 < large["teacher_distance"]
+
+
+def test_the_teacher_and_the_start_are_the_references() -> None:
+    task = find_task("teacher_student")
+    problem, oracle = task.problem(0), oracle_of("teacher_student", 0)
+
+    def measured(student: torch.nn.Module) -> dict[str, float]:
+        return task.measure(Solution(student, {}, problem, oracle, 0))
+
+    start = find_task("teacher_student[scale=1.0]").model(problem, 0)
+    assert measured(start)["variation_ratio"] == pytest.approx(oracle.values["lazy_ratio"], rel=1e-9)
+    with torch.no_grad():
+        for parameter in start.parameters():
+            parameter.zero_()
+        # Each teacher neuron split into two of the student's, in other proportions.
+        start[0].weight[:6] = problem.facts["teacher"].repeat_interleave(2, 0)
+        start[2].weight[0, :6] = torch.tensor([0.3, 0.7, -0.5, -0.5, 0.9, 0.1])
+    ideal = measured(start)
+    assert ideal["variation_ratio"] == pytest.approx(1, rel=1e-9)
+    assert ideal["teacher_distance"] < 1e-12
+    assert torch.allclose(start(problem.train.x), problem.train.y, atol=1e-12)
+    assert 0.1 < oracle.values["kernel_distance"] < 0.25
+
+
+def test_networks_rely_on_the_linear_feature_alone() -> None:
+    for name, lr in (("momentum", 0.05), ("adam", 0.005)):
+        for measures in trained(find_task("simplicity_bias"), name, lr):
+            assert measures["accuracy_without_linear"] < 0.6
+            assert measures["accuracy_without_slab"] > 0.95
+
+
+def test_the_hidden_feature_is_learnable_alone() -> None:
+    for measures in trained(find_task("simplicity_bias[feature=slab]"), "adam", 0.01):
+        assert measures["test_accuracy"] > 0.95
+        assert measures["accuracy_without_slab"] < 0.6
+
+
+def test_decay_finds_the_relevant_inputs_after_the_fit() -> None:
+    task = find_task("sparse_parity")
+    grokked = trained(task, "adamw", 0.01, seeds=1, weight_decay=0.3)[0]
+    memorised = trained(task, "adam", 0.01, seeds=1)[0]
+    assert grokked["test_error"] < 0.1 < 0.35 < memorised["test_error"]
+    assert grokked["relevant_influence"] > 0.7 > 0.4 > memorised["relevant_influence"]
+
+
+class Parity(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :3].prod(1, keepdim=True)
+
+
+def test_influences_of_the_parity_itself() -> None:
+    x = torch.randint(0, 2, (50, 6)) * 2.0 - 1
+    assert influences(Parity(), x).tolist() == [4, 4, 4, 0, 0, 0]
