@@ -6,6 +6,7 @@ Everything else is the task's.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch import nn
 from suite.errors import InputError
 from suite.seeding import seed_of
 from suite.submission import Submission
-from suite.task import Problem, Task
+from suite.task import Problem, Slot, Task
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
     """The submitted network for `task`, initialised by its own code from a generator that only `seed` decides.
 
     Raises:
-        InputError: the function raises, or returns no module.
+        InputError: the function raises, or returns no module that maps the task's inputs to finite outputs.
     """
     assert task.slot is not None
     with torch.random.fork_rng(devices=[]):
@@ -66,11 +67,32 @@ def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
                 f"The architecture raised for input shape {task.slot.input_shape} and {task.slot.outputs} outputs "
                 f"({type(error).__name__}: {text})."
             ) from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"The architecture returned a {type(model).__name__}, not an nn.Module.")
-    if not list(model.parameters()):
-        raise InputError("The architecture returned a module without parameters.")
-    return model.to(task.dtype)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"The architecture returned a {type(model).__name__}, not an nn.Module.")
+        if not list(model.parameters()):
+            raise InputError("The architecture returned a module without parameters.")
+        model = model.to(task.dtype)
+        _check_outputs(model, task.slot, task.dtype)
+    return model
+
+
+def _check_outputs(model: nn.Module, slot: Slot, dtype: torch.dtype) -> None:
+    """One output too few or too many would be broadcast against the targets and pass for a loss."""
+    probe = copy.deepcopy(model).eval()  # running statistics of the model itself stay untouched
+    expected = (2, slot.outputs)
+    try:
+        with torch.no_grad():
+            outputs = probe(torch.randn(2, *slot.input_shape, dtype=dtype))
+            found = tuple(outputs.shape)
+    except Exception as error:
+        raise InputError(
+            f"The architecture's module raised on inputs of shape {(2, *slot.input_shape)} "
+            f"({type(error).__name__}: {' '.join(str(error).split())})."
+        ) from error
+    if found != expected:
+        raise InputError(f"The architecture's module maps 2 inputs to the shape {found}, not {expected}.")
+    if not torch.isfinite(outputs).all():
+        raise InputError("The architecture's module gives outputs that are not finite before any training.")
 
 
 def enter(submission: Submission, task: Task) -> Entrant:

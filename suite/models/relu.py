@@ -26,9 +26,10 @@ def relu_network(
     """
     sizes = [inputs, *widths]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), nn.ReLU()]
-    network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1, bias=bias, dtype=dtype))
+    with torch.random.fork_rng(devices=[]):  # layers draw weights of their own when they are made
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1, bias=bias, dtype=dtype))
     for module in network:
         if isinstance(module, nn.Linear):
             spread = scale * math.sqrt((1 if module is network[-1] else 2) / module.in_features)

@@ -45,7 +45,9 @@ def edge_of_stability() -> Task:
 
     def model(problem: Problem, seed: int) -> nn.Module:
         stream = torch_stream("edge_of_stability", seed, "init")
-        network = nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1)).double()
+        with torch.random.fork_rng(devices=[]):  # layers draw weights of their own when they are made
+            first, second, last = nn.Linear(1, 40), nn.Linear(40, 40), nn.Linear(40, 1)
+        network = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), last).double()
         with torch.no_grad():
             for layer in network:
                 if isinstance(layer, nn.Linear):
