@@ -65,12 +65,10 @@ def teacher_student(scale: float = 0.1) -> Task:
         with torch.no_grad():
             y = truth(x)
 
-        def loss(model: nn.Module) -> Tensor:
-            return mean_squared_error(model(x[:n]), y[:n])
-
-        curvature = max(smoothness(start(seed, scale), loss), smoothness(truth, loss))
+        train = Split(x[:n], y[:n])
+        curvature = max(smoothness(network, train, mean_squared_error) for network in (start(seed, scale), truth))
         facts = {"teacher": directions, "seed": torch.tensor(seed)}
-        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), smoothness=curvature, facts=facts)
+        return Problem(train, test=Split(x[n:], y[n:]), smoothness=curvature, facts=facts)
 
     def variation(model: nn.Module, problem: Problem) -> float:
         assert problem.test is not None
@@ -179,7 +177,7 @@ def simplicity_bias(feature: str = "both") -> Task:
             _simple_and_hidden(n, torch_stream("simplicity_bias", seed, part), feature) for part in ("data", "test")
         )
         order = torch.randperm(n, generator=torch_stream("simplicity_bias", seed, "permutation"))
-        curvature = smoothness(start(seed), lambda model: logistic(model(train.x), train.y))
+        curvature = smoothness(start(seed), train, logistic)
         return Problem(train, test=test, smoothness=curvature, facts={"order": order})
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ def sparse_parity() -> Task:
         train, validation, hidden = (
             Split(x[part], y[part]) for part in (slice(n), slice(n, 2 * n), slice(2 * n, None))
         )
-        curvature = smoothness(start(seed), lambda model: logistic(model(train.x), train.y))
+        curvature = smoothness(start(seed), train, logistic)
         return Problem(train, validation, hidden, smoothness=curvature)
 
     @torch.no_grad()
