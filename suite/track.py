@@ -23,14 +23,68 @@ class Track:
     description: str
 
 
-QUICK = ("min_norm_regression", "adaptive_trap", "max_margin", "sparse_regression", "mnist5k_mlp")
+QUICK = (
+    "min_norm_regression",
+    "adaptive_trap",
+    "benign_overfitting",
+    "sobolev_interpolation",
+    "max_margin",
+    "spectral_margin",
+    "sparse_regression",
+    "matrix_completion",
+    "valley_scalar",
+    "univariate_relu",
+    "mnist5k_mlp",
+    "mnist5k_bad_start",
+)
+
+THEORY = (
+    "min_norm_regression",
+    "init_memory",
+    "adaptive_trap",
+    "benign_overfitting",
+    "sobolev_interpolation",
+    "max_margin",
+    "max_margin[objective=logistic]",
+    "spectral_margin",
+    "linf_box",
+    "sparse_regression[alpha=1.0]",
+    "sparse_regression",
+    "sparse_regression[alpha=0.01]",
+    "matrix_completion[depth=1]",
+    "matrix_completion",
+    "matrix_completion[depth=3]",
+    "matrix_completion[init=1.0]",
+    "valley_scalar",
+    "valley_sparse",
+    "univariate_relu",
+    "univariate_relu[scale=3.0]",
+    "univariate_relu[depth=4]",
+    "spectral_bias",
+    "edge_of_stability",
+)
+"""Every ground-truth task, with the variants at which theory says that the bias changes."""
+
+FULL = (
+    *THEORY,
+    "mnist5k_mlp",
+    "mnist5k_bad_start",
+    "mnist_mlp",
+    "mnist_cnn",
+    "mnist_noisy",
+    "cifar10_cnn[subset=2000]",
+    "cifar10_cnn[batch=200,subset=2000]",
+    "cifar10_resnet[subset=2000]",
+    "cifar10_bad_start[subset=2000]",
+)
 
 TRACKS = {
     track.name: track
     for track in (
         Track("smoke", ("min_norm_regression", "adaptive_trap"), 2, 2, 1, "does everything run: seconds"),
         Track("quick", QUICK, 3, 4, 2, "a first true table on a laptop: minutes"),
-        Track("full", QUICK, 10, 8, 3, "the table to publish"),
+        Track("theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias"),
+        Track("full", FULL, 10, 8, 3, "the table to publish: a night on a laptop"),
     )
 }
 
