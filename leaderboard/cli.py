@@ -233,5 +233,38 @@ def measures(names: tuple[str, ...]) -> None:
     click.echo(explain(names) if names else listing())
 
 
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path), metavar="CHECKPOINT.safetensors")
+@click.option("--data", required=True, help="A task's name, or an .npz file with x and y (or x_train, y_train, …).")
+@click.option("--architecture", help="A built-in one, a file, or module:function [default: the task's network].")
+@click.option("--measure", "names", multiple=True, metavar="NAME", help="Only this measure (repeatable).")
+@click.option("--initial", type=click.Path(path_type=Path), help="The weights before training, as safetensors.")
+@click.option("--matched-loss", type=float, default=0.01, show_default=True, help="Training loss to compare at.")
+@click.option("--seed", default=0, show_default=True, help="Which of the task's data sets.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@clear_errors
+def measure(
+    checkpoint: Path,
+    data: str,
+    architecture: str | None,
+    names: tuple[str, ...],
+    initial: Path | None,
+    matched_loss: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure a network that is given as a file of weights.
+
+    \b
+    Example: lowlands measure net.safetensors --architecture net.py:build --data digits.npz --measure lambda_max
+    """
+    from suite.checkpoint import measure_checkpoint
+
+    report = measure_checkpoint(
+        checkpoint, architecture, data, names, seed=seed, initial=initial, matched_loss=matched_loss
+    )
+    click.echo(report.json() if as_json else report.text())
+
+
 for command in (table, compare, verify):
     main.add_command(command)

@@ -87,7 +87,8 @@ def source_hash(text: str, origin: tuple[str, str]) -> str:
     return own if options is None else _hash(own.encode(), options)
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """The module in the file `path`; InputError if it cannot be imported."""
     spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
@@ -105,7 +106,7 @@ def _import_file(path: Path) -> ModuleType:
 def _from_file(path: Path, text: str) -> Loaded:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
-    module = _import_file(path)
+    module = import_file(path)
     if not hasattr(module, "submission"):
         raise InputError(
             f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`."

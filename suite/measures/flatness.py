@@ -68,7 +68,7 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     unit="loss / weight²",
     scale="log",
     higher=False,
-    cost=8,
+    cost=12,
     source="Keskar et al. 2017, arXiv:1609.04836",
 )
 def lambda_max(subject: Subject) -> Value:
@@ -80,20 +80,20 @@ def lambda_max(subject: Subject) -> Value:
     unit="loss / weight²",
     scale="linear",
     higher=None,
-    cost=60,
+    cost=50,
     source="Sagun et al. 2018, arXiv:1706.04454",
 )
 def lambda_min(subject: Subject) -> Value:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
     hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
-    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="smallest"))
+    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="smallest", tolerance=1e-2, guards=0))
 
 
 @declare(
     unit="loss / weight²",
     scale="log",
     higher=False,
-    cost=3,
+    cost=4,
     source="Blanc et al. 2020, arXiv:1904.09080",
 )
 def hessian_trace(subject: Subject) -> Value:
@@ -105,7 +105,7 @@ def hessian_trace(subject: Subject) -> Value:
     unit="loss",
     scale="log",
     higher=False,
-    cost=8,
+    cost=12,
     source="Kwon et al. 2021, arXiv:2102.11600",
     invariances=CANONICAL,
 )
@@ -118,7 +118,7 @@ def adaptive_lambda_max(subject: Subject) -> Value:
     unit="loss",
     scale="log",
     higher=False,
-    cost=3,
+    cost=4,
     source="Tsuzuku et al. 2020, arXiv:1901.04653",
     invariances=CANONICAL,
 )
@@ -162,7 +162,7 @@ def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
     unit="loss",
     scale="log",
     higher=False,
-    cost=3,
+    cost=4,
     source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form",
     invariances=(LAYER_RESCALING,),
 )
@@ -186,7 +186,7 @@ def neuron_relative_flatness(subject: Subject) -> Value:
     unit="loss^½",
     scale="log",
     higher=False,
-    cost=2,
+    cost=3,
     source="Liang et al. 2019, arXiv:1711.01530",
     invariances=CANONICAL,
 )
@@ -201,7 +201,7 @@ def fisher_rao_norm(subject: Subject) -> float:
     unit="loss² / weight²",
     scale="log",
     higher=False,
-    cost=2,
+    cost=3,
     source="Smith and Le 2018, arXiv:1710.06451; Jiang et al. 2020, arXiv:1912.02178",
 )
 def gradient_noise(subject: Subject) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from suite.measures.registry import ALWAYS, INVARIANCES, Measure, find_measure, measures
+
+WIDTH = 120
 
 
 def _direction(measure: Measure) -> str:
@@ -13,11 +16,11 @@ def _direction(measure: Measure) -> str:
 
 def listing() -> str:
     """One line a measure: name, whether it may be scored, scale, better direction, cost, first sentence."""
-    lines = [f"{'measure':30}{'scored':8}{'scale':8}{'better':9}{'cost':>5}  what it is"]
-    lines += [
-        f"{m.name:30}{'yes' if m.canonical else 'no':8}{m.scale:8}{_direction(m):9}{m.cost:5.3g}  {m.description}"
-        for m in measures().values()
-    ]
+    lines = [f"{'measure':30}{'scored':8}{'scale':8}{'better':9}{'cost':>4}  what it is"]
+    for m in measures().values():
+        scored = "yes" if m.canonical else "no"
+        line = f"{m.name:30}{scored:8}{m.scale:8}{_direction(m):9}{m.cost:4.2g}  "
+        lines.append(line + textwrap.shorten(m.description, WIDTH - len(line), placeholder=" …"))
     return "\n".join(
         [
             *lines,

@@ -32,7 +32,7 @@ INVARIANCES: Mapping[str, str] = {
     NEURON_RESCALING: "the same neuron by neuron, each with its own factor",
     LOGIT_SCALE: "the last layer times c (classification is measured at matched training loss)",
     NEURON_PERMUTATION: "the neurons of a hidden layer in another order",
-    EVALUATION_BATCH: "how many samples are evaluated at a time, and their order",
+    EVALUATION_BATCH: "how many samples are evaluated at a time",
     LANE_ORDER: "which other lanes are measured beside it, and in which order",
     DTYPE: "float32 in place of float64, up to rounding",
 }

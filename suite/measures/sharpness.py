@@ -104,7 +104,7 @@ def adaptive_worst_case_sharpness(subject: Subject) -> float:
     return _rise_in_ball(subject, subject.network.weights(), ADAPTIVE_RADIUS)
 
 
-@declare(unit="loss", scale="log", higher=False, cost=DRAWS / 3, source="Neyshabur et al. 2017, arXiv:1706.08947")
+@declare(unit="loss", scale="log", higher=False, cost=DRAWS / 2, source="Neyshabur et al. 2017, arXiv:1706.08947")
 def average_sharpness(subject: Subject) -> Value:
     """Mean rise of the loss when N(0, 0.01²) is added to every weight."""
     return _mean_rise(subject, torch.ones_like(subject.network.weights()), NOISE)
@@ -114,7 +114,7 @@ def average_sharpness(subject: Subject) -> Value:
     unit="loss",
     scale="log",
     higher=False,
-    cost=DRAWS / 3,
+    cost=DRAWS / 2,
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
     invariances=CANONICAL,
 )

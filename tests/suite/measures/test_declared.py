@@ -1,0 +1,197 @@
+"""Every measure keeps the invariances that it declares, and declares what a reader must know."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from suite.curvature import operators, samples
+from suite.measures import Measure, Value, measure, measures, subject
+from suite.measures import smoothness as smooth
+from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
+from suite.models.images import initialise, mlp
+from suite.seeding import torch_stream
+from suite.task import Split
+
+TAKEN = [m for m in measures().values() if not m.needs & {"images", "predictor"}]
+"""Corruptions of images have tests of their own; predictors too."""
+
+
+def digits_like(n: int = 60) -> Split:
+    x = torch.randn(n, 6, generator=torch_stream("declared", n), dtype=torch.float64)
+    return Split(x, x[:, :3].argmax(1))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> nn.Module:
+    """A small network that classifies its training data rightly."""
+    model = initialise(mlp((6,), 3, widths=(12, 10)).double(), torch_stream("declared", "init"))
+    data = digits_like()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(300):
+        optimizer.zero_grad()
+        cross_entropy(model(data.x), data.y).backward()
+        optimizer.step()
+    return model
+
+
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+
+@torch.no_grad()
+def rescaled(model: nn.Module, factors: list[torch.Tensor]) -> nn.Module:
+    """Every hidden neuron's input weights and bias times its factor, its output weights divided by it."""
+    other = copy.deepcopy(model)
+    for (before, after), factor in zip(itertools.pairwise(linear_layers(other)), factors, strict=True):
+        before.weight.mul_(factor[:, None])
+        before.bias.mul_(factor)
+        after.weight.div_(factor)
+    return other
+
+
+def by_layer(model: nn.Module) -> nn.Module:
+    return rescaled(model, [torch.full((12,), 5.0).double(), torch.full((10,), 0.5).double()])
+
+
+def by_neuron(model: nn.Module) -> nn.Module:
+    stream = torch_stream("neurons")
+    return rescaled(model, [torch.randn(n, generator=stream, dtype=torch.float64).exp() for n in (12, 10)])
+
+
+@torch.no_grad()
+def louder(model: nn.Module) -> nn.Module:
+    other = copy.deepcopy(model)
+    linear_layers(other)[-1].weight.mul_(3)
+    linear_layers(other)[-1].bias.mul_(3)
+    return other
+
+
+@torch.no_grad()
+def permuted(model: nn.Module) -> nn.Module:
+    other = copy.deepcopy(model)
+    for before, after in itertools.pairwise(linear_layers(other)):
+        order = torch.randperm(before.out_features, generator=torch_stream("permuted"))
+        before.weight.copy_(before.weight[order])
+        before.bias.copy_(before.bias[order])
+        after.weight.copy_(after.weight[:, order])
+    return other
+
+
+CHANGES: dict[str, Callable[[nn.Module], nn.Module]] = {
+    LAYER_RESCALING: by_layer,
+    NEURON_RESCALING: by_neuron,
+    LOGIT_SCALE: louder,
+}
+
+
+def take(model: nn.Module, wanted: Measure, data: Split | None = None) -> dict[str, Value]:
+    # From zero, so that the distance has the same meaning after a permutation.
+    initial = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    return measure(model, data or digits_like(), [wanted.name], test=digits_like(40), initial=initial)
+
+
+def same(before: dict[str, Value], after: dict[str, Value], tolerance: float, draws: float = 0.0) -> None:
+    """Equal up to `tolerance` (relative), the proved errors, and `draws` standard errors of estimates."""
+    assert before.keys() == after.keys()
+    for name, old in before.items():
+        new = after[name]
+        slack = sum((draws if v.kind == "estimate" else 1.0) * v.error for v in (old, new))
+        assert abs(new - old) <= tolerance * max(abs(old), 1e-9) + slack, (name, old, new)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "change"),
+    [(m, c) for m in TAKEN for c in CHANGES if c in m.invariances],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_rescalings_that_are_declared_move_nothing(fitted: nn.Module, wanted: Measure, change: str) -> None:
+    same(take(fitted, wanted), take(CHANGES[change](fitted), wanted), tolerance=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "change"),
+    [
+        (m, c)
+        for m in TAKEN
+        for c in (LAYER_RESCALING, NEURON_RESCALING)
+        if c not in m.invariances and m.function.__module__.rpartition(".")[2] in ("flatness", "sharpness", "norms")
+    ],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_rescalings_that_are_not_declared_do(fitted: nn.Module, wanted: Measure, change: str) -> None:
+    """So that the declarations are no shorter than they must be."""
+    before, after = take(fitted, wanted), take(CHANGES[change](fitted), wanted)
+    assert any(abs(after[name] - value) > 0.05 * abs(value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_neuron_permutation(fitted: nn.Module, wanted: Measure) -> None:
+    same(take(fitted, wanted), take(permuted(fitted), wanted), tolerance=1e-3, draws=5)
+
+
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_evaluation_batch(fitted: nn.Module, wanted: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = take(fitted, wanted)
+    for module in (operators, samples, subject, smooth):
+        monkeypatch.setattr(module, "MAX_CHUNK", 7)
+    same(before, take(fitted, wanted), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_other_lanes_and_their_order(fitted: nn.Module, wanted: Measure) -> None:
+    """Whatever is measured in between, a solution's measures are the same to the last bit."""
+    before = take(fitted, wanted)
+    take(louder(fitted), wanted)
+    assert take(fitted, wanted) == before
+
+
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_dtype(fitted: nn.Module, wanted: Measure) -> None:
+    data = digits_like()
+    low = Split(data.x.float(), data.y)
+    same(take(fitted, wanted), take(copy.deepcopy(fitted).float(), wanted, low), tolerance=1e-2)
+
+
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_measuring_leaves_the_network_alone(fitted: nn.Module, wanted: Measure) -> None:
+    model = copy.deepcopy(fitted).train()
+    take(model, wanted)
+    assert model.training
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fitted.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("wanted", list(measures().values()), ids=lambda m: m.name)
+def test_declarations_are_complete(wanted: Measure) -> None:
+    assert wanted.invariances >= ALWAYS
+    assert wanted.invariances <= INVARIANCES.keys()
+    assert wanted.unit
+    assert wanted.source
+    assert wanted.cost >= 0
+    assert wanted.description.rstrip(".")
+
+
+CANONICAL_MEASURES = [m.name for m in TAKEN if m.canonical]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logs=st.lists(st.floats(-3, 3), min_size=22, max_size=22), loud=st.floats(-1, 2))
+def test_no_rescaling_moves_a_canonical_measure(fitted: nn.Module, logs: list[float], loud: float) -> None:
+    """Any factors between e^-3 and e^3 for the neurons, any for the logits: hypothesis looks for the worst."""
+    factors = torch.tensor(logs, dtype=torch.float64).exp()
+    other = rescaled(fitted, [factors[:12], factors[12:]])
+    with torch.no_grad():
+        for p in linear_layers(other)[-1].parameters():
+            p.mul_(torch.tensor(loud).exp())
+    cheap = [name for name in CANONICAL_MEASURES if measures()[name].cost <= 12]
+    given = {"test": digits_like(40)}
+    same(measure(fitted, digits_like(), cheap, **given), measure(other, digits_like(), cheap, **given), tolerance=2e-3)
