@@ -20,8 +20,11 @@ def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Logarithm of the mean exponential loss of outputs [n] for labels in {-1, +1}: it never underflows."""
-    return torch.logsumexp(-outputs * targets, dim=0) - math.log(targets.shape[0])
+    """Logarithm of the mean exponential loss of outputs [n] or [n, 1] for labels like them in {-1, +1}.
+
+    It never underflows.
+    """
+    return torch.logsumexp((-outputs * targets).flatten(), dim=0) - math.log(targets.shape[0])
 
 
 def log_pairwise_exponential(outputs: Tensor, targets: Tensor) -> Tensor:

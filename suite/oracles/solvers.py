@@ -12,6 +12,9 @@ from suite.errors import InputError
 
 Array = NDArray[np.float64]
 
+CERTIFIED = 1e-6
+"""The largest relative gap between a solution's value and its bound by duality that counts as exact."""
+
 
 class OracleError(InputError):
     """A solver did not solve. The message names the solver, the problem and the status."""
@@ -43,3 +46,9 @@ def conic_program(what: str, problem: Any, certified: bool = False) -> None:
         raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
     if problem.status != cp.OPTIMAL and not (certified and problem.status == cp.OPTIMAL_INACCURATE):
         raise OracleError(f"Clarabel did not solve the {what} problem: status {problem.status}.")
+
+
+def certify(what: str, gap: float, scale: float) -> None:
+    """Refuse a conic solution whose value is further than `CERTIFIED` times `scale` from its bound by duality."""
+    if not gap <= CERTIFIED * scale:
+        raise OracleError(f"Clarabel solved the {what} problem only to {gap:.1e} of {scale:.3g}.")

@@ -1,0 +1,33 @@
+"""Optimizers that tasks themselves use to train submitted architectures, where torch has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class NormalizedGD(Optimizer):
+    """``w <- w - lr * gradient / |gradient|`` with the l2 norm over all parameters."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-2) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; a closure, if given, is evaluated first and its loss returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    # The tiny constant keeps a zero gradient from becoming 0 / 0.
+                    parameter.sub_(group["lr"] * parameter.grad / (norm + 1e-30))
+        return loss

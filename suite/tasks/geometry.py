@@ -1,0 +1,173 @@
+"""Linear networks: one class of functions, several parametrisations, and each has a geometry of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.losses import log_exponential
+from suite.measures.predictors import linear_part, parameter_measures
+from suite.models.linear_networks import NETWORKS, LinearNetwork, steepness
+from suite.optimizers import NormalizedGD
+from suite.oracles.fourier import fourier_l1_norm, max_margin_fourier_l1
+from suite.oracles.margins import max_margin_l1, max_margin_l2
+from suite.oracles.solvers import Array
+from suite.seeding import torch_stream
+from suite.submission import LogUniform
+from suite.task import Axis, Oracle, Problem, Slot, Solution, Split, Stop, Task
+from suite.tasks import task
+
+MATCHING = {"full": "gaussian", "diagonal": "sparse", "convolutional": "frequency"}
+GEOMETRY = {"gaussian": "l2", "sparse": "l1", "frequency": "fourier_l1"}
+
+NORMS: dict[str, Callable[[Array], float]] = {
+    "l2": lambda w: float(np.linalg.norm(w)),
+    "l1": lambda w: float(abs(w).sum()),
+    "fourier_l1": fourier_l1_norm,
+}
+SOLVERS = {"l2": max_margin_l2, "l1": max_margin_l1, "fourier_l1": max_margin_fourier_l1}
+
+
+def draw_teacher(kind: str, d: int, stream: torch.Generator) -> Tensor:
+    """A linear teacher [d] of l2 norm 1: isotropic, with three entries, or with two frequencies."""
+    if kind == "gaussian":
+        teacher = torch.randn(d, generator=stream, dtype=torch.float64)
+    elif kind == "sparse":
+        teacher = torch.zeros(d, dtype=torch.float64)
+        signs = torch.randint(0, 2, (3,), generator=stream, dtype=torch.float64) * 2 - 1
+        teacher[torch.randperm(d, generator=stream)[:3]] = signs
+    else:
+        frequencies = 1 + torch.randperm(d // 2 - 1, generator=stream)[:2, None]
+        phases = 2 * math.pi * torch.rand(2, 1, generator=stream, dtype=torch.float64)
+        teacher = torch.cos(2 * math.pi * frequencies * torch.arange(d) / d + phases).sum(0)
+    return torch.nn.functional.normalize(teacher, dim=0)
+
+
+def log_loss_hessian(z: Tensor, w: Tensor) -> Tensor:
+    """The Hessian in `w` [d] of log mean exp(-z w): the covariance [d, d] of the rows of z [n, d] under the softmax."""
+    weights = torch.softmax(-z @ w, dim=0)
+    centred = z - weights @ z
+    return centred.T @ (weights[:, None] * centred)
+
+
+@task
+def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "matching", log_loss: float = -60.0) -> Task:
+    """In which geometry does the network maximise its margin, and does the optimizer overrule it?
+
+    Claim. Networks that compute the same linear functions x·w are biased differently under gradient descent on
+    separable data: fully connected ones of any depth to the l2 margin, diagonal ones of depth L to the margin in the
+    l_{2/L} quasi-norm, convolutional ones of full width and depth L to that of the Fourier transform (Gunasekar et al.
+    2018, arXiv:1806.00468). The layers of a fully connected network align (Ji and Telgarsky 2019, arXiv:1810.02032).
+    The bias shows the later, the larger the initial scale (Moroshko et al. 2020, arXiv:2007.06738).
+
+    Data. n = 30 samples, d = 32 features, X ~ N(0, 1), labels by a linear teacher without noise; 2,000 test samples.
+    The teacher's prior decides which geometry is right: `teacher=gaussian` (l2 margin), `sparse` (three entries; l1),
+    `frequency` (two frequencies; Fourier l1). `matching`, the default, takes for each network the teacher that its
+    geometry is right for. The oracle of the right geometry predicts best: 0.26 against 0.31 and 0.27 of wrong signs for
+    Gaussian teachers, 0.17 against 0.25 and 0.28 for sparse, 0.17 against 0.28 and 0.30 for frequencies.
+
+    Model (of optimizers). `network=full` (default), `diagonal` or `convolutional`, `depth` 1 to 6 (default 2), all
+    layers Gaussian so that the predictor's norm is about 0.1. Architectures enter by a slot, 32 inputs and 1 output, in
+    which all are trained by normalised gradient descent: its steps have the same length in every parametrisation,
+    where a gradient is vanishingly small at a small start of a deep network and huge at its end, and within its space
+    of step sizes the end does not depend on the step size by more than a few percent.
+
+    Objective. log mean exp(-y x·w), which does not saturate, over the Hessian's largest eigenvalue in the parameters of
+    the balanced network that represents the oracle at the stop: a step size of 1 is 1/L there.
+
+    Stop. `log_loss` = -60 (default) within 15,000 gradient evaluations. Margins come closer to their limits with -300
+    (full 0.995, diagonal 0.97, convolutional 0.99 of what theory says), at several times the steps.
+
+    Oracle. Max-margin separators in the l2 norm (least-distance programming), the l1 norm (a linear program) and the l1
+    norm of the unitary Fourier transform (a cone program, certified by duality). For diagonal and convolutional
+    networks deeper than 2 the quasi-norm is not convex and there is no exact oracle: only the ratios are shown.
+
+    Norm axis. The margin ratio in the teacher's geometry (`l2_margin_ratio`, `l1_margin_ratio` or
+    `fourier_l1_margin_ratio`): smallest margin over the norm of the end-to-end predictor, over the best possible,
+    linear. Ideal: 1. Null: the lowest ratio among the other two geometries' oracles, per data set. Of a network that is
+    not linear the nearest affine function on the test inputs is measured. Generalization axis. `test_error`, linear.
+    Ideal: the oracle's own, per data set. Null: 0.5, chance.
+
+    Shown. The other two ratios; `alignment` of the top singular vectors of adjacent layers; `parameter_margin_ratio` =
+    margin over (|theta|²/L)^(L/2), over the oracle's margin in the network's own norm: 1 for the least parameters that
+    represent the oracle. Rescaling layers moves the last two: they are not scored.
+    """
+    n, d, scale, held_out = 30, 32, 0.1, 2_000
+    if network not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {network!r}.")
+    if teacher not in (*GEOMETRY, "matching"):
+        raise ValueError(f"teacher must be one of {', '.join(GEOMETRY)} or matching, not {teacher!r}.")
+    if not 1 <= depth <= 6:
+        raise ValueError(f"depth must be between 1 and 6, not {depth}.")
+    if not -1_000 <= log_loss <= -10:
+        raise ValueError(f"log_loss must be between -1000 and -10, not {log_loss}.")
+    kind = MATCHING[network] if teacher == "matching" else teacher
+    scored = GEOMETRY[kind]
+
+    def margins_of(problem: Problem) -> Array:
+        return (problem.train.y * problem.train.x).cpu().numpy()
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("linear_geometry", kind, seed, "data")
+        w = draw_teacher(kind, d, stream)
+        x = torch.randn(n + held_out, d, generator=stream, dtype=torch.float64)
+        y = torch.sign(x @ w)[:, None]
+        z = (y * x)[:n]
+        best = torch.from_numpy(SOLVERS[GEOMETRY[MATCHING[network]]](z.numpy()))
+        reached = best * -log_loss / (z @ best).min()
+        curvature = steepness(network, depth, reached, log_loss_hessian(z, reached))
+        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), smoothness=curvature)
+
+    def oracle(problem: Problem) -> Oracle:
+        z, test = margins_of(problem), problem.test
+        assert test is not None
+        found = {name: solve(z) for name, solve in SOLVERS.items()}
+        least = {name: float((z @ w).min()) for name, w in found.items()}
+        values = {f"{name}_margin": least[name] / norm(found[name]) for name, norm in NORMS.items()}
+        ratios = [least[name] / NORMS[scored](w) / values[f"{scored}_margin"] for name, w in found.items()]
+        wrong = test.y[:, 0].cpu().numpy() * (test.x.cpu().numpy() @ found[scored]) <= 0
+        values |= {"worst_ratio": min(ratios), "oracle_test_error": float(wrong.mean())}
+        return Oracle({name: torch.from_numpy(w) for name, w in found.items()}, values)
+
+    def measure(solution: Solution) -> dict[str, float]:
+        test = solution.problem.test
+        assert test is not None
+        w = linear_part(solution.model, test.x).cpu().numpy()
+        margin = float((margins_of(solution.problem) @ w).min())
+        ratios = {
+            f"{name}_margin_ratio": margin / norm(w) / solution.oracle.values[f"{name}_margin"]
+            for name, norm in NORMS.items()
+        }
+        with torch.no_grad():
+            wrong = (test.y * solution.model(test.x) <= 0).double().mean().item()
+        return ratios | {"test_error": wrong} | parameter_measures(solution.model, margin, solution.oracle)
+
+    def model(problem: Problem, seed: int) -> LinearNetwork:
+        stream = torch_stream("linear_geometry", network, depth, seed, "init")
+        return NETWORKS[network](d, 1, depth, scale, stream)
+
+    return Task(
+        family="linear_networks",
+        problem=problem,
+        model=model,
+        loss=log_exponential,
+        stop=Stop(log_loss, budget=15_000),
+        measure=measure,
+        oracle=oracle,
+        axes=(
+            Axis("norm", f"{scored}_margin_ratio", "linear", null="worst_ratio", ideal=1.0, higher=True),
+            Axis("generalization", "test_error", "linear", null=0.5, ideal="oracle_test_error"),
+        ),
+        shown=tuple(f"{name}_margin_ratio" for name in NORMS if name != scored),
+        slot=Slot((d,), 1, NormalizedGD, {"lr": LogUniform(0.01, 0.1)}),
+        papers=(
+            "Gunasekar et al. 2018, arXiv:1806.00468",
+            "Ji and Telgarsky 2019, arXiv:1810.02032",
+            "Lyu and Li 2020, arXiv:1906.05890",
+            "Moroshko et al. 2020, arXiv:2007.06738",
+        ),
+    )
