@@ -35,18 +35,18 @@ TASK = "adaptive_trap"
 
 NAMES = ("'odd'", "''", "None", "3", "'a\\x00b'", "'\\ud800'", "'x' * 10_000", "b'odd'")
 OPTIMIZERS = (
-    "Odd", "Odd", "Odd", "Odd", "None", "3", "print", "int", "object", "lambda params, lr: None", "torch.nn.Linear",
+    "None", "3", "print", "int", "object", "lambda params, lr: None", "torch.nn.Linear",
     "torch.optim.SGD", "lambda params, lr: torch.optim.SGD([], lr=lr)", "torch.optim.lr_scheduler.StepLR", "Odd(1)",
 )  # fmt: skip
 SPACES = (
-    "{'lr': LogUniform(1e-3, 1.0)}", "{'lr': 0.1}", "{}", "None", "[]", "{'lr': LogUniform(1.0, 0.0)}",
+    "{'lr': 0.1}", "{}", "None", "[]", "{'lr': LogUniform(1.0, 0.0)}",
     "{'lr': LogUniform(float('nan'), 1.0)}", "{'lr': Choice()}", "{'lr': Choice(0.1, 'a', None)}", "{1: 2}",
     "{'lr': Choice(object(), object())}", "{'lr': float('nan')}", "{'lr': float('inf')}", "{'lr': -1.0}",
     "{'lr': 10**400}", "{'lr': 0.1, 'no_such': 1}", "{'lr': 'fast'}", "{'lr': (0.1, 0.2)}", "{'lr': Uniform(0, 1e300)}",
     "{'lr': Choice([0.1], [0.2])}", "{'lr': 1 + 2j}",
 )  # fmt: skip
 INITS = (
-    "super().__init__(params, lr)", "super().__init__(params, lr)", "super().__init__(params, lr)", "pass",
+    "pass",
     "super().__init__(list(params)[:0], lr)", "raise SystemExit(3)", "1 / 0",
     "super().__init__(params, lr); del self.step",
     "super().__init__(params, lr); self.param_groups = None", "self.__init__(params, lr)", "raise MemoryError",
@@ -80,12 +80,18 @@ class Odd(torch.optim.SGD):
 submission = Submission(name={name}, optimizer={optimizer}, space={space})
 """
 
+
+def mostly(usual: str, others: tuple[str, ...]) -> st.SearchStrategy[str]:
+    """`usual` in four of five cases, so that one odd part is not hidden behind another."""
+    return st.integers(0, 4).flatmap(lambda number: st.sampled_from(others) if number == 0 else st.just(usual))
+
+
 mostly_whole = st.builds(
     lambda **parts: SOURCE.format(**parts).encode("utf-8", "surrogatepass"),
-    name=st.sampled_from(("'odd'",) * 8 + NAMES),
-    optimizer=st.sampled_from(OPTIMIZERS),
-    space=st.sampled_from(SPACES[:1] * 10 + SPACES),
-    init=st.sampled_from(INITS),
+    name=mostly("'odd'", NAMES),
+    optimizer=mostly("Odd", OPTIMIZERS),
+    space=mostly("{'lr': LogUniform(1e-3, 1.0)}", SPACES),
+    init=mostly("super().__init__(params, lr)", INITS),
     step=st.sampled_from(STEPS),
 )
 
@@ -102,7 +108,7 @@ def mutated(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
 
 
 sources = st.one_of(
-    mostly_whole, mostly_whole, mutated(mostly_whole), st.binary(max_size=200), st.text().map(str.encode)
+    mostly_whole, mostly_whole, mostly_whole, mutated(mostly_whole), st.binary(max_size=200), st.text().map(str.encode)
 )
 quiet = settings(
     deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False
