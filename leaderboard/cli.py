@@ -16,7 +16,7 @@ import click
 import suite
 from leaderboard.console import clear_errors, output, print_table
 from leaderboard.running import Resources, carry_out, isolation_limits, resource_options
-from leaderboard.show import compare, table
+from leaderboard.show import compare, publish, table
 from leaderboard.verifying import SOLUTIONS, verify
 from suite.errors import InputError
 
@@ -266,5 +266,5 @@ def measure(
     click.echo(report.json() if as_json else report.text())
 
 
-for command in (table, compare, verify):
+for command in (table, compare, publish, verify):
     main.add_command(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,3 +68,10 @@ def print_table(table: Table) -> None:
         out.print(part)
     for note in table.notes:
         out.print(note, style="dim", highlight=False)
+
+
+def progress(description: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """Hands on the items of a list one by one, with a bar and an estimate where a terminal shows them."""
+    from rich.progress import track
+
+    return lambda items: track(items, description, console=Console(stderr=True), transient=True)

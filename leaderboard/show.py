@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import leaderboard
-from leaderboard.console import clear_errors, print_table
+from leaderboard.console import clear_errors, print_table, progress
 from suite.errors import InputError
 
 FORMATS = ("markdown", "latex", "csv", "html", "json")
@@ -144,6 +144,41 @@ def compare(
         print_table(reports.table(found))
     if found.regressions:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
+@click.option("--track", default="quick", show_default=True, help="Which track's results.")
+@click.option(
+    "--asv",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".asv"),
+    show_default=True,
+    help="Where asv keeps its results, for the page on the runtime.",
+)
+@click.option("--asv-pages", default="", metavar="LINK", help="Where asv's own pages lie, seen from the site's root.")
+@clear_errors
+def publish(directory: Path, results: Path | None, track: str, asv: Path, asv_pages: str) -> None:
+    """Write the static site to DIRECTORY: it works from a file, without a network.
+
+    Where results of other tracks lie beside those of --track, the site shows how well they agree.
+
+    \b
+    Example: lowlands publish site --results results
+    """
+    from leaderboard.history import read
+    from leaderboard.results import load
+    from leaderboard.site import publish as write_site
+
+    path = find_log(results, track)
+    loaded = load([path])
+    for note in loaded.notes:
+        click.echo(note, err=True)
+    others = [load([other]) for name in ("quick", "full") if (other := path.parent / f"{name}.jsonl").is_file()]
+    others = [other for other in others if other.track != loaded.track]
+    files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, progress("Writing pages"))
+    click.echo(f"{len(files)} files; open {directory / 'index.html'}")
 
 
 def _write(path: Path, text: str) -> None:

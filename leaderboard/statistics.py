@@ -223,3 +223,26 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Array:
     upper = np.triu_indices(first.shape[-1], 1)
     signs = [np.sign(scores[..., upper[0]] - scores[..., upper[1]]) for scores in (first, second)]
     return np.asarray((signs[0] * signs[1]).mean(axis=-1))
+
+
+def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
+    """Which points [n, measures], lower is better, no other point is at least as good as everywhere and better once."""
+    points = np.asarray(points, dtype=float)
+    no_worse = (points[:, None] <= points).all(axis=2)
+    better = (points[:, None] < points).any(axis=2)
+    return np.asarray(~(no_worse & better).any(axis=0))
+
+
+def mean_ranks(scores: ArrayLike) -> Array:
+    """Mean over cells of the ranks [entries] of scores [cells, entries], 1 for the highest; ties share their mean."""
+    from scipy.stats import rankdata  # half a second that a table has no need of
+
+    return np.asarray(rankdata(-np.asarray(scores, dtype=float), axis=1).mean(axis=0))
+
+
+def nemenyi_distance(entries: int, cells: int, level: float = SIGNIFICANCE) -> float:
+    """The difference of two mean ranks over `cells` beyond which they differ at `level` (Demšar 2006, JMLR 7)."""
+    from scipy.stats import studentized_range
+
+    quantile = studentized_range.ppf(1 - level, entries, math.inf) / math.sqrt(2)
+    return float(quantile * math.sqrt(entries * (entries + 1) / (6 * cells)))

@@ -60,3 +60,76 @@ def noisy(names: Mapping[str, float], seeds: int = 8, spread: float = 0.05) -> l
 def scores_of(records: list[dict[str, Any]]) -> Scores:
     """The scores of all records."""
     return tabulate(add_scores(Results(records).frame()))
+
+
+def whole_run(
+    submissions: int = 3, tasks: int = 4, seeds: int = 3, trials: int = 3, kind: str = "optimizer"
+) -> Results:
+    """What a run leaves behind: scored and tuning records, all axes, measures beside them, curves and trouble.
+
+    Every third task is like an image task (three axes, tuned by validation loss), the others have one axis and race;
+    the last is shown and not scored. The last submission misses a stop and regularises on purpose.
+    """
+    rng = np.random.default_rng(7)
+    records = []
+    for number in range(submissions):
+        name = f"{kind[:3]}_{number}" if number else "sgd"
+        merit = rng.uniform(0.2, 0.8)
+        common = {"kind": kind, "explicit": number == submissions - 1, "track": "quick"}
+        for t in range(tasks):
+            image, shown_only = t % 3 == 0, t == tasks - 1
+            task = f"{'images' if image else 'exact'}_{t}" + ("[alpha=0.1]" if t == 1 else "")
+            axes = () if shown_only else ("flatness", "norm", "generalization") if image else ("norm",)
+            place = {"task": task, "family": "images" if image else f"family{t % 4}", **common}
+            for trial in range(trials):
+                records += _tuning_lanes(name, place, trial, trials, image, rng)
+            for seed in range(seeds):
+                records.append(_scored_lane(name, place, axes, seed, merit, shown_only, rng))
+        records[-1] |= {"converged": False, "status": "budget", "measures": {}} if number == submissions - 1 else {}
+    return Results(records)
+
+
+def _tuning_lanes(
+    name: str, place: dict[str, Any], trial: int, trials: int, image: bool, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    status = "converged" if trial or image else "raced"
+    loss = rng.uniform(0.2, 0.6) if image else None
+    tuned = {"phase": "tune", "trial": trial, "status": status, "converged": status == "converged", "axes": {}}
+    settings = {"hyperparameters": {"lr": 0.1**trial, "momentum": 0.9}, "validation_loss": loss}
+    return [record(name, str(place["task"]), 10_000, 0.0) | place | tuned | settings]
+
+
+def _scored_lane(
+    name: str,
+    place: dict[str, Any],
+    axes: tuple[str, ...],
+    seed: int,
+    merit: float,
+    shown: bool,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    x = np.geomspace(1, 400, 40).round(1).tolist()
+    line = {"x": x, "x_label": "gradient evaluations", "y_label": "training loss", "x_log": True, "points": False}
+    curves = {
+        "training_loss": line | {"y": [1 / a for a in x], "oracle": None, "y_log": True},
+        "learned_function": line
+        | {"y": np.sin(x).tolist(), "oracle": np.cos(x).tolist(), "y_log": False, "x_log": False},
+    }
+    measures = {f"m_{axis}": 1 - merit - 0.1 * rng.normal() for axis in axes} | {"beside": rng.uniform(1, 9)}
+    return (
+        record(name, str(place["task"]), seed, 0.0)
+        | place
+        | {
+            "axes": {axis: LINEAR | {"measure": f"m_{axis}"} for axis in axes},
+            "measures": measures,
+            "shown": ["beside"] if shown else [],
+            "hyperparameters": {"lr": 0.1, "momentum": 0.9},
+            "status": "converged",
+            "reason": None,
+            "gradient_evaluations": int(rng.integers(50, 900)),
+            "train_loss": 1e-3,
+            "stepping": "stacked",
+            "time": "2026-01-02T03:04:05Z",
+            "curves": curves if seed == 0 else {},
+        }
+    )

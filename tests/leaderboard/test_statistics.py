@@ -22,7 +22,10 @@ from leaderboard.statistics import (
     geometric_mean,
     holm,
     improvement,
+    mean_ranks,
+    nemenyi_distance,
     paired_differences,
+    pareto_front,
     rank_correlation,
     seeds_to_separate,
     spread,
@@ -136,3 +139,19 @@ def test_rank_correlation_is_kendalls() -> None:
     assert_allclose(
         rank_correlation(first, second), [stats.kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)]
     )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_pareto_front_by_its_definition(points: list[tuple[int, int]]) -> None:
+    def beaten(point: tuple[int, int]) -> bool:
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+    assert pareto_front(points).tolist() == [not beaten(point) for point in points]
+
+
+def test_mean_ranks_and_critical_distance_are_demsars() -> None:
+    # Demšar 2006, table 5 (a): two-tailed Nemenyi quantiles at 5 % for 2, 5 and 10 classifiers.
+    for entries, quantile in ((2, 1.960), (5, 2.728), (10, 3.164)):
+        wanted = quantile * math.sqrt(entries * (entries + 1) / (6 * 14))
+        assert nemenyi_distance(entries, 14) == pytest.approx(wanted, rel=1e-3)
+    assert_allclose(mean_ranks([[0.9, 0.5, 0.5], [0.1, 0.2, 0.3]]), [2.0, 2.25, 1.75])

@@ -1,0 +1,68 @@
+"""Which names have pages, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from markupsafe import Markup, escape
+
+from leaderboard.tables import Column, Entry
+
+FOLDERS = {
+    "submission": "submissions",
+    "against": "submissions",
+    "next": "submissions",
+    "task": "tasks",
+    "measure": "measures",
+}
+"""Column -> the folder of the pages that its entries link to."""
+
+
+def file_name(name: str) -> str:
+    """A file name for any text; different texts get different names, on file systems that ignore case too."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "page"
+    return (
+        plain
+        if "-" not in name and plain == name.replace("_", "-")
+        else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    )
+
+
+class Links:
+    """The pages of a site."""
+
+    def __init__(self, **names: Iterable[str]) -> None:
+        """names: folder -> the names that have a page in it."""
+        self.pages = {
+            (folder, name): f"{folder}/{file_name(name)}.html" for folder, own in names.items() for name in own
+        }
+
+    def link(self, column: str, value: object) -> str:
+        """Where the page of an entry of `column` lies, from the site's root; empty if it has none."""
+        return self.pages.get((FOLDERS.get(column, ""), str(value)), "")
+
+    def attributes(self, entry: Entry, column: Column) -> Markup:
+        """An entry's class, and what the script sorts by where that is not its text."""
+        classes = " ".join(filter(None, ("words" if column.words else "", "best" if entry.best else "")))
+        key = entry.key
+        shown = key if isinstance(key, str) else "" if key != key else f"{key:.6g}"
+        made = Markup(' class="{}"').format(classes) if classes else Markup("")
+        return made if shown == entry.text else made + Markup(' data-key="{}"').format(shown)
+
+    def row_flags(self, row: tuple[Entry, ...]) -> Markup:
+        """Attributes of a row of the ranking that the script and the style look at."""
+        explicit = any("†" in entry.text for entry in row)
+        unranked = row[0].value is None and row[0].text == "–"
+        return Markup(f"{' data-explicit' if explicit else ''}{' data-unranked' if unranked else ''}")
+
+
+def prose(text: object) -> Markup:
+    """A docstring's paragraph as HTML: its leading words, code, and links to papers."""
+    made = str(escape(text))
+    made = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", made)
+    made = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', made)
+    made = re.sub(r"(?<!\")(https://[\w./%-]*[\w/])(?![^<]*</a>)", r'<a href="\1">\1</a>', made)
+    made = re.sub(r"(?<=\. )((?:Flatness|Norm|Generalization) axis\.)", r"</p><p><strong>\1</strong>", made)
+    return Markup(re.sub(r"^([A-Z]\w+( \w+)?\.) ", r"<strong>\1</strong> ", made))

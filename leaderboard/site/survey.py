@@ -1,0 +1,73 @@
+"""What the pages of a site share, worked out once."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from leaderboard import explanations, views
+from leaderboard.analysis import trials
+from leaderboard.history import History
+from leaderboard.measured import measured
+from leaderboard.ranking import Board, boards
+from leaderboard.results import Results
+from leaderboard.site.links import Links
+from leaderboard.tables import Table
+from suite.record import Record
+
+
+@dataclass(frozen=True)
+class Page:
+    """One file of the site: its template and what the template is given. `section` is the link that it belongs to."""
+
+    path: str
+    template: str
+    section: str
+    content: dict[str, Any]
+
+
+class Survey:
+    """Results, boards and measures of one track, the other tracks beside it, and the names that have pages."""
+
+    def __init__(
+        self, results: Results, others: Sequence[Results] = (), history: Sequence[History] = (), asv: str = ""
+    ) -> None:
+        self.results, self.others, self.history, self.asv = results, others, history, asv
+        self.boards = boards(results)
+        self.measured = {board.kind: measured(results, board, every=True) for board in self.boards}
+        self.trials = trials(results)
+        self.lanes: dict[str, list[Record]] = defaultdict(list)
+        self.of_task: dict[str, list[Record]] = defaultdict(list)
+        for record in results.scored():
+            self.lanes[record["submission"]].append(record)
+            self.of_task[record["task"]].append(record)
+        self.links = Links(submissions=self.lanes, tasks=self.of_task, measures=self.shown_measures())
+
+    def shown_measures(self) -> list[str]:
+        """Measures with a page of their own: those that are scored or shown, and those that any network has."""
+        return sorted(
+            {
+                row.measure
+                for rows in self.measured.values()
+                for row in rows
+                if row.shown or explanations.measure(row.measure).paragraphs
+            }
+        )
+
+    def board(self, kind: str) -> Board:
+        """The board of `kind`."""
+        return next(board for board in self.boards if board.kind == kind)
+
+    @functools.cached_property
+    def why(self) -> dict[str, Table]:
+        """Kind -> the table of what makes each rank."""
+        return {board.kind: views.why(board, self.results) for board in self.boards}
+
+    def navigation(self) -> list[tuple[str, str]]:
+        """(page, label) of the links at the top."""
+        found = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
+        found.append(("trust.html", "Trust"))
+        return [*found, ("runtime.html", "Runtime")] if self.history else found
