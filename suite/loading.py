@@ -98,7 +98,7 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} cannot be imported ({sentence(error)}).") from error
     return module
 
@@ -123,7 +123,7 @@ def _from_import_path(text: str) -> Loaded:
     module_name, _, class_name = text.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({sentence(error)}).") from error
     made = getattr(module, class_name, None)
     if made is None:

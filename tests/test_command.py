@@ -168,6 +168,10 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
         (("run", "--task", "image:nothing"), "There is no data set 'nothing'"),
         (("run", "--task", "sparse_regression[beta=1]"), "has no variant 'beta'"),
         (("run", "--track", "quik"), "did you mean 'quick'"),
+        (("run", "--engine", "clay"), "must be local, local:N, dask or dask:SCHEDULER"),
+        (("run", "--time-limit", "soon"), "is no number with a unit, such as 90s or 8h"),
+        (("run", "--memory-limit", "0GB"), "is no number with a unit, such as 4GB"),
+        (("run", "sgd", "--engine", "local:0", "--trial-time-limit", "5s"), "needs worker processes"),
         (("run", "--seeds", "-3"), "Invalid value for '--seeds'"),
         (("run", "--device", "abacus"), "cannot be used"),
         (("run", "nothing.py"), "There is no file"),
@@ -260,3 +264,42 @@ def test_verify_agrees_and_finds_what_was_changed(tmp_path: Path) -> None:
     assert "DISAGREES sgd on min_norm_regression, score" in wrong.stdout
     assert "measures.excess_norm is" in wrong.stdout
     assert lowlands("verify", "nowhere", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 128 + signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_a_signal_leaves_a_whole_log_and_says_how_to_go_on(
+    finished: Path, tmp_path: Path, sent: signal.Signals, status: int
+) -> None:
+    log = tmp_path / "results" / "smoke.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leaderboard", "run", "sgd", "adam", *SMALL],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    while "About" not in line:
+        assert line, "the run ended before it began"
+        line = process.stderr.readline()
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert "Stopped. What is done lies in" in err
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    raw = log.read_bytes()
+    assert not raw or raw.endswith(b"\n")
+    whole = _by_lane(finished / "results" / "smoke.jsonl")
+    assert all(whole[lane] == record for lane, record in _by_lane(log).items())
+
+
+def test_a_time_limit_leaves_a_whole_log_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
+    result = lowlands("run", "sgd", *SMALL[:-2], "--engine", "local:1", "--time-limit", "0.001s", cwd=tmp_path)
+    assert result.returncode == 124
+    assert "The time limit has passed. What is done lies in" in result.stderr
+    assert not read(tmp_path / "results" / "smoke.jsonl").damaged

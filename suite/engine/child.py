@@ -124,6 +124,13 @@ def _begin(session: Session) -> InputError | None:
     return None
 
 
+def _answer(call: bytes) -> Any:
+    try:
+        return execute(call)
+    except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is the call's own
+        return Failure(sentence(error))
+
+
 def _serve(connection: Connection, session: Session) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -133,7 +140,7 @@ def _serve(connection: Connection, session: Session) -> None:
             fresh = _allocated()
             enough = fresh + (session.memory - fresh) * WEAR
         while connection.poll(IDLE_SECONDS):
-            answer = execute(connection.recv_bytes())
+            answer = _answer(connection.recv_bytes())
             worn = enough is not None and _allocated() > enough
             connection.send((answer, worn))
     except (EOFError, OSError, MemoryError):

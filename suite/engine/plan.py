@@ -68,7 +68,7 @@ def check(submission: Submission, trials: int) -> None:
     for settings in submission.settings(trials):
         try:
             optimizer = build(submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):

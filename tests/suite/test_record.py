@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +132,59 @@ def test_unwritable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         Log(tmp_path / "file" / "log.jsonl")
+
+
+def test_several_records_at_once(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    log.append(*(made(number) for number in range(3)))
+    log.append()
+    log.append(made(3))
+    assert list(log.records()) == [made(number) for number in range(4)]
+
+
+def test_a_disk_that_is_full_at_any_byte_leaves_the_log_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    log.append(made(0))
+    before = log.path.read_bytes()
+    write = os.write
+    for room in range(len(before) * 2):
+        left = room
+
+        def full(descriptor: int, data: bytes) -> int:
+            nonlocal left
+            if not left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = write(descriptor, data[:left])
+            left -= written
+            return written
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            log.append(made(1), made(2))
+        monkeypatch.undo()
+        assert log.path.read_bytes() == before
+    log.append(made(1))
+    assert not Log(log.path).notes
+    assert list(log.records()) == [made(0), made(1)]
+
+
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
+def test_a_record_that_another_program_wrote_again_is_the_same(tmp_path: Path, separators: tuple[str, str]) -> None:
+    path = tmp_path / "log.jsonl"
+    reordered = dict(reversed(made(1).items()))
+    path.write_text(json.dumps(reordered, separators=separators) + "\r\n" + json.dumps(reordered | {"seed": 2}) + "\n")
+    result = read(path)
+    assert result.records == [made(1)]
+    assert result.damaged == [(2, "its checksum does not match")]
+
+
+def test_a_checksum_inside_the_record_does_not_stand_for_its_own(tmp_path: Path) -> None:
+    inner = seal({"schema": SCHEMA, "hyperparameters": {"checksum": "0123456789abcdef", "lr": 1.0}})
+    path = tmp_path / "log.jsonl"
+    Log(path).append(inner)
+    assert read(path).records == [inner]
+    forged = {key: value for key, value in inner.items() if key != "checksum"}
+    path.write_text(json.dumps(forged) + "\n")
+    assert read(path).damaged == [(1, "its checksum does not match")]

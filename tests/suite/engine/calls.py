@@ -51,6 +51,10 @@ def leave(status: int) -> None:
     sys.exit(status)
 
 
+def interrupt(_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def exit_hard(status: int) -> None:
     os._exit(status)
 

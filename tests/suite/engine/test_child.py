@@ -50,6 +50,7 @@ def test_errors_leave_the_child_alive(one: Session) -> None:
     assert str(refused) == "No such thing."
     assert ask(one, calls.divide) == Failure("ZeroDivisionError: division by zero")
     assert ask(one, calls.leave, 3) == Failure("SystemExit: 3")
+    assert ask(one, calls.interrupt) == Failure("KeyboardInterrupt")
     assert ask(one, calls.pid) == first
 
 
