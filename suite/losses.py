@@ -14,6 +14,11 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().mean()
 
 
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the squared error, over 2: at an interpolator its Hessian is J'J / n."""
+    return mean_squared_error(outputs, targets) / 2
+
+
 def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean logistic loss of outputs [n] for labels in {-1, +1}."""
     return softplus(-outputs * targets).mean()

@@ -31,17 +31,19 @@ def linear_program(what: str, **arguments: Any) -> Array:
     return solution
 
 
-def conic_program(what: str, problem: Any, certified: bool = False) -> None:
+def conic_program(what: str, problem: Any, certified: bool = False, tolerance: float = 1e-8) -> None:
     """Solve a cvxpy problem in place with Clarabel (Goulart and Chen 2024, arXiv:2405.12762).
 
     `certified`: the caller bounds the error itself, so a solution that the solver calls inaccurate may pass.
+    `tolerance` bounds the duality gap and the constraints' violation, relative. A solver that stalls just before it is
+    an error, so problems with many nearly parallel constraints give a looser one than Clarabel's own.
     """
     import cvxpy as cp
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the status says so
-            problem.solve(solver=cp.CLARABEL)
+            problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
     except (cp.error.SolverError, ValueError) as error:  # cvxpy refuses data that are not finite by ValueError
         raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
     if problem.status != cp.OPTIMAL and not (certified and problem.status == cp.OPTIMAL_INACCURATE):

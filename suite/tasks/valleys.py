@@ -11,9 +11,8 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from suite.losses import mean_squared_error
+from suite.losses import half_squared_error
 from suite.measures.distances import relative_distance
 from suite.models.factorised import DiagonalNetwork, InnerProduct
 from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
@@ -68,9 +67,6 @@ def valley_scalar(noise: float = 0.0) -> Task:
         data = Split(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
         return Problem(data, smoothness=flow_on_hyperbola(u.numpy(), v.numpy()), facts={"u": u, "v": v})
 
-    def half(outputs: Tensor, targets: Tensor) -> Tensor:
-        return mean_squared_error(outputs, targets) / 2
-
     def oracle(problem: Problem) -> Oracle:
         u, v = (problem.facts[name].cpu().numpy() for name in ("u", "v"))
         return Oracle(values={"flow_ratio": flow_on_hyperbola(u, v) / 2})
@@ -84,7 +80,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
         family="valleys",
         problem=problem,
         model=lambda problem, seed: InnerProduct(problem.facts["u"], problem.facts["v"]),
-        loss=half,
+        loss=half_squared_error,
         stop=Stop(1e-6, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,

@@ -1,0 +1,142 @@
+"""The valley of a ReLU network: its flattest interpolator is known exactly on the plane."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from suite.losses import half_squared_error
+from suite.models.two_layer import TwoLayerReLU
+from suite.oracles.relu import flattest_interpolator, gradient_flow
+from suite.seeding import torch_stream
+from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.tasks import task
+from suite.tasks.valleys import label_noise
+
+STOP_LOSS = 5e-4
+
+
+def hessian_parts(x: Tensor, hidden: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The Hessian at an interpolator, by its n x n twin JJ' / n, which has the same eigenvalues other than 0.
+
+    Returns the twin [n, n], and the shares of its trace that each neuron's output weight and hidden weights have, [m].
+    """
+    pre = x @ hidden.T
+    features, active = torch.relu(pre), (pre > 0).to(x.dtype)
+    twin = features @ features.T + ((active * output) @ (active * output).T) * (x @ x.T)
+    return (
+        twin / len(x),
+        features.square().mean(0),
+        output.square() * (active * x.square().sum(1, keepdim=True)).mean(0),
+    )
+
+
+@task
+def valley_relu(noise: float = 0.0) -> Task:
+    """Which interpolator in the valley of a ReLU network does the optimizer end at?
+
+    Claim. The minima of a network form a valley. Gradient flow stays where it lands; SAM, label noise and steps of
+    constant length walk on to flatter minima (Damian et al. 2021, arXiv:2106.06530; Li, Wang and Arora 2022,
+    arXiv:2110.06914; Wen et al. 2023, arXiv:2211.05729; Arora, Li and Panigrahi 2022, arXiv:2205.09745). On two-layer
+    ReLU networks a flat minimum is one of little weighted variation (Nacson et al. 2023, arXiv:2306.17499); whether it
+    generalizes depends on the data (Wen, Li and Ma 2023, arXiv:2307.11007).
+
+    Data. n = 6 points of the upper half plane on a jittered grid of angles, radius 0.7 to 1.3, targets by a teacher of
+    three ReLU neurons whose kinks lie in the three thirds of the half circle. This is univariate regression with
+    biases, in homogeneous coordinates. (Points all around would be ill-conditioned: without biases f(x) - f(-x) is
+    linear.) Model: sum_j a_j relu(w_j·x), width 40, He's initialisation in both layers. Loss: mean squared error over
+    2, divided by the largest eigenvalue of J'J / n at the start.
+
+    Stop. Loss <= 5e-4, about 0.1 % of that of predicting 0, after 4,000 gradient evaluations, all of which every
+    submission spends. Variant `valley_relu[noise=1]`: targets y ± 1 for the first 70 % of the budget.
+
+    Oracle. The exact infimum of the Hessian's trace over all interpolators of any width, by a second-order cone program
+    with one neuron for each of the ways in which a line through 0 can part the points; width 40 is enough for it. Any
+    network that interpolates has at least that trace.
+
+    Flatness axis. `trace_ratio` = trace over the least possible, log. Ideal: 1. Null: gradient flow's from the same
+    start at the stop, integrated with a tenth of the stable step; about 10. Rescaling neurons moves the trace: it is a
+    way along the valley that the claim says is taken. Shown beside it: `rescaled_trace_ratio`, the least trace that
+    rescaling the solution's neurons can reach, over the least possible; `lambda_max`; and `test_error`, the squared
+    error on 200 points of the half circle over the variance there.
+    """
+    n, width, points = 6, 40, 200
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("valley_relu", seed, "data")
+
+        def uniform(count: int, low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(count, generator=stream, dtype=torch.float64)
+
+        def unit(angles: Tensor) -> Tensor:
+            return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+        x = unit((torch.arange(n) + uniform(n, 0.2, 0.8)) * math.pi / n) * uniform(n, 0.7, 1.3)[:, None]
+        kinks = (torch.arange(3) + uniform(3, 0.2, 0.8)) * math.pi / 3
+        sides, signs = (torch.tensor(values, dtype=torch.float64) for values in ((1, -1, 1), (1, 1, -1)))
+        teacher = TwoLayerReLU(unit(kinks + sides * math.pi / 2), signs)
+        grid = unit((torch.arange(points, dtype=torch.float64) + 0.5) * math.pi / points)
+        start = torch_stream("valley_relu", seed, "init")
+        hidden = torch.randn(width, 2, generator=start, dtype=torch.float64)
+        output = torch.randn(width, generator=start, dtype=torch.float64) * math.sqrt(2 / width)
+        with torch.no_grad():
+            return Problem(
+                Split(x, teacher(x)),
+                test=Split(grid, teacher(grid)),
+                smoothness=float(torch.linalg.eigvalsh(hessian_parts(x, hidden, output)[0])[-1]),
+                facts={"hidden": hidden, "output": output},
+            )
+
+    def trace_of(x: Tensor, hidden: Tensor, output: Tensor) -> float:
+        return float(hessian_parts(x, hidden, output)[0].trace())
+
+    def oracle(problem: Problem) -> Oracle:
+        x, y = problem.train.x.cpu(), problem.train.y.cpu()
+        hidden, output = (problem.facts[name].cpu().numpy() for name in ("hidden", "output"))
+        flattest = flattest_interpolator(x.numpy(), y.numpy())
+        flow = gradient_flow(x.numpy(), y.numpy(), hidden, output, STOP_LOSS, step=0.1 / problem.smoothness)
+        flow_trace = trace_of(x, torch.from_numpy(flow.hidden), torch.from_numpy(flow.output))
+        return Oracle(
+            {"hidden": torch.from_numpy(flattest.hidden), "output": torch.from_numpy(flattest.output)},
+            {"trace": flattest.value, "flow_trace_ratio": flow_trace / flattest.value},
+        )
+
+    def measure(solution: Solution) -> dict[str, float]:
+        train, test = solution.problem.train, solution.problem.test
+        assert test is not None
+        hidden, output = (solution.model.get_parameter(name).detach() for name in ("hidden", "output"))
+        twin, outer, inner = hessian_parts(train.x, hidden, output)
+        with torch.no_grad():
+            error = (solution.model(test.x) - test.y).square().mean() / test.y.var(correction=0)
+        least = solution.oracle.values["trace"]
+        return {
+            "trace_ratio": float(twin.trace()) / least,
+            # |a| and |w| enter the two shares as a² and w²: equal shares of an unchanged product are the least sum.
+            "rescaled_trace_ratio": float(2 * (outer * inner).sqrt().sum()) / least,
+            "lambda_max": float(torch.linalg.eigvalsh(twin)[-1]),
+            "test_error": float(error),
+        }
+
+    return Task(
+        family="valleys",
+        problem=problem,
+        model=lambda problem, seed: TwoLayerReLU(problem.facts["hidden"], problem.facts["output"]),
+        loss=half_squared_error,
+        stop=Stop(STOP_LOSS, budget=4_000, at_end=True),
+        measure=measure,
+        oracle=oracle,
+        label_noise=label_noise(noise),
+        axes=(Axis("flatness", "trace_ratio", "log", null="flow_trace_ratio", ideal=1.0),),
+        papers=(
+            "Damian et al. 2021, arXiv:2106.06530",
+            "Li, Wang and Arora 2022, arXiv:2110.06914",
+            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
+            "Wen et al. 2023, arXiv:2211.05729",
+            "Nacson et al. 2023, arXiv:2306.17499",
+            "Wen, Li and Ma 2023, arXiv:2307.11007",
+            "Pilanci and Ergen 2020, arXiv:2002.10553",
+        ),
+        shown=("rescaled_trace_ratio", "lambda_max", "test_error"),
+    )
