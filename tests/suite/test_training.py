@@ -34,6 +34,8 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
     x, y = lane.problem.train.x, lane.problem.train.y
     order, queue = torch_stream(task.name, lane.seed, "order"), torch.empty(0, dtype=torch.long)
     evaluations = 0
+    if hasattr(optimizer, "train"):
+        optimizer.train()
     while evaluations < budget:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * common_schedule(evaluations / task.stop.budget)
@@ -58,6 +60,8 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
             closure()
             optimizer.step()
         evaluations += calls
+    if hasattr(optimizer, "eval"):
+        optimizer.eval()
     return {name: p.detach() for name, p in model.named_parameters()}
 
 

@@ -1,0 +1,7 @@
+"""NAdam: Adam with Nesterov's momentum (Dozat 2016, ICLR workshop, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ)."""
+
+from torch.optim import NAdam
+
+from suite import LogUniform, Submission
+
+submission = Submission(name="nadam", optimizer=NAdam, space={"lr": LogUniform(3e-4, 3e-2)})
