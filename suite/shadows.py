@@ -15,9 +15,10 @@ from suite.building import Settings
 from suite.stepping import Build, Group
 
 SHADOWED = 3
-PROVEN_STEPS = 5
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Relative to a tensor's largest entry; single precision leaves room for kernels that add in another order."""
+PROVEN_STEPS = 20
+TOLERANCE = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
+"""Of how far the lane's tensor moved, and of its largest entry: single precision leaves room for kernels that add in
+another order."""
 
 
 class Refuted(Exception):
@@ -32,6 +33,7 @@ class Shadow:
         self.parameters = {
             name: nn.Parameter(group.stack.leaf(name, lane).detach().clone()) for name in group.parameters
         }
+        self.start = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.optimizer = build(self.parameters, settings)
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()
@@ -50,8 +52,9 @@ class Shadow:
         """Whether the lane in the stack is where this one is; to be asked after the group's step."""
         for name, parameter in self.parameters.items():
             value, expected = self.group.stack.leaf(name, self.lane).detach(), parameter.detach()
-            tolerance = TOLERANCE.get(value.dtype, 1e-2) * expected.abs().max().clamp_min(1e-3)
-            if bool(((value - expected).abs() > tolerance).any()):
+            of_way, of_size = TOLERANCE.get(value.dtype, (1e-1, 1e-2))
+            way, size = (expected - self.start[name]).abs().max(), expected.abs().max()
+            if bool(((value - expected).abs() > of_way * way + of_size * size).any()):
                 return False
         return True
 
