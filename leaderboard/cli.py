@@ -179,28 +179,25 @@ def _report_study(records: Path, directory: Path, command: str) -> None:
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--verbose", "-v", is_flag=True, help="The claim, the oracle, the references and the papers of each.")
+@click.option("--format", "style", type=click.Choice(("markdown", "html")), help="The catalogue as a page.")
 @clear_errors
-def tasks(names: tuple[str, ...], verbose: bool) -> None:
+def tasks(names: tuple[str, ...], verbose: bool, style: str | None) -> None:
     """List the tasks, or explain those named.
 
     \b
     Example: lowlands tasks 'sparse_regression[alpha=0.01]'
     """
-    from suite.tasks import find_task, task_functions
+    from leaderboard import catalogue as pages
+    from suite.catalogue import catalogue
 
-    for name in names or task_functions():
-        task = find_task(name)
-        if not (verbose or names):
-            click.echo(f"{task.name:24}{task.family:14}{task.description.splitlines()[0]}")
-            continue
-        click.echo(f"{task.name} ({task.family})\n")
-        click.echo("\n".join(f"  {line}".rstrip() for line in task.description.splitlines()))
-        click.echo(f"\n  Stop: training loss <= {task.stop.loss:g} within {task.stop.budget} gradient evaluations")
-        for axis in task.axes:
-            click.echo(f"  {axis.axis}: {axis.measure}, {axis.scale}, null {axis.null}, ideal {axis.ideal}")
-        for paper in task.papers:
-            click.echo(f"  {paper}")
-        click.echo()
+    entries = catalogue(names)
+    if style is not None:
+        click.echo(pages.render(entries, style))
+    elif verbose or names:
+        click.echo("\n\n".join(map(pages.text, entries)))
+    else:
+        for entry in entries:
+            click.echo(f"{entry['name']:24}{entry['family']:14}{entry['description'].splitlines()[0]}")
 
 
 @main.command()

@@ -107,7 +107,7 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         return NETWORKS[network](d, 1, depth, scale, torch_stream("linear_convolution", network, depth, seed, "init"))
 
     return Task(
-        family="linear_networks",
+        family="geometry",
         problem=problem,
         model=model,
         loss=mean_squared_error,

@@ -151,7 +151,7 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         return NETWORKS[network](d, 1, depth, scale, stream)
 
     return Task(
-        family="linear_networks",
+        family="geometry",
         problem=problem,
         model=model,
         loss=log_exponential,

@@ -100,6 +100,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
         measure=measure,
         oracle=oracle,
         axes=(Axis("norm", "l2_margin_ratio", "linear", null=0.0, ideal=1.0, higher=True),),
+        shown=("linf_margin_ratio", "l1_margin_ratio"),
         papers=(
             "Soudry et al. 2018, arXiv:1710.10345",
             "Zhang et al. 2024, arXiv:2406.10650",

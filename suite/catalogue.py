@@ -1,0 +1,44 @@
+"""The tasks as plain data, for whoever prints them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from suite.task import Slot, Task
+from suite.tasks import find_task, task_functions
+
+
+def catalogue(names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One entry per task named, or for every task, ordered by family: strings, numbers, lists and dicts only.
+
+    Raises:
+        InputError: there is no such task or variant.
+    """
+    tasks = [find_task(name) for name in names or task_functions()]
+    return [_entry(task) for task in (tasks if names else sorted(tasks, key=lambda task: task.family))]
+
+
+def _entry(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "family": task.family,
+        "description": task.description,
+        "stop": dataclasses.asdict(task.stop),
+        "batch_size": task.batch_size,
+        "axes": [dataclasses.asdict(axis) for axis in task.axes],
+        "shown": list(task.shown),
+        "variant": dict(task.variant),
+        "slot": None if task.slot is None else _slot(task.slot),
+        "papers": list(task.papers),
+    }
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    return {
+        "input_shape": list(slot.input_shape),
+        "outputs": slot.outputs,
+        "optimizer": slot.optimizer.__name__,
+        "space": {name: str(value) for name, value in slot.space.items()},
+    }
