@@ -52,11 +52,11 @@ BAD_STARTS = {
     "mnist5k_mlp": BadStart(wrong=4_000, epochs=40),
     "mnist5k_mlp[batch=200]": BadStart(wrong=4_000, epochs=40),
     "mnist_mlp": BadStart(wrong=20_000, epochs=2),
-    "mnist_cnn": BadStart(wrong=4_000, epochs=2),
+    "mnist_cnn[subset=10000]": BadStart(wrong=4_000, epochs=8),
     "mnist_noisy[subset=10000]": BadStart(wrong=10_000, epochs=8),
-    "cifar10_cnn[subset=2000]": BadStart(wrong=1_000, epochs=40),
-    "cifar10_cnn[batch=200,subset=2000]": BadStart(wrong=1_000, epochs=40),
-    "cifar10_resnet[subset=2000]": BadStart(wrong=1_000, epochs=40),
+    "cifar10_cnn[subset=2000]": BadStart(wrong=4_000, epochs=40),
+    "cifar10_cnn[batch=200,subset=2000]": BadStart(wrong=4_000, epochs=40),
+    "cifar10_resnet[subset=2000]": BadStart(wrong=4_000, epochs=40),
 }
 """Per task that has references."""
 

@@ -200,6 +200,7 @@ class Task:
     `shown` names the measures that tables show beside the axes; a task without axes is shown and not scored.
     `slot` says how architectures enter, None that they cannot.
     `fixed`: hyper-parameters that the task sets in every submission whose optimizer takes them.
+    `seconds`: about how long a lane takes on one core, for estimates before anything is recorded.
     `curves`: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
     """
 
@@ -219,6 +220,7 @@ class Task:
     label_noise: LabelNoise | None = None
     shown: tuple[str, ...] = ()
     slot: Slot | None = None
+    seconds: float | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     curves: Callable[[Solution], Mapping[str, Curve]] | None = None
     name: str = ""

@@ -38,4 +38,4 @@ class Costs:
             if (task.name, phase, whose) in self._sums:
                 total, count = self._sums[task.name, phase, whose]
                 return total / count
-        return BATCHED_SECONDS if task.batched else LONE_SECONDS
+        return task.seconds or (BATCHED_SECONDS if task.batched else LONE_SECONDS)

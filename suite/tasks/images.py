@@ -111,13 +111,15 @@ def image_task(
     samples: int,
     epochs: int,
     batch: int,
+    rate: float,
     classes: int = 10,
     papers: tuple[str, ...] = (KESKAR, FORET, DINH, LIU),
 ) -> Task:
     """What the image tasks share: stop, selection, measures, axes, and the slot for architectures.
 
     name: with its variant, as `references.json` has it; without frozen references a task is shown and not scored.
-    samples: of the training part. epochs: the budget of gradient evaluations.
+    samples: of the training part. epochs: the budget of gradient evaluations, of which most lanes need a quarter.
+    rate: samples a second that one core trains on, for estimates of the time.
     """
 
     def model(problem: Problem, seed: int) -> nn.Module:
@@ -139,6 +141,7 @@ def image_task(
         batch_size=batch,
         dtype=torch.float32,
         batched=False,
+        seconds=samples * epochs / 4 / rate,
         shown=SHOWN if axes else (*(axis.measure for axis in AXES), *SHOWN),
         slot=Slot(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
     )
@@ -156,7 +159,8 @@ def from_bad_start(plain: Task, bad: BadStart) -> Task:
         return network
 
     stop = Stop(plain.stop.loss, bad.epochs * plain.stop.check_every, plain.stop.check_every, at_end=True)
-    return replace(plain, model=model, stop=stop, slot=None)
+    seconds = None if plain.seconds is None else plain.seconds * 4 * stop.budget / plain.stop.budget
+    return replace(plain, model=model, stop=stop, slot=None, seconds=seconds)
 
 
 # A lane's network is built several times: for training, for measuring, for its curves.
@@ -209,6 +213,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
         samples=samples,
         epochs=80 * batch // 64,
         batch=batch,
+        rate=40_000,
     )
 
 

@@ -27,6 +27,7 @@ def _cifar10(name: str, network: Network, subset: int, batch: int = 64) -> Task:
         samples=subset or training_size(known.samples),
         epochs=100 * batch // 64,
         batch=batch,
+        rate=3_000,
     )
 
 
@@ -75,11 +76,11 @@ def cifar10_bad_start(subset: int = 0) -> Task:
     Claim. That of `mnist5k_bad_start`; Liu, Papailiopoulos and Achlioptas 2020 (arXiv:1906.02613) show it on CIFAR-10.
 
     Data, model and measures of `cifar10_cnn`. Start: the network is trained for 60 epochs on the training data together
-    with half as many copies that have a tenth of their pixels zeroed and a wrong label.
+    with twice as many copies that have a tenth of their pixels zeroed and a wrong label.
 
     Stop. Every lane spends the whole budget of 40 epochs; the loss on the training part must then be <= 0.01.
 
     Axes as in `cifar10_cnn`. Null: what plain SGD makes of the bad start. Ideal: that of `cifar10_cnn`.
     """
-    wrong = (subset or training_size(PUBLISHED["cifar10"].samples)) // 2
+    wrong = 2 * (subset or training_size(PUBLISHED["cifar10"].samples))
     return from_bad_start(cifar10_cnn(subset=subset), BadStart(wrong, epochs=40))

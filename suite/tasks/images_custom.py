@@ -43,4 +43,5 @@ def image(data: str, network: str = "cnn", subset: int = 0) -> Task:
         samples=subset or training_size(len(images.train)),
         epochs=100,
         batch=64,
+        rate=3_000,
     )

@@ -17,7 +17,7 @@ WIDE = functools.partial(mlp, widths=(256, 256))
 ZHANG = "Zhang et al. 2017, arXiv:1611.03530"
 
 
-def _mnist(name: str, network: Network, subset: int, epochs: int, flipped: float = 0.0, batch: int = 64) -> Task:
+def _mnist(name: str, network: Network, subset: int, epochs: int, rate: float, flipped: float = 0.0) -> Task:
     base = name.partition("[")[0]
 
     def problem(seed: int) -> Problem:
@@ -31,7 +31,8 @@ def _mnist(name: str, network: Network, subset: int, epochs: int, flipped: float
         input_shape=known.shape,
         samples=subset or training_size(known.samples),
         epochs=epochs,
-        batch=batch,
+        batch=64,
+        rate=rate,
         papers=(KESKAR, FORET, DINH, LIU, *((ZHANG,) if flipped else ())),
     )
 
@@ -52,7 +53,7 @@ def mnist_mlp(subset: int = 0) -> Task:
     Measures and axes of `mnist5k_mlp`. Curvature, sharpness and margins on the first 5,000 training images at a matched
     loss of 0.02 (see `image_measures`).
     """
-    return _mnist(task_name(mnist_mlp, subset=subset), WIDE, subset, epochs=40)
+    return _mnist(task_name(mnist_mlp, subset=subset), WIDE, subset, epochs=40, rate=25_000)
 
 
 @task
@@ -61,12 +62,13 @@ def mnist_cnn(subset: int = 0) -> Task:
 
     Claim. That of `mnist5k_mlp`, for an architecture that suits images: how much is left for the optimizer to decide?
 
-    Data and stop of `mnist_mlp`, within 20 epochs of gradient evaluations. Model: three 3×3 convolutions of 16, 32 and
+    Data and stop of `mnist_mlp`, within 40 epochs of gradient evaluations; ``[subset=10000]`` is the size of the track,
+    for two cores. Model: three 3×3 convolutions of 16, 32 and
     64 channels, each with ReLU and 2×2 max pooling, and a linear layer, torch's default initialisation.
 
-    Measures and axes of `mnist5k_mlp`, on the first 5,000 training images at a matched loss of 0.02.
+    Measures and axes of `mnist_mlp`.
     """
-    return _mnist(task_name(mnist_cnn, subset=subset), cnn, subset, epochs=20)
+    return _mnist(task_name(mnist_cnn, subset=subset), cnn, subset, epochs=40, rate=4_000)
 
 
 @task
@@ -80,8 +82,8 @@ def mnist_noisy(subset: int = 0) -> Task:
     has noisy labels has clean ones to select by, so validation is noisy too; the test part is clean.
 
     Stop. Loss on the whole noisy training part <= 0.01, within 100 epochs of gradient evaluations: every wrong label is
-    memorised. Selection by validation loss.
+    memorised. Selection by validation loss. ``[subset=10000]`` is the size of the track.
 
-    Measures and axes of `mnist5k_mlp`.
+    Measures and axes of `mnist_mlp`.
     """
-    return _mnist(task_name(mnist_noisy, subset=subset), WIDE, subset, epochs=100, flipped=0.2)
+    return _mnist(task_name(mnist_noisy, subset=subset), WIDE, subset, epochs=100, rate=25_000, flipped=0.2)

@@ -244,7 +244,7 @@ def _easy(task: Task, samples: int = 120) -> Task:
     return replace(task, problem=problem, stop=Stop(0.01, 600, check_every=4), batch_size=32)
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn_batchnorm", "resnet", "vit"])
+@pytest.mark.parametrize("name", ["deep_linear", "cnn", "cnn_batchnorm", "resnet", "vit"])
 def test_architectures_are_trained_and_measured(name: str) -> None:
     entrant = enter(load(name).submission, find_task("mnist5k_mlp"))
     task = _easy(entrant.task)
