@@ -263,5 +263,22 @@ def measure(
     click.echo(report.json() if as_json else report.text())
 
 
+@main.command()
+@click.argument("kind", type=click.Choice(("optimizer", "architecture")))
+@click.argument("name")
+@click.option("--directory", type=click.Path(path_type=Path), default=Path(), help="Where to write it [default: here].")
+@clear_errors
+def new(kind: str, name: str, directory: Path) -> None:
+    """Write the file of a new submission, which runs as it is.
+
+    \b
+    Example: lowlands new optimizer my_momentum
+    """
+    from suite.templates import write
+
+    path = write(kind, name, directory)
+    click.echo(f"Wrote {path}. Try it: lowlands run {path} --track smoke")
+
+
 for command in (table, compare, publish, verify):
     main.add_command(command)

@@ -237,7 +237,7 @@ def test_table_chooses_sorts_and_filters(finished: Path) -> None:
     assert [line.split(",")[0] for line in lines[1:]] == ["sgd"]
 
 
-@pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table", "verify"])
+@pytest.mark.parametrize("command", ["run", "tasks", "submissions", "table", "verify", "new"])
 def test_help_has_an_example(command: str, tmp_path: Path) -> None:
     result = lowlands(command, "--help", cwd=tmp_path)
     assert result.returncode == 0
@@ -303,3 +303,18 @@ def test_a_time_limit_leaves_a_whole_log_and_says_how_to_go_on(finished: Path, t
     assert result.returncode == 124
     assert "The time limit has passed. What is done lies in" in result.stderr
     assert not read(tmp_path / "results" / "smoke.jsonl").damaged
+
+
+def test_a_new_optimizer_runs_as_it_is(tmp_path: Path) -> None:
+    made = lowlands("new", "optimizer", "my_momentum", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "lowlands run my_momentum.py --track smoke" in made.stdout
+    result = lowlands("run", "my_momentum.py", *SMALL, "--seeds", "1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (score,) = [r for r in read(tmp_path / "results" / "smoke.jsonl").records if r["phase"] == "score"]
+    assert score["submission"] == "my_momentum"
+    assert score["converged"]
+    again = lowlands("new", "optimizer", "my_momentum", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert lowlands("new", "optimizer", "my momentum", cwd=tmp_path).returncode == 2
