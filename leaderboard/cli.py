@@ -97,13 +97,16 @@ def run(
 
 def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str, limits: Limits | None = None) -> Plan:
     """What to run; everything that the user may have got wrong is found here, before anything runs."""
-    from suite.engine.plan import Plan, open_submission
+    from suite.engine.plan import Plan, check_slots, open_submission
     from suite.tasks import find_task
 
-    names = [find_task(name).name for name in tasks or track.tasks]
+    found = [find_task(name) for name in tasks or track.tasks]
     texts = texts or DEFAULT
-    _check_names([open_submission(text, track.trials, limits).submission.name for text in texts])
-    return Plan(tuple(texts), tuple(names), track, device, limits)
+    opened = [open_submission(text, track.trials, limits).submission for text in texts]
+    _check_names([submission.name for submission in opened])
+    for submission in opened:
+        check_slots(submission, found, limits)
+    return Plan(tuple(texts), tuple(task.name for task in found), track, device, limits)
 
 
 def _check_names(names: Sequence[str]) -> None:

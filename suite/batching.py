@@ -22,16 +22,20 @@ REPEATS = 5
 
 
 def possible(task: Task, problem: Problem, seed: int, device: torch.device | str) -> bool:
-    """Whether `vmap` runs the task's network and no training step changes its buffers.
+    """Whether `vmap` runs the task's network, and a training step changes no buffers and draws no random numbers.
 
-    Batch norm changes its statistics in place: under `vmap` they would be lost where only some lanes go on.
+    Batch norm changes its statistics in place: under `vmap` they would be lost where only some lanes go on. Dropout
+    draws for all lanes from one generator: what a lane gets would depend on its neighbours.
     """
     with torch.random.fork_rng(devices=[]):
         stack, batch = _stacked(task, [(problem, seed)] * 2, device)
         before = {name: buffer.clone() for name, buffer in stack.buffers.items()}
+        state = torch.get_rng_state()
         try:
             stack.evaluate(batch.x, batch.y)
         except Exception:  # a network that is broken as such says so when its lane is trained by itself
+            return False
+        if not torch.equal(state, torch.get_rng_state()):
             return False
     return all(torch.equal(before[name], buffer) for name, buffer in stack.buffers.items())
 

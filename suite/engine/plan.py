@@ -15,6 +15,7 @@ from torch import nn
 from suite.building import Budget, build
 from suite.engine.costs import Costs
 from suite.entrant import accepts, enter
+from suite.entrant import build as build_network
 from suite.errors import InputError
 from suite.isolation.limits import Limits
 from suite.loading import Loaded, load
@@ -76,6 +77,32 @@ def check(submission: Submission, trials: int) -> None:
         return
     settings, why = failures[0]
     raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why}).")
+
+
+def check_slots(submission: Submission, tasks: Sequence[Task], limits: Limits | None) -> None:
+    """See that an architecture has a slot among `tasks` and can be built in one; with `limits` none of its code is run.
+
+    One that only some slots suit runs: its lanes in the others fail by themselves, with the reason in their records.
+
+    Raises:
+        InputError: no task has a slot, or the architecture can be built in none.
+    """
+    if submission.architecture is None:
+        return
+    failures = []
+    for task in tasks:
+        if task.slot is None:
+            continue
+        if limits is not None:
+            return
+        try:
+            build_network(submission.architecture, task, seed=0)
+            return
+        except InputError as error:
+            failures.append(f"Submission {submission.name!r} on {task.name}: {error}")
+    raise InputError(
+        failures[0] if failures else f"None of the tasks has a slot for architectures, such as {submission.name!r}."
+    )
 
 
 def _check_settings(submission: Submission, trials: int) -> None:

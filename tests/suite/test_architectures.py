@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from suite.engine.plan import check_slots
 from suite.entrant import build, enter
 from suite.errors import InputError
 from suite.loading import builtin_files, load
+from suite.method import common_schedule
 from suite.submission import Submission
-from suite.task import Task
+from suite.task import Stop, Task
 from suite.tasks import find_task
 from suite.training import Lane, train
 
@@ -104,3 +106,63 @@ def test_a_broken_architecture_is_one_clear_sentence(
     entrant = enter(Submission(name="broken", architecture=architecture), find_task("univariate_relu"))
     with pytest.raises(InputError, match=sentence):
         entrant.task.model(entrant.task.problem(0), 0)
+
+
+class Branching(nn.Module):
+    """Which branch is taken depends on the data: `vmap` refuses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.high(x) if self.low(x).mean() > 0 else self.low(x)
+
+
+def _batch_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def _dropout() -> nn.Module:
+    return nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("make", [Branching, _batch_norm])
+def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Module]) -> None:
+    submission = Submission(name="own", architecture=lambda shape, outputs: make())
+    entrant = enter(submission, short("univariate_relu"))
+    task = replace(entrant.task, stop=Stop(0.0, budget=12, at_end=True))
+    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    for lane, result in zip(lanes, train(task, lanes, entrant.make, batched=True), strict=True):
+        assert result.stepping == "alone"
+        model = task.model(lane.problem, lane.seed)
+        optimizer = torch.optim.Adam(model.parameters())
+        train_part = lane.problem.train
+        for step in range(task.stop.budget):
+            optimizer.param_groups[0]["lr"] = 0.01 * common_schedule(step / task.stop.budget)
+            optimizer.zero_grad()
+            (task.loss(model(train_part.x), train_part.y) / lane.problem.smoothness).backward()
+            optimizer.step()
+        for name, expected in model.named_parameters():
+            torch.testing.assert_close(result.weights[name], expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_does_not_depend_on_the_neighbours() -> None:
+    submission = Submission(name="own", architecture=lambda shape, outputs: _dropout())
+    entrant = enter(submission, short("univariate_relu"))
+    lanes = [Lane(entrant.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    both = train(entrant.task, lanes, entrant.make, batched=True)
+    (alone,) = train(entrant.task, lanes[1:], entrant.make)
+    for name, weight in alone.weights.items():
+        assert torch.equal(both[1].weights[name], weight)
+
+
+def test_architectures_are_checked_before_anything_runs() -> None:
+    wrong = Submission(name="wrong", architecture=lambda shape, outputs: nn.Linear(shape[0], 2))
+    with pytest.raises(InputError, match=r"'wrong' on univariate_relu: .* shape \(2, 2\), not \(2, 1\)"):
+        check_slots(wrong, [find_task("max_margin"), find_task("univariate_relu")], None)
+    mlp = load("mlp").submission
+    with pytest.raises(InputError, match="None of the tasks has a slot"):
+        check_slots(mlp, [find_task("max_margin")], None)
+    check_slots(mlp, [find_task("max_margin"), find_task("univariate_relu")], None)
+    check_slots(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")], None)
