@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, lanczos
+from suite.curvature import Hessian, Network, lanczos
 from suite.models.factorised import MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Solution
@@ -79,9 +79,8 @@ def test_smoothness_bounds_the_curvature_at_a_balanced_solution(depth: int) -> N
             factor.copy_(root)
         model.factors[0].copy_(root @ vt)
         model.factors[-1].copy_(u @ (model.factors[-1] if depth > 1 else root @ vt))
-    train = problem.train
-    hessian = Hessian(model, lambda network: task.loss(network(train.x), train.y))
-    top = lanczos(hessian, 1, torch_stream("test"))[0]
+    hessian = Hessian(Network(model), problem.train, task.loss)
+    top = lanczos(hessian, 1, torch_stream("test")).values[0]
     assert 0.3 * problem.smoothness < top <= problem.smoothness * (1 + 1e-6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, dense
+from suite.curvature import Hessian, Network, dense
 from suite.models.factorised import DiagonalNetwork, InnerProduct
 from suite.task import Solution
 from suite.tasks import find_task
@@ -15,7 +15,7 @@ from tests.suite.tasks.helpers import oracle_of, trained
 def _hessian(task_name: str, model: torch.nn.Module) -> torch.Tensor:
     task = find_task(task_name)
     train = task.problem(0).train
-    return dense(Hessian(model, lambda network: task.loss(network(train.x), train.y)))
+    return dense(Hessian(Network(model), train, task.loss))
 
 
 def test_scalar_measure_is_the_curvature_of_the_loss() -> None:

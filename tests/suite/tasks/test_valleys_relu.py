@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, dense
+from suite.curvature import Hessian, Network, dense
 from suite.models.two_layer import TwoLayerReLU
-from suite.task import Solution
+from suite.task import Solution, Split
 from suite.tasks import find_task
 from suite.tasks.valleys_relu import hessian_parts
 from tests.suite.tasks.helpers import oracle_of, trained
@@ -20,7 +20,7 @@ def test_parts_are_those_of_the_hessian_at_an_interpolator() -> None:
     model = task.model(problem, 0)
     with torch.no_grad():
         targets = model(x)
-    hessian = dense(Hessian(model, lambda network: task.loss(network(x), targets)))
+    hessian = dense(Hessian(Network(model), Split(x, targets), task.loss))
     twin, outer, inner = hessian_parts(x, problem.facts["hidden"], problem.facts["output"])
     values = torch.linalg.eigvalsh(hessian)
     torch.testing.assert_close(values[-len(x) :], torch.linalg.eigvalsh(twin), rtol=1e-9, atol=1e-9)
