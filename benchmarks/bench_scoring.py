@@ -1,34 +1,59 @@
-"""Scoring: records to a leaderboard."""
+"""Scoring: records to a leaderboard, and two of them compared."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from leaderboard.comparison import compare
 from leaderboard.ranking import board
 from leaderboard.results import Results
 
 
+def made_up(submissions: int, tasks: int, seeds: int) -> Results:
+    """The scored records of a whole run, with one to three axes a task."""
+    rng = np.random.default_rng(0)
+    names = ("flatness", "norm", "generalization")
+    axis = {"measure": "m", "scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}
+
+    def record(submission: int, task: int, seed: int) -> dict[str, Any]:
+        return {
+            "submission": f"s{submission}", "kind": "optimizer", "explicit": False, "task": f"t{task}",
+            "family": f"f{task % 4}", "seed": seed, "phase": "score", "converged": True, "track": "",
+            "measures": {"m": rng.uniform()}, "axes": dict.fromkeys(names[: 1 + task % 3], axis),
+            "data_fingerprint": f"{task} {seed}", "gradient_evaluations": 10 + seed, "seconds": 0.1,
+        }  # fmt: skip
+
+    return Results([record(s, t, n) for s in range(submissions) for t in range(tasks) for n in range(seeds)])
+
+
 class Scoring:
-    """A board of 20 submissions on 10 tasks."""
+    """A board of 20 submissions on 25 tasks, and one of 100,000 records (a million take ten times as long)."""
 
-    params = (3, 10)
-    param_names = ("seeds",)
+    params = (["3 seeds", "10 seeds", "100,000 records"],)
+    param_names = ("size",)
+    timeout = 300
+    repeat = (2, 5, 5.0)
 
-    def setup(self, seeds: int) -> None:
-        rng = np.random.default_rng(0)
-        axis = {"measure": "m", "scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}
-        self.results = Results(
-            [
-                {
-                    "submission": f"s{s}", "kind": "optimizer", "explicit": False, "task": f"t{t}",
-                    "family": f"f{t % 4}",
-                    "seed": seed, "phase": "score", "converged": True, "measures": {"m": rng.uniform()},
-                    "axes": {"flatness": axis, "norm": axis, "generalization": axis},
-                    "gradient_evaluations": 10, "seconds": 0.1,
-                }
-                for s in range(20) for t in range(10) for seed in range(seeds)
-            ]
-        )  # fmt: skip
+    def setup(self, size: str) -> None:
+        shape = {"3 seeds": (20, 25, 3), "10 seeds": (20, 25, 10), "100,000 records": (50, 50, 40)}[size]
+        self.results = made_up(*shape)
 
-    def time_board(self, seeds: int) -> None:
+    def time_board(self, size: str) -> None:
         board(self.results)
+
+    def peakmem_board(self, size: str) -> None:
+        board(self.results)
+
+
+class Comparing:
+    """Two runs of five submissions on 25 tasks."""
+
+    repeat = (2, 5, 5.0)
+
+    def setup(self) -> None:
+        self.results = made_up(5, 25, 10)
+
+    def time_compare(self) -> None:
+        compare(self.results, self.results)

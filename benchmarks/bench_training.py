@@ -1,10 +1,11 @@
-"""The training loop of every family, and the cost of measuring: time, and exact counts of gradient evaluations."""
+"""The training loop of every family: time, peak memory, and exact counts of gradient evaluations and operations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from suite.loading import load
 from suite.measures import measure
@@ -15,15 +16,39 @@ FAMILIES = {
     "linear": "min_norm_regression",
     "separable": "max_margin",
     "factorised": "sparse_regression",
+    "valleys": "valley_sparse",
+    "functions": "univariate_relu",
+    "features": "teacher_student",
     "images": "mnist5k_mlp",
 }
+"""A task of each family. Families whose loops are those of another (stability, factorial) are left out."""
+
 STEPS = 160
 
 
-class TrainingLoop:
+class _Training:
     """`STEPS` gradient evaluations of every lane, without a stop."""
 
-    params = (list(FAMILIES), ["sgd", "adam", "sam"], [1, 8])
+    timeout = 300
+
+    def prepare(self, family: str, submission: str, lanes: int, steps: int = STEPS) -> None:
+        # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        task = find_task(FAMILIES[family])
+        stop = replace(task.stop, loss=-1e9, budget=steps, check_every=min(task.stop.check_every, steps))
+        self.task = replace(task, stop=stop)
+        loaded = load(submission).submission
+        self.make, settings = loaded.optimizer, loaded.settings(1)[0]
+        self.lanes = [Lane(self.task.problem(seed), seed, 0, settings) for seed in range(lanes)]
+
+    def run(self) -> int:
+        return sum(result.gradient_evaluations for result in train(self.task, self.lanes, self.make))
+
+
+class TrainingLoop(_Training):
+    """Time, by how the optimizer is stepped (plain, with a closure) and by the number of lanes."""
+
+    params = (list(FAMILIES), ["sgd", "sam"], [1, 8])
     param_names = ("family", "submission", "lanes")
     rounds = 2
     repeat = (2, 5, 2.0)
@@ -31,31 +56,61 @@ class TrainingLoop:
     warmup_time = 0.1
 
     def setup(self, family: str, submission: str, lanes: int) -> None:
-        # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
-        torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-        task = find_task(FAMILIES[family])
-        self.task = replace(task, stop=replace(task.stop, loss=-1e9, budget=STEPS))
-        loaded = load(submission).submission
-        self.make, settings = loaded.optimizer, loaded.settings(1)[0]
-        self.lanes = [Lane(self.task.problem(seed), seed, 0, settings) for seed in range(lanes)]
+        self.prepare(family, submission, lanes)
 
     def time_train(self, family: str, submission: str, lanes: int) -> None:
-        train(self.task, self.lanes, self.make)
+        self.run()
 
-    def track_gradient_evaluations(self, family: str, submission: str, lanes: int) -> int:
-        return sum(result.gradient_evaluations for result in train(self.task, self.lanes, self.make))
+
+class TrainingCounts(_Training):
+    """What is the same in every run on every machine, and so can be compared exactly."""
+
+    params = (list(FAMILIES), ["sgd", "sam"])
+    param_names = ("family", "submission")
+
+    def setup(self, family: str, submission: str) -> None:
+        self.prepare(family, submission, lanes=4, steps=32)
+
+    def track_gradient_evaluations(self, family: str, submission: str) -> int:
+        return self.run()
+
+    def track_flops(self, family: str, submission: str) -> int:
+        with FlopCounterMode(display=False) as counter:
+            self.run()
+        return counter.get_total_flops()
+
+    track_gradient_evaluations.unit = "evaluations"
+    track_flops.unit = "operations"
+
+
+class TrainingMemory(_Training):
+    """The peak memory of a process that trains eight lanes."""
+
+    params = (list(FAMILIES),)
+    param_names = ("family",)
+
+    def setup(self, family: str) -> None:
+        self.prepare(family, "sgd", lanes=8, steps=32)
+
+    def peakmem_train(self, family: str) -> None:
+        self.run()
 
 
 class Measuring:
-    """Curvature of the image network on its training data."""
+    """Curvature and sharpness of the image network on its training data."""
 
+    params = (["lambda_max", "hessian_trace", "adaptive_sharpness"],)
+    param_names = ("measure",)
     rounds = 2
     repeat = (2, 5, 2.0)
 
-    def setup(self) -> None:
+    def setup(self, name: str) -> None:
         task = find_task("mnist5k_mlp")
         self.problem = task.problem(0)
         self.model = task.model(self.problem, 0)
 
-    def time_curvature(self) -> None:
-        measure(self.model, self.problem.train, ["lambda_max", "hessian_trace"])
+    def time_measure(self, name: str) -> None:
+        measure(self.model, self.problem.train, [name])
+
+    def peakmem_measure(self, name: str) -> None:
+        measure(self.model, self.problem.train, [name])

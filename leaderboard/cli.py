@@ -16,7 +16,7 @@ import click
 import suite
 from leaderboard.console import clear_errors, output, print_table
 from leaderboard.running import Resources, carry_out, isolation_limits, resource_options
-from leaderboard.show import compare, publish, table
+from leaderboard.show import agreement, compare, publish, table
 from leaderboard.verifying import SOLUTIONS, verify
 from suite.errors import InputError
 
@@ -283,5 +283,5 @@ def new(kind: str, name: str, directory: Path) -> None:
     click.echo(f"Wrote {path}. Try it: lowlands run {path} --track smoke")
 
 
-for command in (table, compare, publish, verify):
+for command in (table, compare, publish, agreement, verify):
     main.add_command(command)

@@ -181,6 +181,33 @@ def publish(directory: Path, results: Path | None, track: str, asv: Path, asv_pa
     click.echo(f"{len(files)} files; open {directory / 'index.html'}")
 
 
+@click.command()
+@click.option("--results", type=click.Path(path_type=Path), help="A directory of logs [default: shipped].")
+@click.option("--tracks", default="quick,full", show_default=True, metavar="ONE,OTHER", help="Which two.")
+@clear_errors
+def agreement(results: Path | None, tracks: str) -> None:
+    """Print how well two tracks order the same submissions: Kendall's rank correlation with its interval.
+
+    \b
+    Example: lowlands agreement --results results --tracks quick,full
+    """
+    from leaderboard.analysis import agreement as agree
+    from leaderboard.ranking import board
+    from leaderboard.results import load
+    from leaderboard.tables import estimate
+
+    names = [name.strip() for name in tracks.split(",")]
+    if len(names) != 2:
+        raise InputError(f"--tracks names two tracks, as in quick,full, not {tracks!r}.")
+    loaded = [load([find_log(results, name)]) for name in names]
+    for kind in (kind for kind in loaded[0].kinds() if kind in loaded[1].kinds()):
+        found = agree(*(board(own, kind) for own in loaded))
+        if found is None:
+            click.echo(f"{kind}s: fewer than three are ranked on both tracks.")
+        else:
+            click.echo(f"{kind}s: Kendall's tau {estimate(found.tau).text} over {len(found.names)} submissions.")
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")

@@ -67,7 +67,28 @@ def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
         assert sentence in result.output
 
 
-@pytest.mark.parametrize("command", ["table", "compare"])
+def test_agreement_of_two_tracks(tmp_path: Path) -> None:
+    for track in ("quick", "full"):
+        log = Log(tmp_path / f"{track}.jsonl")
+        common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": track}
+        for made in noisy({"sgd": 0.3, "adam": 0.5, "sam": 0.7}):
+            log.append(seal(common | made))
+    result = lowlands("agreement", "--results", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "optimizers: Kendall's tau 1.00" in result.output
+    assert lowlands("agreement", "--results", tmp_path, "--tracks", "quick").exit_code == 2
+
+
+def test_publish_writes_a_site_and_leaves_other_folders_alone(base: Path, tmp_path: Path) -> None:
+    result = lowlands("publish", tmp_path / "site", "--results", base)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "site" / "index.html").is_file()
+    refused = lowlands("publish", base, "--results", base)
+    assert refused.exit_code == 2
+    assert "not a site of this command" in refused.output
+
+
+@pytest.mark.parametrize("command", ["table", "compare", "publish", "agreement"])
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: lowlands {command}" in lowlands(command, "--help").output
 

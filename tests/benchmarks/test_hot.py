@@ -1,0 +1,64 @@
+"""The hot functions, for information: ``pytest tests/benchmarks --benchmark-only``. asv is the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.bench_scoring import made_up
+from leaderboard.ranking import board
+from leaderboard.scoring import add_scores, tabulate
+from leaderboard.show import BASELINES
+from suite.lanes import Lanes
+from suite.measures import measure
+from suite.record import read
+from suite.tasks import find_task
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.benchmark(group="lanes")
+@pytest.mark.parametrize("name", ["min_norm_regression", "sparse_regression", "mnist5k_mlp"])
+def test_gradients_of_eight_lanes(benchmark: BenchmarkFixture, name: str) -> None:
+    task = find_task(name)
+    problems = [task.problem(seed) for seed in range(8)]
+    models = [task.model(problem, seed) for seed, problem in enumerate(problems)]
+    stack = Lanes(models, task.loss, torch.ones(8, dtype=task.dtype))
+    x, y = (torch.stack([getattr(p.train, part)[:64] for p in problems]) for part in ("x", "y"))
+    losses = benchmark(stack.evaluate, x, y, None)
+    assert losses.shape == (8,)
+
+
+@pytest.mark.benchmark(group="measures")
+@pytest.mark.parametrize("name", ["lambda_max", "hessian_trace", "adaptive_sharpness"])
+def test_curvature(benchmark: BenchmarkFixture, name: str) -> None:
+    task = find_task("mnist5k_mlp")
+    problem = task.problem(0)
+    model = task.model(problem, 0)
+    values = benchmark.pedantic(measure, args=(model, problem.train, [name]), rounds=3)
+    assert np.isfinite(list(values.values())).all()
+
+
+@pytest.mark.benchmark(group="scoring")
+def test_a_board(benchmark: BenchmarkFixture) -> None:
+    results = made_up(20, 25, 10)
+    assert len(benchmark(board, results).standings) == 20
+
+
+@pytest.mark.benchmark(group="scoring")
+def test_the_overall_scores_of_a_frame(benchmark: BenchmarkFixture) -> None:
+    frame = made_up(20, 25, 10).frame()
+    assert len(benchmark(lambda: tabulate(add_scores(frame)).overall)) == 20
+
+
+@pytest.mark.benchmark(group="records")
+def test_reading_the_shipped_log(benchmark: BenchmarkFixture) -> None:
+    log: Path = BASELINES / "quick.jsonl"
+    assert not benchmark(read, log).damaged
