@@ -9,9 +9,11 @@ Gauss-Newton matrix: one backward pass a class.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from suite.curvature.factors import output_factors
 from suite.curvature.network import Loss, Network
@@ -39,9 +41,10 @@ def hessian_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor] 
 def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     """Whether the outputs are linear in each parameter tensor alone, near the present weights.
 
-    For each tensor, a random direction v in it and random weights c of the outputs on up to `WITNESSES` samples of `x`,
-    spread over the data, ``(c·f)'' v`` is computed within the tensor, in float64. It is linear in v and in c, so it
-    vanishes for random ones if and only if all these second derivatives vanish, with probability one.
+    No parameter may enter the outputs' graph twice. And for each tensor, a random direction v in it and random weights
+    c of the outputs on up to `WITNESSES` samples of `x`, spread over the data, ``(c·f)'' v`` is computed within the
+    tensor, in float64. It is linear in v and in c, so it vanishes for random ones if and only if all these second
+    derivatives vanish, with probability one.
     """
     module = copy.deepcopy(network.module).double()
     rows = torch.linspace(0, len(x) - 1, min(len(x), WITNESSES)).round().long()
@@ -54,8 +57,28 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
 
     with torch.enable_grad():
         outputs = module(witnesses)
+        if not _each_used_once(outputs, leaves):
+            return False
         slopes = torch.autograd.grad((outputs * draw(outputs)).sum(), leaves, create_graph=True, materialize_grads=True)
     return all(_is_linear(slope, leaf, draw(leaf)) for slope, leaf in zip(slopes, leaves, strict=True))
+
+
+def _each_used_once(outputs: Tensor, leaves: Sequence[Tensor]) -> bool:
+    """Whether one edge at most of the graph behind `outputs` leads to each leaf."""
+    uses = dict.fromkeys(map(id, leaves), 0)
+    waiting: list[Node | None] = [outputs.grad_fn]
+    seen: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for following, _ in node.next_functions:
+            variable = getattr(following, "variable", None)
+            if id(variable) in uses:
+                uses[id(variable)] += 1
+            waiting.append(following)
+    return max(uses.values()) <= 1
 
 
 def _is_linear(slope: Tensor, leaf: Tensor, direction: Tensor) -> bool:

@@ -56,7 +56,7 @@ def measure(
             matched_loss=matched_loss,
         )
         _check_finite(plain, outputs)
-        matched = plain.matched() if any(LOGIT_SCALE in m.invariances for m in wanted) else plain
+        matched = plain.matched()
         values: dict[str, Value] = {}
         for each in wanted:
             _check_needs(each, plain)

@@ -119,7 +119,11 @@ def _area(kernel: int | tuple[int, ...]) -> float:
 )
 def path_norm(subject: Subject) -> float:
     """The l2 path norm of a ReLU network, at matched training loss for classification."""
-    return subject.logit_scale * l2_path_norm(subject.model, subject.train.x.shape[1:])
+    return subject.logit_scale * _path_norm(subject)
+
+
+def _path_norm(subject: Subject) -> float:
+    return l2_path_norm(subject.model, subject.train.x.shape[1:])
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -129,7 +133,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _margin(subject: Subject, quantile: float) -> float:
-    """A quantile of the training margins at the subject's logit scale.
+    """A quantile of the training margins of the unscaled outputs.
 
     Raises:
         InputError: there is one class, which has no margin.
@@ -137,7 +141,7 @@ def _margin(subject: Subject, quantile: float) -> float:
     if subject.train_outputs.shape[1] < 2:
         raise InputError("A network with one output has no margin between classes.")
     values = margins(subject.train_outputs.double(), subject.train.y)
-    return subject.logit_scale * torch.quantile(values, quantile).item()
+    return torch.quantile(values, quantile).item()
 
 
 def _layers(subject: Subject) -> int:
@@ -155,7 +159,7 @@ def _layers(subject: Subject) -> int:
 )
 def path_margin(subject: Subject) -> float:
     """The 10 % quantile of the training margins over the l2 path norm."""
-    return _margin(subject, MARGIN_QUANTILE) / path_norm(subject)
+    return _margin(subject, MARGIN_QUANTILE) / _path_norm(subject)
 
 
 @declare(
@@ -169,7 +173,7 @@ def path_margin(subject: Subject) -> float:
 )
 def minimum_path_margin(subject: Subject) -> float:
     """The smallest training margin over the l2 path norm."""
-    return _margin(subject, 0.0) / path_norm(subject)
+    return _margin(subject, 0.0) / _path_norm(subject)
 
 
 @declare(

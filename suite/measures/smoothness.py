@@ -23,7 +23,10 @@ SEGMENTS = 10
 POINTS = 1001
 FREQUENCIES = 16
 KINK = 1e-7
-"""Share of the largest slope change from which on a change of slope counts as a kink; rounding is 1e-10 of it."""
+"""Share of the largest change of slope from which on a change counts as a kink."""
+
+ROUNDING = 1e-9
+"""Changes of slope below this share of the largest output are rounding: 1e-15 of it, times 1,000 points a unit."""
 
 
 def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,8 +91,9 @@ def linear_regions(subject: Subject) -> float:
     Counted from the function itself, as cells of a grid of 1,000 that hold a kink; two in one cell count once, and a
     smooth network bends in all of them.
     """
-    changes = _slope_changes(along_segments(subject))
-    bent = changes > KINK * changes.amax().clamp_min(1e-300)
+    values = along_segments(subject)
+    changes = _slope_changes(values)
+    bent = changes > torch.maximum(KINK * changes.amax(), ROUNDING * values.abs().amax())
     # A kink inside a cell bends the samples at both of its ends: a run of r bent samples holds r - 1 kinks, and a kink
     # on a sample makes a run of 1.
     starts = bent & ~torch.nn.functional.pad(bent, (1, 0))[:, :-1]

@@ -48,8 +48,9 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
 class Subject:
     """A network (in eval mode) with the data and the loss that it is measured on.
 
-    `logit_scale` is the factor on the outputs that measures at matched training loss see; `loss` contains it, outputs
-    do not. Data is read in chunks, so that memory does not grow with it.
+    At matched loss, `logit_scale` is the factor on the logits that brings the training loss to `matched_loss`, else 1;
+    `loss` contains it, outputs do not. It is found when a measure first asks for it: not all need it. Data is read in
+    chunks, so that memory does not grow with it.
     """
 
     def __init__(
@@ -61,12 +62,21 @@ class Subject:
         test: Split | None = None,
         initial: Mapping[str, Tensor] | None = None,
         matched_loss: float = MATCHED_LOSS,
-        logit_scale: float = 1.0,
+        at_matched_loss: bool = False,
     ) -> None:
         self.model, self.train, self.test, self.initial = model, train, test, initial
-        self.matched_loss, self.logit_scale = matched_loss, logit_scale
-        self.loss = loss if logit_scale == 1 else TemperedCrossEntropy(logit_scale)
+        self.matched_loss, self._given, self._at_matched_loss = matched_loss, loss, at_matched_loss
         self.network = Network(model)
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The factor on the outputs; InputError if no factor gives the matched loss."""
+        return self.matching_factor if self._at_matched_loss else 1.0
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss of the unscaled outputs at the subject's logit scale."""
+        return self._given if self.logit_scale == 1 else TemperedCrossEntropy(self.logit_scale)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs on `x`, [n, ...], with a graph where gradients are enabled."""
@@ -157,11 +167,13 @@ class Subject:
         Raises:
             InputError: no factor does.
         """
-        if self.loss is not cross_entropy:
+        if self._given is not cross_entropy:
             return 1.0
+        if self.train_outputs.shape[1] < 2:
+            raise InputError("The logits of one class have no training loss that could be matched.")
         factor = matching_factor(self.train_outputs, self.train.y, self.matched_loss)
         if math.isnan(factor):
-            loss = self.training_loss()
+            loss = cross_entropy(self.train_outputs, self.train.y).item()
             raise InputError(
                 f"No scaling of the logits brings the training loss from {loss:.3g} to {self.matched_loss:g}: "
                 "give another matched_loss."
@@ -169,15 +181,13 @@ class Subject:
         return factor
 
     def matched(self) -> Subject:
-        """The subject with its logits scaled to `matched_loss`; itself where the loss is not cross-entropy."""
-        if self.matching_factor == 1:
-            return self
+        """The subject at matched training loss."""
         return Subject(
             self.model,
             self.train,
-            self.loss,
+            self._given,
             test=self.test,
             initial=self.initial,
             matched_loss=self.matched_loss,
-            logit_scale=self.matching_factor,
+            at_matched_loss=True,
         )

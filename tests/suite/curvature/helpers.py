@@ -35,6 +35,11 @@ def network(seed: int = 0, outputs: int = 3, widths: tuple[int, ...] = (7, 5)) -
     return initialise(mlp((6,), outputs, widths=widths).double(), torch_stream("network", seed))
 
 
+def drawn(model: nn.Module) -> nn.Module:
+    """`model` in float64 with weights of its own stream."""
+    return initialise(model.double(), torch_stream("drawn"))
+
+
 class Residual(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

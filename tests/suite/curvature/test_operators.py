@@ -18,6 +18,7 @@ from suite.task import Split
 from tests.suite.curvature.helpers import (
     classification,
     convolutional,
+    drawn,
     flat_hessian,
     images,
     jacobian,
@@ -30,10 +31,11 @@ CASES = [
     pytest.param(network(), classification(), TemperedCrossEntropy(2.5), id="tempered"),
     pytest.param(network(outputs=2), regression(), mse_loss, id="regression"),
     pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
-    pytest.param(nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).double(), classification(), cross_entropy,
-                 id="tanh"),
+    pytest.param(
+        drawn(nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))), classification(), cross_entropy, id="tanh"
+    ),
     pytest.param(network(), classification(1), cross_entropy, id="one sample"),
-]  # fmt: skip
+]
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -94,7 +96,7 @@ def test_empirical_fisher_from_the_gradients() -> None:
 @pytest.mark.parametrize("kind", [Hessian, GaussNewton, Fisher, EmpiricalFisher])
 def test_lanes_are_the_single_models(kind: type[Hessian]) -> None:
     models = [network(seed) for seed in range(3)]
-    data = [classification(20 + 0 * seed) for seed in range(3)]
+    data = [classification(20) for _ in range(3)]
     x = torch.stack([part.x + number for number, part in enumerate(data)])
     y = torch.stack([part.y for part in data])
     together = dense(kind(Network.stacked(models), Split(x, y), cross_entropy))

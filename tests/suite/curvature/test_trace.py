@@ -13,7 +13,7 @@ from suite.curvature.factors import TemperedCrossEntropy
 from suite.curvature.network import Loss
 from suite.seeding import torch_stream
 from suite.task import Split
-from tests.suite.curvature.helpers import Residual, classification, convolutional, images, network, regression
+from tests.suite.curvature.helpers import Residual, classification, convolutional, drawn, images, network, regression
 from tests.suite.curvature.test_lanczos import Matrix
 
 
@@ -29,6 +29,13 @@ class Tied(nn.Module):
         return self.last(hidden)
 
 
+def alive(model: Tied) -> nn.Module:
+    """Both uses of the shared layer let something through."""
+    drawn(model)
+    nn.init.constant_(model.both.bias, 0.5)
+    return model
+
+
 class Functional(nn.Module):
     """Weights that belong to no layer that is known."""
 
@@ -42,7 +49,7 @@ class Functional(nn.Module):
 
 
 def with_activation(activation: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 3))
+    return drawn(nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 3)))
 
 
 MULTILINEAR = [
@@ -53,20 +60,29 @@ MULTILINEAR = [
     pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
     pytest.param(Functional(), classification(), cross_entropy, id="functional"),
     pytest.param(with_activation(nn.LeakyReLU()), classification(), cross_entropy, id="leaky"),
-    pytest.param(nn.Sequential(nn.Linear(6, 4), Residual(nn.Sequential(nn.Linear(4, 4), nn.ReLU())), nn.Linear(4, 3)),
-                 classification(), cross_entropy, id="residual"),
-    pytest.param(nn.Sequential(nn.Unflatten(1, (3, 2)), nn.Linear(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)),
-                 classification(), cross_entropy, id="positions"),
-]  # fmt: skip
+    pytest.param(
+        drawn(nn.Sequential(nn.Linear(6, 4), Residual(nn.Sequential(nn.Linear(4, 4), nn.ReLU())), nn.Linear(4, 3))),
+        classification(),
+        cross_entropy,
+        id="residual",
+    ),
+    pytest.param(
+        drawn(nn.Sequential(nn.Unflatten(1, (3, 2)), nn.Linear(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))),
+        classification(),
+        cross_entropy,
+        id="positions",
+    ),
+]
 
 OTHERS = [
-    pytest.param(Tied(), classification(), cross_entropy, id="tied"),
+    pytest.param(alive(Tied()), classification(), cross_entropy, id="tied"),
     pytest.param(with_activation(nn.Tanh()), classification(), cross_entropy, id="tanh"),
     pytest.param(with_activation(nn.GELU()), classification(), cross_entropy, id="gelu"),
     pytest.param(with_activation(nn.Hardswish()), classification(), cross_entropy, id="hardswish"),
-    pytest.param(with_activation(nn.Sequential(nn.LayerNorm(5), nn.ReLU())), classification(), cross_entropy,
-                 id="layer norm"),
-]  # fmt: skip
+    pytest.param(
+        with_activation(nn.Sequential(nn.LayerNorm(5), nn.ReLU())), classification(), cross_entropy, id="layer norm"
+    ),
+]
 
 
 @pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS)
