@@ -201,7 +201,8 @@ def agreement(results: Path | None, tracks: str) -> None:
         raise InputError(f"--tracks names two tracks, as in quick,full, not {tracks!r}.")
     loaded = [load([find_log(results, name)]) for name in names]
     for kind in (kind for kind in loaded[0].kinds() if kind in loaded[1].kinds()):
-        found = agree(*(board(own, kind) for own in loaded))
+        first, second = (board(own, kind) for own in loaded)
+        found = agree(first, second)
         if found is None:
             click.echo(f"{kind}s: fewer than three are ranked on both tracks.")
         else:
