@@ -34,8 +34,6 @@ QUICK = (
     "matrix_completion",
     "valley_scalar",
     "univariate_relu",
-    "homogeneous_margin",
-    "teacher_student",
     "mnist5k_mlp",
     "mnist5k_bad_start",
 )
