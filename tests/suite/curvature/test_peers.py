@@ -30,7 +30,7 @@ def vector(size: int) -> Tensor:
 @pytest.mark.parametrize("ours", PAIRS)
 def test_curvlinops(model: nn.Module, data: Split, ours: type[Hessian]) -> None:
     curvlinops = pytest.importorskip("curvlinops")
-    parameters = dict(model.named_parameters())
+    parameters = list(model.parameters())
     operator = getattr(curvlinops, PAIRS[ours])(model, nn.CrossEntropyLoss(), parameters, [(data.x, data.y)])
     mine = ours(Network(model), data, cross_entropy)
     v = vector(mine.size)

@@ -124,6 +124,7 @@ def test_identical_records_whichever_engine_ran_them(tmp_path: Path) -> None:
         assert records(f"dask:{file}", tmp_path / "cluster.jsonl") == here
 
 
+@pytest.mark.slow  # on a busy machine the cluster's end may be noticed late
 def test_a_cluster_whose_scheduler_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("suite.engine.engines.CONNECT_SECONDS", 10)
