@@ -78,15 +78,19 @@ class SampleMean(Operator):
     def _bytes_per_sample(self) -> int:
         """What the graph of one sample keeps, beside the parameters themselves."""
         sizes = {leaf.untyped_storage().data_ptr(): 0 for leaf in self.network.leaves}
+        saved: list[list[Tensor]] = []
 
-        def count(tensor: Tensor) -> Tensor:
+        def count(tensor: Tensor) -> list[Tensor]:
             storage = tensor.untyped_storage()
             sizes.setdefault(storage.data_ptr(), storage.nbytes())
-            return tensor
+            saved.append([tensor])
+            return saved[-1]
 
         x, y = self._data.x.narrow(self._axis, 0, 1).clone(), self._data.y.narrow(self._axis, 0, 1).clone()
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda holder: holder[0]):
             self.build(x, y, 1.0)
+        for holder in saved:
+            holder.clear()  # a graph that holds its own outputs is never freed
         return sum(sizes.values())
 
     def __matmul__(self, vector: Tensor) -> Tensor:
@@ -222,11 +226,11 @@ class LowPrecisionHessian(Operator):
     Every entry of every matrix is rounded to 8 bits (relative error up to ``2^-9``); sums are in float32.
     """
 
-    def __init__(self, network: Network, data: Split, loss: Loss, *, total: int | None = None) -> None:
+    def __init__(self, network: Network, data: Split, loss: Loss, **options: int | None) -> None:
         self.like(network)
         x = data.x.bfloat16() if data.x.is_floating_point() else data.x
         self._hessian = Hessian(
-            network.converted(torch.bfloat16), Split(x, data.y), lambda z, y: loss(z.float(), y), total=total
+            network.converted(torch.bfloat16), Split(x, data.y), lambda z, y: loss(z.float(), y), **options
         )
 
     def __matmul__(self, vector: Tensor) -> Tensor:

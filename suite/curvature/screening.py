@@ -22,6 +22,10 @@ from suite.task import Split
 CARRIED = 0.98
 """Share of the curvature in the outputs that the screened samples carry: residuals are then below 1 % as a rule."""
 
+BLOCK = 256
+"""Samples are screened, and multiplied in low precision, in blocks: libraries keep a program and its buffers for every
+shape of matrix that they meet (60 MB for every solution that was measured)."""
+
 WORTHWHILE = 0.5
 """Screening pays if it leaves at most this share of the samples."""
 
@@ -56,14 +60,14 @@ def top_eigenpairs(
     main = Hessian(network, kept, loss, total=total)
     if network.size <= k + 1 or (len(others) == 0 and not low):
         return lanczos(scaled(main), k, generator)
-    finder = LowPrecisionHessian(network, kept, loss, total=total) if low else main
+    finder = LowPrecisionHessian(network, kept, loss, total=total, chunk=BLOCK) if low else main
     found = lanczos(scaled(finder), k + 1, generator, guards=GUARDS - 1)
     del finder  # its graphs, before the rest builds its own
     whole: Operator = main
     if len(others):
         # The rest carries 2 %: the rounding of its products to bfloat16 is another 0.4 % of that.
         part = LowPrecisionHessian if low else Hessian
-        whole = Combination((1.0, main), (1.0, part(network, rest, loss, total=total)))
+        whole = Combination((1.0, main), (1.0, part(network, rest, loss, total=total, chunk=BLOCK)))
     proved = rayleigh_ritz(scaled(whole), found.vectors, k, found.products)
     if bool((proved.bounds <= ACCEPTED * proved.values.abs()).all()):
         return proved
@@ -74,6 +78,8 @@ def top_eigenpairs(
 @torch.no_grad()
 def screened(network: Network, data: Split, loss: Loss, share: float = CARRIED) -> tuple[Tensor, Tensor]:
     """Indices of the fewest samples that carry `share` of the loss's slope and curvature in the outputs, and the rest.
+
+    They are as many as whole blocks hold.
 
     A sample's part of the Hessian is ``J' S J`` plus its slopes times the network's own curvature: it is small where
     both its S and its slope are. S is felt with four random sign vectors.
@@ -89,7 +95,7 @@ def screened(network: Network, data: Split, loss: Loss, share: float = CARRIED) 
         (curved,) = torch.autograd.grad(slope, outputs, signs, retain_graph=True)
         carried += curved.reshape(len(data), -1).norm(dim=1) / 4
     ordered, samples = carried.sort(descending=True)
-    enough = int((ordered.cumsum(0) < share * ordered.sum()).sum()) + 1
+    enough = BLOCK * (int((ordered.cumsum(0) < share * ordered.sum()).sum()) // BLOCK + 1)
     return samples[:enough], samples[enough:]
 
 

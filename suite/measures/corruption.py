@@ -10,7 +10,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
+from torch.nn.functional import affine_grid, grid_sample, pad
 
 from suite.measures.generalization import error_and_loss
 from suite.measures.registry import CANONICAL, declare
@@ -34,11 +34,12 @@ def blurred(images: Tensor) -> Tensor:
     """Images [n, c, h, w] after a Gaussian filter of standard deviation 1 pixel."""
     reach = math.ceil(3 * BLUR)
     weights = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * BLUR**2))
-    weights = (weights / weights.sum()).to(images)
-    channels = images.shape[1]
-    padded = pad(images, (reach,) * 4, mode="replicate")
-    rows = conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
-    return conv2d(rows, weights.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
+    weights = (weights / weights.sum()).tolist()
+    # Sums of shifted images: a convolution of one channel would be padded to sixteen.
+    for axis, margin in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
+        padded, size = pad(images, margin, mode="replicate"), images.shape[axis]
+        images = sum(weight * padded.narrow(axis, at, size) for at, weight in enumerate(weights))
+    return images
 
 
 def faint(images: Tensor) -> Tensor:

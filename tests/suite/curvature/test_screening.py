@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,7 @@ def test_screened_values_are_those_of_all_samples(
     fitted: tuple[nn.Module, Split], low: bool, adaptive: bool, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screening, "multiplies_bfloat16", lambda device: low)
+    monkeypatch.setattr(screening, "BLOCK", 50)
     model, data = fitted
     net = Network(model)
     most, rest = screened(net, data, cross_entropy)
@@ -50,6 +53,23 @@ def test_screened_values_are_those_of_all_samples(
     found = top_eigenpairs(net, data, cross_entropy, k, torch_stream("test"), diagonal=diagonal)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-2)
     assert (found.bounds <= screening.ACCEPTED * found.values).all()
+
+
+def test_nothing_is_kept_of_a_network_that_was_measured(
+    fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "BLOCK", 50)
+    model, data = fitted
+
+    def alive() -> int:
+        gc.collect()
+        # By `type`: `isinstance` asks deprecated modules for their class, and they warn.
+        return sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects())
+
+    top_eigenpairs(Network(model), data, cross_entropy, 2, torch_stream("first"))
+    before = alive()
+    top_eigenpairs(Network(model), data, cross_entropy, 2, torch_stream("second"))
+    assert alive() == before
 
 
 def test_an_unfitted_regression_is_not_screened() -> None:
