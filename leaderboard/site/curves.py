@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from leaderboard.figures import Chart, Line
+from leaderboard.figures.lines import Chart, Line
 
 
 def chart(title: str, lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Chart:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard import explanations, figures, views
-from leaderboard.figures import Panel, Picture, Place
+from leaderboard import explanations, views
+from leaderboard.figures.ranks import critical_difference
+from leaderboard.figures.svg import Picture
+from leaderboard.figures.tradeoff import Panel, Place, tradeoff
 from leaderboard.measured import Measured
 from leaderboard.ranking import Board
 from leaderboard.scoring import Cell
@@ -73,7 +75,7 @@ def _tradeoff(survey: Survey, board: Board) -> Picture | None:
         if len(axes) == 2
         for flat, error in [(axes["flatness"], axes["generalization"])]
     ]
-    return figures.tradeoff(f"tradeoff-{board.kind}", panels) if panels else None
+    return tradeoff(f"tradeoff-{board.kind}", panels) if panels else None
 
 
 def _lower(higher: bool | None, interval: Interval) -> Interval:
@@ -111,7 +113,7 @@ def _mean_ranks(board: Board) -> Picture | None:
     cells = len(ranked.cells)
     distance = nemenyi_distance(len(ranked.names), cells)
     means = mean_ranks([cell.means() for cell in ranked.cells])
-    return figures.critical_difference(f"ranks-{board.kind}", ranked.names, means, distance, cells)
+    return critical_difference(f"ranks-{board.kind}", ranked.names, means, distance, cells)
 
 
 def task_list(survey: Survey) -> Page:

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import suite
+from leaderboard.figures.svg import PALETTE
 from leaderboard.formats import for_people
 from leaderboard.history import History
 from leaderboard.results import Results
@@ -25,7 +26,7 @@ from suite.errors import InputError
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
 
-STATIC = ("style.css", "board.js")
+STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
 MakePage = Callable[[], Page]
 Follow = Callable[[Sequence[MakePage]], Iterable[MakePage]]
 
@@ -96,8 +97,8 @@ def _files(survey: Survey, follow: Follow) -> Iterator[tuple[str, str]]:
         lstrip_blocks=True,
     )
     environment.filters |= {"prose": prose, "people": for_people}
-    for name in STATIC:
-        yield f"static/{name}", (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
+    for path in STATIC:
+        yield f"static/{path.name}", path.read_text(encoding="utf-8")
     for make in follow(_pages(survey)):
         page = make()
         yield page.path, _render(environment, survey, page)

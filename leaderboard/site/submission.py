@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from leaderboard import explanations, figures
-from leaderboard.figures import Picture
+from leaderboard import explanations
+from leaderboard.figures.lines import small_multiples
+from leaderboard.figures.svg import Picture
+from leaderboard.figures.tuning import tuning
 from leaderboard.ranking import Standing
 from leaderboard.site.curves import chart
 from leaderboard.site.survey import Page, Survey
@@ -32,7 +34,7 @@ def submission(survey: Survey, name: str, path: str) -> Page:
             ["task", "axis", "score", "against", "other", "points"]
         ),
         "settings": _settings(own),
-        "tuning": figures.tuning(name, tried),
+        "tuning": tuning(name, tried),
         "training": _training(name, own),
         "records": _records(own),
     }  # fmt: skip
@@ -102,4 +104,4 @@ def _training(name: str, lanes: Sequence[Record]) -> Picture | None:
         if "training_loss" in record.get("curves", {})
     ]
     alt = f"Training loss of {name} against gradient evaluations on {len(charts)} tasks."
-    return figures.small_multiples(f"training-{name}", charts, alt) if charts else None
+    return small_multiples(f"training-{name}", charts, alt) if charts else None

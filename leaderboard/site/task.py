@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard import explanations, figures
-from leaderboard.figures import Picture, Strip
+from leaderboard import explanations
+from leaderboard.figures.lanes import Strip, distributions
+from leaderboard.figures.lines import curves
+from leaderboard.figures.svg import Picture
 from leaderboard.measured import Measured
 from leaderboard.ranking import Board
 from leaderboard.scoring import Cell
@@ -56,7 +58,7 @@ def _lanes(name: str, board: Board, rows: Sequence[Measured], lanes: Sequence[Re
         for row in rows
         if not np.isnan(row.values).all()
     ]  # fmt: skip
-    return figures.distributions(f"{name}-{board.kind}", strips) if strips else None
+    return distributions(f"{name}-{board.kind}", strips) if strips else None
 
 
 def _task_curves(task: str, board: Board, lanes: Sequence[Record]) -> Iterator[tuple[Picture, str]]:
@@ -70,7 +72,7 @@ def _task_curves(task: str, board: Board, lanes: Sequence[Record]) -> Iterator[t
         words = name.replace("_", " ")
         alt = f"{words.capitalize()} of {len(lines)} submissions on {task}, first scored seed."
         beside = "; dotted: the oracle" if lines[0][1]["oracle"] is not None else ""
-        picture = figures.curves(f"{task}-{board.kind}-{name}", [chart("", lines)], alt)
+        picture = curves(f"{task}-{board.kind}-{name}", [chart("", lines)], alt)
         yield picture, f"{words.capitalize()} of the first scored seed{beside}."
 
 

@@ -7,9 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from leaderboard import figures, views
+from leaderboard import views
 from leaderboard.analysis import TuningCurve, agreement, tuning_curves
-from leaderboard.figures import Chart, Line, Picture
+from leaderboard.figures.lines import Chart, Line, curves
+from leaderboard.figures.runtime import runtimes
+from leaderboard.figures.svg import Picture
+from leaderboard.figures.tracks import track_agreement
 from leaderboard.ranking import Board, boards
 from leaderboard.site.survey import Page, Survey
 from leaderboard.tables import Column, Table, estimate, number, text
@@ -40,7 +43,7 @@ def _agreements(survey: Survey) -> Iterator[dict[str, Any]]:
                 "kind": own.kind,
                 "labels": labels,
                 "tau": estimate(found.tau).text,
-                "picture": figures.agreement(f"agreement-{own.kind}-{other.track}", found, labels),
+                "picture": track_agreement(f"agreement-{own.kind}-{other.track}", found, labels),
             }
 
 
@@ -58,7 +61,7 @@ def _best_of(survey: Survey, board: Board) -> Picture | None:
         for task, own in found.items()
     ]
     alt = "Expected best validation loss against the number of tuning trials."
-    return figures.curves(f"best-of-{board.kind}", charts, alt) if charts else None
+    return curves(f"best-of-{board.kind}", charts, alt) if charts else None
 
 
 def runtime(survey: Survey) -> Page:
@@ -77,5 +80,5 @@ def runtime(survey: Survey) -> Page:
         for parameters, value in history.points[-1].values.items()
     )  # fmt: skip
     latest = Table("The newest commit", columns, rows, stub=1)
-    content = {"picture": figures.runtime(survey.history), "latest": latest, "asv": survey.asv}
+    content = {"picture": runtimes(survey.history), "latest": latest, "asv": survey.asv}
     return Page("runtime.html", "runtime", "runtime.html", content)
