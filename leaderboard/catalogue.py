@@ -46,7 +46,7 @@ def text(entry: Entry) -> str:
     stop = entry["stop"]
     lines = [f"{entry['name']} ({entry['family']})", ""]
     lines += [f"  {line}".rstrip() for line in str(entry["description"]).splitlines()]
-    lines += ["", f"  Stop: training loss <= {stop['loss']:g} within {stop['budget']} gradient evaluations"]
+    lines += ["", f"  Stop: training loss <= {stop['loss']:g} {_when(stop)} {stop['budget']} gradient evaluations"]
     lines += [
         f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, null {axis['null']}, ideal {axis['ideal']}"
         for axis in entry["axes"]
@@ -114,11 +114,14 @@ def _reference(value: float | str | None) -> str:
     return f"`{value}`" if isinstance(value, str) else f"{value:.3g}"
 
 
+def _when(stop: Mapping[str, Any]) -> str:
+    return "at the end of" if stop["at_end"] else "within"
+
+
 def _facts(entry: Entry) -> list[str]:
     stop, slot = entry["stop"], entry["slot"]
-    when = "at the end of" if stop["at_end"] else "within"
     batch = f"batches of {entry['batch_size']}" if entry["batch_size"] else "full batch"
-    facts = [f"Stop: training loss ≤ {stop['loss']:g} {when} {stop['budget']:,} gradient evaluations; {batch}."]
+    facts = [f"Stop: training loss ≤ {stop['loss']:g} {_when(stop)} {stop['budget']:,} gradient evaluations; {batch}."]
     if entry["shown"]:
         facts.append("Shown beside the axes: " + ", ".join(f"`{name}`" for name in entry["shown"]) + ".")
     if entry["variant"]:

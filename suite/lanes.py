@@ -89,16 +89,20 @@ class Lanes:
             home.copy_(leaf.detach())
             leaf.data = home
 
-    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         """Losses [A] of the lanes `index` [A] (None: all) on their batches ``x [A, b, ...]``; sets their gradients.
 
-        The gradients of lanes outside `index` are zero.
+        The gradients of lanes outside `index` are zero. With `decay` [A] they are those of the losses plus ``decay / 2
+        |weights|²``; the losses that are returned are without it.
         """
         leaves = {name: p.detach().requires_grad_() for name, p in self._pick(self.parameters, index).items()}
         scales = self.scales if index is None else self.scales[index]
         with torch.enable_grad():
             losses = self._batched(leaves, self._pick(self.buffers, index), x, y)
-            gradients = torch.autograd.grad((losses / scales).sum(), list(leaves.values()), allow_unused=True)
+            objective = losses
+            if decay is not None:
+                objective = losses + decay / 2 * sum(p.square().flatten(1).sum(1) for p in leaves.values())
+            gradients = torch.autograd.grad((objective / scales).sum(), list(leaves.values()), allow_unused=True)
         self.gradients = {}
         for name, gradient in zip(leaves, gradients, strict=True):
             if gradient is None:
@@ -154,16 +158,20 @@ class SingleLane(Lanes):
     def keep(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
         pass
 
-    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> Tensor:
+    def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         for leaf in self._leaves.values():
             leaf.grad = None
         with torch.enable_grad():
             loss = self._loss(self._module(x[0]), y[0])
+            objective = loss
+            if decay is not None:
+                objective = loss + decay[0] / 2 * sum(p.square().sum() for p in self._leaves.values())
+            objective = objective / self.scales[0]
             if self.graph:
-                self._differentiable_gradients(loss / self.scales[0])
+                self._differentiable_gradients(objective)
             else:
                 # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
-                torch.autograd.backward(loss / self.scales[0])
+                torch.autograd.backward(objective)
         return loss.detach().reshape(1)
 
     def _differentiable_gradients(self, objective: Tensor) -> None:

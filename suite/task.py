@@ -118,6 +118,17 @@ class LabelNoise:
 
 
 @dataclass(frozen=True)
+class Decay:
+    """L2 decay that is part of the problem: every gradient is that of the loss plus ``strength / 2 |weights|²``.
+
+    It is switched off after the share `until` of the budget. Training losses are without it.
+    """
+
+    strength: float
+    until: float = 1.0
+
+
+@dataclass(frozen=True)
 class Slot:
     """Where an architecture enters a task: called as ``architecture(input_shape, outputs)``.
 
@@ -218,6 +229,7 @@ class Task:
     dtype: torch.dtype = torch.float64
     batched: bool = True
     label_noise: LabelNoise | None = None
+    decay: Decay | None = None
     shown: tuple[str, ...] = ()
     slot: Slot | None = None
     seconds: float | None = None

@@ -51,6 +51,7 @@ THEORY = (
     "sparse_regression[alpha=1.0]",
     "sparse_regression",
     "sparse_regression[alpha=0.01]",
+    "late_phase_sparse",
     "matrix_completion[depth=1]",
     "matrix_completion",
     "matrix_completion[depth=3]",

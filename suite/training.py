@@ -338,9 +338,17 @@ class _Run:
             for lane in range(len(self.lanes))
         ]
 
+    def _evaluate(self, lanes: list[int]) -> Tensor:
+        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
+        decay, strengths = self.task.decay, None
+        if decay is not None:
+            on = [self.evaluations[lane] < decay.until * self.task.stop.budget for lane in lanes]
+            strengths = torch.tensor(on).to(self.stack.scales) * decay.strength
+        return self.stack.evaluate(*self._batch(lanes), self.samples.index(lanes), strengths)
+
     def step_full_batch(self, lanes: list[int]) -> None:
         """One step; the loss at the weights comes free with their gradient, so the stop is checked at every step."""
-        losses = self.stack.evaluate(*self._batch(lanes), self.samples.index(lanes))
+        losses = self._evaluate(lanes)
         self.judge(lanes, losses.tolist())
         self._step(self.active_groups())
         self._count(lanes)
@@ -358,11 +366,11 @@ class _Run:
 
     def step_batches(self, lanes: list[int], steps: int) -> None:
         """`steps` steps on mini-batches (or on the whole data, for methods whose evaluation weights differ)."""
-        groups, index = self.active_groups(), self.samples.index(lanes)
+        groups = self.active_groups()
         for _ in range(steps):
             for lane in lanes:
                 self._next_batch(lane)
-            self.stack.evaluate(*self._batch(lanes), index)
+            self._evaluate(lanes)
             self._step(groups)
             self._count(lanes)
             if all(self.evaluations[lane] >= self.task.stop.budget for lane in lanes):
@@ -373,7 +381,7 @@ class _Run:
         groups = {group.lanes.start: group for group in self.active_groups()}
 
         def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
-            losses = self.stack.evaluate(*self._batch(waiting), self.samples.index(waiting))
+            losses = self._evaluate(waiting)
             for lane in waiting:
                 groups[lane].attach()
                 self.evaluations[lane] += 1
