@@ -6,10 +6,9 @@ Costs are those that the shipped results record; `docs/scale.md` shows the outpu
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
-import leaderboard
 from benchmarks.schedule import Chain, bounds, chain_of, makespan
+from leaderboard.shipped import logs
 from suite.engine.costs import Costs
 from suite.engine.plan import Pair, Plan, pairs
 from suite.record import Record, read
@@ -23,8 +22,7 @@ DRIVER_SECONDS = 0.01
 
 def shipped() -> list[Record]:
     """All shipped records."""
-    logs = sorted((Path(leaderboard.__file__).parent / "baselines").glob("*.jsonl"))
-    return [record for path in logs for record in read(path).records]
+    return [record for path in logs() for record in read(path).records]
 
 
 def recorded_pairs(records: list[Record]) -> list[Pair]:

@@ -71,7 +71,8 @@ def run(
     """Score submissions on a track and print the table.
 
     A SUBMISSION is a built-in name (see `lowlands submissions`), a path to a file, or module:Class. Without any,
-    eight well-known optimizers run. A second run goes on where the first ended.
+    eight well-known optimizers run. The ranking shows the shipped results of the same lanes beside yours. A second
+    run goes on where the first ended.
 
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
@@ -117,15 +118,23 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _print_run(path: Path) -> None:
     from leaderboard import views
-    from leaderboard.ranking import boards
+    from leaderboard.ranking import board, boards
     from leaderboard.results import load
+    from leaderboard.shipped import beside
 
     results = load([path])
-    for line in results.notes:
+    everyone = beside(results)
+    for line in everyone.notes:
         click.echo(line, err=True)
-    for board in boards(results):
-        print_table(views.measures(board, results))
-        print_table(views.ranking(board, results))
+    for own in boards(results):
+        print_table(views.measures(own, results))
+        whole = board(everyone, own.kind)
+        ranking = views.ranking(whole, everyone)
+        added = [name for name in whole.names if name not in own.names]
+        if added:
+            note = f"From the shipped results, not run here: {', '.join(added)}."
+            ranking = dataclasses.replace(ranking, notes=(*ranking.notes, note))
+        print_table(ranking)
     click.echo(f"Records: {path}")
 
 

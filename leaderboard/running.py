@@ -18,8 +18,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-import leaderboard
 from leaderboard.quantities import duration, seconds, size
+from leaderboard.shipped import logs
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ def _costs() -> Costs:
     from suite.engine.costs import Costs
     from suite.record import read
 
-    shipped = sorted((Path(leaderboard.__file__).parent / "baselines").glob("*.jsonl"))
-    return Costs(record for path in shipped for record in read(path).records)
+    return Costs(record for path in logs() for record in read(path).records)
 
 
 def _check_device(device: str) -> None:

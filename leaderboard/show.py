@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-import leaderboard
 from leaderboard.console import clear_errors, print_table, progress
+from leaderboard.shipped import BASELINES
 from suite.errors import InputError
 
 FORMATS = ("markdown", "latex", "csv", "html", "json")
@@ -19,8 +19,6 @@ VIEWS = (
 """The names of `leaderboard.views.VIEWS`, so that help needs no pandas; a test says that they are the same."""
 
 RESULTS = click.Path(exists=True, path_type=Path)
-
-BASELINES = Path(leaderboard.__file__).parent / "baselines"
 
 
 def find_log(results: Path | None, track: str) -> Path:

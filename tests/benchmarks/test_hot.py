@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.bench_scoring import made_up
 from leaderboard.ranking import board
 from leaderboard.scoring import add_scores, tabulate
-from leaderboard.show import BASELINES
+from leaderboard.shipped import BASELINES
 from suite.lanes import Lanes
 from suite.measures import measure
 from suite.record import read

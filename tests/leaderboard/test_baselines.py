@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from leaderboard.cli import main
-from leaderboard.show import BASELINES
+from leaderboard.shipped import logs
 
-LOGS = sorted(BASELINES.glob("*.jsonl"))
+LOGS = logs()
 
 
 def _numbers(value: Any, path: str = "") -> dict[str, Any]:

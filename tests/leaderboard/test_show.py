@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from leaderboard.cli import main
-from leaderboard.show import BASELINES
+from leaderboard.shipped import BASELINES
 from suite.record import SCHEMA, Log, seal
 from tests.leaderboard.helpers import noisy
 

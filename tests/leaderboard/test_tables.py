@@ -14,10 +14,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import leaderboard
 from leaderboard.formats import render, terminal
 from leaderboard.ranking import Board, board
 from leaderboard.results import Results, load
+from leaderboard.shipped import logs
 from leaderboard.show import VIEWS as NAMES_OF_VIEWS
 from leaderboard.statistics import Interval
 from leaderboard.tables import Column, Entry, Table, digits, estimate, number, text
@@ -26,7 +26,7 @@ from suite.errors import InputError
 from tests.leaderboard.helpers import record
 
 NAMES = ["plain", "a|b", "<script>", "x_1 & 50%", "_edge_", "[1]"]
-SHIPPED = sorted((Path(leaderboard.__file__).parent / "baselines").glob("*.jsonl"))
+SHIPPED = logs()
 
 
 @pytest.fixture(scope="module")
