@@ -7,6 +7,7 @@ are pixels, noise is in standard deviations of the training pixels. Beyond the e
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -34,11 +35,11 @@ def blurred(images: Tensor) -> Tensor:
     """Images [n, c, h, w] after a Gaussian filter of standard deviation 1 pixel."""
     reach = math.ceil(3 * BLUR)
     weights = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * BLUR**2))
-    weights = (weights / weights.sum()).tolist()
+    shares: list[float] = (weights / weights.sum()).tolist()
     # Sums of shifted images: a convolution of one channel would be padded to sixteen.
     for axis, margin in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
         padded, size = pad(images, margin, mode="replicate"), images.shape[axis]
-        images = sum(weight * padded.narrow(axis, at, size) for at, weight in enumerate(weights))
+        images = reduce(torch.add, (share * padded.narrow(axis, at, size) for at, share in enumerate(shares)))
     return images
 
 
