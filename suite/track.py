@@ -73,6 +73,7 @@ THEORY = (
     "teacher_student[scale=1.0]",
     "simplicity_bias",
     "sparse_parity",
+    "modular_addition",
     "edge_of_stability",
 )
 """Every ground-truth task, with the variants at which theory says that the bias changes."""

@@ -20,7 +20,7 @@ from suite.task import Stop, Task
 from suite.tasks import find_task
 from suite.training import Lane, train
 
-SLOTS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity")
+SLOTS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
 NETWORKS = (
     "mlp", "mlp_deep", "mlp_wide", "mlp_narrow", "rich_mlp", "lazy_mlp", "residual_mlp", "layernorm_mlp", "sine_mlp",
     "fourier_mlp",
