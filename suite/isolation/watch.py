@@ -12,8 +12,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 WATCHED = (
-    *(f"suite.{name}" for name in ("building", "lanes", "losses", "manner", "method", "rendezvous", "seeding")),
-    *(f"suite.{name}" for name in ("shadows", "stepping", "task", "training", "isolation.inside", "isolation.watch")),
+    *(f"suite.{name}" for name in ("batches", "building", "endings", "lanes", "losses", "manner", "method")),
+    *(f"suite.{name}" for name in ("rendezvous", "samples", "seeding", "shadows", "stepping", "task", "training")),
+    *("suite.isolation.inside", "suite.isolation.watch"),
     *("torch.autograd", "torch.func", "torch.nn.functional"),
 )
 """Not torch itself: its own parts replace each other as they are first used."""

@@ -49,7 +49,7 @@ BODIES = {
     "exits with a status": "os._exit(3)",
     "raises": "1 / 0",
     "patches torch": "torch.Tensor.backward = lambda *_: None",
-    "patches the suite": "import suite.training; suite.training._Run._stalled = lambda *_: False",
+    "patches the suite": "import suite.endings; suite.endings.Endings._verdict = lambda *_: 'converged'",
     "looks for test data": """
 from suite.task import Problem
 for thing in gc.get_objects():
@@ -90,7 +90,7 @@ REASONS = {
     "exits with a status": "exit status 3",
     "raises": "ZeroDivisionError",
     "patches torch": r"the submission replaced torch\.Tensor\.backward",
-    "patches the suite": r"the submission replaced suite\.training\._Run\._stalled",
+    "patches the suite": r"the submission replaced suite\.endings\.Endings\._verdict",
     "claims to have converged": "claims to have met the stop, but the training loss of its weights is 1",
     "returns other weights": "not those of the network",
     "returns no numbers": "without an answer|cannot be read",
