@@ -65,6 +65,8 @@ THEORY = (
     "valley_sparse",
     "valley_relu",
     "homogeneous_margin",
+    "homogeneous_growth[log_loss=-4.6]",
+    "homogeneous_growth",
     "univariate_relu",
     "univariate_relu[scale=3.0]",
     "univariate_relu[depth=4]",
