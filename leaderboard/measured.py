@@ -24,8 +24,8 @@ from leaderboard.statistics import (
 class Measured:
     """One measure on one task: the values [submissions, seeds] of the lanes at the stop, NaN for the others.
 
-    `axis` is empty for a measure that is not scored; `higher` (larger is better) is then unknown, and none is `best`.
-    `shown` says that tables show it.
+    `axis` is empty for a measure that is not scored; `higher` (larger is better) is then unknown, none is `best`, and
+    there is neither `null` nor `ideal`, the references as means over seeds. `shown` says that tables show it.
     """
 
     task: str
@@ -36,6 +36,8 @@ class Measured:
     names: tuple[str, ...]
     values: Array
     best: tuple[bool, ...]
+    null: float | None = None
+    ideal: float | None = None
 
     @functools.cached_property
     def means(self) -> Array:
@@ -52,8 +54,8 @@ class Measured:
 def measured(results: Results, board: Board, every: bool = False) -> list[Measured]:
     """The measures that tables show (or `every` one), task by task, scored ones first; submissions as in the table."""
     names = tuple(board.names)
-    frame = results.measures()
-    frame = frame[frame["kind"] == board.kind]
+    frame, scores = (frame[frame["kind"] == board.kind] for frame in (results.measures(), results.frame()))
+    references = scores.groupby(["task", "measure"], observed=True)[["null", "ideal"]].mean()
     scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.beside.cells)}
     found = []
     for (task, measure), part in frame.groupby(["task", "measure"], sort=False):
@@ -65,5 +67,6 @@ def measured(results: Results, board: Board, every: bool = False) -> list[Measur
             axis, higher = (cell.axis, cell.higher) if cell else ("", None)
             marks = dict(zip(board.scores.names, best(cell.differences(), cell.means()), strict=True)) if cell else {}
             among = tuple(marks.get(name, False) for name in names)
-            found.append(Measured(str(task), str(measure), axis, higher, shown, names, values, among))
+            null, ideal = map(float, references.loc[(task, measure)]) if cell else (None, None)
+            found.append(Measured(str(task), str(measure), axis, higher, shown, names, values, among, null, ideal))
     return sorted(found, key=lambda m: (m.task, AXES.index(m.axis) if m.axis else len(AXES), not m.shown))

@@ -127,19 +127,22 @@ def tasks(board: Board, results: Results) -> Table:
 
 
 def measures(board: Board, results: Results) -> Table:
-    """What solutions measure, means over the lanes at the stop, a column for every submission."""
+    """What solutions measure, means over the lanes at the stop, a column for every submission; the references."""
     rows = tuple(
         (
             text(row.task),
             text(row.measure),
             text(row.axis or "shown"),
+            number(row.null),
+            number(row.ideal),
             *(estimate(*pair, bounds=False) for pair in zip(row.estimates(), row.best, strict=True)),
         )
         for row in measured(results, board)
     )
+    references = (Column("null", "null", data=True), Column("ideal", "ideal", data=True))
     return Table(
         "What each solution measures: means over the lanes at the stop",
-        _by_submission(board, (TASK, MEASURE, AXIS)),
+        _by_submission(board, (TASK, MEASURE, AXIS, *references)),
         rows,
         stub=2,
         notes=(BEST,),

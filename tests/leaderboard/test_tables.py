@@ -145,6 +145,17 @@ def test_shown_measures_stand_beside_the_scored_ones(made: Board, results: Resul
     assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "shown")}
 
 
+def test_measures_have_their_references_where_they_are_scored() -> None:
+    def lane(seed: int, null: float) -> dict[str, object]:
+        axis = {"measure": "m_norm", "scale": "linear", "null": null, "ideal": 0.5, "floor": None}
+        more = {"axes": {"norm": axis}, "measures": {"m_norm": 0.7, "beside": 7.0}, "shown": ["beside"]}
+        return record("sgd", "a1", seed, 0.7, **more)
+
+    own = Results([lane(0, 2.0), lane(1, 4.0)])
+    table = VIEWS["measures"](board(own), own).choose(["measure", "null", "ideal"])
+    assert [[entry.value for entry in row] for row in table.rows] == [["m_norm", 3.0, 0.5], ["beside", None, None]]
+
+
 def test_unknown_format(ranking: Table) -> None:
     with pytest.raises(InputError, match="no table format"):
         render(ranking, "pdf")
