@@ -163,28 +163,26 @@ def study(
     from suite.study import find_preset
 
     preset = find_preset(preset_name)
+    command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
     if records is None:
         records = results / f"{preset.track().name}.jsonl"
         carry_out(lambda: _plan(preset.submissions(), (), preset.track(), device), records, device, resources)
-    _report_study(records, report or results, f"lowlands study --preset {preset.name}")
+    _report_study(records, report or results, command)
 
 
 def _report_study(records: Path, directory: Path, command: str) -> None:
     from leaderboard.results import load
-    from leaderboard.study.figures import draw
+    from leaderboard.study.findings import analyse
     from leaderboard.study.frame import study_frame
-    from leaderboard.study.report import analyse, markdown
+    from leaderboard.study.report import write
 
     if not records.is_file():
         raise InputError(f"There are no results at {records}.")
     found = analyse(study_frame(load([records]).records))
-    figures = [f"findings/{name}" for name in draw(found, directory / "findings")]
-    page = directory / "findings.md"
-    page.write_text(markdown(found, f"`{records.name}`", command, figures), encoding="utf-8")
+    page = write(found, directory, records.name, command)
     out = output()
     for verdict in found.verdicts:
-        against = f" {verdict.depends_on}" if verdict.depends_on else ""
-        out.print(f"{verdict.verdict}{against}: {verdict.claim.statement}", highlight=False)
+        out.print(f"{verdict.outcome}: {verdict.claim.statement}", highlight=False)
     out.print(f"Findings: {page}", highlight=False)
 
 

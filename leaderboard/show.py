@@ -156,8 +156,16 @@ def compare(
     help="Where asv keeps its results, for the page on the runtime.",
 )
 @click.option("--asv-pages", default="", metavar="LINK", help="Where asv's own pages lie, seen from the site's root.")
+@click.option(
+    "--study",
+    "study_log",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The study's log, for the page on its findings [default: a whole one beside the results].",
+)
 @clear_errors
-def publish(directory: Path, results: Path | None, track: str, asv: Path, asv_pages: str) -> None:
+def publish(
+    directory: Path, results: Path | None, track: str, asv: Path, asv_pages: str, study_log: Path | None
+) -> None:
     """Write the static site to DIRECTORY: it works from a file, without a network.
 
     Where results of other tracks lie beside those of --track, the site shows how well they agree.
@@ -168,6 +176,7 @@ def publish(directory: Path, results: Path | None, track: str, asv: Path, asv_pa
     from leaderboard.history import read
     from leaderboard.results import load
     from leaderboard.site import publish as write_site
+    from leaderboard.study.log import find_study, open_study
 
     path = find_log(results, track)
     loaded = load([path])
@@ -175,7 +184,8 @@ def publish(directory: Path, results: Path | None, track: str, asv: Path, asv_pa
         click.echo(note, err=True)
     others = [load([other]) for name in ("quick", "full") if (other := path.parent / f"{name}.jsonl").is_file()]
     others = [other for other in others if other.track != loaded.track]
-    files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, progress("Writing pages"))
+    study = open_study(study_log) if study_log else find_study(path.parent)
+    files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, progress("Writing pages"))
     click.echo(f"{len(files)} files; open {directory / 'index.html'}")
 
 

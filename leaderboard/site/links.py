@@ -62,6 +62,7 @@ def prose(text: object) -> Markup:
     """A docstring's paragraph as HTML: its leading words, code, and links to papers."""
     made = str(escape(text))
     made = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", made)
+    made = re.sub(r"(?<!\w)\*([\w ]+)\*", r"<em>\1</em>", made)
     made = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', made)
     made = re.sub(r"(?<!\")(https://[\w./%-]*[\w/])(?![^<]*</a>)", r'<a href="\1">\1</a>', made)
     made = re.sub(r"(?<=\. )((?:Flatness|Norm|Generalization) axis\.)", r"</p><p><strong>\1</strong>", made)

@@ -16,11 +16,13 @@ from leaderboard.formats import for_people
 from leaderboard.history import History
 from leaderboard.results import Results
 from leaderboard.site import front, trust
+from leaderboard.site.findings import findings
 from leaderboard.site.links import prose
 from leaderboard.site.measure import measure
 from leaderboard.site.submission import submission
 from leaderboard.site.survey import Page, Survey
 from leaderboard.site.task import task
+from leaderboard.study.log import Study
 from suite.errors import InputError
 
 MARKER = ".lowlands-site.json"
@@ -37,13 +39,14 @@ def publish(
     others: Sequence[Results] = (),
     history: Sequence[History] = (),
     asv: str = "",
+    study: Study | None = None,
     follow: Follow = iter,
 ) -> list[Path]:
     """Write the site of `results` to `directory`; returns the files.
 
     others: results of other tracks, to show how well the tracks agree. history: asv's, for the page on the runtime.
-    asv: where asv's own pages lie, as a link from the site's root. follow: hands on the pages one by one, so that
-    progress can be shown.
+    asv: where asv's own pages lie, as a link from the site's root. study: for the page on its findings. follow:
+    hands on the pages one by one, so that progress can be shown.
 
     Raises:
         InputError: the directory holds something else, or cannot be written.
@@ -51,7 +54,7 @@ def publish(
     if not results.scored():
         raise InputError("The results hold no scored lane: there is nothing to publish.")
     old = _old_files(directory)
-    files = dict(_files(Survey(results, others, history, asv), follow))
+    files = dict(_files(Survey(results, others, history, asv, study), follow))
     try:
         for path in old - files.keys():
             (directory / path).unlink(missing_ok=True)
@@ -80,6 +83,8 @@ def _pages(survey: Survey) -> list[MakePage]:
     makers: list[MakePage] = [
         partial(make, survey) for make in (front.index, front.task_list, front.measure_list, trust.trust)
     ]
+    if survey.study:
+        makers.append(partial(findings, survey, survey.study))
     if survey.history:
         makers.append(partial(trust.runtime, survey))
     of_folder = {"submissions": submission, "tasks": task, "measures": measure}

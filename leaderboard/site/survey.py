@@ -15,6 +15,7 @@ from leaderboard.measured import measured
 from leaderboard.ranking import Board, boards
 from leaderboard.results import Results
 from leaderboard.site.links import Links
+from leaderboard.study.log import Study
 from leaderboard.tables import Table
 from suite.record import Record
 
@@ -30,12 +31,17 @@ class Page:
 
 
 class Survey:
-    """Results, boards and measures of one track, the other tracks beside it, and the names that have pages."""
+    """Results, boards and measures of one track, what is shown beside it, and the names that have pages."""
 
     def __init__(
-        self, results: Results, others: Sequence[Results] = (), history: Sequence[History] = (), asv: str = ""
+        self,
+        results: Results,
+        others: Sequence[Results] = (),
+        history: Sequence[History] = (),
+        asv: str = "",
+        study: Study | None = None,
     ) -> None:
-        self.results, self.others, self.history, self.asv = results, others, history, asv
+        self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
         self.boards = boards(results)
         self.measured = {board.kind: measured(results, board, every=True) for board in self.boards}
         self.trials = trials(results)
@@ -69,5 +75,6 @@ class Survey:
     def navigation(self) -> list[tuple[str, str]]:
         """(page, label) of the links at the top."""
         found = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
-        found.append(("trust.html", "Trust"))
-        return [*found, ("runtime.html", "Runtime")] if self.history else found
+        found += [("findings.html", "Findings")] if self.study else []
+        found += [("trust.html", "Trust")]
+        return found + ([("runtime.html", "Runtime")] if self.history else [])

@@ -54,6 +54,11 @@ class Verdict:
     environments: dict[str, Interval]
     depends_on: str | None = None
 
+    @property
+    def outcome(self) -> str:
+        """The verdict in words, with the factor that it depends on."""
+        return f"{self.verdict} {self.depends_on}" if self.depends_on else self.verdict
+
 
 def matched(frame: pd.DataFrame, claim: Claim, factors: Sequence[str]) -> pd.DataFrame:
     """One row per matched pair: the other factors, and `difference` of the measure."""

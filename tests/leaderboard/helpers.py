@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from leaderboard.results import Results
 from leaderboard.scoring import Scores, add_scores, tabulate
+from leaderboard.study.preregistered import PREDICTORS, PROPERTIES
 
 LINEAR = {"scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}
 
@@ -137,3 +139,39 @@ def _scored_lane(
             "curves": curves if seed == 0 else {},
         }
     )
+
+
+STUDY_RATES = {"sgd": (0.1, 0.3), "adam": (0.001, 0.004)}
+
+
+def study_records(missing: int = 3) -> list[dict[str, Any]]:
+    """A crossing in which small batches are flatter by a factor of 2, and depth makes functions less smooth."""
+    generator = np.random.default_rng(0)
+    rows = []
+    crossing = itertools.product(STUDY_RATES, (0, 1), (1, 3), (20, 200), (0.5, 2.0), range(3))
+    for number, (optimizer, step, depth, batch, scale, seed) in enumerate(crossing):
+        noise = np.exp(0.1 * generator.normal(size=8))
+        met = number >= missing
+        measures = dict.fromkeys({*PROPERTIES, *PREDICTORS}, 1.0)
+        measures |= {
+            "adaptive_sharpness": (0.5 if batch == 20 else 1.0) * noise[0],
+            "input_gradient_norm": depth * noise[1],
+            "lambda_max": noise[2],
+            "l2_norm": noise[3],
+            "test_error": 0.2 + 0.05 * (depth == 3) + 0.01 * float(generator.normal()),
+        }
+        measures |= {name: float(generator.normal()) for name in PREDICTORS if measures[name] == 1.0}
+        rows.append(
+            {
+                "submission": f"{optimizer}[lr={STUDY_RATES[optimizer][step]}]",
+                "hyperparameters": {"lr": STUDY_RATES[optimizer][step]},
+                "family": "factorial",
+                "phase": "score",
+                "variant": {"depth": depth, "batch": batch, "scale": scale, "width": 64, "data": "digits",
+                            "normalisation": "none", "loss": "squared"},
+                "seed": seed,
+                "converged": met,
+                "measures": measures if met else {},
+            }
+        )  # fmt: skip
+    return rows

@@ -18,8 +18,10 @@ from leaderboard.history import read
 from leaderboard.results import Results
 from leaderboard.site import publish
 from leaderboard.site.links import file_name, prose
+from leaderboard.study.log import Study
+from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
 from suite.errors import InputError
-from tests.leaderboard.helpers import whole_run
+from tests.leaderboard.helpers import study_records, whole_run
 
 EVIL = "<img src=x onerror=alert(1)> & 'co'"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -52,7 +54,8 @@ def _asv(directory: Path) -> Path:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("site")
     history = read(_asv(tmp_path_factory.mktemp("asv") / "results"))
-    publish(_results(), directory, [_results(4, "full")], history, "asv/index.html")
+    study = Study(study_records(), "study-small.jsonl", "lowlands study --records study-small.jsonl")
+    publish(_results(), directory, [_results(4, "full")], history, "asv/index.html", study)
     return directory
 
 
@@ -85,7 +88,7 @@ def pages(site: Path) -> dict[Path, _Parsed]:
 
 
 def test_there_is_a_page_for_everything(site: Path) -> None:
-    for page in ("index", "tasks", "measures", "trust", "runtime"):
+    for page in ("index", "tasks", "measures", "findings", "trust", "runtime"):
         assert (site / f"{page}.html").is_file()
     assert len(list((site / "submissions").iterdir())) == 4 + 3
     assert len(list((site / "tasks").iterdir())) == 5
@@ -131,6 +134,21 @@ def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
     text = (site / "trust.html").read_text()
     assert "full against quick" in text
     assert "rank correlation" in text
+
+
+def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> None:
+    text = (site / "findings.html").read_text()
+    assert "96 lanes, of which 93 met the stop" in text
+    assert "<code>lowlands study --records study-small.jsonl</code>" in text
+    assert all(claim.statement in text for claim in CLAIMS)
+    assert all(name in text for name in (*PROPERTIES, *PREDICTORS))
+    assert text.count('<svg role="img"') == text.count('<a href="#source">Source</a>') == 4
+    assert '<span class="tag holds">holds</span>' in text
+
+
+def test_without_a_study_there_is_no_link_to_one(tmp_path: Path) -> None:
+    publish(whole_run(2, 2, 2), tmp_path / "site")
+    assert "findings.html" not in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_file_names_do_not_collide() -> None:
@@ -229,6 +247,17 @@ def test_links_work_from_a_file(tab: Any, site: Path) -> None:
     assert tab.locator("h1").inner_text() == "m_flatness"
     tab.get_by_role("navigation").get_by_role("link", name="Trust").click()
     assert tab.locator("h1").inner_text() == "How far to trust it"
+
+
+def test_findings_unfold(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    tab.get_by_role("navigation").get_by_role("link", name="Findings").click()
+    assert tab.get_by_role("link", name="Findings").get_attribute("aria-current") == "page"
+    row = tab.get_by_role("row", name="scale = 0.5").first
+    assert not row.is_visible()
+    tab.get_by_text(CLAIMS[0].statement).click()
+    assert row.is_visible()
+    assert tab.locator("figure svg").first.bounding_box()["width"] > 300
 
 
 def test_sorting_by_click_and_by_key(tab: Any, site: Path) -> None:

@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
+import gzip
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
-from leaderboard.study.figures import draw
+import leaderboard
+from leaderboard.study.findings import Findings, analyse
 from leaderboard.study.frame import FACTORS, study_frame
-from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
-from leaderboard.study.report import Findings, analyse, markdown
+from leaderboard.study.log import find_study
+from leaderboard.study.preregistered import CLAIMS
+from leaderboard.study.report import markdown, write
 from suite.errors import InputError
 from suite.study import PRESETS
-
-RATES = {"sgd": (0.1, 0.3), "adam": (0.001, 0.004)}
-
-
-def records(missing: int = 3) -> list[dict[str, Any]]:
-    """A crossing in which small batches are flatter by a factor of 2, and depth makes functions less smooth."""
-    generator = np.random.default_rng(0)
-    rows = []
-    crossing = itertools.product(RATES, (0, 1), (1, 3), (20, 200), (0.5, 2.0), range(3))
-    for number, (optimizer, step, depth, batch, scale, seed) in enumerate(crossing):
-        noise = np.exp(0.1 * generator.normal(size=8))
-        met = number >= missing
-        measures = dict.fromkeys({*PROPERTIES, *PREDICTORS}, 1.0)
-        measures |= {
-            "adaptive_sharpness": (0.5 if batch == 20 else 1.0) * noise[0],
-            "input_gradient_norm": depth * noise[1],
-            "lambda_max": noise[2],
-            "l2_norm": noise[3],
-            "test_error": 0.2 + 0.05 * (depth == 3) + 0.01 * float(generator.normal()),
-        }
-        measures |= {name: float(generator.normal()) for name in PREDICTORS if measures[name] == 1.0}
-        rows.append(
-            {
-                "submission": f"{optimizer}[lr={RATES[optimizer][step]}]",
-                "hyperparameters": {"lr": RATES[optimizer][step]},
-                "family": "factorial",
-                "phase": "score",
-                "variant": {"depth": depth, "batch": batch, "scale": scale, "width": 64, "data": "digits",
-                            "normalisation": "none", "loss": "squared"},
-                "seed": seed,
-                "converged": met,
-                "measures": measures if met else {},
-            }
-        )  # fmt: skip
-    return rows
+from tests.leaderboard.helpers import study_records
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return analyse(study_frame(records()))
+    return analyse(study_frame(study_records()))
 
 
 def test_planted_effects_reach_the_page(found: Findings) -> None:
@@ -65,23 +34,52 @@ def test_planted_effects_reach_the_page(found: Findings) -> None:
     assert found.effects["input_gradient_norm"][0].term == "depth"
     best = max(found.predictions, key=lambda p: p.tau.value)
     assert best.measure == "input_gradient_norm"
-    page = markdown(found, "`log.jsonl`", "lowlands study", ["a.svg"])
+    page = markdown(found, "log.jsonl", "lowlands study")
     assert all(claim.statement in page for claim in CLAIMS)
     assert "96 lanes, of which 93 met the stop (missed: sgd small: 3)" in page
-    assert "![a](a.svg)" in page
+    assert "Generated from `log.jsonl` by `lowlands study`." in page
 
 
 def test_what_does_not_vary_is_no_factor(found: Findings) -> None:
     assert found.factors == [name for name in FACTORS if name in ("optimizer", "step", "depth", "batch", "scale")]
 
 
-def test_the_same_records_give_the_same_page_and_figures(found: Findings, tmp_path: Path) -> None:
-    again = analyse(study_frame(records()))
-    assert markdown(again, "x", "y") == markdown(found, "x", "y")
-    names = draw(found, tmp_path / "one")
-    assert draw(again, tmp_path / "two") == names
-    for name in names:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+def test_the_same_records_give_the_same_page_and_pictures(found: Findings, tmp_path: Path) -> None:
+    page = write(found, tmp_path / "one", "x", "y")
+    again = write(analyse(study_frame(study_records())), tmp_path / "two", "x", "y")
+    assert page.read_bytes() == again.read_bytes()
+    linked = re.findall(r"!\[([^]]{20,})\]\((.*?)\)", page.read_text())
+    assert [path for _, path in linked] == [
+        f"findings/{name}.svg" for name in ("claims", "factors", "universality", "prediction")
+    ]
+    for _, path in linked:
+        assert (page.parent / path).read_bytes() == (again.parent / path).read_bytes()
+        root = ElementTree.fromstring((page.parent / path).read_text())
+        assert float(root.get("width", "").removesuffix("pt")) > 300
+        # A file of its own brings the colours along.
+        text = (page.parent / path).read_text()
+        used = set(re.findall(r"var\((--[\w-]+)\)", text))
+        assert used
+        assert all(f"{name}: light-dark(" in text for name in used)
+
+
+def test_findings_that_cannot_be_written(found: Findings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write(found, tmp_path / "file", "x", "y")
+
+
+def test_only_a_whole_study_is_found(tmp_path: Path) -> None:
+    assert find_study(tmp_path) is None
+    shipped = Path(leaderboard.__file__).parent / "baselines" / "study-small.jsonl.gz"
+    lines = gzip.decompress(shipped.read_bytes()).splitlines(keepends=True)
+    (tmp_path / "study-small.jsonl").write_bytes(b"".join(lines[:-1]))
+    assert find_study(tmp_path) is None
+    (tmp_path / "study-small.jsonl").write_bytes(b"".join(lines))
+    found = find_study(tmp_path)
+    assert found is not None
+    assert (len(found.records), found.source) == (len(lines), "study-small.jsonl")
+    assert found.command == "lowlands study --records study-small.jsonl"
 
 
 def test_no_records_of_the_study() -> None:

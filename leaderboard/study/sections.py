@@ -1,0 +1,134 @@
+"""What is said of the findings, section by section: markdown and the site's page show the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leaderboard.figures import study as pictures
+from leaderboard.figures.svg import Picture
+from leaderboard.study import tables
+from leaderboard.study.findings import Findings
+from leaderboard.study.preregistered import PROPERTIES, TARGET
+from leaderboard.tables import Table
+
+RULES = (
+    "What each claim and verdict means was fixed before the runs, in `leaderboard/study/claims.py` and "
+    "`leaderboard/study/preregistered.py`."
+)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A table that is looked up rather than read: `lead` and `result` say in a line what is in it."""
+
+    heading: str
+    lead: str
+    result: str
+    text: str
+    table: Table
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """`name` is the section's anchor, and that of the file of its picture."""
+
+    name: str
+    heading: str
+    text: str
+    picture: Picture
+    caption: str
+    table: Table | None
+    details: tuple[Detail, ...] = ()
+
+
+def summary(found: Findings) -> str:
+    """What was run, in two sentences."""
+    missed = ", ".join(f"{name}: {count}" for name, count in found.missed.items()) or "none"
+    return (
+        f"{found.lanes:,} lanes, of which {found.met:,} met the stop (missed: {missed}). "
+        f"Factors: {', '.join(found.factors)}."
+    )
+
+
+def sections(found: Findings) -> list[Section]:
+    """The findings in the order of the questions."""
+    return [_claims(found), _factors(found), _universality(found), _prediction(found)]
+
+
+def _claims(found: Findings) -> Section:
+    return Section(
+        "claims",
+        "The claims",
+        "Pairs of lanes differ in the claim's factor alone. *holds*: the 95 % interval of the mean change is on the "
+        "claimed side and no environment contradicts it. *fails*: neither the mean nor any environment is on the "
+        f"claimed side. *depends on*: anything else, with the factor whose levels differ most. {RULES}",
+        pictures.claims(found.verdicts),
+        "The mean change with its 95 % interval, as claimed to the right. Each stroke is an environment: the pairs "
+        "that share one level of another factor.",
+        tables.claims(found.verdicts),
+        tuple(
+            Detail(
+                verdict.claim.name,
+                verdict.claim.statement,
+                f"{verdict.claim.measure} {tables.change(verdict.claim, verdict.difference).text}",
+                f"{verdict.claim.source}.",
+                tables.environments(verdict),
+                verdict.outcome,
+            )
+            for verdict in found.verdicts
+        ),
+    )
+
+
+def _factors(found: Findings) -> Section:
+    return Section(
+        "factors",
+        "Which factor decides which property",
+        "Type II analysis of variance, seeds as blocks; the share of variance that a term explains beside the noise "
+        "(partial omega squared) with 95 % intervals. The tables hold the largest terms of each property, pairs of "
+        "factors included.",
+        pictures.factors(found.effects, found.factors),
+        "The share of each factor by itself (partial omega squared) with 95 % intervals.",
+        None,
+        tuple(
+            Detail(
+                name,
+                f"{meaning.capitalize()}.",
+                ", ".join(f"{effect.term} {effect.omega_squared.value:.2f}" for effect in found.effects[name][:3]),
+                f"Stands for {meaning}.",
+                tables.effects(f"What decides {name}", found.effects[name]),
+            )
+            for name, meaning in PROPERTIES.items()
+        ),
+    )
+
+
+def _universality(found: Findings) -> Section:
+    return Section(
+        "universality",
+        "Is there a universal ranking?",
+        "Submissions (optimizer and step size) are ranked on every variant of the task. W is 1 where all variants "
+        "rank alike; p is from 2,000 random rankings; the last column says how well all other variants foretell one's "
+        "ranking.",
+        pictures.universality(found.universality),
+        "How well the mean ranking of all other variants foretells the ranking on one (Spearman's correlation). Grey: "
+        "the variants, by how many share a value; blue: their mean with its 95 % interval.",
+        tables.concordance(found.universality),
+    )
+
+
+def _prediction(found: Findings) -> Section:
+    ordered = sorted(found.predictions, key=lambda own: -own.granulated.value)
+    return Section(
+        "prediction",
+        "Which measure foretells generalization?",
+        f"Of the runs' `{TARGET}`. Granulated: between runs that differ in one factor, averaged over factors. "
+        "Conditional information: given any two factors, the least (Jiang et al. 2020, arXiv:1912.02178). Sign-error: "
+        "how often the measure orders two runs that differ in one factor wrongly, 0.5 by chance (Dziugaite et al. "
+        "2020, arXiv:2010.11924).",
+        pictures.prediction(ordered),
+        "Left: rank correlation with the test error, over all runs (grey) and between runs that differ in one factor "
+        "(blue). Right: sign-error, mean (blue) and worst environment (cross); dashed: chance.",
+        tables.predictions(ordered),
+    )
