@@ -19,12 +19,16 @@ class Recent(Generic[T]):
     def __init__(self, make: Callable[..., T], size: Callable[[T], int], limit: int) -> None:
         functools.update_wrapper(self, make)
         self._make, self._size, self._limit = make, size, limit
-        self._kept: OrderedDict[tuple[Hashable, ...], T] = OrderedDict()
+        self._kept: OrderedDict[tuple[Hashable, ...], tuple[T, int]] = OrderedDict()
+        self._bytes = 0
 
     def __call__(self, *key: Any) -> T:
         if key not in self._kept:
-            self._kept[key] = self._make(*key)
-            while len(self._kept) > 1 and sum(map(self._size, self._kept.values())) > self._limit:
-                self._kept.popitem(last=False)
+            made = self._make(*key)
+            self._kept[key] = made, self._size(made)
+            self._bytes += self._kept[key][1]
+            while len(self._kept) > 1 and self._bytes > self._limit:
+                _, (_, freed) = self._kept.popitem(last=False)
+                self._bytes -= freed
         self._kept.move_to_end(key)
-        return self._kept[key]
+        return self._kept[key][0]

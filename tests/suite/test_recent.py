@@ -22,3 +22,16 @@ def test_the_least_recently_used_goes_first_and_the_newest_stays() -> None:
     assert made == [4, 5, 3, 5, 100]
     recent(4)
     assert made[-1] == 4
+
+
+def test_every_result_is_weighed_once_however_many_are_kept() -> None:
+    weighed: list[int] = []
+
+    def size(item: int) -> int:
+        weighed.append(item)
+        return 1
+
+    recent = Recent(lambda item: item, size, limit=50)
+    for item in range(100):
+        recent(item)
+    assert weighed == list(range(100))
