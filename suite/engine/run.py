@@ -22,7 +22,7 @@ from suite.engine.costs import Costs
 from suite.engine.engines import Engine
 from suite.engine.plan import Pair, Plan, by_trial, lane_key, pairs
 from suite.errors import InputError, sentence
-from suite.record import Log
+from suite.record import Log, many_records
 from suite.trial import SELECTION_FIELDS, Record, Unit, failed, run_unit
 
 
@@ -103,13 +103,14 @@ class Run:
 
     def _read(self, costs: Costs) -> None:
         """What the log holds, by lane. Lanes without data or oracle run again: perhaps they can be had now."""
-        for record in self._log.records():
-            costs.add(record)
-            if record["status"] == "unavailable":
-                self._missing[lane_key(record)] = record["reason"]
-            else:
-                # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
-                self._held[lane_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
+        with many_records():
+            for record in self._log.records():
+                costs.add(record)
+                if record["status"] == "unavailable":
+                    self._missing[lane_key(record)] = record["reason"]
+                else:
+                    # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
+                    self._held[lane_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
 
     def seconds_left(self) -> float:
         """Expected wall-clock seconds to the end: at first as recorded, then at the pace that this machine shows."""

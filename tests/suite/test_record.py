@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from suite.errors import InputError
-from suite.record import SCHEMA, Log, checksum, identity, read, seal
+from suite.record import SCHEMA, Log, checksum, identity, many_records, read, seal
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | st.text(max_size=8),
@@ -188,3 +189,16 @@ def test_a_checksum_inside_the_record_does_not_stand_for_its_own(tmp_path: Path)
     forged = {key: value for key, value in inner.items() if key != "checksum"}
     path.write_text(json.dumps(forged) + "\n")
     assert read(path).damaged == [(1, "its checksum does not match")]
+
+
+def test_the_garbage_collector_is_as_it_was_after_many_records() -> None:
+    assert gc.isenabled()
+    with many_records():
+        assert not gc.isenabled()
+        with many_records():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(InputError), many_records():
+        raise InputError("A log cannot be read.")
+    assert gc.isenabled()
