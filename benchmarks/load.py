@@ -1,114 +1,114 @@
-"""Load: a log of 100,000 records, and 1,000 trials on a Dask cluster. ``python -m benchmarks.load [log] [dask]``.
+"""How a log of 100,000 records is written, scanned and shown: ``python -m benchmarks.load`` (about ten minutes).
 
-Prints the tables that docs/scale.md shows.
+Prints the table that docs/scale.md shows. Appending is timed by the clock, since it waits for the disk; the rest in
+seconds of CPU, which other work on the machine hardly moves.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import random
+import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from benchmarks.scale import shipped
-from leaderboard.ranking import board
-from leaderboard.results import load
-from suite.engine import plan as planning
-from suite.engine import run as running
 from suite.engine.engines import connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
-from suite.record import Log, Record, read, seal
-from suite.tasks import find_task
-from suite.track import Track
-from suite.trial import Unit, run_unit
+from suite.record import Log, Record, seal
+from suite.track import Track, find_track
 
-SIZES = (25_000, 50_000, 100_000)
-LANES_PER_UNIT = 10
-TRIALS = 1_000
+SIZES = (12_500, 25_000, 50_000, 100_000)
+NOISE = 0.05
+"""Copies of a record differ by this share in what they measure: a table of equal numbers would be a special case."""
 
 
-def many(count: int) -> Iterator[Record]:
-    """`count` records of different lanes, made of the shipped ones: their submissions under many names."""
-    first = [record for record in shipped() if record["track"] == "quick"]
-    for number, record in zip(range(count), itertools.cycle(first), strict=False):
-        name = f"{record['submission']}-{number // len(first)}"
-        yield seal({key: value for key, value in record.items() if key != "checksum"} | {"submission": name})
+def many() -> Iterator[Record]:
+    """Records without end: the shipped submissions under many names, each with all lanes that `full` asks for."""
+    track = find_track("full")
+    tuning = list(itertools.product(range(track.trials), range(track.tuning_seeds)))
+    rng = random.Random(0)
+    pairs: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in shipped():
+        if record["track"] == "quick":
+            pairs[record["submission"], record["task"]][record["phase"]].append(record)
+    for copy in itertools.count():
+        for (submission, _), own in pairs.items():
+            name = {"submission": f"{submission}-{copy}"}
+            for record, (trial, seed) in zip(itertools.cycle(own["tune"]), tuning, strict=False):
+                yield _changed(record, name | {"trial": trial, "seed": 10_000 + seed})
+            for record, seed in zip(itertools.cycle(own["score"]), range(track.seeds), strict=False):
+                noisy = {
+                    key: value and value * rng.lognormvariate(0, NOISE) for key, value in record["measures"].items()
+                }
+                yield _changed(record, name | {"seed": seed, "measures": noisy})
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that `call` takes, and its result."""
-    begin = time.perf_counter()
-    result = call()
-    return time.perf_counter() - begin, result
+def _changed(record: Record, changes: Record) -> Record:
+    whole = {key: value for key, value in record.items() if key != "checksum"} | changes
+    return seal(whole | {"data_fingerprint": f"{whole['seed']:016}"})
 
 
-def _append(log: Log, records: list[Record]) -> None:
-    for start in range(0, len(records), LANES_PER_UNIT):
-        log.append(*records[start : start + LANES_PER_UNIT])
+def _append(log: Log, records: Iterable[Record]) -> float:
+    """Seconds of the clock that it takes to write `records`, each synced to the disk before the next."""
+    seconds = 0.0
+    for record in records:
+        begin = time.perf_counter()
+        log.append(record)
+        seconds += time.perf_counter() - begin
+    return seconds
 
 
-def _resume(path: Path) -> None:
-    """Everything that a run does with the log before its first unit starts."""
+def _resume(path: Path) -> float:
+    """Seconds of CPU that a run spends on the log before its first unit starts."""
+    begin = time.process_time()
     with connect("local:0") as engine:
-        Run(Plan(("sgd",), ("min_norm_regression",), Track("quick", (), 1, 1, 1, "")), Log(path), engine)
+        Run(Plan((), (), Track("quick", (), 1, 1, 1, "")), Log(path), engine)
+    return time.process_time() - begin
 
 
-def measure_log() -> None:
-    """Append, resume and table, at three sizes."""
+def _children() -> resource.struct_rusage:
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
+
+
+def _table(path: Path) -> float:
+    """Seconds of CPU of the command that prints the table, from its start to its end."""
+    before = _children()
+    command = [sys.executable, "-m", "leaderboard", "table", "--results", str(path), "--format", "csv"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    after = _children()
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _growth(seconds: Sequence[float]) -> float:
+    """The exponent e of ``seconds ~ records ** e``, by least squares."""
+    return float(np.polyfit(np.log(SIZES), np.log(seconds), 1)[0])
+
+
+def main() -> None:
+    """Append, resume and table, at each of the sizes to which one log grows."""
     print("| records | MB | append | resume scan | table |\n| --- | --- | --- | --- | --- |")
-    for size in SIZES:
-        with tempfile.TemporaryDirectory() as directory:
-            log = Log(Path(directory) / "quick.jsonl")
-            appending, _ = timed(lambda log=log, size=size: _append(log, list(many(size))))
-            making, _ = timed(lambda size=size: list(many(size)))
-            scanning, _ = timed(lambda log=log: _resume(log.path))
-            table, _ = timed(lambda log=log: board(load([log.path])))
-            megabytes = log.path.stat().st_size / 1e6
-        times = (appending - making, scanning, table)
-        cells = " | ".join(f"{seconds:.1f} s ({seconds / size * 1e6:.0f} µs each)" for seconds in times)
-        print(f"| {size:,} | {megabytes:.0f} | {cells} |", flush=True)
-
-
-def _timed_unit(unit: Unit) -> list[Record]:
-    """`run_unit`, with all that it took as the records' `measure_seconds`."""
-    seconds, records = timed(lambda: run_unit(unit))
-    return [seal(record | {"measure_seconds": seconds / len(records)}) for record in records]
-
-
-def measure_dask() -> None:
-    """1,000 trials of one lane each on a cluster of two workers on this machine; what each takes beyond itself."""
-    from distributed import LocalCluster
-
-    # Lanes of this task are batched; here each is to be a trial of its own.
-    planning.find_task = lambda name: dataclasses.replace(find_task(name), batched=False)
-    running.run_unit = _timed_unit
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        connect(f"dask:{cluster.scheduler_address}") as engine,
-    ):
-
-        def carry_out(name: str, seeds: int) -> tuple[float, float]:
-            path = Path(directory) / name
-            plan = Plan(("sgd",), ("adaptive_trap",), Track("load", (), seeds, 1, 1, ""))
-            seconds, steps = timed(lambda: list(Run(plan, Log(path), engine).steps()))
-            assert len(steps) >= seeds
-            return seconds, sum(record["measure_seconds"] for record in read(path).records)
-
-        carry_out("warm", 8)  # both workers have imported torch
-        wall, trials = carry_out("log", TRIALS)
-    print(f"{TRIALS:,} trials of {trials / TRIALS * 1e3:.1f} ms on two workers: {wall:.1f} s;")
-    print(f"beyond the trial itself, per trial: {(2 * wall - trials) / TRIALS * 1e3:.1f} ms of a worker.")
+    records, held, appending, times = many(), 0, 0.0, []
+    with tempfile.TemporaryDirectory() as directory:
+        log = Log(Path(directory) / "quick.jsonl")
+        for size in SIZES:
+            appending += _append(log, itertools.islice(records, size - held))
+            held = size
+            times.append((appending, _resume(log.path), _table(log.path)))
+            cells = " | ".join(f"{seconds:.1f} s ({seconds / size * 1e6:,.0f} µs each)" for seconds in times[-1])
+            print(f"| {size:,} | {log.path.stat().st_size / 1e6:.0f} | {cells} |", flush=True)
+    exponents = " | ".join(f"{_growth(column):.2f}" for column in zip(*times, strict=True))
+    print(f"| grows with the power | | {exponents} |")
+    print(f"\nThe largest table took {_children().ru_maxrss / 2**20:.2f} GB of memory.")
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["log", "dask"]
-    if "log" in chosen:
-        measure_log()
-    if "dask" in chosen:
-        measure_dask()
+    main()
