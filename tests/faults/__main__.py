@@ -8,4 +8,6 @@ from pathlib import Path
 import pytest
 
 if __name__ == "__main__":
-    sys.exit(pytest.main(["-m", "faults", "-q", str(Path(__file__).parent), *sys.argv[1:]]))
+    # In one process, where the figures meet; some of these tests take longer than an ordinary test may.
+    options = ["-m", "faults", "-q", "-n", "0", "--timeout", "3600"]
+    sys.exit(pytest.main([*options, str(Path(__file__).parent), *sys.argv[1:]]))
