@@ -106,7 +106,7 @@ def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str,
     opened = [open_submission(text, track.trials, limits).submission for text in texts]
     _check_names([submission.name for submission in opened])
     for submission in opened:
-        check_slots(submission, found, limits)
+        check_slots(submission, found)
     return Plan(tuple(texts), tuple(task.name for task in found), track, device, limits)
 
 

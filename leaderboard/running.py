@@ -153,8 +153,7 @@ def _run(
     signal.signal(signal.SIGTERM, _stop)
     with locked(path.parent):
         log = Log(path)
-        # A jail keeps its own time: its worker must live to say so.
-        run = Run(plan, log, engine, _costs(), trial_limit if plan.limits is None else None)
+        run = Run(plan, log, engine, _costs(), trial_limit)
         for note in log.notes:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
         if run.seconds_left():

@@ -182,7 +182,7 @@ def _train(entrant: Entrant, lanes: list[Lane], unit: Unit) -> list[Trained | Ex
     """Train all lanes together; if a submission raises, each lane by itself, so that it fails alone."""
     task, own = entrant.task, entrant.tuned
     race = unit.phase == "tune" and task.selection == "gradient_evaluations"
-    if unit.jail is not None:
+    if unit.jail is not None and unit.jail.loaded.submission.kind == "optimizer":
         from suite.isolation import outside
 
         return outside.train(task, unit.submission, lanes, unit.jail.limits, unit.device, race)

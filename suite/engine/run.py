@@ -83,7 +83,7 @@ class Run:
         Raises:
             InputError: the log cannot be read, or the engine cannot stop what takes too long.
         """
-        if trial_seconds is not None and not engine.can_stop:
+        if trial_seconds is not None and plan.limits is None and not engine.can_stop:
             raise InputError("A time limit per trial needs worker processes: local:1 or more.")
         # Fixed, since the number of threads decides rounding: a record must not depend on the engine.
         torch.set_num_threads(1)
@@ -142,10 +142,19 @@ class Run:
         heapq.heappush(self._ready, (-job.pair.chain(job.unit), next(self._numbers), job))
 
     def _submit(self, job: _Job) -> None:
-        seconds = None if self._trial_seconds is None else self._trial_seconds * len(job.unit.trials)
+        limit = self._limit(job)
+        seconds = None if limit is None else limit * len(job.unit.trials)
         future = self._engine.submit(run_unit, job.unit, seconds)
         self._running += 1
         future.add_done_callback(lambda future: self._done.put((job, future)))
+
+    def _limit(self, job: _Job) -> float | None:
+        """The engine's time limit of a trial. A jailed optimizer keeps its own: its worker must live to say so."""
+        if job.unit.jail is None:
+            return self._trial_seconds
+        if job.pair.loaded.submission.kind == "optimizer" or not self._engine.can_stop:
+            return None
+        return job.unit.jail.limits.seconds
 
     # -- the loop ---------------------------------------------------------------------------------------------
 

@@ -38,8 +38,17 @@ class Handed:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """What an architecture is asked for: its network for inputs and outputs of these sizes, drawn from `seed`."""
+
+    input_shape: tuple[int, ...]
+    outputs: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Job:
-    """What is asked: without lanes, what the submission is; with lanes, to train them."""
+    """What is asked: with lanes, to train them; with a slot, a network for it; else, what the submission is."""
 
     submission: str
     limits: Limits
@@ -48,6 +57,7 @@ class Job:
     device: str = "cpu"
     race: bool = False
     lanes: tuple[Handed, ...] = field(default_factory=tuple)
+    slot: Slot | None = None
 
 
 def main(folder: str) -> None:
@@ -57,7 +67,10 @@ def main(folder: str) -> None:
     die_with_parent()
     apply(job.limits)
     try:
-        answer = _train(job, directory) if job.lanes else _describe(job)
+        if job.slot is not None:
+            answer = _build(job, job.slot, directory)
+        else:
+            answer = _train(job, directory) if job.lanes else _describe(job)
     except (InputError, MemoryError) as error:
         answer = {"error": sentence(error)}
     (directory / ANSWER).write_text(json.dumps(answer))
@@ -88,6 +101,27 @@ def _written(value: Any) -> dict[str, Any]:
     if isinstance(value, Distribution):
         return {"distribution": type(value).__name__, **asdict(value)}
     return {"value": value}
+
+
+def _build(job: Job, slot: Slot, directory: Path) -> dict[str, Any]:
+    import torch
+    from safetensors.torch import save_file
+
+    from suite.isolation.tracing import describe
+    from suite.loading import load
+
+    architecture = load(job.submission).submission.architecture
+    assert architecture is not None
+    torch.manual_seed(slot.seed)
+    try:
+        model = architecture(slot.input_shape, slot.outputs)
+    except Exception as error:
+        raise InputError(sentence(error)) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
+    description, tensors = describe(model, slot.input_shape)
+    save_file(tensors, directory / WEIGHTS)
+    return description
 
 
 def _train(job: Job, directory: Path) -> dict[str, Any]:

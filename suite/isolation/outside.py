@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from suite.errors import InputError
 from suite.isolation import inside, jail
-from suite.isolation.inside import Handed, Job
+from suite.isolation.inside import Handed, Job, Slot
 from suite.isolation.limits import Limits
+from suite.isolation.rebuilding import rebuild
 from suite.lanes import Weights
 from suite.loading import Loaded, source_hash, source_of
 from suite.submission import Choice, LogUniform, Submission, Uniform
@@ -53,6 +54,34 @@ class Elsewhere:
         raise InputError(f"The code of {self.text!r} runs isolated, never in this process.")
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """Stands for an architecture whose code runs in jails only: a network comes out of there as data.
+
+    It is drawn from the seed of torch's global generator, as the architecture's own code would draw it here.
+    """
+
+    text: str
+    limits: Limits
+
+    def __call__(self, input_shape: Sequence[int], outputs: int) -> nn.Module:
+        found = _network(self.text, self.limits, Slot(tuple(input_shape), outputs, torch.initial_seed()))
+        if isinstance(found, InputError):
+            raise found
+        return rebuild(*found)
+
+
+@functools.lru_cache(maxsize=64)
+def _network(text: str, limits: Limits, slot: Slot) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
+    """The description of an architecture's network and its tensors, or why there is none: each slot is asked once."""
+    try:
+        return _ask(Job(text, limits, slot=slot), "cpu", limits.seconds)
+    except InputError as error:
+        return error
+    except Jailed as error:
+        return InputError(str(error))
+
+
 class Jailed(Exception):
     """A jailed process gave no answer; says why."""
 
@@ -62,12 +91,11 @@ def describe(text: str, limits: Limits, trials: int) -> Loaded:
     """The submission that `text` names, as its code describes itself in a jail; its optimizer is `Elsewhere`.
 
     Raises:
-        InputError: it is none, cannot be built, or is an architecture (whose code would have to run where it is
-            measured, with test data in sight).
+        InputError: it is none, or cannot be built.
     """
     try:
         answer, _ = _ask(Job(text, limits, trials), "cpu", limits.seconds)
-        submission = _submission(text, answer)
+        submission = _submission(text, answer, limits)
         place, version = map(str, answer["origin"])
         claimed = str(answer["hash"])
     except (Jailed, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -76,12 +104,12 @@ def describe(text: str, limits: Limits, trials: int) -> Loaded:
     return Loaded(submission, text, source_hash(text, (place, version)) if source_of(text) else claimed)
 
 
-def _submission(text: str, answer: Mapping[str, Any]) -> Submission:
-    if answer["kind"] != "optimizer":
-        raise InputError(f"{text}: --isolate is for optimizers; an architecture's code runs where it is measured.")
+def _submission(text: str, answer: Mapping[str, Any], limits: Limits) -> Submission:
+    optimizes = answer["kind"] == "optimizer"
     return Submission(
         name=answer["name"],
-        optimizer=Elsewhere(text),
+        optimizer=Elsewhere(text) if optimizes else None,
+        architecture=None if optimizes else Architecture(text, limits),
         space={key: _read(value) for key, value in answer["space"].items()},
         explicit=bool(answer["explicit"]),
         description=str(answer["description"]),
@@ -201,7 +229,8 @@ def _ask(job: Job, device: str, seconds: float) -> tuple[Any, dict[str, Tensor]]
         answer, weights = folder / inside.ANSWER, folder / inside.WEIGHTS
         try:
             read = json.loads(_bytes(answer, job.limits.file))
-            tensors = read_tensors(_bytes(weights, job.limits.file)) if job.lanes and "lanes" in read else {}
+            sent = weights.exists() and (job.slot is not None or (bool(job.lanes) and "lanes" in read))
+            tensors = read_tensors(_bytes(weights, job.limits.file)) if sent else {}
         except (OSError, ValueError, TypeError, SafetensorError, RecursionError) as error:
             raise Jailed("the submission's process ended without an answer that can be read") from error
     if isinstance(read, dict) and isinstance(read.get("error"), str):

@@ -160,9 +160,9 @@ def test_dropout_does_not_depend_on_the_neighbours() -> None:
 def test_architectures_are_checked_before_anything_runs() -> None:
     wrong = Submission(name="wrong", architecture=lambda shape, outputs: nn.Linear(shape[0], 2))
     with pytest.raises(InputError, match=r"'wrong' on univariate_relu: .* shape \(2, 2\), not \(2, 1\)"):
-        check_slots(wrong, [find_task("max_margin"), find_task("univariate_relu")], None)
+        check_slots(wrong, [find_task("max_margin"), find_task("univariate_relu")])
     mlp = load("mlp").submission
     with pytest.raises(InputError, match="None of the tasks has a slot"):
-        check_slots(mlp, [find_task("max_margin")], None)
-    check_slots(mlp, [find_task("max_margin"), find_task("univariate_relu")], None)
-    check_slots(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")], None)
+        check_slots(mlp, [find_task("max_margin")])
+    check_slots(mlp, [find_task("max_margin"), find_task("univariate_relu")])
+    check_slots(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")])

@@ -200,10 +200,6 @@ def test_a_description_is_that_of_the_file(tmp_path: Path) -> None:
     [
         ("import os; os._exit(7)", "exit status 7"),
         ("x = 1", "defines no `submission`"),
-        (
-            "from suite import Submission\nsubmission = Submission(name='a', architecture=print)",
-            "--isolate is for optimizers",
-        ),
     ],
 )
 def test_what_cannot_be_described(tmp_path: Path, source: str, sentence: str) -> None:
