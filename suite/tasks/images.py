@@ -199,6 +199,10 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     Null: what SGD reaches from an adversarial start, a global minimum of data with wrong labels (Liu et al. 2020,
     arXiv:1906.02613). Ideal: the best mean among reference runs. Both frozen with the suite's version, in
     `references.json`, by ``python -m suite.references``.
+
+    Measured (tuned by validation loss, 3 seeds). SAM errs less than SGD (6.9 against 7.8 %) and is flatter: 2.4 times
+    in `lambda_max`, 1.7 times in `adaptive_sharpness`; than heavy ball 4.0 and 1.8 times. Tuning narrows the gap, for it
+    gives SGD large steps, which are flat too: at equal small steps SAM is 10 and 3.3 times flatter.
     """
     samples = 2_000
 
