@@ -126,10 +126,10 @@ def _measure(solution: Solution) -> dict[str, float]:
         initial=solution.initial,
         matched_loss=FIT * math.log(classes),
     )
-    return {**values, "input_gradient_norm": input_gradient_norm(model, test.x) * values["temperature"]}
+    return {**values, "input_gradient_norm": lead_gradient_norm(model, test.x) * values["temperature"]}
 
 
-def input_gradient_norm(model: nn.Module, x: Tensor) -> float:
+def lead_gradient_norm(model: nn.Module, x: Tensor) -> float:
     """Mean over samples of the l2 norm of the gradient of the largest logit's lead in the input x [n, d]."""
     inputs = x.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -166,7 +166,8 @@ def factorial(
     Hessian in the logits is then at most 1/2, as the cross-entropy's is, and one step size serves both.
 
     Measures. At the temperature that brings the training cross-entropy to 5 % of log(classes), whatever was trained on:
-    curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness), `test_error`, norms.
+    curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit's lead over the next at test
+    points, at that temperature, where the measure of that name takes the training loss), `test_error`, norms.
     """
     for name, value, known in (
         ("data", data, DATA),
