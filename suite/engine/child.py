@@ -9,7 +9,6 @@ No torch is imported here, so that children can start while the driver is still 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,9 @@ class Child:
         with _deaf_to_interrupts():
             self._process.start()
         theirs.close()
+        # A process waits for its children before it ends, and this one for its parent: whoever ends kills it first. A
+        # Dask worker is itself a child of multiprocessing, which runs no `atexit` handlers.
+        Finalize(self, self._process.kill, exitpriority=0)
 
     def alive(self) -> bool:
         """Whether the process has not ended."""
@@ -304,15 +307,8 @@ class Children:
         for child in idle:
             child.end()
 
-    def end_all(self) -> None:
-        """End every child."""
-        for token in {*self._idle, *(child.session.token for child in self._busy)}:
-            self.end(token)
-
 
 CHILDREN = Children()
-# Registered after multiprocessing's own handler, so run before it: that one waits for children to end by themselves.
-atexit.register(CHILDREN.end_all)
 
 
 def in_child(session: Session, call: bytes, seconds: float | None) -> Any:

@@ -8,11 +8,12 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from suite.engine.child import Session
+from suite.engine.child import CHILDREN, Session, in_child
 from suite.errors import InputError
 
 
@@ -105,3 +106,11 @@ def torch_threads(_: object) -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def leave_a_hanging_child() -> None:
+    """Go on, with a child that works and one that is idle."""
+    one = session("left")
+    CHILDREN.start(one, 2)
+    threading.Thread(target=in_child, args=(one, call(hang), None), daemon=True).start()
+    in_child(one, call(double, 1), None)

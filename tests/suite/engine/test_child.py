@@ -186,6 +186,15 @@ def _runs(process: int) -> bool:
         return False
 
 
+def test_a_process_of_multiprocessing_ends_though_its_child_hangs() -> None:
+    carrier = multiprocessing.get_context("spawn").Process(target=calls.leave_a_hanging_child)  # as a Dask worker is
+    carrier.start()
+    carrier.join(60)
+    ended = carrier.exitcode
+    carrier.kill()
+    assert ended == 0
+
+
 def test_an_interrupt_of_the_whole_group_is_left_to_the_driver(one: Session) -> None:
     first = ask(one, calls.pid)
     os.kill(first, signal.SIGINT)
