@@ -87,7 +87,11 @@ def _disturbed(engine: Engine, log: Path, seconds: float, victims: Callable[[], 
     def strike() -> None:
         alive = victims()
         if alive:
-            os.kill(random.choice(alive), signal.SIGKILL)
+            victim = random.choice(alive)
+            os.kill(victim, signal.SIGKILL)
+            # Dying takes a while: the next run might still give it a unit, and lose that twice by its own kill.
+            while victim in victims():
+                time.sleep(0.01)
 
     timer = threading.Timer(seconds, strike)
     timer.start()
