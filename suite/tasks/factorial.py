@@ -166,8 +166,8 @@ def factorial(
     Hessian in the logits is then at most 1/2, as the cross-entropy's is, and one step size serves both.
 
     Measures. At the temperature that brings the training cross-entropy to 5 % of log(classes), whatever was trained on:
-    curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit's lead over the next at test
-    points, at that temperature, where the measure of that name takes the training loss), `test_error`, norms.
+    curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit's lead over the next at
+    test points, where the measure of that name takes the training loss), `test_error`, norms.
     """
     for name, value, known in (
         ("data", data, DATA),
