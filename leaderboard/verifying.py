@@ -74,7 +74,7 @@ def verify(
     report = check(logs, request)
     for line in _summary(report):
         click.echo(line)
-    found = gaps.gaps(records, report.fresh)
+    found = gaps.gaps(report.known, report.fresh)
     if found:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
         click.echo("\n".join(gaps.lines(found)))

@@ -57,13 +57,17 @@ class Disagreement:
 
 @dataclass
 class Report:
-    """What was checked, what disagreed, and what could not be checked."""
+    """What was checked, what disagreed, and what could not be checked.
+
+    known: the records that count and whose sources are at hand. fresh: those of seeds that nobody could have known.
+    """
 
     lines: int = 0
     measured: int = 0
     rerun: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    known: list[Record] = field(default_factory=list)
     fresh: list[Record] = field(default_factory=list)
 
     def add(self, where: str, check: str, texts: Iterable[str]) -> None:
@@ -103,7 +107,7 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
     for text in request.submissions:
         loaded = open_submission(text, 1, request.limits)
         sources[loaded.submission.name] = loaded
-    known = _check_sources(records, sources, report)
+    known = report.known = _check_sources(_newest(records, report), sources, report)
     _check_choices(known, sources, report)
     if request.solutions is not None:
         _measure_again(known, sources, request, report)
@@ -133,6 +137,23 @@ def _read(logs: Sequence[Path], report: Report) -> list[Record]:
             else:
                 records.append(found)
     return records
+
+
+def _newest(records: Sequence[Record], report: Report) -> list[Record]:
+    """The records of each submission's and task's newest source on its track: those that tables show."""
+    newest = {_place(record): _source(record) for record in records}
+    kept = [record for record in records if newest[_place(record)] == _source(record)]
+    if len(kept) < len(records):
+        report.unchecked.append(f"{len(records) - len(kept)} records of older sources, which no table shows")
+    return kept
+
+
+def _place(record: Record) -> tuple[str, str, str]:
+    return record["track"], record["submission"], record["task"]
+
+
+def _source(record: Record) -> tuple[str, str]:
+    return record["submission_hash"], record["task_hash"]
 
 
 def _check_sources(records: Sequence[Record], sources: Mapping[str, Loaded], report: Report) -> list[Record]:

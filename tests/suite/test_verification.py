@@ -16,6 +16,7 @@ from suite.engine.engines import connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
 from suite.errors import InputError
+from suite.loading import load
 from suite.record import Log, read, seal
 from suite.solutions import find
 from suite.track import Track
@@ -140,6 +141,20 @@ def test_a_damaged_line_and_another_source_are_found(finished: Path, tmp_path: P
     found = {disagreement.check: str(disagreement) for disagreement in check(tmp_path, "adam", str(own)).disagreements}
     assert "its checksum does not match" in found["checksum"]
     assert "sgd: the source is not the one that was recorded" in found["source"]
+
+
+def test_what_an_edited_file_left_behind_is_no_claim(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    source = "import torch\nfrom suite import Submission\n"
+    for rate in (0.5, 0.7):
+        own.write_text(f"{source}submission = Submission('own', torch.optim.SGD, space={{'lr': {rate}}})\n")
+        load.cache_clear()  # as in another process
+        run(tmp_path, str(own))
+    report = check(tmp_path, str(own), sample=2)
+    assert report.disagreements == []
+    assert (report.rerun, report.measured) == (2, 2)
+    assert {record["hyperparameters"]["lr"] for record in report.known} == {0.7}
+    assert report.unchecked == ["2 records of older sources, which no table shows"]
 
 
 def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -> None:
