@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,23 +15,32 @@ class LinearNetwork(nn.Module):
     alone. All layers are drawn with equal spread, so that the predictor's l2 norm per output is about `scale`.
     """
 
-    def __init__(
-        self, features: int, outputs: int, depth: int, scale: float, generator: torch.Generator | None, hidden: int
-    ) -> None:
-        """`hidden` is the number of dimensions of a hidden layer's weights: 2 for a matrix [d, d], 1 for a vector [d].
+    hidden: ClassVar[int]
+    """The number of dimensions of a hidden layer's weights: 2 for a matrix [d, d], 1 for a vector [d]."""
 
-        A generator of None draws from torch's own.
+    def __init__(
+        self,
+        features: int,
+        outputs: int = 1,
+        depth: int = 2,
+        scale: float = 1e-2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """A generator of None draws from torch's own.
+
+        Raises:
+            ValueError: the depth is below 1.
         """
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth}.")
         # Each of a matrix's outputs sums d products, those of a vector have one factor each.
-        spread = scale ** (1 / depth) * features ** (-0.5 if hidden == 2 else -0.5 / depth)
+        spread = scale ** (1 / depth) * features ** (-0.5 if self.hidden == 2 else -0.5 / depth)
 
         def draw(*shape: int) -> nn.Parameter:
             return nn.Parameter(spread * torch.randn(shape, generator=generator, dtype=torch.float64))
 
-        self.layers = nn.ParameterList(draw(*[features] * hidden) for _ in range(depth - 1))
+        self.layers = nn.ParameterList(draw(*[features] * self.hidden) for _ in range(depth - 1))
         self.head = draw(outputs, features)
 
     def predictor(self) -> Tensor:
@@ -45,15 +54,7 @@ class LinearNetwork(nn.Module):
 class FullyConnected(LinearNetwork):
     """``head W_{depth-1} … W_1`` with square matrices [d, d]."""
 
-    def __init__(
-        self,
-        features: int,
-        outputs: int = 1,
-        depth: int = 2,
-        scale: float = 1e-2,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(features, outputs, depth, scale, generator, hidden=2)
+    hidden = 2
 
     def predictor(self) -> Tensor:
         product: Tensor = self.head
@@ -65,15 +66,7 @@ class FullyConnected(LinearNetwork):
 class Diagonal(LinearNetwork):
     """``head * u_{depth-1} * … * u_1`` entry by entry, with vectors u [d]."""
 
-    def __init__(
-        self,
-        features: int,
-        outputs: int = 1,
-        depth: int = 2,
-        scale: float = 1e-2,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(features, outputs, depth, scale, generator, hidden=1)
+    hidden = 1
 
     def predictor(self) -> Tensor:
         product: Tensor = self.head
@@ -89,15 +82,7 @@ class Convolutional(LinearNetwork):
     unitary Fourier transform is the product of those of head and filters: a diagonal network in frequency.
     """
 
-    def __init__(
-        self,
-        features: int,
-        outputs: int = 1,
-        depth: int = 2,
-        scale: float = 1e-2,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(features, outputs, depth, scale, generator, hidden=1)
+    hidden = 1
 
     def predictor(self) -> Tensor:
         product = torch.fft.rfft(self.head, norm="ortho")
@@ -107,7 +92,7 @@ class Convolutional(LinearNetwork):
         return predictor
 
 
-NETWORKS: dict[str, Callable[..., LinearNetwork]] = {
+NETWORKS: dict[str, type[LinearNetwork]] = {
     "full": FullyConnected,
     "diagonal": Diagonal,
     "convolutional": Convolutional,
