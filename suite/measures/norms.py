@@ -7,6 +7,7 @@ A layer's matrix is its weight with all axes but the first flattened: [outputs, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,14 @@ from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, RESCALING, dec
 from suite.measures.subject import Subject
 
 BARTLETT = "Bartlett et al. 2017, arXiv:1706.08498"
-PREDICTOR = "Gunasekar et al. 2018, arXiv:1802.08246"
+IMPLICIT_BIAS = "Gunasekar et al. 2018, arXiv:1802.08246"
+
+declare_predictor_norm = partial(
+    declare, unit="output / input", scale="log", higher=False, cost=0, needs=("predictor",), invariances=RESCALING
+)
+declare_rank = partial(
+    declare, unit="rank", scale="log", higher=False, cost=0, invariances=(LAYER_RESCALING, LOGIT_SCALE)
+)
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
@@ -113,27 +121,13 @@ def effective_rank_of(matrix: Tensor) -> Tensor:
     return total if total == 0 else torch.exp(-torch.special.xlogy(shares, shares).sum())
 
 
-@declare(
-    unit="rank",
-    scale="log",
-    higher=False,
-    cost=0,
-    source="Arora et al. 2018, arXiv:1802.05296",
-    invariances=(LAYER_RESCALING, LOGIT_SCALE),
-)
+@declare_rank(source="Arora et al. 2018, arXiv:1802.05296")
 def stable_rank(subject: Subject) -> float:
     """The mean over layers of the stable rank."""
     return _mean(_of_layers(subject, stable_rank_of))
 
 
-@declare(
-    unit="rank",
-    scale="log",
-    higher=False,
-    cost=0,
-    source="Roy and Vetterli 2007; Huh et al. 2023, arXiv:2103.10427",
-    invariances=(LAYER_RESCALING, LOGIT_SCALE),
-)
+@declare_rank(source="Roy and Vetterli 2007; Huh et al. 2023, arXiv:2103.10427")
 def effective_rank(subject: Subject) -> float:
     """The mean over layers of the effective rank."""
     return _mean(_of_layers(subject, effective_rank_of))
@@ -152,57 +146,25 @@ def _predictor(subject: Subject) -> Tensor:
     raise InputError("The network has no linear predictor: neither predictor() nor matrix(), and it is no nn.Linear.")
 
 
-@declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=0,
-    source=PREDICTOR,
-    needs=("predictor",),
-    invariances=RESCALING,
-)
+@declare_predictor_norm(source=IMPLICIT_BIAS)
 def predictor_l1(subject: Subject) -> float:
     """The l1 norm of the end-to-end linear predictor."""
     return float(_predictor(subject).abs().sum())
 
 
-@declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=0,
-    source=PREDICTOR,
-    needs=("predictor",),
-    invariances=RESCALING,
-)
+@declare_predictor_norm(source=IMPLICIT_BIAS)
 def predictor_l2(subject: Subject) -> float:
     """The l2 (Frobenius) norm of the end-to-end linear predictor."""
     return float(torch.linalg.vector_norm(_predictor(subject)))
 
 
-@declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=0,
-    source=PREDICTOR,
-    needs=("predictor",),
-    invariances=RESCALING,
-)
+@declare_predictor_norm(source=IMPLICIT_BIAS)
 def predictor_linf(subject: Subject) -> float:
     """The largest entry of the end-to-end linear predictor, in modulus."""
     return float(_predictor(subject).abs().max())
 
 
-@declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=0,
-    needs=("predictor",),
-    invariances=RESCALING,
-    source="Gunasekar et al. 2017, arXiv:1705.09280",
-)
+@declare_predictor_norm(source="Gunasekar et al. 2017, arXiv:1705.09280")
 def predictor_nuclear(subject: Subject) -> float:
     """The sum of the singular values of the end-to-end linear predictor; of a vector, its l2 norm."""
     predictor = _predictor(subject)

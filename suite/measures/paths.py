@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from suite.measures.registry import CANONICAL, declare
 from suite.measures.subject import Subject
 
 MARGIN_QUANTILE = 0.1
+
+declare_margin = partial(declare, scale="log", higher=True, cost=1 / 3, needs=("labels",))
+declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
+declare_l2_margin = partial(declare_margin, unit="output / weight^layers")
 
 
 @torch.no_grad()
@@ -148,55 +153,25 @@ def _layers(subject: Subject) -> int:
     return sum(p.dim() > 1 for p in subject.model.parameters())
 
 
-@declare(
-    unit="input",
-    scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Neyshabur et al. 2017, arXiv:1706.08947",
-    invariances=CANONICAL,
-    needs=("labels",),
-)
+@declare_path_margin(source="Neyshabur et al. 2017, arXiv:1706.08947")
 def path_margin(subject: Subject) -> float:
     """The 10 % quantile of the training margins over the l2 path norm."""
     return _margin(subject, MARGIN_QUANTILE) / _path_norm(subject)
 
 
-@declare(
-    unit="input",
-    scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486",
-    invariances=CANONICAL,
-    needs=("labels",),
-)
+@declare_path_margin(source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486")
 def minimum_path_margin(subject: Subject) -> float:
     """The smallest training margin over the l2 path norm."""
     return _margin(subject, 0.0) / _path_norm(subject)
 
 
-@declare(
-    unit="output / weight^layers",
-    scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Lyu and Li 2020, arXiv:1906.05890",
-    needs=("labels",),
-)
+@declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
 def l2_margin(subject: Subject) -> float:
     """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
     return _margin(subject, MARGIN_QUANTILE) / l2_norm(subject) ** _layers(subject)
 
 
-@declare(
-    unit="output / weight^layers",
-    scale="log",
-    higher=True,
-    cost=1 / 3,
-    source="Lyu and Li 2020, arXiv:1906.05890",
-    needs=("labels",),
-)
+@declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
 def minimum_l2_margin(subject: Subject) -> float:
     """The smallest training margin over the l2 norm to the power of the number of layers."""
     return _margin(subject, 0.0) / l2_norm(subject) ** _layers(subject)
