@@ -1,4 +1,4 @@
-"""Optimizers that tasks themselves use to train submitted architectures, where torch has none."""
+"""What optimizers share, and those that tasks themselves use to train submitted architectures, where torch has none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """What `closure` returns, called with gradients on as `step` must call it; None without a closure."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class NormalizedGD(Optimizer):
     """``w <- w - lr * gradient / |gradient|`` with the l2 norm over all parameters."""
 
@@ -19,10 +27,7 @@ class NormalizedGD(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; a closure, if given, is evaluated first and its loss returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         for group in self.param_groups:
