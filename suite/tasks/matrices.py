@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from suite.losses import mean_squared_error
+from suite.measures.norms import effective_rank_of
 from suite.models.factorised import MatrixProduct
 from suite.oracles.matrices import nuclear_norm_completion
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks import task
-
-
-def effective_rank(matrix: Tensor) -> float:
-    """``exp`` of the entropy of the normalised singular values (Roy and Vetterli 2007)."""
-    values = torch.linalg.svdvals(matrix)
-    shares = values / values.sum()
-    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
 
 
 @task
@@ -94,7 +87,7 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         return {
             "nuclear_ratio": float(ratio),
             "unobserved_error": float(error),
-            "effective_rank": effective_rank(w),
+            "effective_rank": float(effective_rank_of(w)),
             "oracle_error": solution.oracle.values["oracle_error"],
         }
 

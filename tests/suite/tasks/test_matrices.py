@@ -10,7 +10,6 @@ from suite.models.factorised import MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Solution
 from suite.tasks import find_task
-from suite.tasks.matrices import effective_rank
 from tests.suite.tasks.helpers import oracle_of, trained
 
 
@@ -82,10 +81,3 @@ def test_smoothness_bounds_the_curvature_at_a_balanced_solution(depth: int) -> N
     hessian = Hessian(Network(model), problem.train, task.loss)
     top = lanczos(hessian, 1, torch_stream("test")).values[0]
     assert 0.3 * problem.smoothness < top <= problem.smoothness * (1 + 1e-6)
-
-
-def test_effective_rank() -> None:
-    identity = torch.eye(7, dtype=torch.float64)
-    assert effective_rank(identity) == pytest.approx(7)
-    identity[3:] = 0
-    assert effective_rank(identity) == pytest.approx(3)
