@@ -1,4 +1,4 @@
-"""Arithmetic: a rule that decay finds long after its examples are memorised."""
+"""Arithmetic: a rule that is found long after its examples are memorised, if at all."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ def modular_addition() -> Task:
     """Is the rule of addition found after its examples are memorised?
 
     Claim. Networks that are shown some sums modulo p memorise them at once and answer the others at random; whoever
-        trains on with decay finds the rule, late and suddenly (Power et al. 2022, arXiv:2201.02177). With squared
-        activations the rule is a sum of waves that can be written down (Gromov 2023, arXiv:2301.02679). Decay is what
-        makes the memorising solution give way (Lyu et al. 2024, arXiv:2311.18817): the implicit bias alone did not in
-        any run.
+    trains on with decay finds the rule, late and suddenly (Power et al. 2022, arXiv:2201.02177). With squared
+    activations the rule is a sum of waves that can be written down (Gromov 2023, arXiv:2301.02679). Decay is what makes
+    the memorising solution give way (Lyu et al. 2024, arXiv:2311.18817), and Muon is said to find the rule sooner
+    (Tveit et al. 2025, arXiv:2504.16041). Measured, tuned, on three seeds: without any decay Muon finds it, at a step
+    size of 0.067 and not at 0.023; gradient descent, momentum, Adam, sign descent and SAM do not.
 
-        Data. All pairs (a, b) of numbers below p = 23, coded as two one-hot vectors; the target is the one-hot code of
-        (a + b) mod p. Of the 529 pairs 317 (60 %) are for training, 106 for validation, 106 for the test, at random.
-        Model: two-layer network W2 (W1 x)² of width 128 without biases, weights N(0, 1 / fan in). Loss: mean squared
-        distance, 1 for the answer 0, over its Hessian's largest eigenvalue at the start or at the exact solution,
-        whichever is larger; full batch, float32.
+    Data. All pairs (a, b) of numbers below p = 23, coded as two one-hot vectors; the target is the one-hot code of (a +
+    b) mod p. Of the 529 pairs 317 (60 %) are for training, 106 for validation, 106 for the test, at random. Model:
+    two-layer network W2 (W1 x)² of width 128 without biases, weights N(0, 1 / fan in). Loss: mean squared distance, 1
+    for the answer 0, over its Hessian's largest eigenvalue at the start or at the exact solution, whichever is larger;
+    full batch, float32.
 
-        Stop. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes
-        after the fit. Hyper-parameters are chosen by validation loss, not by the speed of the fit, which prefers those
-        that memorise.
+    Stop. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
+    the fit. Hyper-parameters are chosen by validation loss, not by the speed of the fit, which prefers those that
+    memorise.
 
-        Oracle. Addition itself, and a network that computes it: 67 hidden neurons do exactly, six per frequency and one
-        for the constant (`suite.oracles.arithmetic`).
+    Oracle. Addition itself, and a network that computes it: 67 hidden neurons do exactly, six per frequency and one for
+    the constant (`suite.oracles.arithmetic`).
 
-        Norm axis. `sum_share`: the share of the outputs' energy over all pairs (a, b) and classes c in what depends on
-        the sum a + b - c alone, linear. It looks at the function, not at weights. Ideal: 1. Null: 317 / 529, what knows
-        the training pairs and answers 0 to all others; networks that memorise have less, because they answer wrongly.
-        Generalization axis. `test_error`, linear. Ideal: 0. Null: 22/23, a guess.
+    Norm axis. `sum_share`: the share of the outputs' energy over all pairs (a, b) and classes c in what depends on the
+    sum a + b - c alone, linear. It looks at the function, not at weights. Ideal: 1. Null: 317 / 529, what knows the
+    training pairs and answers 0 to all others; networks that memorise have less, because they answer wrongly.
+    Generalization axis. `test_error`, linear. Ideal: 0. Null: 22/23, a guess.
     """
     p, width, n, held_out = 23, 128, 317, 106
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
@@ -97,6 +98,7 @@ def modular_addition() -> Task:
             "Gromov 2023, arXiv:2301.02679",
             "Power et al. 2022, arXiv:2201.02177",
             "Lyu et al. 2024, arXiv:2311.18817",
+            "Tveit et al. 2025, arXiv:2504.16041",
         ),
         selection="validation_loss",
         dtype=torch.float32,
