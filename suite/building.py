@@ -12,12 +12,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import SGD, AdamW
 
+Made = TypeVar("Made")
 MakeOptimizer = Callable[..., Any]
 Settings = Mapping[str, Any]
 Parameters = Mapping[str, nn.Parameter]
@@ -86,6 +87,18 @@ def wraps(make: MakeOptimizer) -> bool:
     return not (BASE_CLASS | BASE_INSTANCE).isdisjoint(required(make))
 
 
+def in_a_group(call: Callable[[], Made]) -> Made:
+    """What `call` returns. Optimizers that are written for many machines get a process group of this process alone."""
+    try:
+        return call()
+    except Exception as error:
+        if "process group" not in str(error) or distributed.is_initialized():
+            raise
+    store = distributed.HashStore()  # type: ignore[attr-defined]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    return call()
+
+
 def build(
     make: MakeOptimizer,
     parameters: Parameters,
@@ -146,7 +159,7 @@ def _call(
     )
     answers = {name: value for name in missing for names, value in known if name in names}
     has_parameters = not (PARAMETERS | NAMED_PARAMETERS | MODEL | BASE_INSTANCE).isdisjoint(answers)
-    return make(*([] if has_parameters else [params]), **answers, **given)
+    return in_a_group(lambda: make(*([] if has_parameters else [params]), **answers, **given))
 
 
 def _heavy_ball(make: MakeOptimizer, params: list[Tensor], given: dict[str, Any]) -> SGD:

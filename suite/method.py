@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from suite.building import Budget, MakeOptimizer, Parameters, Settings, build, wants_model
+from suite.building import Budget, MakeOptimizer, Parameters, Settings, build, in_a_group, wants_model
 from suite.lanes import Loss
 from suite.manner import Manner, find_manner
 from suite.task import Problem, Task
@@ -83,15 +83,7 @@ def find_method(
         )
         return Method(make, budget, manner, schedule or common_schedule, loss)
 
-    try:
-        return found()
-    except Exception as error:
-        if "process group" not in str(error) or distributed.is_initialized():
-            raise
-    # Optimizers that are written for many machines get a group of this process alone.
-    store = distributed.HashStore()  # type: ignore[attr-defined]
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    return found()
+    return in_a_group(found)
 
 
 def _with(own: OwnLoss, loss: Loss) -> Loss:

@@ -68,7 +68,9 @@ class Group:
     rates: list[Rate | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rates = [Rate(group["lr"]) if "lr" in group else None for group in self.optimizer.param_groups]
+        # An optimizer that finds its step size may hold None for it.
+        groups = self.optimizer.param_groups
+        self.rates = [None if group.get("lr") is None else Rate(group["lr"]) for group in groups]
 
     def attach(self) -> None:
         """Give every parameter the lanes' newest gradient (optimizers may have cleared theirs)."""
@@ -144,7 +146,7 @@ def treats_lanes_independently(build: Build, settings: Settings, shapes: Sequenc
                     lanes_first = scale.reshape(3, *([1] * (gradient.dim() - 1)))
                     parameter.grad = (gradient * lanes_first)[group].clone()
                 for options in optimizer.param_groups:
-                    if "lr" in options:
+                    if options.get("lr") is not None:
                         options["lr"] = options["lr"] * (1 - 0.04 * number)
                 optimizer.step()
             for end, parameter in zip(ends, parameters, strict=True):

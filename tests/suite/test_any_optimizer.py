@@ -211,6 +211,32 @@ def test_a_step_size_that_the_optimizer_changes_stays_changed() -> None:
     assert made[-1].param_groups[0]["lr"] == pytest.approx(0.05 * common_schedule(last))
 
 
+class Nameless(torch.optim.SGD):
+    """Finds its step size itself, and holds None for it, as Adafactor does."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+        for group in self.param_groups:
+            group["lr"] = None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(0.1 * p.grad)
+
+
+def test_a_step_size_of_none_is_left_alone() -> None:
+    for one, other in zip(
+        train(toy(None, BUDGET), _lanes(), Nameless),
+        train(toy(None, BUDGET), _lanes(lr=0.1), torch.optim.SGD, schedule=lambda _: 1.0),
+        strict=True,
+    ):
+        assert one.stepping == "stacked"
+        for name, weight in one.weights.items():
+            torch.testing.assert_close(weight, other.weights[name], rtol=1e-12, atol=1e-14)
+
+
 def warmup(progress: float) -> float:
     return min(1.0, 5 * progress)
 

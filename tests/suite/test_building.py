@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_optimizer import SAM, AdaMuon, Lookahead
-from torch import nn
+from torch import distributed, nn
 from torch.optim import SGD, AdamW, Muon
 
 from suite.building import Budget, Together, build, wants_model
@@ -92,6 +92,18 @@ def test_matrices_alone_with_adamw_for_the_rest() -> None:
     vector = nn.Module()
     vector.weight = nn.Parameter(torch.zeros(5))
     assert [type(part) for part in built(Muon, vector).optimizers] == [AdamW]
+
+
+def test_optimizers_for_many_machines_get_a_group_of_one() -> None:
+    def make(params: Any) -> SGD:
+        assert distributed.get_world_size() == 1
+        return SGD(params, lr=0.1)
+
+    assert not distributed.is_initialized()
+    try:
+        assert held(built(make)) == EVERY
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_what_is_unknown_is_named() -> None:
