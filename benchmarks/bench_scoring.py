@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.quiet import Quiet
 from leaderboard.comparison import compare
 from leaderboard.ranking import board
 from leaderboard.results import Results
@@ -28,7 +29,7 @@ def made_up(submissions: int, tasks: int, seeds: int) -> Results:
     return Results([record(s, t, n) for s in range(submissions) for t in range(tasks) for n in range(seeds)])
 
 
-class Scoring:
+class Scoring(Quiet):
     """A board of 20 submissions on 25 tasks, and one of 100,000 records (a million take ten times as long)."""
 
     params = (["3 seeds", "10 seeds", "100,000 records"],)
@@ -47,7 +48,7 @@ class Scoring:
         board(self.results)
 
 
-class Comparing:
+class Comparing(Quiet):
     """Two runs of five submissions on 25 tasks."""
 
     repeat = (2, 5, 5.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.quiet import Quiet
 from suite.loading import load
 from suite.measures import measure
 from suite.tasks import find_task
@@ -45,15 +46,11 @@ class _Training:
         return sum(result.gradient_evaluations for result in train(self.task, self.lanes, self.make))
 
 
-class TrainingLoop(_Training):
+class TrainingLoop(Quiet, _Training):
     """Time, by how the optimizer is stepped (plain, with a closure) and by the number of lanes."""
 
     params = (list(FAMILIES), ["sgd", "sam"], [1, 8])
     param_names = ("family", "submission", "lanes")
-    rounds = 2
-    repeat = (2, 5, 2.0)
-    sample_time = 0.05
-    warmup_time = 0.1
 
     def setup(self, family: str, submission: str, lanes: int) -> None:
         self.prepare(family, submission, lanes)
@@ -96,13 +93,11 @@ class TrainingMemory(_Training):
         self.run()
 
 
-class Measuring:
+class Measuring(Quiet):
     """Curvature and sharpness of the image network on its training data."""
 
     params = (["lambda_max", "hessian_trace", "adaptive_sharpness"],)
     param_names = ("measure",)
-    rounds = 2
-    repeat = (2, 5, 2.0)
 
     def setup(self, name: str) -> None:
         task = find_task("mnist5k_mlp")
