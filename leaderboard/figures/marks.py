@@ -21,8 +21,8 @@ def error_bars(interval: Interval) -> list[list[float]]:
     return [[max(0.0, np.nan_to_num(low))], [max(0.0, np.nan_to_num(high))]]
 
 
-def strokes(axes: Axes, x: Array, y: Array, half: float, **style: Any) -> None:
-    """A short upright stroke at every point, all of them as one path: hundreds of markers would fill the page."""
+def strokes(axes: Axes, x: Array, y: Array, half: float | Array, **style: Any) -> None:
+    """An upright stroke at every point, `half` to either side, all of them as one path: markers would fill the page."""
     x, y = x.ravel(), y.ravel()
     gap = np.full_like(x, np.nan)
     axes.plot(np.stack([x, x, gap], axis=1).ravel(), np.stack([y - half, y + half, gap], axis=1).ravel(), **style)

@@ -74,7 +74,6 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
 
 
 @mpl.rc_context(STYLE)
@@ -103,10 +102,10 @@ def universality(found: Mapping[str, Universality]) -> Picture:
     canvas = Canvas(size=(8.6, 0.8 + 0.3 * len(found)))
     axes = canvas.axes[0]
     for row, own in enumerate(found.values()):
-        # Rankings of a few submissions correlate in a few ways only: the area says how many variants share a value.
+        # Rankings of a few submissions correlate in a few ways only: the height says how many variants share a value.
         values, counts = np.unique(np.round(list(own.held_out.values()), 3), return_counts=True)
-        sizes = 600 * counts / counts.sum()
-        axes.scatter(values, np.full(len(values), row), s=sizes, color=MUTED, alpha=0.35, linewidth=0)
+        heights = 0.4 * counts / counts.max()
+        strokes(axes, values, np.full(len(values), row), heights, color=MUTED, alpha=0.6, linewidth=2.2)
         _estimate(axes, own.predicted, row, ACCENT)
         axes.text(1.02, row, f"W = {own.w:.2f}", transform=axes.get_yaxis_transform(), va="center")
     axes.axvline(0, color=INK, linewidth=0.8)

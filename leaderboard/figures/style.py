@@ -18,8 +18,8 @@ STYLE: Any = {
     "axes.titlelocation": "left", "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED, "axes.grid": True,
     "grid.color": LINE, "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.4,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "axes.formatter.useoffset": False,
+    "axes.formatter.useoffset": False, "xtick.major.size": 0, "ytick.major.size": 0,
 }  # fmt: skip
 
-SMALL: Any = STYLE | {"axes.grid": False, "xtick.major.size": 0, "ytick.major.size": 0}
+SMALL: Any = STYLE | {"axes.grid": False}
 """For panels the size of a stamp."""

@@ -113,7 +113,7 @@ def _universality(found: Findings) -> Section:
         "ranking.",
         pictures.universality(found.universality),
         "How well the mean ranking of all other variants foretells the ranking on one (Spearman's correlation). Grey: "
-        "the variants, by how many share a value; blue: their mean with its 95 % interval.",
+        "the variants, the higher the more share a value; blue: their mean with its 95 % interval.",
         tables.concordance(found.universality),
     )
 
