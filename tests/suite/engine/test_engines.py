@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from suite.engine.engines import connect
+from suite.engine.engines import Engine, connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
 from suite.errors import InputError
@@ -93,7 +93,10 @@ def cluster(directory: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     finally:
         for process in (worker, scheduler):
             process.terminate()
-            process.wait()
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
 
 
 def _is_written(file: Path) -> bool:
@@ -124,11 +127,21 @@ def test_identical_records_whichever_engine_ran_them(tmp_path: Path) -> None:
         assert records(f"dask:{file}", tmp_path / "cluster.jsonl") == here
 
 
-@pytest.mark.slow  # on a busy machine the cluster's end may be noticed late
+def wait_for_workers(engine: Engine, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while engine.workers() < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow  # a cluster is started, and half a minute is spent on looking for its scheduler
 def test_a_cluster_whose_scheduler_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("suite.engine.engines.CONNECT_SECONDS", 10)
     with cluster(tmp_path) as (file, scheduler), connect(f"dask:{file}") as engine:
+        # A Dask worker that never met its scheduler does not end on SIGTERM: wait for both.
+        assert engine.submit(calls.double, 21).result(timeout=60) == 42
+        wait_for_workers(engine, 2)
         endless = engine.submit(calls.hang, None)
         scheduler.kill()
         with pytest.raises(CancelledError):
