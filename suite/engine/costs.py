@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ LONE_SECONDS = 1.5
 
 
 class Costs:
-    """Mean seconds per lane: of a submission on a task, else of its kind on the task, in tuning or in scoring."""
+    """Mean seconds per lane in tuning or in scoring: of a submission on a task, else of its kind, else in the other."""
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
         self._sums: dict[tuple[str, str, str], tuple[float, int]] = {}
@@ -34,8 +35,9 @@ class Costs:
 
     def lane(self, task: Task, phase: str, submission: str, kind: str) -> float:
         """Expected seconds of one lane, training and measuring."""
-        for whose in (f"submission {submission}", kind):
-            if (task.name, phase, whose) in self._sums:
-                total, count = self._sums[task.name, phase, whose]
+        other = "score" if phase == "tune" else "tune"
+        for key in itertools.product((phase, other), (f"submission {submission}", kind)):
+            if (task.name, *key) in self._sums:
+                total, count = self._sums[task.name, *key]
                 return total / count
         return task.seconds or (BATCHED_SECONDS if task.batched else LONE_SECONDS)
