@@ -202,24 +202,32 @@ def tuning_curves(found: Iterable[Trial]) -> list[TuningCurve]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well two tracks order the same submissions: Kendall's tau with its interval over resampled seeds."""
+    """How well two tracks order the same submissions: Kendall's tau with its interval over resampled seeds.
+
+    `tasks`: how many tasks of each track that rests on.
+    """
 
     names: tuple[str, ...]
     first: Array
     second: Array
     tau: Interval
+    tasks: tuple[int, int]
 
 
-def agreement(first: Board, second: Board, resamples: int = RESAMPLES) -> Agreement | None:
+def agreement(first: Board, second: Board, resamples: int = RESAMPLES, other_tasks: bool = False) -> Agreement | None:
     """The rank correlation of the overall scores of two boards; None with fewer than three shared submissions.
 
-    Both boards' seeds are resampled; they share seeds where they share tasks, and the draws respect that.
+    Both boards' seeds are resampled; they share seeds where they share tasks, and the draws respect that. With
+    `other_tasks` the second board counts without the tasks of the first: does the first foretell what it did not see?
     """
     shared = sorted({*first.ranked.names} & {*second.ranked.names})
-    if len(shared) < 3:
+    known = set(first.ranked.tasks) if other_tasks else set()
+    rest = [task for task in second.ranked.tasks if task not in known]
+    if len(shared) < 3 or not rest:
         return None
-    scores = first.ranked.only(shared), second.ranked.only(shared)
+    scores = first.ranked.only(shared), second.ranked.only(shared).of_tasks(rest)
     samples = rank_correlation(*(own.resampled_overall(resamples).T for own in scores))
     low, high = np.percentile(samples, [2.5, 97.5])
     tau = Interval(float(rank_correlation(*(own.overall for own in scores))), float(low), float(high))
-    return Agreement(scores[0].names, scores[0].overall, scores[1].overall, tau)
+    tasks = len(scores[0].tasks), len(scores[1].tasks)
+    return Agreement(scores[0].names, scores[0].overall, scores[1].overall, tau, tasks)

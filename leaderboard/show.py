@@ -192,9 +192,12 @@ def publish(
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path), help="A directory of logs [default: shipped].")
 @click.option("--tracks", default="quick,full", show_default=True, metavar="ONE,OTHER", help="Which two.")
+@click.option("--other-tasks", is_flag=True, help="Leave the tasks of ONE out of OTHER: does ONE foretell the rest?")
 @clear_errors
-def agreement(results: Path | None, tracks: str) -> None:
+def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
     """Print how well two tracks order the same submissions: Kendall's rank correlation with its interval.
+
+    The interval is over seeds; it says nothing of other tasks or other submissions.
 
     \b
     Example: lowlands agreement --results results --tracks quick,full
@@ -210,11 +213,14 @@ def agreement(results: Path | None, tracks: str) -> None:
     loaded = [load([find_log(results, name)]) for name in names]
     for kind in (kind for kind in loaded[0].kinds() if kind in loaded[1].kinds()):
         first, second = (board(own, kind) for own in loaded)
-        found = agree(first, second)
+        found = agree(first, second, other_tasks=other_tasks)
         if found is None:
-            click.echo(f"{kind}s: fewer than three are ranked on both tracks.")
+            click.echo(f"{kind}s: fewer than three are ranked on both tracks, or no task is left.")
         else:
-            click.echo(f"{kind}s: Kendall's tau {estimate(found.tau).text} over {len(found.names)} submissions.")
+            click.echo(
+                f"{kind}s: Kendall's tau {estimate(found.tau).text} over {len(found.names)} submissions "
+                f"({found.tasks[0]} tasks of {names[0]}, {found.tasks[1]} of {names[1]})."
+            )
 
 
 def _write(path: Path, text: str) -> None:

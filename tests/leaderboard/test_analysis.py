@@ -137,3 +137,16 @@ def test_agreement_of_two_tracks() -> None:
     assert found.tau.value == pytest.approx(13 / 15)
     assert found.tau.low <= found.tau.value <= found.tau.high
     assert agreement(first, board(Results(noisy({"s1": 0.5, "other": 0.5})))) is None
+
+
+def test_agreement_on_tasks_that_the_first_track_lacks() -> None:
+    true = {f"s{number}": 0.2 + 0.1 * number for number in range(5)}
+    turned = {name: 1 - score for name, score in true.items()}
+    shared = noisy(true, seeds=5)
+    more = [r | {"task": "c1", "family": "c"} for r in noisy(turned, seeds=5) if r["task"] == "a1"]
+    first, second = board(Results(shared)), board(Results(shared + more))
+    found = agreement(first, second, other_tasks=True)
+    assert found is not None
+    assert found.tasks == (2, 1)
+    assert found.tau.value == pytest.approx(-1)
+    assert agreement(first, first, other_tasks=True) is None
