@@ -1,7 +1,7 @@
 """What a Dask cluster costs beyond the trials that it runs: ``python -m benchmarks.overhead`` (about two minutes).
 
-1,000 trials of one lane each on two workers of this machine, against the same trials one after another in one process.
-The records must be the same; docs/scale.md shows the figures.
+1,000 trials of one lane each on two workers of this machine, and what of their time was not spent in the trial. Records
+must equal those of one process; docs/scale.md shows the figures.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from distributed import LocalCluster
 from suite.engine.engines import Engine, connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
-from suite.record import Log, Record, identity, read
+from suite.record import Log, Record, identity, read, seal
 from suite.tasks import find_task
 from suite.track import Track
+from suite.trial import Unit, run_unit
 
 TRIALS = 1_000
+COMPARED = 50
 WORKERS = 2
 TASK = "adaptive_trap"
 SUBMISSION = """'''Gradient descent with a step that needs fifteen of them, so that trials are short.'''
@@ -39,40 +41,50 @@ def cpu() -> float:
     return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children(recursive=True)))
 
 
-def carry_out(engine: Engine, home: Path, name: str, trials: int = TRIALS) -> tuple[float, float, list[Record]]:
-    """Seconds of the clock and of CPU for `trials` scored lanes, each a unit of its own, and their records."""
+def timed_unit(unit: Unit) -> list[Record]:
+    """`run_unit`, whose record says what all of it took: seconds of CPU, and by the clock as `measure_seconds`."""
+    begin, used = time.perf_counter(), time.process_time()
+    (record,) = run_unit(unit)
+    took = {"seconds": time.process_time() - used, "measure_seconds": time.perf_counter() - begin}
+    return [seal({key: value for key, value in record.items() if key != "checksum"} | took)]
+
+
+def carry_out(engine: Engine, home: Path, name: str, trials: int) -> tuple[float, float, list[Record]]:
+    """Seconds of the clock and of CPU for `trials` scored lanes, each a unit of its own, and their records by seed."""
+    from benchmarks import overhead  # under its name a worker finds it; as a command this module has none
+
     track = Track("load", (), trials, 1, 1, "")
     # Lanes of this task are batched; here each is to be a trial of its own.
-    with mock.patch("suite.engine.plan.find_task", lambda name: replace(find_task(name), batched=False)):
+    with (
+        mock.patch("suite.engine.plan.find_task", lambda name: replace(find_task(name), batched=False)),
+        mock.patch("suite.engine.run.run_unit", overhead.timed_unit),
+    ):
         run = Run(Plan((str(home / "fast.py"),), (TASK,), track), Log(home / name), engine)
-    begin, used = time.perf_counter(), cpu()
-    assert sum(1 for _ in run.steps()) == trials
-    seconds, used = time.perf_counter() - begin, cpu() - used
-    return seconds, used, sorted(map(identity, read(home / name).records), key=lambda record: record["seed"])
+        begin, used = time.perf_counter(), cpu()
+        assert sum(1 for _ in run.steps()) == trials
+        seconds, used = time.perf_counter() - begin, cpu() - used
+    return seconds, used, sorted(read(home / name).records, key=lambda record: record["seed"])
 
 
 def main() -> None:
-    """Print what a trial takes alone, and what it takes more on the cluster."""
+    """Print what a trial takes on the cluster beyond itself, by the clock and of CPU."""
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         (home / "fast.py").write_text(SUBMISSION)
         with connect("local:0") as engine:
-            carry_out(engine, home, "warm.jsonl", 8)
-            alone, alone_cpu, expected = carry_out(engine, home, "alone.jsonl")
+            *_, alone = carry_out(engine, home, "alone.jsonl", COMPARED)
         with (
             LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
             connect(f"dask:{cluster.scheduler_address}") as engine,
         ):
-            carry_out(engine, home, "warm_cluster.jsonl", 8)  # both workers have imported torch
-            together, together_cpu, found = carry_out(engine, home, "cluster.jsonl")
-    print(f"{TRIALS:,} trials on {WORKERS} Dask workers, records equal to those of one process: {found == expected}.")
-    print("\n| per trial | one process | cluster | beyond the trial itself |\n| --- | --- | --- | --- |")
-    rows = (
-        (f"clock, {WORKERS} workers at a time", alone / WORKERS, together),
-        ("CPU, all processes", alone_cpu, together_cpu),
-    )
-    for what, first, second in rows:
-        cells = " | ".join(f"{seconds / TRIALS * 1e3:.1f} ms" for seconds in (first, second, second - first))
+            carry_out(engine, home, "warm.jsonl", 8)  # both workers have imported torch
+            clock, used, records = carry_out(engine, home, "cluster.jsonl", TRIALS)
+    equal = [identity(record) for record in records[:COMPARED]] == [identity(record) for record in alone]
+    print(f"{TRIALS:,} trials on {WORKERS} Dask workers; the first {COMPARED} equal those of one process: {equal}.")
+    print("\n| per trial | in all | the trial itself | beyond it |\n| --- | --- | --- | --- |")
+    own = [sum(record[name] for record in records) for name in ("measure_seconds", "seconds")]
+    for what, whole, trials in (("clock of a worker", WORKERS * clock, own[0]), ("CPU, all processes", used, own[1])):
+        cells = " | ".join(f"{seconds / TRIALS * 1e3:.1f} ms" for seconds in (whole, trials, whole - trials))
         print(f"| {what} | {cells} |")
 
 
