@@ -215,7 +215,9 @@ class Agreement:
 
 
 def agreement(first: Board, second: Board, resamples: int = RESAMPLES, other_tasks: bool = False) -> Agreement | None:
-    """The rank correlation of the overall scores of two boards; None with fewer than three shared submissions.
+    """The rank correlation of the overall scores of two boards.
+
+    None with fewer than three shared submissions, without tasks, or where all scores of a board are equal.
 
     Both boards' seeds are resampled; they share seeds where they share tasks, and the draws respect that. With
     `other_tasks` the second board counts without the tasks of the first: does the first foretell what it did not see?
@@ -226,6 +228,8 @@ def agreement(first: Board, second: Board, resamples: int = RESAMPLES, other_tas
     if len(shared) < 3 or not rest:
         return None
     scores = first.ranked.only(shared), second.ranked.only(shared).of_tasks(rest)
+    if any(np.ptp(own.overall) == 0 for own in scores):
+        return None
     samples = rank_correlation(*(own.resampled_overall(resamples).T for own in scores))
     low, high = np.percentile(samples, [2.5, 97.5])
     tau = Interval(float(rank_correlation(*(own.overall for own in scores))), float(low), float(high))

@@ -215,7 +215,7 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
         first, second = (board(own, kind) for own in loaded)
         found = agree(first, second, other_tasks=other_tasks)
         if found is None:
-            click.echo(f"{kind}s: fewer than three are ranked on both tracks, or no task is left.")
+            click.echo(f"{kind}s: too few are ranked on both tracks, or one of them has no task that tells them apart.")
         else:
             click.echo(
                 f"{kind}s: Kendall's tau {estimate(found.tau).text} over {len(found.names)} submissions "

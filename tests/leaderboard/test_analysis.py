@@ -150,3 +150,4 @@ def test_agreement_on_tasks_that_the_first_track_lacks() -> None:
     assert found.tasks == (2, 1)
     assert found.tau.value == pytest.approx(-1)
     assert agreement(first, first, other_tasks=True) is None
+    assert agreement(first, board(Results(noisy(dict.fromkeys(true, 2.0), seeds=5)))) is None, "all at the ceiling"
