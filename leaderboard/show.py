@@ -182,7 +182,9 @@ def publish(
     loaded = load([path])
     for note in loaded.notes:
         click.echo(note, err=True)
-    others = [load([other]) for name in ("quick", "full") if (other := path.parent / f"{name}.jsonl").is_file()]
+    others = [
+        load([other]) for name in ("quick", "theory", "full") if (other := path.parent / f"{name}.jsonl").is_file()
+    ]
     others = [other for other in others if other.track != loaded.track]
     study = open_study(study_log) if study_log else find_study(path.parent)
     files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, progress("Writing pages"))
