@@ -181,7 +181,7 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
         (("table", "--results", "nowhere"), "There are no results"),
         (("table", "--columns", "overal"), "did you mean 'overall'"),
         (("table", "--filter", "overall"), "must look like"),
-        (("table", "--kind", "architecture"), "The results hold no 'architecture'"),
+        (("table", "--track", "theory", "--kind", "architecture"), "The results hold no 'architecture'"),
         (("tasks", "nothing"), "There is no task"),
     ],
 )
