@@ -55,8 +55,7 @@ def many() -> Iterator[Record]:
 
 
 def _changed(record: Record, changes: Record) -> Record:
-    whole = {key: value for key, value in record.items() if key != "checksum"} | changes
-    return seal(whole | {"data_fingerprint": f"{whole['seed']:016}"})
+    return seal(record | changes | {"data_fingerprint": f"{changes['seed']:016}"})
 
 
 def _append(log: Log, records: Iterable[Record]) -> float:

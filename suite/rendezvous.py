@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from greenlet import getcurrent, greenlet
@@ -23,12 +24,11 @@ class Rendezvous:
         """`evaluate(lanes)` computes and attaches the gradients of `lanes`; returns their losses."""
         self._evaluate = evaluate
         self._waiting: list[int] = []
-        self._hub = getcurrent()
 
     def closure(self, lane: int) -> Tensor:
         """Called by a lane's optimizer: its loss, with its gradients filled."""
         self._waiting.append(lane)
-        loss: Tensor = _switch(self._hub)
+        loss: Tensor = _go_on(getcurrent().parent.switch)
         return loss
 
     def run(self, work: Mapping[int, Callable[[], None]]) -> None:
@@ -41,29 +41,24 @@ class Rendezvous:
             except BaseException as error:
                 errors.append(error)
 
-        self._hub = getcurrent()
         lanes = {lane: greenlet(body) for lane in work}
         for lane, coroutine in lanes.items():
-            _switch(coroutine, lane)
+            _go_on(coroutine.switch, lane)
         while self._waiting:
             met, self._waiting = sorted(self._waiting), []
             try:
                 losses = self._evaluate(met)
             except BaseException as error:  # every waiting lane must see it
                 for lane in met:
-                    lanes[lane].throw(error)
+                    _go_on(lanes[lane].throw, error)
             else:
                 for lane in met:
-                    _switch(lanes[lane], losses[lane])
+                    _go_on(lanes[lane].switch, losses[lane])
         if errors:
             raise errors[0]
 
 
-def _switch(coroutine: greenlet, *values: object) -> Tensor:
-    """Go on in `coroutine`; whether gradients are enabled belongs to the thread, and each finds it as it was."""
-    enabled = torch.is_grad_enabled()
-    try:
-        value: Tensor = coroutine.switch(*values)
-    finally:
-        torch.set_grad_enabled(enabled)
-    return value
+def _go_on(enter: Callable[..., Any], *values: object) -> Any:
+    """Enter another coroutine; whether gradients are enabled belongs to the thread, and each finds it as it was."""
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
+        return enter(*values)

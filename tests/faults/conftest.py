@@ -11,7 +11,7 @@ import pytest
 from suite.engine.engines import connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
-from suite.record import Log, identity, read
+from suite.record import Log, read
 from suite.track import Track
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
@@ -41,14 +41,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("| fault | what came of it |\n| --- | --- |")
         for row in rows:
             terminalreporter.write_line(f"| {row[0]} | {row[1]} |")
-
-
-def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lane -> identity of its record; no lane is recorded twice."""
-    records = read(path).records
-    found = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in records}
-    assert len(found) == len(records)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,12 @@ from suite.engine.engines import Engine, connect
 from suite.engine.lock import locked
 from suite.engine.run import Run
 from suite.record import Log, read
-from tests.faults.conftest import PLAN, lanes
+from tests.faults.conftest import PLAN
+from tests.logs import lanes
 
 KILLS = 50
 Report = Callable[[str, str], None]
+Victims = Callable[[], list[int]]
 
 
 def _drive(log: Path, told: int) -> None:
@@ -81,7 +84,7 @@ def test_the_driver(tmp_path: Path, undisturbed: Path, report: Report) -> None:
     )
 
 
-def _disturbed(engine: Engine, log: Path, seconds: float, victims: Callable[[], list[int]]) -> None:
+def _disturbed(engine: Engine, log: Path, seconds: float, victims: Victims) -> None:
     """Run the plan and kill one of `victims` after `seconds`."""
 
     def strike() -> None:
@@ -103,19 +106,21 @@ def _children() -> list[int]:
     return [process.pid for process in multiprocessing.active_children() if process.pid]
 
 
+def _campaign(engine: Engine, directory: Path, whole: Any, rng: random.Random, victims: Victims, kills: int) -> None:
+    """`kills` runs with one of `victims` killed at a random moment of each: the records must be `whole`."""
+    _disturbed(engine, directory / "first.jsonl", 0.0, lambda: [])
+    begin = time.monotonic()
+    _disturbed(engine, directory / "timing.jsonl", 0.0, lambda: [])
+    takes = time.monotonic() - begin
+    for number in range(kills):
+        log = directory / f"{number}.jsonl"
+        _disturbed(engine, log, rng.uniform(0, takes), victims)
+        assert lanes(log) == whole
+
+
 def test_workers(tmp_path: Path, undisturbed: Path, report: Report) -> None:
-    rng = random.Random(1)
-    whole = lanes(undisturbed)
     with connect("local:2") as engine:
-        begin = time.monotonic()
-        _disturbed(engine, tmp_path / "first.jsonl", 0.0, lambda: [])
-        begin = time.monotonic()
-        _disturbed(engine, tmp_path / "timing.jsonl", 0.0, lambda: [])
-        takes = time.monotonic() - begin
-        for number in range(KILLS):
-            log = tmp_path / f"{number}.jsonl"
-            _disturbed(engine, log, rng.uniform(0, takes), _children)
-            assert lanes(log) == whole
+        _campaign(engine, tmp_path, lanes(undisturbed), random.Random(1), _children, KILLS)
     report(
         f"SIGKILL of a worker process, {KILLS} runs with one at a random moment each",
         f"0 records lost, 0 wrong; all {KILLS} runs equal the undisturbed one",
@@ -125,24 +130,15 @@ def test_workers(tmp_path: Path, undisturbed: Path, report: Report) -> None:
 def test_dask_workers(tmp_path: Path, undisturbed: Path, report: Report) -> None:
     distributed = pytest.importorskip("distributed")
     kills = 5
-    rng = random.Random(2)
-    whole = lanes(undisturbed)
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         connect(f"dask:{cluster.scheduler_address}") as engine,
     ):
-        _disturbed(engine, tmp_path / "first.jsonl", 0.0, lambda: [])
-        begin = time.monotonic()
-        _disturbed(engine, tmp_path / "timing.jsonl", 0.0, lambda: [])
-        takes = time.monotonic() - begin
 
         def workers() -> list[int]:
             return [worker.pid for worker in cluster.workers.values() if worker.pid]
 
-        for number in range(kills):
-            log = tmp_path / f"{number}.jsonl"
-            _disturbed(engine, log, rng.uniform(0, takes), workers)
-            assert lanes(log) == whole
+        _campaign(engine, tmp_path, lanes(undisturbed), random.Random(2), workers, kills)
     report(
         f"SIGKILL of a Dask worker, {kills} runs with one at a random moment each",
         f"0 records lost, 0 wrong; all {kills} runs equal the undisturbed one",

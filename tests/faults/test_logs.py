@@ -15,7 +15,8 @@ from suite.engine.engines import connect
 from suite.engine.run import Run
 from suite.errors import InputError
 from suite.record import Log, Record, parse, read
-from tests.faults.conftest import PLAN, lanes
+from tests.faults.conftest import PLAN
+from tests.logs import lanes
 from tests.suite.engine.scripted import Scripted
 
 Report = Callable[[str, str], None]

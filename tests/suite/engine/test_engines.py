@@ -19,8 +19,9 @@ from suite.engine.engines import Engine, connect
 from suite.engine.plan import Plan
 from suite.engine.run import Run
 from suite.errors import InputError
-from suite.record import Log, identity, read
+from suite.record import Log
 from suite.track import Track
+from tests.logs import lanes
 from tests.suite.engine import calls
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,12 +105,6 @@ def _is_written(file: Path) -> bool:
         return "address" in json.loads(file.read_text())
     except (OSError, ValueError):
         return False
-
-
-def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    return {
-        tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in read(path).records
-    }
 
 
 def records(engine_name: str, path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -22,6 +22,7 @@ from suite.record import Log, identity, read, seal
 from suite.tasks import find_task
 from suite.track import Track
 from suite.trial import Unit, run_unit
+from tests.logs import lanes
 from tests.suite.engine.calls import session
 from tests.suite.engine.scripted import Now, Scripted
 
@@ -37,13 +38,6 @@ def plan(*submissions: str, tasks: tuple[str, ...] = (TASK,), seeds: int = 2, tr
 def carry_out(path: Path, script: Any = None, what: Plan | None = None, **more: Any) -> list[Progress]:
     scripted = script if isinstance(script, Scripted) else Scripted(script or (lambda unit, before: None))
     return list(Run(what or plan(), Log(path), scripted.engine(), **more).steps())
-
-
-def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    records = read(path).records
-    found = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in records}
-    assert len(found) == len(records)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,16 @@
+"""Logs as tests compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from suite.record import identity, read
+
+
+def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Lane -> identity of its record in the log at `path`; no lane is recorded twice."""
+    records = read(path).records
+    found = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in records}
+    assert len(found) == len(records)
+    return found
