@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,7 @@ def _hint(session: Session) -> str:
 
 def _begin(session: Session) -> InputError | None:
     os.dup2(2, 1)  # what a submission prints is no part of the command's table
+    sys.stdout = sys.stderr  # line by line: what is buffered dies with a process that is killed
     os.environ.update(session.environment)
     os.environ[ONE_THREAD] = "1"
     try:

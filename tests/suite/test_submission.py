@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from suite import Choice, LogUniform, Submission, Uniform
 from suite.errors import InputError
-from suite.loading import builtin_files, load
+from suite.loading import builtin_files, import_file, load
 
 PLAIN = """'''A plain one.'''
 import torch
@@ -68,6 +70,15 @@ def test_a_space_that_is_none_is_refused(make: object) -> None:
 def test_a_loss_of_its_own_is_regularisation_on_purpose() -> None:
     assert Submission("one", optimizer=print, loss=print).explicit
     assert not Submission("one", optimizer=print, schedule=lambda progress: 1 - progress).explicit
+
+
+def test_an_edit_within_the_same_second_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "edited.py"
+    for value in (1, 2):
+        path.write_text(f"value = {value}\n")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert import_file(path).value == value
 
 
 def test_built_in_submissions_load() -> None:

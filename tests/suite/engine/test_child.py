@@ -146,7 +146,10 @@ def test_an_ended_session_starts_nothing(one: Session) -> None:
     assert ask(one, calls.pid) == Failure("the run has ended", lost=True)
 
 
-def test_what_a_submission_prints_is_not_on_standard_output(one: Session, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_submission_prints_is_not_on_standard_output(
+    one: Session, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     ask(one, calls.print_much, "hello")
     end_session(one.token)
     out, err = capfd.readouterr()
