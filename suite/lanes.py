@@ -141,6 +141,7 @@ class SingleLane(Lanes):
         self, model: nn.Module, loss: Loss, scale: Tensor, judge: Loss | None = None, graph: bool = False
     ) -> None:
         self.scales = scale.reshape(1)
+        self._unscaled = bool(scale == 1)
         self.graph = graph
         self.differentiated = 0
         self._module = model
@@ -166,7 +167,8 @@ class SingleLane(Lanes):
             objective = loss
             if decay is not None:
                 objective = loss + decay[0] / 2 * sum(p.square().sum() for p in self._leaves.values())
-            objective = objective / self.scales[0]
+            if not self._unscaled:
+                objective = objective / self.scales[0]
             if self.graph:
                 self._differentiable_gradients(objective)
             else:

@@ -17,7 +17,7 @@ from torch.autograd.graph import Node
 
 from suite.curvature.factors import output_factors
 from suite.curvature.network import Loss, Network
-from suite.curvature.samples import squared_gradients
+from suite.curvature.samples import squared_gradients, squared_norms
 from suite.seeding import torch_stream
 from suite.task import Split
 
@@ -31,6 +31,13 @@ def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Ten
         network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y)
     )  # fmt: skip
     return [square / len(data) for square in squares]
+
+
+def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> float:
+    """The sum of `gauss_newton_diagonal`, without the diagonal: half of its time for a fully connected network."""
+    return squared_norms(
+        network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y)
+    ) / len(data)  # fmt: skip
 
 
 def hessian_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor] | None:

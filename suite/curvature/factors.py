@@ -23,9 +23,12 @@ class TemperedCrossEntropy:
 
 
 def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Vectors b like `outputs` and signs [n], as many pairs as a sample has outputs, for a loss that is a mean.
+    """Vectors b like `outputs` and signs [n], for a loss that is a mean; as many pairs as S has rank.
 
-    For cross-entropy ``b_c = sqrt(p_c) (e_c - p)``, otherwise the eigenvectors of every sample's S.
+    For cross-entropy ``S = diag(p) - p p'``, the covariance of a draw from the classes. Drawn as a row of yes-or-no
+    decisions (class 1 or a later one? class 2 or a later one?) it splits, by the law of total variance, into the C - 1
+    parts ``b_c = sqrt(p_c r_c / (p_c + r_c)) (e_c - p_{later} / r_c)``, r_c the probability of all classes after c. For
+    other losses they are the eigenvectors of every sample's S.
     """
     tempered = TemperedCrossEntropy(1.0) if loss is cross_entropy else loss
     if isinstance(tempered, TemperedCrossEntropy):
@@ -41,10 +44,14 @@ def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Ten
 def _softmax_factors(logits: Tensor, factor: float) -> Iterator[tuple[Tensor, Tensor]]:
     shares = torch.softmax(factor * logits.detach(), dim=1)
     signs = torch.ones_like(shares[:, 0])
-    for index in range(shares.shape[1]):
-        root = shares[:, index, None].sqrt() * factor
-        away = -root * shares
-        away[:, index] += root[:, 0]
+    from_here = shares.flip(1).cumsum(1).flip(1)  # summed from the end: nothing cancels
+    smallest = torch.finfo(shares.dtype).tiny
+    for index in range(shares.shape[1] - 1):
+        own, later = shares[:, index], from_here[:, index + 1]
+        root = factor * (own * (later / from_here[:, index].clamp_min(smallest))).sqrt()
+        away = torch.zeros_like(shares)
+        away[:, index] = root
+        away[:, index + 1 :] = shares[:, index + 1 :] * (-root / later.clamp_min(smallest))[:, None]
         yield away, signs
 
 

@@ -17,6 +17,14 @@ from suite.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+MAX_CHUNK = 1024
+FEWEST = 32
+CHUNK_BYTES = 2**24
+"""What a graph may keep of the samples that are worked on at once: maps that stay in the cache are read for nothing.
+
+A gradient of the CIFAR network on 2,000 images takes half the time in chunks of 64 that it takes in chunks of 500.
+"""
+
 
 class Network:
     """The parameters (those that require gradients) and outputs of one model, which is used as it stands.
@@ -34,6 +42,7 @@ class Network:
         self.dtype, self.device = self.leaves[0].dtype, self.leaves[0].device
         self._sizes = [leaf.numel() for leaf in self.leaves]
         self.size = sum(self._sizes)
+        self._chunk: int | None = None
 
     @classmethod
     def stacked(cls, models: Sequence[nn.Module]) -> Network:
@@ -44,6 +53,16 @@ class Network:
         """Outputs on `x`, with a graph to the leaves."""
         outputs: Tensor = self.module(x)
         return outputs
+
+    def chunk(self, x: Tensor) -> int:
+        """How many samples of `x` are best worked on at once: a power of two, so that blocks of one divide another."""
+        if self._chunk is None:
+            axis = 0 if self.lanes is None else 1
+            one = x.narrow(axis, 0, 1).clone()
+            with torch.enable_grad():
+                fitting = CHUNK_BYTES // max(1, saved_bytes(lambda: self.outputs(one), self.leaves))
+            self._chunk = 2 ** (max(FEWEST, fitting).bit_length() - 1)
+        return min(MAX_CHUNK, self._chunk)
 
     def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
         """The scalar loss, or the losses [S] of the lanes."""
@@ -70,6 +89,24 @@ class Network:
     def converted(self, dtype: torch.dtype) -> Network:
         """A copy in another dtype."""
         return Network(copy.deepcopy(self.module).to(dtype))
+
+
+def saved_bytes(build: Callable[[], object], leaves: Sequence[Tensor]) -> int:
+    """What the graphs that `build` makes keep for a backward pass, beside the parameters themselves."""
+    sizes = {leaf.untyped_storage().data_ptr(): 0 for leaf in leaves}
+    saved: list[list[Tensor]] = []
+
+    def count(tensor: Tensor) -> list[Tensor]:
+        storage = tensor.untyped_storage()
+        sizes.setdefault(storage.data_ptr(), storage.nbytes())
+        saved.append([tensor])
+        return saved[-1]
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda holder: holder[0]):
+        build()
+    for holder in saved:
+        holder.clear()  # a graph that holds its own outputs is never freed
+    return sum(sizes.values())
 
 
 class _Lanes(Network):

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature.network import Loss, Network
+from suite.curvature.network import Loss, Network, saved_bytes
 from suite.errors import InputError
 from suite.task import Split
 
 CHUNKS = 4
 """A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""
 
-MAX_CHUNK = 1024
 KEPT_BYTES = 2**30
 """Graphs that would take more than this are built afresh for every product (2 to 3 times slower)."""
 
@@ -60,7 +59,7 @@ class SampleMean(Operator):
         self._axis = 0 if network.lanes is None else 1
         self._data, samples = data, data.x.shape[self._axis]
         self._total = total or samples
-        self._chunk = chunk or min(MAX_CHUNK, -(-samples // CHUNKS))
+        self._chunk = chunk or min(network.chunk(data.x), -(-samples // CHUNKS))
         keep = samples * self._bytes_per_sample() <= KEPT_BYTES
         self._kept = list(self._built()) if keep else None
 
@@ -77,21 +76,9 @@ class SampleMean(Operator):
 
     def _bytes_per_sample(self) -> int:
         """What the graph of one sample keeps, beside the parameters themselves."""
-        sizes = {leaf.untyped_storage().data_ptr(): 0 for leaf in self.network.leaves}
-        saved: list[list[Tensor]] = []
-
-        def count(tensor: Tensor) -> list[Tensor]:
-            storage = tensor.untyped_storage()
-            sizes.setdefault(storage.data_ptr(), storage.nbytes())
-            saved.append([tensor])
-            return saved[-1]
-
         x, y = self._data.x.narrow(self._axis, 0, 1).clone(), self._data.y.narrow(self._axis, 0, 1).clone()
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda holder: holder[0]):
-            self.build(x, y, 1.0)
-        for holder in saved:
-            holder.clear()  # a graph that holds its own outputs is never freed
-        return sum(sizes.values())
+        with torch.enable_grad():
+            return saved_bytes(lambda: self.build(x, y, 1.0), self.network.leaves)
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         pieces = self.network.split(vector)

@@ -22,7 +22,6 @@ from suite.errors import InputError
 Cotangents = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
 """(outputs, targets) -> pairs of a vector like the outputs, and signs [n]."""
 
-MAX_CHUNK = 512
 ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""
 
@@ -30,26 +29,56 @@ ENTRIES = 2**23
 def squared_gradients(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
     """The sum over samples and cotangents b of ``sign * (J' b)²``, [*shape] for every leaf of `network` (one model)."""
     total = [torch.zeros_like(leaf) for leaf in network.leaves]
-    chunk = min(MAX_CHUNK, -(-len(x) // CHUNKS))
-    for xs, ys in zip(torch.split(x, chunk), torch.split(y, chunk), strict=True):
+    for xs, ys in _parts(network, x, y):
         for so_far, part in zip(total, _chunk(network, xs, ys, cotangents), strict=True):
             so_far.add_(part)
     return total
 
 
+def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> float:
+    """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work."""
+    total = 0.0
+    for xs, ys in _parts(network, x, y):
+        layers = _layers(network, xs, ys, cotangents)
+        if layers is None:
+            total += sum(float(part.double().sum()) for part in _unknown(network, xs, ys, cotangents))
+        else:
+            total += sum(float(layer.total()) for layer in layers)
+    return total
+
+
+def _parts(network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    chunk = min(network.chunk(x), -(-len(x) // CHUNKS))
+    return zip(torch.split(x, chunk), torch.split(y, chunk), strict=True)
+
+
 def _chunk(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
+    layers = _layers(network, x, y, cotangents)
+    if layers is None:
+        return _unknown(network, x, y, cotangents)
+    squares = {id(parameter): square for layer in layers for parameter, square in layer.squares()}
+    return [squares[id(leaf)].reshape(leaf.shape) for leaf in network.leaves]
+
+
+def _unknown(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
+    with torch.no_grad():
+        outputs = network.outputs(x)
+    return _by_vmap(network, x, cotangents(outputs, y))
+
+
+def _layers(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[_Layer] | None:
+    """The layers, which have taken in all cotangents; None unless every parameter serves one known layer, once."""
     with torch.enable_grad(), _Recording(network) as recording:
         outputs = network.outputs(x)
     layers = recording.layers(len(x))
     if layers is None:
-        return _by_vmap(network, x, cotangents(outputs.detach(), y))
+        return None
     at = [layer.output for layer in layers]
     for vector, signs in cotangents(outputs, y):
         slopes = torch.autograd.grad(outputs, at, vector, retain_graph=True, materialize_grads=True)
         for layer, slope in zip(layers, slopes, strict=True):
             layer.add(slope, signs)
-    squares = {id(parameter): square for layer in layers for parameter, square in layer.squares()}
-    return [squares[id(leaf)].reshape(leaf.shape) for leaf in network.leaves]
+    return layers
 
 
 def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -101,6 +130,11 @@ class _Layer(ABC):
         if self.bias is not None:
             yield self.bias, self._bias_squares
 
+    def total(self) -> Tensor:
+        """The sum of all squares, in float64."""
+        parts = [square.sum(dtype=torch.float64) for _, square in self.squares()]
+        return torch.stack(parts).sum()
+
 
 class _Outer(_Layer):
     """A linear layer that sees every sample once: the squares of an outer product are one of squares."""
@@ -116,6 +150,13 @@ class _Outer(_Layer):
         self._squares = self._slopes.T @ self._input.square()
         self._bias_squares = self._slopes.sum(0)
         yield from super().squares()
+
+    def total(self) -> Tensor:
+        # |a b'|² = |a|² |b|²: no product of matrices.
+        inputs = self._input.square().sum(1, dtype=torch.float64)
+        if self.bias is not None:
+            inputs = inputs + 1
+        return self._slopes.sum(1, dtype=torch.float64) @ inputs
 
 
 class _Patches(_Layer):
@@ -209,6 +250,6 @@ class _Recording:
             if layer is None:
                 return None
             found.append(layer)
-        owned = [id(p) for layer in found for p, _ in layer.squares()]
+        owned = [id(p) for layer in found for p in (layer.weight, layer.bias) if p is not None]
         every = [id(leaf) for leaf in self._network.leaves]
         return found if len(set(owned)) == len(owned) and set(every) <= set(owned) else None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError, sentence
+from suite.memory import keep_freed_memory
 
 ONE_THREAD = "OMP_NUM_THREADS"
 STARTS = 3
@@ -119,6 +120,8 @@ def _begin(session: Session) -> InputError | None:
         )
     if session.memory is not None:
         _limit_memory(session.memory)
+    else:  # under a limit, what a child keeps wears it
+        keep_freed_memory()
     try:
         session.prepare()
     except Exception as error:

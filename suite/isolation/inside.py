@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from suite.errors import InputError, sentence
 from suite.isolation.limits import Limits, apply, die_with_parent
+from suite.memory import keep_freed_memory
 from suite.task import Split
 
 JOB = "job.pickle"
@@ -66,6 +67,7 @@ def main(folder: str) -> None:
     job: Job = pickle.loads((directory / JOB).read_bytes())  # written by the process outside, which is trusted
     die_with_parent()
     apply(job.limits)
+    keep_freed_memory()
     try:
         if job.slot is not None:
             answer = _build(job, job.slot, directory)

@@ -7,10 +7,11 @@ are pixels, noise is in standard deviations of the training pixels. Beyond the e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import reduce
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from suite.measures.generalization import error_and_loss
@@ -23,15 +24,16 @@ BLUR = 1.0
 CONTRAST = 0.4
 TRANSLATION = 2.0
 ROTATION = 15.0
+BLOCK = 256
+"""Images that are changed at a time. A multiple of 16: torch draws noise in groups of so many."""
 
 
-def noisy(images: Tensor) -> Tensor:
+def noisy(images: Tensor, stream: Generator) -> Tensor:
     """Images [n, c, h, w] with Gaussian noise of standard deviation 0.5."""
-    noise = torch.randn(images.shape, generator=torch_stream("corruption", "noise"))
-    return images + NOISE * noise.to(images)
+    return images + NOISE * torch.randn(images.shape, generator=stream).to(images)
 
 
-def blurred(images: Tensor) -> Tensor:
+def blurred(images: Tensor, _: Generator | None = None) -> Tensor:
     """Images [n, c, h, w] after a Gaussian filter of standard deviation 1 pixel."""
     reach = math.ceil(3 * BLUR)
     weights = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * BLUR**2))
@@ -43,22 +45,22 @@ def blurred(images: Tensor) -> Tensor:
     return images
 
 
-def faint(images: Tensor) -> Tensor:
+def faint(images: Tensor, _: Generator | None = None) -> Tensor:
     """Images [n, c, h, w] whose contrast about each image's own mean is reduced to 40 %."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return mean + CONTRAST * (images - mean)
 
 
-def translated(images: Tensor) -> Tensor:
+def translated(images: Tensor, stream: Generator) -> Tensor:
     """Images [n, c, h, w], each moved by 2 pixels in a direction of its own."""
-    angle = 2 * math.pi * torch.rand(len(images), generator=torch_stream("corruption", "translation"))
+    angle = 2 * math.pi * torch.rand(len(images), generator=stream)
     pixels = TRANSLATION * torch.stack([torch.cos(angle), torch.sin(angle)], 1)
     return _moved(images, torch.zeros(len(images)), pixels)
 
 
-def rotated(images: Tensor) -> Tensor:
+def rotated(images: Tensor, stream: Generator) -> Tensor:
     """Images [n, c, h, w], each turned by 15 degrees to the left or to the right."""
-    signs = 2 * torch.randint(0, 2, (len(images),), generator=torch_stream("corruption", "rotation")) - 1
+    signs = 2 * torch.randint(0, 2, (len(images),), generator=stream) - 1
     return _moved(images, math.radians(ROTATION) * signs, torch.zeros(len(images), 2))
 
 
@@ -76,8 +78,11 @@ def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-CORRUPTIONS = {"noise": noisy, "blur": blurred, "contrast": faint}
-SHIFTS = {"translation": translated, "rotation": rotated}
+Change = Callable[[Tensor, Generator], Tensor]
+
+CORRUPTIONS: dict[str, Change] = {"noise": noisy, "blur": blurred, "contrast": faint}
+SHIFTS: dict[str, Change] = {"translation": translated, "rotation": rotated}
+CHANGES = CORRUPTIONS | SHIFTS
 
 
 @declare(
@@ -91,7 +96,7 @@ SHIFTS = {"translation": translated, "rotation": rotated}
 )
 def corruption_error(subject: Subject) -> dict[str, float]:
     """Share of wrong predictions on test images under noise, blur and low contrast."""
-    return {name: _error(subject, change(_test(subject))) for name, change in CORRUPTIONS.items()}
+    return {name: _error(subject, name) for name in CORRUPTIONS}
 
 
 @declare(
@@ -105,15 +110,13 @@ def corruption_error(subject: Subject) -> dict[str, float]:
 )
 def shift_error(subject: Subject) -> dict[str, float]:
     """Share of wrong predictions on test images that are translated or rotated: their labels stay true."""
-    return {name: _error(subject, change(_test(subject))) for name, change in SHIFTS.items()}
-
-
-def _test(subject: Subject) -> Tensor:
-    assert subject.test is not None
-    return subject.test.x
+    return {name: _error(subject, name) for name in SHIFTS}
 
 
 @torch.no_grad()
-def _error(subject: Subject, images: Tensor) -> float:
+def _error(subject: Subject, name: str) -> float:
+    """Share of wrong predictions under one change; images are changed in blocks that stay in the cache."""
     assert subject.test is not None
-    return error_and_loss(subject.predictions(images), subject.test.y)[0]
+    change, stream = CHANGES[name], torch_stream("corruption", name)
+    outputs = [subject.predictions(change(block, stream)) for block in torch.split(subject.test.x, BLOCK)]
+    return error_and_loss(torch.cat(outputs), subject.test.y)[0]

@@ -23,10 +23,12 @@ def last_features(subject: Subject) -> Tensor:
     layers = [module for module in subject.model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise InputError("The network has no linear layer whose inputs could be taken as features.")
+    parts = torch.split(subject.train.x[:POINTS], subject.network.chunk(subject.train.x))
     found: list[Tensor] = []
     handle = layers[-1].register_forward_pre_hook(lambda _, args: found.append(args[0].detach()))
     try:
-        subject.predictions(subject.train.x[:POINTS])
+        for part in parts:
+            subject.outputs(part)
     finally:
         handle.remove()
     return torch.cat([part.flatten(1) for part in found]).double()

@@ -42,25 +42,15 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     The Gauss-Newton part of the trace is exact for every loss that is a mean; what is left of the Hessian is small at
     a solution, so few probes are enough for it.
     """
-    squares = None if diagonal is None else diagonal.square()
-
-    def total(entries: list[Tensor]) -> float:
-        flat = subject.network.flatten(entries).double()
-        return float(flat.sum() if squares is None else flat @ squares.double())
-
     network, train, loss = subject.network, subject.train, subject.loss
-    known = total(subject.gauss_newton_diagonal) if subject.gauss_newton_diagonal is not None else 0.0
-    if subject.is_piecewise_multilinear:
+    known = subject.gauss_newton_trace(None if diagonal is None else diagonal.square())
+    if known is not None and subject.is_piecewise_multilinear:
         return Value(known)
     hessian = Hessian(network, train, loss, chunk=subject.chunk)
-    rest = (
-        hessian
-        if subject.gauss_newton_diagonal is None
-        else Combination((1.0, hessian), (-1.0, GaussNewton(network, train, loss)))
-    )
+    rest = hessian if known is None else Combination((1.0, hessian), (-1.0, GaussNewton(network, train, loss)))
     operator = rest if diagonal is None else Scaled(rest, diagonal)
     stream = torch_stream("hessian_trace")
-    estimate = hutchinson(operator, stream, precision=PRECISION, offset=known, max_probes=MAX_PROBES)[0]
+    estimate = hutchinson(operator, stream, precision=PRECISION, offset=known or 0.0, max_probes=MAX_PROBES)[0]
     return estimate
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.errors import InputError
 from suite.lanes import evaluating
 from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
-from suite.measures.subject import MATCHED_LOSS, Loss, Subject, default_loss
+from suite.measures.subject import MATCHED_LOSS, Loss, Subject
 from suite.task import Split
 from suite.value import Value
 
@@ -45,17 +44,15 @@ def measure(
     train = _on_device_of(model, data)
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
-        with torch.no_grad():
-            outputs = model(train.x)
         plain = Subject(
             model,
             train,
-            loss or default_loss(outputs, train.y),
+            loss,
             test=None if test is None else _on_device_of(model, test),
             initial=initial,
             matched_loss=matched_loss,
         )
-        _check_finite(plain, outputs)
+        _check_finite(plain)
         matched = plain.matched()
         values: dict[str, Value] = {}
         for each in wanted:
@@ -78,8 +75,8 @@ def _on_device_of(model: nn.Module, data: Data) -> Split:
     return Split(move(x), move(y))
 
 
-def _check_finite(subject: Subject, outputs: Tensor) -> None:
-    value = subject.loss(outputs, subject.train.y)
+def _check_finite(subject: Subject) -> None:
+    value = subject.loss(subject.train_outputs, subject.train.y)
     if value.dim() != 0:
         raise InputError(f"The loss must be a scalar, not of shape {tuple(value.shape)}.")
     if not math.isfinite(value.item()):

@@ -13,7 +13,6 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from suite.curvature.operators import MAX_CHUNK
 from suite.errors import InputError
 from suite.measures.registry import CANONICAL, declare
 from suite.measures.subject import Subject
@@ -53,7 +52,8 @@ def along_segments(subject: Subject) -> Tensor:
     rows = []
     for start, end in zip(starts, ends, strict=True):
         inputs = start + t * (end - start)
-        rows.append(torch.cat([exact(part).reshape(len(part), -1) for part in torch.split(inputs, MAX_CHUNK)]))
+        parts = torch.split(inputs, subject.network.chunk(subject.train.x))
+        rows.append(torch.cat([exact(part).reshape(len(part), -1) for part in parts]))
     outputs: Tensor = subject.logit_scale * torch.stack(rows)
     return outputs
 
@@ -183,4 +183,5 @@ def _chunks(subject: Subject) -> list[tuple[Tensor, Tensor]]:
     x, y = subject.train.x, subject.train.y
     if not x.is_floating_point():
         raise InputError("A derivative in the input needs inputs that are floating-point numbers.")
-    return list(zip(torch.split(x, MAX_CHUNK), torch.split(y, MAX_CHUNK), strict=True))
+    size = subject.network.chunk(x)
+    return list(zip(torch.split(x, size), torch.split(y, size), strict=True))

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from suite.curvature import Network
-from suite.curvature.diagonal import gauss_newton_diagonal, is_piecewise_multilinear
+from suite.curvature.diagonal import gauss_newton_diagonal, gauss_newton_trace, is_piecewise_multilinear
 from suite.curvature.factors import TemperedCrossEntropy
-from suite.curvature.operators import MAX_CHUNK
-from suite.curvature.samples import squared_gradients
+from suite.curvature.samples import squared_norms
 from suite.errors import InputError
 from suite.measures.matching import matching_factor
 from suite.task import Split
@@ -49,15 +48,15 @@ class Subject:
     """A network (in eval mode) with the data and the loss that it is measured on.
 
     At matched loss, `logit_scale` is the factor on the logits that brings the training loss to `matched_loss`, else 1;
-    `loss` contains it, outputs do not. It is found when a measure first asks for it: not all need it. Data is read in
-    chunks, so that memory does not grow with it.
+    `loss` contains it (`default_loss` if none is given), outputs do not. It is found when a measure first asks for it:
+    not all need it. Data is read in chunks, so that memory does not grow with it.
     """
 
     def __init__(
         self,
         model: nn.Module,
         train: Split,
-        loss: Loss,
+        loss: Loss | None = None,
         *,
         test: Split | None = None,
         initial: Mapping[str, Tensor] | None = None,
@@ -65,8 +64,9 @@ class Subject:
         at_matched_loss: bool = False,
     ) -> None:
         self.model, self.train, self.test, self.initial = model, train, test, initial
-        self.matched_loss, self._given, self._at_matched_loss = matched_loss, loss, at_matched_loss
         self.network = Network(model)
+        self.matched_loss, self._at_matched_loss = matched_loss, at_matched_loss
+        self._given = loss or default_loss(self.train_outputs, train.y)
 
     @cached_property
     def logit_scale(self) -> float:
@@ -85,7 +85,7 @@ class Subject:
     @torch.no_grad()
     def predictions(self, x: Tensor) -> Tensor:
         """Outputs on `x`, [n, ...], without a graph, however many samples there are."""
-        return torch.cat([self.network.outputs(part) for part in torch.split(x, MAX_CHUNK)])
+        return torch.cat([self.network.outputs(part) for part in torch.split(x, self.network.chunk(x))])
 
     @cached_property
     def train_outputs(self) -> Tensor:
@@ -117,7 +117,7 @@ class Subject:
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         """The training loss and its gradient [P] at the present weights."""
         total, gradient = 0.0, torch.zeros_like(self.network.weights())
-        size = self.chunk or MAX_CHUNK
+        size = self.chunk or self.network.chunk(self.train.x)
         for x, y in zip(torch.split(self.train.x, size), torch.split(self.train.y, size), strict=True):
             with torch.enable_grad():
                 part = self.loss(self.network.outputs(x), y) * (len(x) / len(self.train))
@@ -129,17 +129,22 @@ class Subject:
     @cached_property
     def is_piecewise_multilinear(self) -> bool:
         """Whether the Hessian's diagonal is the Gauss-Newton matrix's."""
-        return self.gauss_newton_diagonal is not None and is_piecewise_multilinear(self.network, self.train.x)
+        return is_piecewise_multilinear(self.network, self.train.x)
 
-    @cached_property
-    def gauss_newton_diagonal(self) -> list[Tensor] | None:
-        """The exact diagonal, like the leaves; None where samples cannot be told apart."""
+    def gauss_newton_trace(self, weights: Tensor | None = None) -> float | None:
+        """The exact trace of G, or of ``diag(weights) G`` for weights [P]; None where samples cannot be told apart."""
         if self.chunk is not None:
             return None
         try:
-            return gauss_newton_diagonal(self.network, self.train, self.loss)
+            if weights is None:
+                return gauss_newton_trace(self.network, self.train, self.loss)
+            return float(self.network.flatten(self._gauss_newton_diagonal).double() @ weights.double())
         except InputError:
             return None
+
+    @cached_property
+    def _gauss_newton_diagonal(self) -> list[Tensor]:
+        return gauss_newton_diagonal(self.network, self.train, self.loss)
 
     def gradient_noise(self) -> float:
         """The trace of the covariance of the samples' gradients.
@@ -156,9 +161,9 @@ class Subject:
                 (slope,) = torch.autograd.grad(self.loss(at, y) * len(at), at)
             yield slope, slope.new_ones(len(at))
 
-        squares = self.network.flatten(squared_gradients(self.network, self.train.x, self.train.y, slopes))
+        squares = squared_norms(self.network, self.train.x, self.train.y, slopes)
         _, mean = self.loss_and_gradient()
-        return max(float(squares.double().sum()) / len(self.train) - float(mean.double() @ mean.double()), 0.0)
+        return max(squares / len(self.train) - float(mean.double() @ mean.double()), 0.0)
 
     @cached_property
     def matching_factor(self) -> float:
@@ -182,7 +187,7 @@ class Subject:
 
     def matched(self) -> Subject:
         """The subject at matched training loss."""
-        return Subject(
+        other = Subject(
             self.model,
             self.train,
             self._given,
@@ -191,3 +196,5 @@ class Subject:
             matched_loss=self.matched_loss,
             at_matched_loss=True,
         )
+        other.train_outputs = self.train_outputs  # they contain no scale
+        return other

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from suite.curvature import operators, samples
-from suite.measures import Measure, Value, measure, measures, subject
-from suite.measures import smoothness as smooth
+from suite.curvature import network
+from suite.measures import Measure, Value, measure, measures
 from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
@@ -141,8 +140,7 @@ def test_neuron_permutation(fitted: nn.Module, wanted: Measure) -> None:
 @pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
 def test_evaluation_batch(fitted: nn.Module, wanted: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     before = take(fitted, wanted)
-    for module in (operators, samples, subject, smooth):
-        monkeypatch.setattr(module, "MAX_CHUNK", 7)
+    monkeypatch.setattr(network, "MAX_CHUNK", 7)
     same(before, take(fitted, wanted), tolerance=1e-6)
 
 
