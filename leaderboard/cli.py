@@ -48,6 +48,7 @@ def main() -> None:
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Scored seeds per task [default: the track's].")
 @click.option("--trials", type=click.IntRange(min=1), help="Tuning trials per task [default: the track's].")
+@click.option("--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's].")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
@@ -61,6 +62,7 @@ def run(
     tasks: tuple[str, ...],
     seeds: int | None,
     trials: int | None,
+    tuning_seeds: int | None,
     results: Path,
     data: Path | None,
     device: str,
@@ -80,7 +82,12 @@ def run(
     from suite.track import find_track
 
     track = find_track(track_name)
-    track = dataclasses.replace(track, seeds=seeds or track.seeds, trials=trials or track.trials)
+    track = dataclasses.replace(
+        track,
+        seeds=seeds or track.seeds,
+        trials=trials or track.trials,
+        tuning_seeds=tuning_seeds or track.tuning_seeds,
+    )
     if data is not None:
         if not data.is_dir():
             raise InputError(f"There is no directory {data} (--data).")
