@@ -48,7 +48,9 @@ def main() -> None:
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Scored seeds per task [default: the track's].")
 @click.option("--trials", type=click.IntRange(min=1), help="Tuning trials per task [default: the track's].")
-@click.option("--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's].")
+@click.option(
+    "--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's]."
+)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where logs lie.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where data sets lie [default: $LOWLANDS_DATA].")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
