@@ -18,6 +18,7 @@ from benchmarks.quiet import Quiet
 from suite.curvature import Hessian, Network, lanczos, screening, top_eigenpairs
 from suite.data import split_digits
 from suite.measures import measure
+from suite.memory import keep_freed_memory
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 
@@ -69,6 +70,7 @@ class Fitted(Quiet):
 
     def setup(self, weights: dict[str, torch.Tensor]) -> None:
         torch.set_num_threads(1)
+        keep_freed_memory()  # as workers do
         self.data = split_digits("bench_measures", 0, SAMPLES, 500, 500).train
         self.model = self._network()
         self.model.load_state_dict(weights)

@@ -29,6 +29,9 @@ NEAR_ZERO = 1e-2
 SMALL = 50
 """Operators of at most this size are taken whole: every eigenvalue is found, however they coincide."""
 
+MOST = 0.7
+"""A vector that keeps this share of its length as its part in the basis is taken from it is orthogonal to rounding."""
+
 FIRST_ROOM = 32
 """Basis vectors that are held at first; the room doubles when it is full."""
 
@@ -93,6 +96,9 @@ class Krylov:
         product = self.operator @ (last if self.operator.lanes else last[0])
         w = product.reshape(last.shape)
         self.diagonal[m] = _lane_dots(w, last)
+        w = w - _columns(self.diagonal[m], w) * last
+        if m > 0:
+            w = w - _columns(self.off[m - 1], w) * self._basis[m - 1]
         w = self._orthogonal(w, m + 1)
         norms = torch.linalg.vector_norm(w, dim=-1).double().cpu().numpy()
         self._scale = np.maximum(self._scale, np.maximum(np.abs(self.diagonal[m]), norms))
@@ -115,9 +121,13 @@ class Krylov:
                 self._restart(int(lane))
 
     def _orthogonal(self, w: Tensor, count: int) -> Tensor:
+        """`w` without its part in the basis: once more where most of it was (Daniel et al. 1976)."""
         for _ in range(2):
+            before = torch.linalg.vector_norm(w, dim=-1)
             shares = torch.einsum("msp,sp->ms", self._basis[:count], w)
             w = w - torch.einsum("msp,ms->sp", self._basis[:count], shares)
+            if bool((torch.linalg.vector_norm(w, dim=-1) > MOST * before).all()):
+                break
         return w
 
     def _restart(self, lane: int) -> None:
@@ -146,6 +156,11 @@ class Krylov:
         coordinates = torch.from_numpy(weights).to(self._basis)
         combined: Tensor = torch.einsum("msp,skm->skp", self._basis[: weights.shape[-1]], coordinates)
         return combined
+
+
+def _columns(numbers: Array, like: Tensor) -> Tensor:
+    """One number for every lane, [S, 1]."""
+    return torch.from_numpy(numbers).to(like)[:, None]
 
 
 def _lane_dots(first: Tensor, second: Tensor) -> Array:

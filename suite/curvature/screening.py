@@ -23,14 +23,18 @@ CARRIED = 0.98
 """Share of the curvature in the outputs that the screened samples carry: residuals are then below 1 % as a rule."""
 
 BLOCK = 256
-"""Samples are screened, and multiplied in low precision, in blocks: libraries keep a program and its buffers for every
-shape of matrix that they meet (60 MB for every solution that was measured)."""
+"""Whole blocks of samples are screened: libraries keep a program and its buffers for every shape of matrix that they
+meet (60 MB for every solution that was measured)."""
 
 WORTHWHILE = 0.5
 """Screening pays if it leaves at most this share of the samples."""
 
 ACCEPTED = 1e-2
 """Proved relative error up to which the found eigenvalues are taken; a hundredth of it is usual."""
+
+FOUND = 1e-2
+"""Residual, as a share of the value, up to which the cheap operator's pairs are found: the samples that it lacks turn
+them off by as much."""
 
 REFINEMENTS = 4
 """Times that a span grows by the residuals of what misses the proof, before Lanczos begins anew."""
@@ -60,12 +64,12 @@ def top_eigenpairs(
         most, others = torch.arange(total), torch.arange(0)
     kept, rest = Split(data.x[most], data.y[most]), Split(data.x[others], data.y[others])
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
-    main = Hessian(network, kept, loss, total=total)
+    chunk = network.chunk(data.x)
+    main = Hessian(network, kept, loss, total=total, chunk=chunk)
     if network.size <= k + 1 or (len(others) == 0 and not low):
         return lanczos(scaled(main), k, generator)
-    chunk = min(BLOCK, network.chunk(data.x))
     finder = LowPrecisionHessian(network, kept, loss, total=total, chunk=chunk) if low else main
-    found = lanczos(scaled(finder), k + 1, generator, guards=GUARDS - 1)
+    found = lanczos(scaled(finder), k + 1, generator, tolerance=FOUND, guards=GUARDS - 1)
     del finder  # its graphs, before the rest builds its own
     whole: Operator = main
     spent = found.products
@@ -131,8 +135,8 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
         residuals = turn @ images - values.to(basis)[:, None] * ritz
         own = torch.linalg.vector_norm(residuals, dim=1).double().cpu()
         gaps = values - values[guard] - own[guard]
-        norm = torch.linalg.matrix_norm(residuals.double().cpu(), ord=2)
-        quadratic = torch.where(gaps > 0, norm**2 / gaps, torch.inf)
+        squared = float(np.linalg.eigvalsh((residuals @ residuals.T).double().cpu().numpy())[-1])  # of the largest norm
+        quadratic = torch.where(gaps > 0, squared / gaps, torch.inf)
         bounds = torch.minimum(own, quadratic)[:k]
         missed = bounds > ACCEPTED * values[:k].abs()
         if refinements == 0 or not missed.any():
