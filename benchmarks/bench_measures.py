@@ -14,8 +14,10 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.allocated import peak_bytes
 from benchmarks.quiet import Quiet
 from suite.curvature import Hessian, Network, lanczos, screening, top_eigenpairs
+from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
 from suite.measures import measure
 from suite.memory import keep_freed_memory
@@ -83,23 +85,11 @@ class Fitted(Quiet):
     def top_five(self) -> object:
         return top_eigenpairs(self.network, self.data, cross_entropy, 5, torch_stream("top five"))
 
+    def largest(self) -> object:
+        return top_eigenpairs(self.network, self.data, cross_entropy, 1, torch_stream("largest"))
+
     def trace(self) -> object:
         return measure(self.model, self.data, ["hessian_trace"])
-
-
-class Products(Fitted):
-    """One Hessian product on a kept graph."""
-
-    def setup(self, weights: dict[str, torch.Tensor]) -> None:
-        super().setup(weights)
-        self.hessian = Hessian(self.network, self.data, cross_entropy)
-        self.vector = torch.randn(self.hessian.size, generator=torch_stream("vector"))
-
-    def time_product(self, weights: dict[str, torch.Tensor]) -> None:
-        self.hessian @ self.vector
-
-    def track_product_over_gradient(self, weights: dict[str, torch.Tensor]) -> float:
-        return ratio(lambda: self.hessian @ self.vector, self.gradient)
 
 
 class Precisions(Fitted):
@@ -117,6 +107,39 @@ class Precisions(Fitted):
 
     def teardown(self, weights: dict[str, torch.Tensor], precision: str) -> None:
         screening.multiplies_bfloat16 = self._kept
+
+
+class Products(Precisions):
+    """One Hessian product on a kept graph."""
+
+    def setup(self, weights: dict[str, torch.Tensor], precision: str) -> None:
+        super().setup(weights, precision)
+        kind = LowPrecisionHessian if precision == "bfloat16" else Hessian
+        self.hessian = kind(self.network, self.data, cross_entropy)
+        self.vector = torch.randn(self.hessian.size, generator=torch_stream("vector"))
+
+    def time_product(self, weights: dict[str, torch.Tensor], precision: str) -> None:
+        self.hessian @ self.vector
+
+    def track_product_over_gradient(self, weights: dict[str, torch.Tensor], precision: str) -> float:
+        return ratio(lambda: self.hessian @ self.vector, self.gradient)
+
+
+class Memory(Fitted):
+    """Peak of what tensors hold, over that of one gradient on the same data."""
+
+    params = (["product", "trace", "largest", "top_five"],)
+    param_names = ("what",)
+
+    def setup(self, weights: dict[str, torch.Tensor], what: str) -> None:
+        super().setup(weights)
+
+    def product(self) -> object:
+        hessian = Hessian(self.network, self.data, cross_entropy)
+        return hessian @ torch.ones(hessian.size)
+
+    def track_peak_over_gradient(self, weights: dict[str, torch.Tensor], what: str) -> float:
+        return peak_bytes(getattr(self, what)) / peak_bytes(self.gradient)
 
 
 class TopFive(Precisions):

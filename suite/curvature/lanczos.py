@@ -8,6 +8,7 @@ in 0.25 %, and one of 1e-3 with two more pairs at 3e-2 in 0.06 %, for two more p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,8 +33,8 @@ SMALL = 50
 MOST = 0.7
 """A vector that keeps this share of its length as its part in the basis is taken from it is orthogonal to rounding."""
 
-FIRST_ROOM = 32
-"""Basis vectors that are held at first; the room doubles when it is full."""
+ROOM = 4
+"""Basis vectors that memory is taken for at a time."""
 
 Which = Literal["largest", "smallest"]
 Array = NDArray[np.float64]
@@ -67,8 +68,8 @@ class Krylov:
         self.operator, self._generator = operator, generator
         self.lanes = operator.lanes or 1
         self.steps, self._capacity = 0, min(capacity, operator.size)
-        self._basis = self._room(min(self._capacity, FIRST_ROOM))
-        self._basis[0] = self._draw()
+        self._rooms: list[Tensor] = []
+        self._put(0, self._draw())
         self.diagonal = np.zeros((self._capacity, self.lanes))
         self.off = np.zeros((self._capacity, self.lanes))
         self._block_start = np.zeros(self.lanes, dtype=int)
@@ -85,20 +86,31 @@ class Krylov:
         """Whether the basis has no room left: the whole space, or the capacity."""
         return self.steps == self._capacity
 
-    def _room(self, vectors: int) -> Tensor:
-        operator = self.operator
-        return torch.empty(vectors, self.lanes, operator.size, dtype=operator.dtype, device=operator.device)
+    def _vector(self, number: int) -> Tensor:
+        return self._rooms[number // ROOM][number % ROOM]
+
+    def _put(self, number: int, vector: Tensor) -> None:
+        if number == ROOM * len(self._rooms):
+            operator, vectors = self.operator, min(ROOM, self._capacity - number)
+            room = torch.empty(vectors, self.lanes, operator.size, dtype=operator.dtype, device=operator.device)
+            self._rooms.append(room)
+        self._vector(number).copy_(vector)
+
+    def _basis(self, count: int) -> Iterator[Tensor]:
+        """The first `count` vectors, in parts [m, S, P]."""
+        for start, room in zip(range(0, count, ROOM), self._rooms, strict=False):
+            yield room[: count - start]
 
     def extend(self) -> None:
         """One more product and basis vector."""
         m = self.steps
-        last = self._basis[m]
+        last = self._vector(m)
         product = self.operator @ (last if self.operator.lanes else last[0])
         w = product.reshape(last.shape)
         self.diagonal[m] = _lane_dots(w, last)
         w = w - _columns(self.diagonal[m], w) * last
         if m > 0:
-            w = w - _columns(self.off[m - 1], w) * self._basis[m - 1]
+            w = w - _columns(self.off[m - 1], w) * self._vector(m - 1)
         w = self._orthogonal(w, m + 1)
         norms = torch.linalg.vector_norm(w, dim=-1).double().cpu().numpy()
         self._scale = np.maximum(self._scale, np.maximum(np.abs(self.diagonal[m]), norms))
@@ -108,15 +120,12 @@ class Krylov:
         closed = norms <= torch.finfo(w.dtype).eps ** 0.75 * self._scale
         self.off[m][closed] = 0.0
         if not self.full:
-            if self.steps == len(self._basis):
-                more = min(len(self._basis), self._capacity - len(self._basis))
-                self._basis = torch.cat([self._basis, self._room(more)])
             w = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
             if (norms <= np.sqrt(torch.finfo(w.dtype).eps) * self._scale).any():
                 # What is left is nearly rounding: it is orthogonal only after it has been made so at length 1.
                 w = self._orthogonal(w, m + 1)
                 w = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
-            self._basis[m + 1] = w
+            self._put(m + 1, w)
             for lane in np.flatnonzero(closed):
                 self._restart(int(lane))
 
@@ -124,8 +133,9 @@ class Krylov:
         """`w` without its part in the basis: once more where most of it was (Daniel et al. 1976)."""
         for _ in range(2):
             before = torch.linalg.vector_norm(w, dim=-1)
-            shares = torch.einsum("msp,sp->ms", self._basis[:count], w)
-            w = w - torch.einsum("msp,ms->sp", self._basis[:count], shares)
+            for part in self._basis(count):
+                shares = torch.einsum("msp,sp->ms", part, w)
+                w = w - torch.einsum("msp,ms->sp", part, shares)
             if bool((torch.linalg.vector_norm(w, dim=-1) > MOST * before).all()):
                 break
         return w
@@ -135,10 +145,10 @@ class Krylov:
         self._settled[lane] = 2 * self.steps - self._block_start[lane]
         self._block_start[lane] = self.steps
         fresh = self._draw()
-        basis = self._basis[: self.steps, lane]
         for _ in range(2):
-            fresh = fresh - basis.T @ (basis @ fresh)
-        self._basis[self.steps, lane] = fresh / torch.linalg.vector_norm(fresh)
+            for part in self._basis(self.steps):
+                fresh = fresh - part[:, lane].T @ (part[:, lane] @ fresh)
+        self._vector(self.steps)[lane] = fresh / torch.linalg.vector_norm(fresh)
 
     def settled(self, lane: int) -> bool:
         """Whether the block after the last restart is as long as the one before."""
@@ -153,8 +163,11 @@ class Krylov:
 
     def combine(self, weights: Array) -> Tensor:
         """Vectors [S, k, P] with coordinates `weights` [S, k, m] in the basis."""
-        coordinates = torch.from_numpy(weights).to(self._basis)
-        combined: Tensor = torch.einsum("msp,skm->skp", self._basis[: weights.shape[-1]], coordinates)
+        coordinates = torch.from_numpy(weights).to(self._rooms[0])
+        combined = coordinates.new_zeros(*weights.shape[:2], self.operator.size)
+        parts = torch.split(coordinates, ROOM, dim=-1)
+        for part, share in zip(self._basis(weights.shape[-1]), parts, strict=True):
+            combined.baddbmm_(share, part.transpose(0, 1))
         return combined
 
 

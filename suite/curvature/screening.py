@@ -62,23 +62,26 @@ def top_eigenpairs(
     most, others = screened(network, data, loss)
     if len(most) > WORTHWHILE * total:
         most, others = torch.arange(total), torch.arange(0)
-    kept, rest = Split(data.x[most], data.y[most]), Split(data.x[others], data.y[others])
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
     chunk = network.chunk(data.x)
-    main = Hessian(network, kept, loss, total=total, chunk=chunk)
+
+    def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor) -> Operator:
+        return kind(network, Split(data.x[rows], data.y[rows]), loss, total=total, chunk=chunk)
+
     if network.size <= k + 1 or (len(others) == 0 and not low):
-        return lanczos(scaled(main), k, generator)
-    finder = LowPrecisionHessian(network, kept, loss, total=total, chunk=chunk) if low else main
+        return lanczos(scaled(part(Hessian, most)), k, generator)
+    finder = part(LowPrecisionHessian if low else Hessian, most)
     found = lanczos(scaled(finder), k + 1, generator, tolerance=FOUND, guards=GUARDS - 1)
-    del finder  # its graphs, before the rest builds its own
-    whole: Operator = main
+    if low:
+        del finder  # its graphs, before the others are built
+    main = whole = part(Hessian, most) if low else finder
     spent = found.products
     # The rest carries 2 %: the rounding of its products to bfloat16 is another 0.4 % of that, which may be too much for
     # a proof; and a span that the rounding turned off may need to grow.
     stages = ((LowPrecisionHessian, 0), (Hessian, REFINEMENTS)) if low and len(others) else ((Hessian, REFINEMENTS),)
-    for part, refinements in stages:
+    for kind, refinements in stages:
         if len(others):
-            whole = Combination((1.0, main), (1.0, part(network, rest, loss, total=total, chunk=chunk)))
+            whole = Combination((1.0, main), (1.0, part(kind, others)))
         proved = rayleigh_ritz(scaled(whole), found.vectors, k, spent, refinements)
         if _accepted(proved):
             return proved
@@ -124,15 +127,14 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
     the count.
     """
     guard = len(vectors) - 1
-    basis = torch.linalg.qr(vectors.T).Q.T
+    basis = vectors if _orthonormal(vectors) else torch.linalg.qr(vectors.T).Q.T
     images = torch.stack([operator @ vector for vector in basis])
     while True:
         small = (basis @ images.T).double().cpu().numpy()
         ascending, turns = np.linalg.eigh((small + small.T) / 2)
         values = torch.from_numpy(ascending[::-1].copy())
         turn = torch.from_numpy(turns[:, ::-1].T.copy()).to(basis)
-        ritz = turn @ basis
-        residuals = turn @ images - values.to(basis)[:, None] * ritz
+        residuals = (turn @ images).addmm_(values.to(basis)[:, None] * turn, basis, alpha=-1)
         own = torch.linalg.vector_norm(residuals, dim=1).double().cpu()
         gaps = values - values[guard] - own[guard]
         squared = float(np.linalg.eigvalsh((residuals @ residuals.T).double().cpu().numpy())[-1])  # of the largest norm
@@ -140,7 +142,7 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
         bounds = torch.minimum(own, quadratic)[:k]
         missed = bounds > ACCEPTED * values[:k].abs()
         if refinements == 0 or not missed.any():
-            return Eigenpairs(values[:k], ritz[:k], bounds, spent + len(basis), converged=True)
+            return Eigenpairs(values[:k], turn[:k] @ basis, bounds, spent + len(basis), converged=True)
         fresh = residuals[:k][missed.to(residuals.device)]
         for _ in range(2):
             fresh = fresh - (fresh @ basis.T) @ basis
@@ -148,6 +150,12 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
         basis = torch.cat([basis, fresh])
         images = torch.cat([images, torch.stack([operator @ vector for vector in fresh])])
         refinements -= 1
+
+
+def _orthonormal(vectors: Tensor) -> bool:
+    """Whether `vectors` [K, P] are orthonormal up to rounding that no bound can feel."""
+    off = vectors @ vectors.T - torch.eye(len(vectors), dtype=vectors.dtype, device=vectors.device)
+    return bool(off.abs().max() <= 1e-5)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

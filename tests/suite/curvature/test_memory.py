@@ -1,34 +1,18 @@
-"""The peak memory of a product is at most three times that of one gradient on the same data."""
+"""The peak memory of curvature is at most three times that of one gradient on the same data."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.profiler import ProfilerActivity, profile
 
-from suite.curvature import EmpiricalFisher, GaussNewton, Hessian, Network
+from benchmarks.allocated import peak_bytes
+from suite.curvature import EmpiricalFisher, GaussNewton, Hessian, Network, top_eigenpairs
 from suite.curvature.diagonal import gauss_newton_diagonal
 from suite.models.images import cnn, mlp
+from suite.seeding import torch_stream
 from suite.task import Split
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    """The most that tensors held at once while `run` ran, from the allocator's own events."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    assert profiler.profiler is not None
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    held = most = 0
-    for _, change in changes:
-        held += change
-        most = max(most, held)
-    return most
-
 
 CASES = [
     pytest.param(mlp((50,), 10, (256, 256)), torch.randn(2000, 50), id="mlp"),
@@ -58,3 +42,20 @@ def test_diagonals(model: nn.Module, x: torch.Tensor) -> None:
         return torch.autograd.grad(cross_entropy(model(data.x), data.y), network.leaves)
 
     assert peak_bytes(lambda: gauss_newton_diagonal(network, data, cross_entropy)) <= 3 * peak_bytes(gradient)
+
+
+@pytest.mark.parametrize(("model", "x"), CASES)
+def test_top_eigenvalues(model: nn.Module, x: torch.Tensor) -> None:
+    """All that is held beside the Lanczos basis, which is as many vectors as there are products."""
+    network = Network(model)
+    data = Split(x, torch.arange(len(x)) % 10)
+
+    def gradient() -> object:
+        return torch.autograd.grad(cross_entropy(model(data.x), data.y), network.leaves)
+
+    def found() -> object:
+        return top_eigenpairs(network, data, cross_entropy, 1, torch_stream("memory"))
+
+    products = top_eigenpairs(network, data, cross_entropy, 1, torch_stream("memory")).products
+    basis = 4 * network.size * 2 * products
+    assert peak_bytes(found) <= 3 * peak_bytes(gradient) + basis
