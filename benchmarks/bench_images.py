@@ -38,7 +38,7 @@ SAMPLES = 4_000
 BATCH = 64
 ROUNDS = 3
 SETTINGS = {"lr": 0.02, "momentum": 0.9}
-MLP_EPOCHS, CNN_EPOCHS = 20, 3
+MLP_EPOCHS, CNN_EPOCHS = 20, 6
 """Epochs of the steps that are taken without looking at the loss."""
 
 Clock = Callable[[], float]

@@ -232,7 +232,7 @@ def submissions() -> None:
     for name in builtin_files():
         submission = load(name).submission
         first = submission.description.splitlines()[0] if submission.description else ""
-        click.echo(f"{name:14}{submission.kind:14}{first}")
+        click.echo(f"{name:22}{submission.kind:14}{first}")
 
 
 @main.command()

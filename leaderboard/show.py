@@ -193,13 +193,16 @@ def publish(
 
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path), help="A directory of logs [default: shipped].")
-@click.option("--tracks", default="quick,full", show_default=True, metavar="ONE,OTHER", help="Which two.")
+@click.option(
+    "--tracks", default="quick,full", show_default=True, metavar="ONE,OTHER", help="Which two; ONE+MORE joins logs."
+)
 @click.option("--other-tasks", is_flag=True, help="Leave the tasks of ONE out of OTHER: does ONE foretell the rest?")
 @clear_errors
 def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
     """Print how well two tracks order the same submissions: Kendall's rank correlation with its interval.
 
-    The interval is over seeds; it says nothing of other tasks or other submissions.
+    The interval is over seeds; it says nothing of other tasks or other submissions. A name like theory+full stands for
+    what the logs of both hold together.
 
     \b
     Example: lowlands agreement --results results --tracks quick,full
@@ -212,7 +215,7 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
     names = [name.strip() for name in tracks.split(",")]
     if len(names) != 2:
         raise InputError(f"--tracks names two tracks, as in quick,full, not {tracks!r}.")
-    loaded = [load([find_log(results, name)]) for name in names]
+    loaded = [load([find_log(results, part) for part in name.split("+")]) for name in names]
     for kind in (kind for kind in loaded[0].kinds() if kind in loaded[1].kinds()):
         first, second = (board(own, kind) for own in loaded)
         found = agree(first, second, other_tasks=other_tasks)
