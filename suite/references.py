@@ -76,9 +76,10 @@ def mean_measures(task: Task, run: Run, seeds: range) -> Means | None:
     """Means over `seeds` of what is scored, and of the gradient evaluations; None if a seed misses the stop."""
     from suite.loading import load
     from suite.task import Oracle, Solution
-    from suite.tasks.images import AXES
+    from suite.tasks.images import AXES, image_measures
     from suite.training import Lane, train
 
+    names = [axis.measure for axis in AXES]
     optimizer, settings = run
     make = load(optimizer).submission.optimizer
     assert make is not None
@@ -89,8 +90,8 @@ def mean_measures(task: Task, run: Run, seeds: range) -> Means | None:
             return None
         model = task.model(lane.problem, lane.seed)
         model.load_state_dict(result.weights)
-        measures = task.measure(Solution(model.eval(), result.initial, lane.problem, Oracle(), lane.seed))
-        scored = {axis.measure: float(measures[axis.measure]) for axis in AXES}
+        solution = Solution(model.eval(), result.initial, lane.problem, Oracle(), lane.seed)
+        scored = {name: float(value) for name, value in image_measures(solution, names).items()}
         rows.append(scored | {"gradient_evaluations": float(result.gradient_evaluations)})
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -63,8 +63,8 @@ DINH = "Dinh et al. 2017, arXiv:1703.04933"
 LIU = "Liu et al. 2020, arXiv:1906.02613"
 
 
-def image_measures(solution: Solution) -> dict[str, float]:
-    """The measures of a classification solution, those that may be scored at matched training loss.
+def image_measures(solution: Solution, names: Iterable[str] = ()) -> dict[str, float]:
+    """The measures of a classification solution, those that may be scored at matched training loss; or only `names`.
 
     On at most `MEASURED` training images. The loss on a part of the training data may lie above that on the whole, and
     above all that a temperature can reach: parts are matched at twice the stopping value, which leaves them room.
@@ -75,11 +75,12 @@ def image_measures(solution: Solution) -> dict[str, float]:
         measure(
             solution.model,
             train if whole else Split(train.x[:MEASURED], train.y[:MEASURED]),
-            [
+            tuple(names)
+            or (
                 *MEASURES,
                 *(RELU_MEASURES if has_path_norm(solution.model) else ()),
                 *(IMAGE_MEASURES if train.x.dim() == 4 else ()),
-            ],
+            ),
             test=solution.problem.test,
             initial=solution.initial,
             matched_loss=STOP_LOSS if whole else 2 * STOP_LOSS,
