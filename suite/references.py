@@ -119,13 +119,40 @@ def make(name: str, seeds: range, known: dict[str, Means | None], keep: Callable
     keep({"axes": axes, "runs": runs | {"null": null}, "seeds": list(seeds)})
 
 
+def give_axes(log: Path) -> int:
+    """Give the scored records in `log` the axes of their image tasks, as frozen now; the number that had others.
+
+    Whoever ran a task before its references were frozen has its measures, and need not run it again.
+    """
+    from suite.record import Log, read, seal
+    from suite.tasks import find_task
+    from suite.trial import resolve_axes
+
+    records, changed = [], 0
+    for record in read(log).records:
+        task = find_task(record["task"])
+        if record["phase"] == "score" and task.family == "images":
+            now = {"axes": resolve_axes(task.axes, None), "shown": list(task.shown)}
+            changed += record["axes"] != now["axes"]
+            record = seal(record | now)
+        records.append(record)
+    whole = log.with_suffix(".axes")
+    Log(whole).append(*records)
+    whole.replace(log)
+    return changed
+
+
 def main(arguments: list[str]) -> None:
     """Make the references of the tasks that are named and write them to the file."""
     parser = argparse.ArgumentParser(prog="python -m suite.references", description=main.__doc__)
     parser.add_argument("tasks", nargs="*", default=list(BAD_STARTS), metavar="TASK")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds from {FIRST_SEED} on")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the file already holds")
+    parser.add_argument("--axes-of", type=Path, metavar="LOG", help="make nothing: give these records their axes")
     options = parser.parse_args(arguments)
+    if options.axes_of:
+        print(f"{give_axes(options.axes_of)} records have new axes.")
+        return
     for name in options.tasks:
 
         def keep(entry: dict[str, Any], name: str = name) -> None:

@@ -20,6 +20,7 @@ from suite.entrant import enter
 from suite.errors import InputError
 from suite.loading import load
 from suite.models.images import cnn, initialise, mlp
+from suite.record import Log, read, seal
 from suite.references import BAD_STARTS
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Stop, Task
@@ -28,6 +29,7 @@ from suite.tasks.images import AXES, image_measures
 from suite.training import Lane, train
 from tests.suite.tasks.helpers import trained
 
+SHIPPED = Path(__file__).parents[3] / "leaderboard" / "baselines" / "quick.jsonl"
 SMALL = ["mnist_mlp[subset=300]", "mnist_cnn[subset=300]", "mnist_noisy[subset=300]", "cifar10_cnn[subset=300]"]
 
 
@@ -82,6 +84,17 @@ def test_budget_and_checks_are_in_epochs() -> None:
     assert find_task("mnist_mlp").stop == Stop(0.01, 40 * 844, check_every=844)
     assert find_task("cifar10_cnn[subset=2000]").stop == Stop(0.01, 100 * 32, check_every=32)
     assert find_task("mnist5k_mlp[batch=200]").stop == Stop(0.01, 250 * 10, check_every=10)
+
+
+def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> None:
+    shipped = [record for record in read(SHIPPED).records if record["submission"] == "sgd"]
+    scored = [r for r in shipped if r["phase"] == "score" and r["task"] == "mnist5k_mlp"]
+    others = [r for r in shipped if r["phase"] == "tune" or r["family"] != "images"]
+    log = tmp_path / "full.jsonl"
+    Log(log).append(*others, *(seal(record | {"axes": {}, "shown": []}) for record in scored))
+    assert references.give_axes(log) == len(scored) > 0
+    assert read(log).records == [*others, *scored]
+    assert references.give_axes(log) == 0
 
 
 def test_references_are_in_order() -> None:
