@@ -47,6 +47,8 @@ def text(entry: Entry) -> str:
     lines = [f"{entry['name']} ({entry['family']})", ""]
     lines += [f"  {line}".rstrip() for line in str(entry["description"]).splitlines()]
     lines += ["", f"  Stop: training loss <= {stop['loss']:g} {_when(stop)} {stop['budget']} gradient evaluations"]
+    if entry["axes_of"] != entry["name"]:
+        lines.append(f"  Axes and references of {entry['axes_of']}:")
     lines += [
         f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, null {axis['null']}, ideal {axis['ideal']}"
         for axis in entry["axes"]
@@ -100,6 +102,8 @@ def _section(entry: Entry) -> list[str]:
     parts += [_labelled(" ".join(paragraph.split())) for paragraph in paragraphs]
     if entry["axes"]:
         rows = [[axis["axis"], f"`{axis['measure']}`", axis["scale"], *_references(axis)] for axis in entry["axes"]]
+        if entry["axes_of"] != entry["name"]:
+            parts.append(f"References of `{entry['axes_of']}`, the variant of the tracks.")
         parts.append(_table(rows, ["axis", "measure", "scale", "null", "ideal", "floor"]))
     return [*parts, "\n".join(f"- {line}" for line in _facts(entry))]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from suite.task import Slot, Task
 from suite.tasks import find_task, task_functions
+from suite.track import TRACKS
 
 
 def catalogue(names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -21,18 +22,26 @@ def catalogue(names: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 def _entry(task: Task) -> dict[str, Any]:
+    measured = next((variant for variant in _on_tracks(task) if variant.axes), task)
     return {
         "name": task.name,
         "family": task.family,
         "description": task.description,
         "stop": dataclasses.asdict(task.stop),
         "batch_size": task.batch_size,
-        "axes": [dataclasses.asdict(axis) for axis in task.axes],
-        "shown": list(task.shown),
+        "axes": [dataclasses.asdict(axis) for axis in measured.axes],
+        "axes_of": measured.name,
+        "shown": list(measured.shown),
         "variant": dict(task.variant),
         "slot": None if task.slot is None else _slot(task.slot),
         "papers": list(task.papers),
     }
+
+
+def _on_tracks(task: Task) -> list[Task]:
+    """The task itself, then its variants that a track holds: references may be frozen for those alone."""
+    names = dict.fromkeys(name for track in TRACKS.values() for name in track.tasks if name.startswith(f"{task.name}["))
+    return [task, *(find_task(name) for name in names)]
 
 
 def _slot(slot: Slot) -> dict[str, Any]:
