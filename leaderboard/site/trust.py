@@ -42,6 +42,7 @@ def _agreements(survey: Survey) -> Iterator[dict[str, Any]]:
             yield {
                 "kind": own.kind,
                 "labels": labels,
+                "tasks": found.tasks,
                 "tau": estimate(found.tau).text,
                 "picture": track_agreement(f"agreement-{own.kind}-{other.track}", found, labels),
             }
