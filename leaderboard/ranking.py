@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from leaderboard.results import Results
+from leaderboard.results import LANE_COLUMNS, Results
 from leaderboard.scoring import RESAMPLES, Scores, add_scores, intervals, tabulate
 from leaderboard.statistics import (
     SIGNIFICANCE,
@@ -27,7 +27,10 @@ submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010
 
 @dataclass(frozen=True)
 class Standing:
-    """One submission's line of the leaderboard. `rank` is None for an incomplete submission."""
+    """One submission's line of the leaderboard.
+
+    `rank` is None for an incomplete submission, and for all where no task is scored: `overall` is then NaN.
+    """
 
     submission: str
     kind: str
@@ -111,10 +114,11 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES)
     scores = every.of_tasks(counted)
     missing = _missing(scores, track.seeds if track else None)
     lanes = frame.drop_duplicates(["submission", "task", "seed"])
+    counting = lanes[lanes["task"].isin(counted)]
     return Board(
         kind,
         results.track,
-        _standings(scores, lanes[lanes["task"].isin(counted)], missing, resamples),
+        _standings(scores, counting, missing, resamples) if scores.cells else _unscored(results, kind),
         scores,
         every.of_tasks(set(every.tasks) - set(counted)),
     )
@@ -138,8 +142,6 @@ def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
 def _standings(
     scores: Scores, lanes: pd.DataFrame, missing: dict[str, tuple[str, ...]], resamples: int
 ) -> list[Standing]:
-    if not scores.cells:
-        return []
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
@@ -149,24 +151,42 @@ def _standings(
     taken = list(rank.values())
     seconds = relative_seconds(lanes)
     standings = [
-        Standing(
-            submission=name,
-            kind=str(own["kind"].iloc[0]),
-            explicit=bool(own["explicit"].iloc[0]),
+        replace(
+            _unranked(name, lanes[lanes["submission"] == name], seconds),
             rank=rank.get(name),
             tied=taken.count(rank.get(name, 0)) > 1,
             overall=overall[row],
             axes={axis: values[row] for axis, values in axes.items() if not math.isnan(values[row].value)},
-            gradient_evaluations=float(own["gradient_evaluations"].mean()),
-            relative_seconds=seconds.get(name),
-            converged=int(own["converged"].sum()),
-            lanes=len(own),
             missing=missing[name],
         )
         for row, name in enumerate(scores.names)
-        for own in [lanes[lanes["submission"] == name]]
     ]
     return sorted(standings, key=lambda s: (s.rank is None, s.rank or 0, s.gradient_evaluations, s.submission))
+
+
+def _unranked(name: str, lanes: pd.DataFrame, seconds: dict[str, float]) -> Standing:
+    return Standing(
+        submission=name,
+        kind=str(lanes["kind"].iloc[0]),
+        explicit=bool(lanes["explicit"].iloc[0]),
+        rank=None,
+        tied=False,
+        overall=Interval(math.nan, math.nan, math.nan),
+        axes={},
+        gradient_evaluations=float(lanes["gradient_evaluations"].mean()),
+        relative_seconds=seconds.get(name),
+        converged=int(lanes["converged"].sum()),
+        lanes=len(lanes),
+    )
+
+
+def _unscored(results: Results, kind: str) -> list[Standing]:
+    """Where no task has references, all submissions without a rank."""
+    records = [{name: record[name] for name in LANE_COLUMNS} for record in results.scored() if record["kind"] == kind]
+    lanes = pd.DataFrame(records, columns=list(LANE_COLUMNS))
+    seconds = relative_seconds(lanes)
+    standings = [_unranked(str(name), own, seconds) for name, own in lanes.groupby("submission")]
+    return sorted(standings, key=lambda s: (s.gradient_evaluations, s.submission))
 
 
 def relative_seconds(lanes: pd.DataFrame) -> dict[str, float]:

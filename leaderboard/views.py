@@ -23,6 +23,7 @@ DAGGER = "†"
 SCALE = "Scores: 0 is the null reference, 1 the ideal; 95 % intervals over seeds in brackets."
 EXPLICIT = f"{DAGGER} regularises on purpose."
 BEST = "Bold: the best score, and all down to the last that a paired test at 5 % cannot tell from it."
+UNSCORED = "No task here has references that scores could be taken from: what solutions measure is shown."
 COST = "Gradients and time are per lane, time relative to sgd."
 
 SUBMISSION = Column("submission", "submission", words=True)
@@ -86,7 +87,7 @@ def ranking(board: Board, results: Results) -> Table:
         columns,
         rows,
         stub=2,
-        notes=(SCALE, " ".join([*explicit, *ties, BEST, COST])),
+        notes=(SCALE, " ".join([*explicit, *ties, BEST, COST])) if board.scores.cells else (UNSCORED, COST),
     )
 
 

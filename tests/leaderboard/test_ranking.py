@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from rliable import metrics
 from scipy.stats import bootstrap
 
+from leaderboard import views
 from leaderboard.analysis import improvements
 from leaderboard.ranking import Standing, best, board, boards, ranks
 from leaderboard.results import Results, check
@@ -142,10 +143,6 @@ def test_every_kind_has_its_own_board() -> None:
     assert [(b.kind, b.names) for b in made] == [("optimizer", ["x"]), ("architecture", ["net"])]
 
 
-def test_a_kind_without_scored_tasks_has_an_empty_board() -> None:
-    assert board(Results([record("x", "a1", 0, 0.5, axes={})])).standings == []
-
-
 def test_cost_is_relative_to_sgd() -> None:
     records = [record(name, task, 0, 0.5, seconds=s) for name, s in (("sgd", 2.0), ("x", 6.0)) for task in ("a1", "b1")]
     assert _standings(records)["x"].relative_seconds == pytest.approx(3.0)
@@ -181,3 +178,22 @@ def test_agreement_with_rliable_and_scipy() -> None:
         assert [overall.low, overall.high] == pytest.approx([interval.low, interval.high], abs=0.006)
     found = improvements(scores_of(records))
     assert found[0, 1] == pytest.approx(metrics.probability_of_improvement(drawn["x"], drawn["y"]))
+
+
+def test_where_nothing_is_scored_everyone_is_shown_without_a_rank() -> None:
+    """A task without references, alone: its measures are what the user came for."""
+    records = [
+        record(name, "a1", seed, value, axes={}, shown=["m_norm"], gradient_evaluations=cost)
+        for name, value, cost in (("dear", 0.5, 20), ("sgd", 0.25, 10))
+        for seed in range(3)
+    ]
+    found = board(Results(records))
+    assert found.names == ["sgd", "dear"]
+    for standing in found.standings:
+        assert standing.rank is None
+        assert math.isnan(standing.overall.value)
+        assert (standing.converged, standing.lanes, standing.relative_seconds) == (3, 3, 1.0)
+    table = views.measures(found, Results(records))
+    assert [column.key for column in table.columns][-2:] == ["sgd", "dear"]
+    assert [entry.text for entry in table.rows[0]][-2:] == ["0.25", "0.5"]
+    assert views.UNSCORED in views.ranking(found, Results(records)).notes
