@@ -195,5 +195,5 @@ def test_where_nothing_is_scored_everyone_is_shown_without_a_rank() -> None:
         assert (standing.converged, standing.lanes, standing.relative_seconds) == (3, 3, 1.0)
     table = views.measures(found, Results(records))
     assert [column.key for column in table.columns][-2:] == ["sgd", "dear"]
-    assert [entry.text for entry in table.rows[0]][-2:] == ["0.25", "0.5"]
+    assert [entry.text for entry in table.rows[0]][-2:] == ["0.250", "0.500"]
     assert views.UNSCORED in views.ranking(found, Results(records)).notes
