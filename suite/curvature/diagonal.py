@@ -9,7 +9,7 @@ Gauss-Newton matrix: one backward pass a class.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -33,11 +33,19 @@ def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Ten
     return [square / len(data) for square in squares]
 
 
-def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> float:
-    """The sum of `gauss_newton_diagonal`, without the diagonal: half of its time for a fully connected network."""
-    return squared_norms(
-        network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y)
-    ) / len(data)  # fmt: skip
+def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
+    """The sum of `gauss_newton_diagonal`, without the diagonal: half of its time for a fully connected network.
+
+    Beside it the outputs [n, ...] that were met on the way.
+    """
+    met: list[Tensor] = []
+
+    def factors(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        met.append(outputs.detach())
+        return output_factors(loss, outputs, y)
+
+    total = squared_norms(network, data.x, data.y, factors)
+    return total / len(data), torch.cat(met)
 
 
 def hessian_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor] | None:
@@ -60,7 +68,7 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     stream = torch_stream("multilinear")
 
     def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=stream, dtype=torch.float64).to(like.device)
+        return torch.randn(like.shape, generator=stream).to(like.device, torch.float64)
 
     with torch.enable_grad():
         outputs = module(witnesses)

@@ -142,6 +142,7 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
         bounds = torch.minimum(own, quadratic)[:k]
         missed = bounds > ACCEPTED * values[:k].abs()
         if refinements == 0 or not missed.any():
+            del images, residuals  # as large as what is made of the basis now
             return Eigenpairs(values[:k], turn[:k] @ basis, bounds, spent + len(basis), converged=True)
         fresh = residuals[:k][missed.to(residuals.device)]
         for _ in range(2):

@@ -52,12 +52,16 @@ def measure(
             initial=initial,
             matched_loss=matched_loss,
         )
-        _check_finite(plain)
-        matched = plain.matched()
-        values: dict[str, Value] = {}
         for each in wanted:
             _check_needs(each, plain)
-            values |= _take(each, matched if LOGIT_SCALE in each.invariances else plain)
+        values: dict[str, Value] = {}
+        try:
+            for each in wanted:
+                values |= _take(each, plain.matched if LOGIT_SCALE in each.invariances else plain)
+        finally:
+            _check_finite(
+                plain
+            )  # whatever went wrong above: it says why. Most measures leave the outputs that it needs
         return values
 
 

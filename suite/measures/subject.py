@@ -66,7 +66,10 @@ class Subject:
         self.model, self.train, self.test, self.initial = model, train, test, initial
         self.network = Network(model)
         self.matched_loss, self._at_matched_loss = matched_loss, at_matched_loss
-        self._given = loss or default_loss(self.train_outputs, train.y)
+        if loss is None:
+            one = self.predictions(train.x[:1])
+            loss = default_loss(one.expand(len(train), *one.shape[1:]), train.y)
+        self._given = loss
 
     @cached_property
     def logit_scale(self) -> float:
@@ -101,6 +104,8 @@ class Subject:
     @cached_property
     def chunk(self) -> int | None:
         """None for a loss that is a mean over samples; for another summary, all samples at once."""
+        if self.loss in (cross_entropy, mse_loss) or isinstance(self.loss, TemperedCrossEntropy):
+            return None
         size = len(self.train)
         half = (size + 1) // 2
         whole = self.loss(self.train_outputs, self.train.y).item()
@@ -137,7 +142,9 @@ class Subject:
             return None
         try:
             if weights is None:
-                return gauss_newton_trace(self.network, self.train, self.loss)
+                trace, outputs = gauss_newton_trace(self.network, self.train, self.loss)
+                self.__dict__.setdefault("train_outputs", outputs)
+                return trace
             return float(self.network.flatten(self._gauss_newton_diagonal).double() @ weights.double())
         except InputError:
             return None
@@ -185,6 +192,7 @@ class Subject:
             )
         return factor
 
+    @cached_property
     def matched(self) -> Subject:
         """The subject at matched training loss."""
         other = Subject(
