@@ -39,9 +39,9 @@ def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents
     """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work."""
     total = 0.0
     for xs, ys in _parts(network, x, y):
-        layers = _layers(network, xs, ys, cotangents)
+        layers, outputs = _layers(network, xs, ys, cotangents)
         if layers is None:
-            total += sum(float(part.double().sum()) for part in _unknown(network, xs, ys, cotangents))
+            total += sum(float(part.double().sum()) for part in _by_vmap(network, xs, cotangents(outputs, ys)))
         else:
             total += sum(float(layer.total()) for layer in layers)
     return total
@@ -53,32 +53,29 @@ def _parts(network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Ten
 
 
 def _chunk(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
-    layers = _layers(network, x, y, cotangents)
+    layers, outputs = _layers(network, x, y, cotangents)
     if layers is None:
-        return _unknown(network, x, y, cotangents)
+        return _by_vmap(network, x, cotangents(outputs, y))
     squares = {id(parameter): square for layer in layers for parameter, square in layer.squares()}
     return [squares[id(leaf)].reshape(leaf.shape) for leaf in network.leaves]
 
 
-def _unknown(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
-    with torch.no_grad():
-        outputs = network.outputs(x)
-    return _by_vmap(network, x, cotangents(outputs, y))
+def _layers(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[list[_Layer] | None, Tensor]:
+    """The layers, which have taken in all cotangents, and the outputs.
 
-
-def _layers(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[_Layer] | None:
-    """The layers, which have taken in all cotangents; None unless every parameter serves one known layer, once."""
+    None for layers unless every parameter serves one known layer, once.
+    """
     with torch.enable_grad(), _Recording(network) as recording:
         outputs = network.outputs(x)
     layers = recording.layers(len(x))
     if layers is None:
-        return None
+        return None, outputs.detach()
     at = [layer.output for layer in layers]
     for vector, signs in cotangents(outputs, y):
         slopes = torch.autograd.grad(outputs, at, vector, retain_graph=True, materialize_grads=True)
         for layer, slope in zip(layers, slopes, strict=True):
             layer.add(slope, signs)
-    return layers
+    return layers, outputs.detach()
 
 
 def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -131,9 +128,11 @@ class _Layer(ABC):
             yield self.bias, self._bias_squares
 
     def total(self) -> Tensor:
-        """The sum of all squares, in float64."""
-        parts = [square.sum(dtype=torch.float64) for _, square in self.squares()]
-        return torch.stack(parts).sum()
+        """The sum of the squares of the parameters that are not frozen, in float64."""
+        return sum(
+            (square.sum(dtype=torch.float64) for parameter, square in self.squares() if parameter.requires_grad),
+            torch.zeros((), dtype=torch.float64, device=self.output.device),
+        )
 
 
 class _Outer(_Layer):
@@ -153,10 +152,13 @@ class _Outer(_Layer):
 
     def total(self) -> Tensor:
         # |a b'|² = |a|² |b|²: no product of matrices.
-        inputs = self._input.square().sum(1, dtype=torch.float64)
-        if self.bias is not None:
-            inputs = inputs + 1
-        return self._slopes.sum(1, dtype=torch.float64) @ inputs
+        slopes = self._slopes.sum(1, dtype=torch.float64)
+        total = slopes.new_zeros(())
+        if self.weight.requires_grad:
+            total = total + slopes @ self._input.square().sum(1, dtype=torch.float64)
+        if self.bias is not None and self.bias.requires_grad:
+            total = total + slopes.sum()
+        return total
 
 
 class _Patches(_Layer):

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from suite.curvature import GaussNewton, Hessian, Network, dense, hutch_plus_plus, hutchinson
-from suite.curvature.diagonal import gauss_newton_diagonal, hessian_diagonal, is_piecewise_multilinear
+from suite.curvature.diagonal import (
+    gauss_newton_diagonal,
+    gauss_newton_trace,
+    hessian_diagonal,
+    is_piecewise_multilinear,
+)
 from suite.curvature.factors import TemperedCrossEntropy
 from suite.curvature.network import Loss
 from suite.seeding import torch_stream
@@ -52,6 +57,17 @@ def with_activation(activation: nn.Module) -> nn.Module:
     return drawn(nn.Sequential(nn.Linear(6, 5), activation, nn.Linear(5, 3)))
 
 
+def partly_frozen() -> nn.Module:
+    """A weight that trains beside a frozen bias, a bias beside a frozen weight, a convolution's weight alone."""
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3),
+    )  # fmt: skip
+    for name in ("1.bias", "4.weight", "6.bias"):
+        model.get_parameter(name).requires_grad_(False)
+    return drawn(model)
+
+
 MULTILINEAR = [
     pytest.param(network(), classification(), cross_entropy, id="mlp"),
     pytest.param(network(), classification(), TemperedCrossEntropy(3.0), id="tempered"),
@@ -72,6 +88,7 @@ MULTILINEAR = [
         cross_entropy,
         id="positions",
     ),
+    pytest.param(partly_frozen(), classification(), cross_entropy, id="partly frozen"),
 ]
 
 OTHERS = [
@@ -90,6 +107,9 @@ def test_gauss_newton_diagonal(model: nn.Module, data: Split, loss: Loss) -> Non
     net = Network(model.double())
     found = net.flatten(gauss_newton_diagonal(net, data, loss))
     torch.testing.assert_close(found, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-9, atol=1e-12)
+    trace, outputs = gauss_newton_trace(net, data, loss)
+    assert trace == pytest.approx(found.sum().item(), rel=1e-9)
+    torch.testing.assert_close(outputs, net.outputs(data.x).detach(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR)
