@@ -89,11 +89,11 @@ def ours(task: Task, group: list[Lane], batched: bool | None = None) -> float:
     begin = time.process_time()
     results = train(task, group, load("momentum").submission.optimizer, batched=batched)
     seconds = time.process_time() - begin
-    return sum(result.gradient_evaluations for result in results) * _epoch(task, group[0]) / seconds
+    return sum(result.gradient_evaluations for result in results) * _samples_per_evaluation(task, group[0]) / seconds
 
 
-def _epoch(task: Task, lane: Lane) -> float:
-    """Samples a gradient evaluation, on the average of an epoch."""
+def _samples_per_evaluation(task: Task, lane: Lane) -> float:
+    """The mean over an epoch: its last batch may be smaller."""
     return len(lane.problem.train) / task.stop.check_every
 
 
@@ -101,9 +101,8 @@ def steps_alone(task: Task, optimizer: str, epochs: int) -> float:
     """Samples per second of processor time of the training steps, without a look at the loss between them."""
     steps = epochs * task.stop.check_every
     blind = replace(task, stop=Stop(0.0, steps, check_every=steps))
-    lane = Lane(
-        task.problem(0), 0, 0, {name: value for name, value in SETTINGS.items() if optimizer != "sgd" or name == "lr"}
-    )
+    settings = SETTINGS if optimizer == "momentum" else {"lr": SETTINGS["lr"]}
+    lane = Lane(task.problem(0), 0, 0, settings)
     begin = time.process_time()
     train(blind, [lane], load(optimizer).submission.optimizer)
     return epochs * SAMPLES / (time.process_time() - begin)
@@ -132,7 +131,7 @@ def _samples(seed: int) -> float:
     task = find_task(DIGITS)
     (lane,) = group = [Lane(task.problem(seed), seed, 0, SETTINGS)]
     (result,) = train(task, group, load("momentum").submission.optimizer)
-    return result.gradient_evaluations * _epoch(task, lane)
+    return result.gradient_evaluations * _samples_per_evaluation(task, lane)
 
 
 def idiomatic(problem: Problem, seed: int, task: Task, clock: Clock = time.process_time) -> float:

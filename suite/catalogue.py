@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from suite.task import Slot, Task
@@ -38,10 +38,11 @@ def _entry(task: Task) -> dict[str, Any]:
     }
 
 
-def _on_tracks(task: Task) -> list[Task]:
+def _on_tracks(task: Task) -> Iterator[Task]:
     """The task itself, then its variants that a track holds: references may be frozen for those alone."""
     names = dict.fromkeys(name for track in TRACKS.values() for name in track.tasks if name.startswith(f"{task.name}["))
-    return [task, *(find_task(name) for name in names)]
+    yield task
+    yield from map(find_task, names)
 
 
 def _slot(slot: Slot) -> dict[str, Any]:

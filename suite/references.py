@@ -123,13 +123,20 @@ def give_axes(log: Path) -> int:
     """Give the scored records in `log` the axes of their image tasks, as frozen now; the number that had others.
 
     Whoever ran a task before its references were frozen has its measures, and need not run it again.
+
+    Raises:
+        InputError: a line of the log is damaged: it would be lost. The log is as it was.
     """
+    from suite.errors import InputError
     from suite.record import Log, read, seal
     from suite.tasks import find_task
     from suite.trial import resolve_axes
 
+    found = read(log)
+    if found.damaged:
+        raise InputError(f"{log}: line {found.damaged[0][0]} is damaged ({found.damaged[0][1]}).")
     records, changed = [], 0
-    for record in read(log).records:
+    for record in found.records:
         task = find_task(record["task"])
         if record["phase"] == "score" and task.family == "images":
             now = {"axes": resolve_axes(task.axes, None), "shown": list(task.shown)}
@@ -137,6 +144,7 @@ def give_axes(log: Path) -> int:
             record = seal(record | now)
         records.append(record)
     whole = log.with_suffix(".axes")
+    whole.unlink(missing_ok=True)  # of a call that was cut off
     Log(whole).append(*records)
     whole.replace(log)
     return changed

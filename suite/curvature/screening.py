@@ -83,14 +83,10 @@ def top_eigenpairs(
         if len(others):
             whole = Combination((1.0, main), (1.0, part(kind, others)))
         proved = rayleigh_ritz(scaled(whole), found.vectors, k, spent, refinements)
-        if _accepted(proved):
+        if proved.converged:
             return proved
         spent = proved.products
     return lanczos(scaled(whole), k, generator)
-
-
-def _accepted(pairs: Eigenpairs) -> bool:
-    return bool((pairs.bounds <= ACCEPTED * pairs.values.abs()).all())
 
 
 @torch.no_grad()
@@ -123,8 +119,8 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
     Within its residual of every Ritz value lies an eigenvalue (Weinstein); and within ``|R|² / gap``, R the residuals
     of all K, if `gap` separates the value from the spectrum outside the span (Mathias 1998), for whose top the smallest
     of the K values stands. While a bound is above `ACCEPTED` of its value, the span grows by the residuals of the pairs
-    that miss it, at most `refinements` times (Davidson 1975, without a preconditioner). `spent` products are added to
-    the count.
+    that miss it, at most `refinements` times (Davidson 1975, without a preconditioner); `converged` says whether none
+    does. `spent` products are added to the count.
     """
     guard = len(vectors) - 1
     basis = vectors if _orthonormal(vectors) else torch.linalg.qr(vectors.T).Q.T
@@ -140,10 +136,11 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
         squared = float(np.linalg.eigvalsh((residuals @ residuals.T).double().cpu().numpy())[-1])  # of the largest norm
         quadratic = torch.where(gaps > 0, squared / gaps, torch.inf)
         bounds = torch.minimum(own, quadratic)[:k]
-        missed = bounds > ACCEPTED * values[:k].abs()
+        missed = ~(bounds <= ACCEPTED * values[:k].abs())
         if refinements == 0 or not missed.any():
             del images, residuals  # as large as what is made of the basis now
-            return Eigenpairs(values[:k], turn[:k] @ basis, bounds, spent + len(basis), converged=True)
+            proved = not bool(missed.any())
+            return Eigenpairs(values[:k], turn[:k] @ basis, bounds, spent + len(basis), converged=proved)
         fresh = residuals[:k][missed.to(residuals.device)]
         for _ in range(2):
             fresh = fresh - (fresh @ basis.T) @ basis

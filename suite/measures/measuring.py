@@ -59,9 +59,7 @@ def measure(
             for each in wanted:
                 values |= _take(each, plain.matched if LOGIT_SCALE in each.invariances else plain)
         finally:
-            _check_finite(
-                plain
-            )  # whatever went wrong above: it says why. Most measures leave the outputs that it needs
+            _check_finite(plain)  # last: many measures leave it the outputs; if one failed, this may be why
         return values
 
 

@@ -95,6 +95,11 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
     assert references.give_axes(log) == len(scored) > 0
     assert read(log).records == [*others, *scored]
     assert references.give_axes(log) == 0
+    log.write_bytes(log.read_bytes() + b"torn")
+    before = log.read_bytes()
+    with pytest.raises(InputError, match="is damaged"):
+        references.give_axes(log)
+    assert log.read_bytes() == before
 
 
 def test_references_are_in_order() -> None:
