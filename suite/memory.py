@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc not to give freed memory back to the system; False where the allocator is another.
 
     By default every block of more than 32 MiB at most is mapped when it is allocated and unmapped when it is freed, and
-    the system clears its pages anew: 2,000 page faults in every step of a small convolutional network, a sixth of its
+    the system clears its pages anew: 2,000 page faults in every step of a small convolutional network, a fifth of its
     time. Kept memory is used again.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
