@@ -20,8 +20,8 @@ if KEEP:
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-# 64 MiB each. Where the heap puts them settles first: an aligned block that fits beside its neighbours by a few bytes or
-# does not is taken anew, up to five times.
+# 64 MiB each. Where the heap puts them settles first: an aligned block that does not fit beside its neighbours, for a
+# few bytes, is taken anew, up to five times.
 for _ in range(20):
     torch.ones(2**24)
 before = faults()
