@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from suite.curvature.convolutions import ClosedConvolutions
 from suite.errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -53,6 +54,11 @@ class Network:
         """Outputs on `x`, with a graph to the leaves."""
         outputs: Tensor = self.module(x)
         return outputs
+
+    def twice_differentiable(self, x: Tensor) -> Tensor:
+        """Outputs on `x`, with a graph whose gradients have fast gradients of their own."""
+        with ClosedConvolutions():
+            return self.outputs(x)
 
     def chunk(self, x: Tensor) -> int:
         """How many samples of `x` are best worked on at once: a power of two, so that blocks of one divide another."""
@@ -128,6 +134,9 @@ class _Lanes(Network):
 
         outputs: Tensor = torch.vmap(one)(weights, self._buffers, x)
         return outputs
+
+    def twice_differentiable(self, x: Tensor) -> Tensor:
+        return self.outputs(x)
 
     def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
         losses: Tensor = torch.vmap(loss)(outputs, y)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,10 @@ class Operator(ABC):
     def __matmul__(self, vector: Tensor) -> Tensor:
         """The product with a vector [P], or [S, P]."""
 
+    def products(self, vectors: Tensor) -> Tensor:
+        """The products with several vectors [K, P], or [K, S, P]."""
+        return torch.stack([self @ vector for vector in vectors])
+
     def like(self, other: Operator | Network) -> None:
         """Take size, lanes, dtype and device from `other`."""
         self.size, self.lanes, self.dtype, self.device = other.size, other.lanes, other.dtype, other.device
@@ -48,19 +53,28 @@ class SampleMean(Operator):
     """An operator that is a mean over samples; subclasses say how the product with one chunk is built."""
 
     def __init__(
-        self, network: Network, data: Split, loss: Loss, *, total: int | None = None, chunk: int | None = None
+        self,
+        network: Network,
+        data: Split,
+        loss: Loss,
+        *,
+        rows: Tensor | None = None,
+        chunk: int | None = None,
+        keep: bool = True,
     ) -> None:
         """`loss(outputs, targets)` is a mean over samples (for another summary pass ``chunk=len(data)``).
 
-        `total` is the number of samples that the mean is over, where `data` holds only some of them.
+        rows: the samples of `data` that the operator sums over (of one model), all by default; the mean is over all the
+        same. keep: whether graphs are kept between products. An operator that is needed for one call of `products`
+        takes as long without them, and the memory of one chunk.
         """
         self.network, self.loss = network, loss
         self.like(network)
         self._axis = 0 if network.lanes is None else 1
-        self._data, samples = data, data.x.shape[self._axis]
-        self._total = total or samples
+        self._data, self._total = data, data.x.shape[self._axis]
+        self._rows, samples = rows, self._total if rows is None else len(rows)
         self._chunk = chunk or min(network.chunk(data.x), -(-samples // CHUNKS))
-        keep = samples * self._bytes_per_sample() <= KEPT_BYTES
+        keep = keep and samples * self._bytes_per_sample() <= KEPT_BYTES
         self._kept = list(self._built()) if keep else None
 
     @abstractmethod
@@ -68,11 +82,18 @@ class SampleMean(Operator):
         """The product with `weight` times the mean over the samples ``(x, y)``, as a function of its pieces."""
 
     def _built(self) -> Iterator[Product]:
-        xs = torch.split(self._data.x, self._chunk, self._axis)
-        ys = torch.split(self._data.y, self._chunk, self._axis)
-        for x, y in zip(xs, ys, strict=True):
+        for x, y in self._chunks():
             with torch.enable_grad():
                 yield self.build(x, y, x.shape[self._axis] / self._total)
+
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        x, y = self._data.x, self._data.y
+        if self._rows is None:
+            yield from zip(
+                torch.split(x, self._chunk, self._axis), torch.split(y, self._chunk, self._axis), strict=True
+            )
+        else:
+            yield from ((x[rows], y[rows]) for rows in torch.split(self._rows, self._chunk))
 
     def _bytes_per_sample(self) -> int:
         """What the graph of one sample keeps, beside the parameters themselves."""
@@ -81,13 +102,18 @@ class SampleMean(Operator):
             return saved_bytes(lambda: self.build(x, y, 1.0), self.network.leaves)
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        pieces = self.network.split(vector)
-        products = self._built() if self._kept is None else iter(self._kept)
-        result = [part.detach().clone() for part in next(products)(pieces)]
-        for product in products:
-            for total, part in zip(result, product(pieces), strict=True):
-                total.add_(part)
-        return self.network.flatten(result)
+        return self.products(vector[None])[0]
+
+    def products(self, vectors: Tensor) -> Tensor:
+        """The products with several vectors [K, P], or [K, S, P]: every chunk is built once for all of them."""
+        pieces = [self.network.split(vector) for vector in vectors]
+        totals = torch.zeros_like(vectors, dtype=torch.promote_types(vectors.dtype, torch.float32))
+        results = [self.network.split(total) for total in totals]
+        for product in self._built() if self._kept is None else self._kept:
+            for piece, result in zip(pieces, results, strict=True):
+                for total, part in zip(result, product(piece), strict=True):
+                    total.add_(part)
+        return totals
 
 
 class Hessian(SampleMean):
@@ -95,7 +121,7 @@ class Hessian(SampleMean):
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
-        losses = self.network.losses(self.loss, self.network.outputs(x), y)
+        losses = self.network.losses(self.loss, self.network.twice_differentiable(x), y)
         gradients = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, materialize_grads=True)
         # A gradient that no parameter enters (a linear network under a linear loss) has no graph to go back through.
         active = [index for index, gradient in enumerate(gradients) if gradient.requires_grad]
@@ -135,7 +161,7 @@ class GaussNewton(SampleMean):
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
-        outputs = self.network.outputs(x)
+        outputs = self.network.twice_differentiable(x)
         pushed = _forward(outputs, leaves)
         at = outputs.detach().requires_grad_()
         losses = self.network.losses(self.loss, at, y)
@@ -155,7 +181,7 @@ class Fisher(GaussNewton):
     matrix (Martens 2020, arXiv:1412.1193), which is how it is computed.
     """
 
-    def __init__(self, network: Network, data: Split, loss: Loss, **options: int | None) -> None:
+    def __init__(self, network: Network, data: Split, loss: Loss, **options: Any) -> None:
         """Raises InputError for any other loss."""
         if loss not in (cross_entropy, mse_loss):
             raise InputError("The Fisher information is known for cross-entropy and the squared error alone.")
@@ -167,7 +193,7 @@ class EmpiricalFisher(SampleMean):
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
-        losses = self.network.sample_losses(self.loss, self.network.outputs(x), y)
+        losses = self.network.sample_losses(self.loss, self.network.twice_differentiable(x), y)
         pushed = _forward(losses, leaves)
         share = weight / losses.shape[-1]
 
@@ -191,6 +217,9 @@ class Scaled(Operator):
     def __matmul__(self, vector: Tensor) -> Tensor:
         return self._diagonal * (self._operator @ (self._diagonal * vector))
 
+    def products(self, vectors: Tensor) -> Tensor:
+        return self._operator.products(vectors * self._diagonal).mul_(self._diagonal)
+
 
 class Combination(Operator):
     """A weighted sum of operators, for example of the parts of an operator that different samples give."""
@@ -200,10 +229,12 @@ class Combination(Operator):
         self.like(parts[0][1])
 
     def __matmul__(self, vector: Tensor) -> Tensor:
-        (weight, first), *others = self._parts
-        result = weight * (first @ vector)
-        for weight, part in others:
-            result += weight * (part @ vector)
+        return self.products(vector[None])[0]
+
+    def products(self, vectors: Tensor) -> Tensor:
+        result = torch.zeros_like(vectors)
+        for weight, part in self._parts:
+            result.add_(part.products(vectors), alpha=weight)
         return result
 
 
@@ -213,7 +244,7 @@ class LowPrecisionHessian(Operator):
     Every entry of every matrix is rounded to 8 bits (relative error up to ``2^-9``); sums are in float32.
     """
 
-    def __init__(self, network: Network, data: Split, loss: Loss, **options: int | None) -> None:
+    def __init__(self, network: Network, data: Split, loss: Loss, **options: Any) -> None:
         self.like(network)
         x = data.x.bfloat16() if data.x.is_floating_point() else data.x
         self._hessian = Hessian(
@@ -222,6 +253,9 @@ class LowPrecisionHessian(Operator):
 
     def __matmul__(self, vector: Tensor) -> Tensor:
         return (self._hessian @ vector.bfloat16()).to(self.dtype)
+
+    def products(self, vectors: Tensor) -> Tensor:
+        return self._hessian.products(vectors.bfloat16()).to(self.dtype)
 
 
 def dense(operator: Operator) -> Tensor:

@@ -58,35 +58,35 @@ def top_eigenpairs(
     def scaled(operator: Operator) -> Operator:
         return operator if diagonal is None else Scaled(operator, diagonal)
 
-    total = len(data)
     most, others = screened(network, data, loss)
-    if len(most) > WORTHWHILE * total:
-        most, others = torch.arange(total), torch.arange(0)
+    if len(most) > WORTHWHILE * len(data):
+        most, others = torch.arange(len(data)), torch.arange(0)
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
     chunk = network.chunk(data.x)
 
-    def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor) -> Operator:
-        return kind(network, Split(data.x[rows], data.y[rows]), loss, total=total, chunk=chunk)
+    def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor | None, *, keep: bool = True) -> Operator:
+        return kind(network, data, loss, rows=rows, chunk=chunk if keep else min(chunk, BLOCK), keep=keep)
+
+    def whole() -> Operator:
+        return scaled(part(Hessian, None))
 
     if network.size <= k + 1 or (len(others) == 0 and not low):
-        return lanczos(scaled(part(Hessian, most)), k, generator)
+        return lanczos(whole(), k, generator)
     finder = part(LowPrecisionHessian if low else Hessian, most)
     found = lanczos(scaled(finder), k + 1, generator, tolerance=FOUND, guards=GUARDS - 1)
-    if low:
-        del finder  # its graphs, before the others are built
-    main = whole = part(Hessian, most) if low else finder
+    main = part(Hessian, most, keep=False) if low else finder
+    del finder  # its graphs are not needed beside others
     spent = found.products
     # The rest carries 2 %: the rounding of its products to bfloat16 is another 0.4 % of that, which may be too much for
     # a proof; and a span that the rounding turned off may need to grow.
     stages = ((LowPrecisionHessian, 0), (Hessian, REFINEMENTS)) if low and len(others) else ((Hessian, REFINEMENTS),)
     for kind, refinements in stages:
-        if len(others):
-            whole = Combination((1.0, main), (1.0, part(kind, others)))
-        proved = rayleigh_ritz(scaled(whole), found.vectors, k, spent, refinements)
+        rest = [(1.0, part(kind, others, keep=False))] if len(others) else []
+        proved = rayleigh_ritz(scaled(Combination((1.0, main), *rest)), found.vectors, k, spent, refinements)
         if proved.converged:
             return proved
         spent = proved.products
-    return lanczos(scaled(whole), k, generator)
+    return lanczos(whole(), k, generator)
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
     """
     guard = len(vectors) - 1
     basis = vectors if _orthonormal(vectors) else torch.linalg.qr(vectors.T).Q.T
-    images = torch.stack([operator @ vector for vector in basis])
+    images = operator.products(basis)
     while True:
         small = (basis @ images.T).double().cpu().numpy()
         ascending, turns = np.linalg.eigh((small + small.T) / 2)
@@ -146,7 +146,7 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, r
             fresh = fresh - (fresh @ basis.T) @ basis
             fresh = torch.linalg.qr(fresh.T).Q.T
         basis = torch.cat([basis, fresh])
-        images = torch.cat([images, torch.stack([operator @ vector for vector in fresh])])
+        images = torch.cat([images, operator.products(fresh)])
         refinements -= 1
 
 
