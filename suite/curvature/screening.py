@@ -26,6 +26,10 @@ BLOCK = 256
 """Whole blocks of samples are screened: libraries keep a program and its buffers for every shape of matrix that they
 meet (60 MB for every solution that was measured)."""
 
+PROVING = 2 * BLOCK
+"""Samples at once in a proof, twice as many where most of it is in bfloat16: as many as fit beside the finder into
+three times the memory of a gradient."""
+
 WORTHWHILE = 0.5
 """Screening pays if it leaves at most this share of the samples."""
 
@@ -63,9 +67,10 @@ def top_eigenpairs(
         most, others = torch.arange(len(data)), torch.arange(0)
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
     chunk = network.chunk(data.x)
+    proving = min(chunk, 2 * PROVING if low else PROVING)
 
     def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor | None, *, keep: bool = True) -> Operator:
-        return kind(network, data, loss, rows=rows, chunk=chunk if keep else min(chunk, BLOCK), keep=keep)
+        return kind(network, data, loss, rows=rows, chunk=chunk if keep else proving, keep=keep)
 
     def whole() -> Operator:
         return scaled(part(Hessian, None))
