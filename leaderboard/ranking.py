@@ -24,6 +24,9 @@ NOISE_FLOOR = 0.01
 """Differences of the overall score below this are noise whatever the test says. A/A runs on the quick track (one
 submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010 (nesterov) and 0.010 (adam)."""
 
+YARDSTICKS = {"optimizer": "sgd", "architecture": "mlp"}
+"""The submission of each kind whose training time is the unit of everybody's."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -118,7 +121,7 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES)
     return Board(
         kind,
         results.track,
-        _standings(scores, counting, missing, resamples) if scores.cells else _unscored(results, kind),
+        _standings(scores, counting, kind, missing, resamples) if scores.cells else _unscored(results, kind),
         scores,
         every.of_tasks(set(every.tasks) - set(counted)),
     )
@@ -140,7 +143,7 @@ def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
 
 
 def _standings(
-    scores: Scores, lanes: pd.DataFrame, missing: dict[str, tuple[str, ...]], resamples: int
+    scores: Scores, lanes: pd.DataFrame, kind: str, missing: dict[str, tuple[str, ...]], resamples: int
 ) -> list[Standing]:
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
@@ -149,7 +152,7 @@ def _standings(
     ranked = scores.only(complete)
     rank = dict(zip(complete, ranks(ranked.overall, ranked.differences()), strict=True))
     taken = list(rank.values())
-    seconds = relative_seconds(lanes)
+    seconds = relative_seconds(lanes, YARDSTICKS[kind])
     standings = [
         replace(
             _unranked(name, lanes[lanes["submission"] == name], seconds),
@@ -184,19 +187,19 @@ def _unscored(results: Results, kind: str) -> list[Standing]:
     """Where no task has references, all submissions without a rank."""
     records = [{name: record[name] for name in LANE_COLUMNS} for record in results.scored() if record["kind"] == kind]
     lanes = pd.DataFrame(records, columns=list(LANE_COLUMNS))
-    seconds = relative_seconds(lanes)
+    seconds = relative_seconds(lanes, YARDSTICKS[kind])
     standings = [_unranked(str(name), own, seconds) for name, own in lanes.groupby("submission")]
     return sorted(standings, key=lambda s: (s.gradient_evaluations, s.submission))
 
 
-def relative_seconds(lanes: pd.DataFrame) -> dict[str, float]:
-    """Submission -> geometric mean over tasks of the training seconds per lane, relative to `sgd` in the same results.
+def relative_seconds(lanes: pd.DataFrame, yardstick: str) -> dict[str, float]:
+    """Submission -> geometric mean over tasks of the training seconds per lane, relative to `yardstick`'s.
 
-    Submissions that share no task with `sgd` are left out.
+    Submissions that share no task with it are left out, and so are all where it is not in the results.
     """
     means = lanes.pivot_table(index="submission", columns="task", values="seconds", observed=True)
-    if "sgd" not in means.index:
+    if yardstick not in means.index:
         return {}
-    ratios = (means / means.loc["sgd"]).where(means > 0)
+    ratios = (means / means.loc[yardstick]).where(means > 0)
     own = geometric_mean(ratios.to_numpy().T)
     return {str(name): float(ratio) for name, ratio in zip(means.index, own, strict=True) if math.isfinite(ratio)}

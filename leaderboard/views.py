@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from leaderboard.analysis import (
     contributions,
     improvements,
@@ -14,7 +16,7 @@ from leaderboard.analysis import (
     tuning_curves,
 )
 from leaderboard.measured import measured
-from leaderboard.ranking import Board, Standing, best, ranks
+from leaderboard.ranking import YARDSTICKS, Board, Standing, best, ranks
 from leaderboard.results import Results
 from leaderboard.scoring import AXES
 from leaderboard.tables import Column, Entry, Table, estimate, number, text
@@ -24,7 +26,8 @@ SCALE = "Scores: 0 is the null reference, 1 the ideal; 95 % intervals over seeds
 EXPLICIT = f"{DAGGER} regularises on purpose."
 BEST = "Bold: the best score, and all down to the last that a paired test at 5 % cannot tell from it."
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is shown."
-COST = "Gradients and time are per lane, time relative to sgd."
+COST = "Gradients and time are per lane, time relative to {}."
+NONE_AT_THE_STOP = "No lane met the stop on {}: there are no solutions to measure."
 
 SUBMISSION = Column("submission", "submission", words=True)
 TASK = Column("task", "task", words=True)
@@ -81,13 +84,14 @@ def ranking(board: Board, results: Results) -> Table:
     )
     explicit = [EXPLICIT] if any(standing.explicit for standing in board.standings) else []
     ties = ["Equal ranks (=) cannot be told apart."] if any(standing.tied for standing in board.standings) else []
+    cost = COST.format(YARDSTICKS[board.kind])
     track = f", {board.track} track" if board.track else ""
     return Table(
         f"Lowlands: {board.kind}s{track}",
         columns,
         rows,
         stub=2,
-        notes=(SCALE, " ".join([*explicit, *ties, BEST, COST])) if board.scores.cells else (UNSCORED, COST),
+        notes=(SCALE, " ".join([*explicit, *ties, BEST, cost])) if board.scores.cells else (UNSCORED, cost),
     )
 
 
@@ -129,6 +133,7 @@ def tasks(board: Board, results: Results) -> Table:
 
 def measures(board: Board, results: Results) -> Table:
     """What solutions measure, means over the lanes at the stop, a column for every submission; the references."""
+    taken = measured(results, board)
     rows = tuple(
         (
             text(row.task),
@@ -138,15 +143,17 @@ def measures(board: Board, results: Results) -> Table:
             number(row.ideal),
             *(estimate(*pair, bounds=False) for pair in zip(row.estimates(), row.best, strict=True)),
         )
-        for row in measured(results, board)
+        for row in taken
     )
+    run = {record["task"] for record in results.scored() if record["kind"] == board.kind}
+    unknown = sorted(run - {row.task for row in taken if np.isfinite(row.values).any()})
     references = (Column("null", "null", data=True), Column("ideal", "ideal", data=True))
     return Table(
         "What each solution measures: means over the lanes at the stop",
         _by_submission(board, (TASK, MEASURE, AXIS, *references)),
         rows,
         stub=2,
-        notes=(BEST,),
+        notes=(BEST, NONE_AT_THE_STOP.format(", ".join(unknown))) if unknown else (BEST,),
     )
 
 

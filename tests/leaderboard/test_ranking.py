@@ -143,6 +143,14 @@ def test_every_kind_has_its_own_board() -> None:
     assert [(b.kind, b.names) for b in made] == [("optimizer", ["x"]), ("architecture", ["net"])]
 
 
+def test_architectures_take_their_time_relative_to_mlp() -> None:
+    taken = {"mlp": 2.0, "sgd": 1.0, "x": 3.0}
+    results = Results([record(name, "a1", 0, 0.5, seconds=s, kind="architecture") for name, s in taken.items()])
+    (made,) = boards(results)
+    assert {s.submission: s.relative_seconds for s in made.standings} == {"mlp": 1.0, "sgd": 0.5, "x": 1.5}
+    assert "relative to mlp" in views.ranking(made, results).notes[-1]
+
+
 def test_cost_is_relative_to_sgd() -> None:
     records = [record(name, task, 0, 0.5, seconds=s) for name, s in (("sgd", 2.0), ("x", 6.0)) for task in ("a1", "b1")]
     assert _standings(records)["x"].relative_seconds == pytest.approx(3.0)

@@ -145,6 +145,13 @@ def test_shown_measures_stand_beside_the_scored_ones(made: Board, results: Resul
     assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "shown")}
 
 
+def test_a_task_that_nobody_solved_is_named() -> None:
+    met, missed = record("x", "a1", 0, 0.5), record("x", "b1", 0, 0.5, converged=False, measures={})
+    for records, named in (([met], False), ([met, missed], True)):
+        own = Results(records)
+        assert any("met the stop on b1:" in note for note in VIEWS["measures"](board(own), own).notes) == named
+
+
 def test_measures_have_their_references_where_they_are_scored() -> None:
     def lane(seed: int, null: float) -> dict[str, object]:
         axis = {"measure": "m_norm", "scale": "linear", "null": null, "ideal": 0.5, "floor": None}
