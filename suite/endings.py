@@ -6,7 +6,7 @@ A lane is frozen at the moment it meets the stop; lanes that cannot meet it any 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from suite.task import Stop
 
@@ -27,9 +27,9 @@ HISTORY_STEP = 1.1
 class Endings:
     """What is known of every lane's losses, and how it ended: ``status`` is None while a lane goes on."""
 
-    def __init__(self, stop: Stop, evaluations: Sequence[int], freeze: Callable[[int], None]) -> None:
-        """evaluations: every lane's gradient evaluations, as they grow. freeze: called with a lane when it ends."""
-        self._stop, self._evaluations, self._freeze = stop, evaluations, freeze
+    def __init__(self, stop: Stop, evaluations: Sequence[int]) -> None:
+        """evaluations: every lane's gradient evaluations, as they grow."""
+        self._stop, self._evaluations = stop, evaluations
         count = len(evaluations)
         self.status: list[str | None] = [None] * count
         self.loss = [math.nan] * count
@@ -49,30 +49,28 @@ class Endings:
         """Whether a lane that goes on may end by its loss without having met the stop, at the next judgement."""
         return not all(0 < self.progress(lane) < STALLED[0][0] for lane in self.active())
 
-    def judge(self, lanes: Sequence[int], losses: Sequence[float]) -> None:
-        """Take in the training losses of `lanes`: freeze those that met the stop or cannot meet it any more."""
+    def judge(self, lanes: Sequence[int], losses: Sequence[float]) -> list[int]:
+        """Take in the training losses of `lanes`; returns those that end: at the stop, or without a way to it."""
         for lane, loss in zip(lanes, losses, strict=True):
             self._take_in(lane, loss)
-            status = self._verdict(lane, loss)
-            if status is not None:
-                self._end(lane, status)
+            self.status[lane] = self._verdict(lane, loss)
+        return [lane for lane in lanes if self.status[lane] is not None]
 
-    def race(self, trials: Sequence[range]) -> None:
-        """End the lanes of trials that cannot be those with the fewest gradient evaluations any more."""
+    def race(self, trials: Sequence[range]) -> list[int]:
+        """End the lanes of trials that cannot be those with the fewest gradient evaluations any more; returns them."""
 
         def spent(trial: range) -> int:
             return sum(self._evaluations[lane] for lane in trial)
 
+        ended = []
         complete = [spent(t) for t in trials if all(self.status[lane] == "converged" for lane in t)]
         for trial in trials if complete else ():
             missed = any(self.status[lane] not in (None, "converged") for lane in trial)
             for lane in trial:
                 if self.status[lane] is None and (missed or spent(trial) >= min(complete)):
-                    self._end(lane, "raced")
-
-    def _end(self, lane: int, status: str) -> None:
-        self.status[lane] = status
-        self._freeze(lane)
+                    self.status[lane] = "raced"
+                    ended.append(lane)
+        return ended
 
     def _take_in(self, lane: int, loss: float) -> None:
         spent, history = self._evaluations[lane], self.history[lane]

@@ -160,7 +160,7 @@ class _Run:
         self.evaluations = [0] * count
         self.steps = [0] * count
         self.final: list[Weights] = [{}] * count
-        self.endings = Endings(task.stop, self.evaluations, self._freeze)
+        self.endings = Endings(task.stop, self.evaluations)
         self.seconds = [0.0] * count
 
     def active_groups(self) -> list[Group]:
@@ -172,9 +172,11 @@ class _Run:
             gradient[lane] = 0  # a stacked optimizer goes on with the lane's neighbours
 
     def judge(self, lanes: list[int], losses: list[float]) -> None:
-        self.endings.judge(lanes, losses)
+        ended = self.endings.judge(lanes, losses)
         if self.race:
-            self.endings.race(self.trials)
+            ended += self.endings.race(self.trials)
+        for lane in ended:
+            self._freeze(lane)
 
     def _set_rate(self, group: Group) -> None:
         live = next(lane for lane in group.lanes if self.endings.status[lane] is None)

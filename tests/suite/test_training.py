@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -250,3 +252,21 @@ def test_lanes_do_not_depend_on_their_number_or_order(name: str) -> None:
     for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
         for weight_name, weight in result.weights.items():
             assert torch.equal(weight, other.weights[weight_name])
+
+
+def test_data_are_freed_with_the_last_reference_to_them() -> None:
+    """Nothing that training makes refers to itself: data in a cycle stay until Python happens to look for cycles."""
+    for batch in (None, 8):
+        task = toy(batch)
+        lane = Lane(task.problem(0), 0, 0, {"lr": 0.01})
+        train(task, [lane], torch.optim.SGD)
+        gc.collect()  # what torch's first optimizer leaves
+        lane = Lane(task.problem(1), 1, 0, {"lr": 0.01})
+        data = weakref.ref(lane.problem)
+        gc.disable()
+        try:
+            train(task, [lane], torch.optim.SGD)
+            del lane
+            assert data() is None
+        finally:
+            gc.enable()
