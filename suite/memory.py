@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed blocks of up to `MAPPED` bytes; False where the allocator is another.
 
     By default the end of the heap goes back to the system whenever it is free, and the system clears its pages anew:
-    5,000 page faults in every step of a small convolutional network, a fifth of its time. Kept memory is used again.
+    4,000 page faults in every step of a small convolutional network, a fifth of its time. Kept memory is used again.
     Larger blocks are data: in a heap that keeps everything, small ones would settle in the holes that they leave, and
     every lane of `mnist_mlp` would need 160 MB more. (To set one threshold stops glibc from adapting the other.)
     """
