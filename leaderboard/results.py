@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,18 @@ class Results:
         """The track that the records are of; empty where they name none or several."""
         tracks = {record.get("track", "") for record in self.records}
         return str(tracks.pop()) if len(tracks) == 1 else ""
+
+    def of_tasks(self, names: Collection[str]) -> Results:
+        """The records of these tasks alone.
+
+        Raises:
+            InputError: there are none of one of them.
+        """
+        held = {str(record["task"]) for record in self.records}
+        for name in names:
+            if name not in held:
+                raise InputError(f"The results hold no task {name!r}: there are {', '.join(sorted(held))}.")
+        return Results([record for record in self.records if record["task"] in names], self.notes)
 
     def scored(self) -> list[Record]:
         """The records of scored lanes, without the tuning ones."""

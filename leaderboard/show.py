@@ -39,6 +39,7 @@ def find_log(results: Path | None, track: str) -> Path:
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
 @click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
 @click.option("--track", default="quick", show_default=True, help="Which track's results.")
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
 @click.option("--sort", metavar="NAME", help="Rows by this column; -NAME: from the highest.")
@@ -49,6 +50,7 @@ def table(
     style: str | None,
     results: Path | None,
     track: str,
+    tasks: Sequence[str],
     kind: str | None,
     columns: str | None,
     sort: str | None,
@@ -70,6 +72,8 @@ def table(
     loaded = load([find_log(results, track)])
     for note in loaded.notes:
         click.echo(note, err=True)
+    if tasks:
+        loaded = loaded.of_tasks(tasks)
     kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
     if not kinds:
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")

@@ -29,6 +29,9 @@ UNSCORED = "No task here has references that scores could be taken from: what so
 COST = "Gradients and time are per lane, time relative to {}."
 NONE_AT_THE_STOP = "No lane met the stop on {}: there are no solutions to measure."
 
+NAMED = 2
+"""Missing tasks that are named; more are counted (`missing` of the formats for programs has them all)."""
+
 SUBMISSION = Column("submission", "submission", words=True)
 TASK = Column("task", "task", words=True)
 AXIS = Column("axis", "axis", words=True)
@@ -37,7 +40,8 @@ MEASURE = Column("measure", "measure", words=True)
 
 def _label(standing: Standing) -> str:
     label = standing.submission + (f" {DAGGER}" if standing.explicit else "")
-    return f"{label} (lacks {', '.join(standing.missing)})" if standing.missing else label
+    lacks = ", ".join(standing.missing) if len(standing.missing) <= NAMED else f"{len(standing.missing)} tasks"
+    return f"{label} (lacks {lacks})" if standing.missing else label
 
 
 def _name(standing: Standing) -> Entry:

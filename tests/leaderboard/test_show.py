@@ -67,6 +67,15 @@ def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
         assert sentence in result.output
 
 
+def test_a_table_of_one_task(base: Path) -> None:
+    result = lowlands("table", "--results", base, "--task", "a1", "--view", "tasks", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert {row["task"] for row in json.loads(result.output)["rows"]} == {"a1"}
+    wrong = lowlands("table", "--results", base, "--task", "c9")
+    assert wrong.exit_code == 2
+    assert "no task 'c9': there are a1, b1." in wrong.output
+
+
 def test_agreement_of_two_tracks(tmp_path: Path) -> None:
     for track in ("quick", "full"):
         log = Log(tmp_path / f"{track}.jsonl")

@@ -51,5 +51,5 @@ def test_freed_memory_is_used_again_and_data_go_back() -> None:
     faults, growth = map(float, run.stdout.split())
     # By default most processes take all 20 x 32,768 pages anew (or huge pages, a 512th), some by luck none.
     assert faults < 20 * 64 / 5
-    # 192 MiB stay. Where small blocks fill the holes that data leave in the heap, the next data need new memory: 880 MiB.
+    # 192 MiB stay. Where small blocks fill the holes that data leave in the heap, the next data need new memory: 880.
     assert growth < 400
