@@ -26,8 +26,9 @@ from suite.seeding import torch_stream
 
 SAMPLES = 4_000
 PAIRS = 3
-TRACES = 11
-"""Pairs for PyHessian's trace: it stops when two means of its probes happen to agree, after 8 to 40 of them."""
+CHANCES = 11
+"""Pairs for PyHessian, whose time is chance: its power iteration takes 4 to 9 s from one random start to the next, its
+trace stops when two means of its probes happen to agree, after 8 to 40 of them."""
 BEST_ITERATIONS = 15
 """The fewest with which hessian-eigenthings has all five eigenvalues within 1 % here."""
 
@@ -167,12 +168,12 @@ class AgainstPyHessian(Precisions):
         return self.peer.hessian(self.model, torch.nn.CrossEntropyLoss(), data=pair, cuda=False)
 
     def track_top_five(self, weights: dict[str, torch.Tensor], precision: str) -> float:
-        return ratio(lambda: self._theirs().eigenvalues(top_n=5), self.top_five)
+        return ratio(lambda: self._theirs().eigenvalues(top_n=5), self.top_five, CHANCES)
 
     def track_trace(self, weights: dict[str, torch.Tensor], precision: str) -> float:
         if precision == "bfloat16":
             raise NotImplementedError("the trace is taken in the network's own precision")
-        return ratio(lambda: self._theirs().trace(), self.trace, TRACES)
+        return ratio(lambda: self._theirs().trace(), self.trace, CHANCES)
 
 
 class AgainstEigenthings(Precisions):

@@ -30,6 +30,18 @@ def render(table: Table, style: str) -> str:
     return WRITERS[style](table if style in ("csv", "json") else for_people(table))
 
 
+def document(tables: Sequence[Table], style: str) -> str:
+    """Several tables as one document: a blank line between them, JSON as a list of them.
+
+    Raises:
+        InputError: there is no such format, or it is CSV, which holds one table.
+    """
+    if style == "csv" and len(tables) > 1:
+        raise InputError(f"A CSV file holds one table, and here are {len(tables)}: choose a kind with --kind.")
+    written = [render(table, style) for table in tables]
+    return f"[{', '.join(written)}]" if style == "json" else "\n\n".join(written)
+
+
 def for_people(table: Table) -> Table:
     """`table` without the columns that are for machines."""
     shown = [place for place, column in enumerate(table.columns) if not column.data]

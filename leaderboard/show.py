@@ -65,7 +65,7 @@ def table(
     Example: lowlands table --view tasks --format latex --columns task,axis,sgd,adam
     """
     from leaderboard import views
-    from leaderboard.formats import render
+    from leaderboard.formats import document
     from leaderboard.ranking import board
     from leaderboard.results import load
 
@@ -77,6 +77,7 @@ def table(
     kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
     if not kinds:
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
+    tables = []
     for name in kinds:
         made = views.VIEWS[view](board(loaded, name), loaded)
         for condition in filters:
@@ -85,10 +86,12 @@ def table(
             made = made.sort(sort)
         if columns:
             made = made.choose([key.strip() for key in columns.split(",")])
-        if style is None:
-            print_table(made)
-        else:
-            click.echo(render(made, style))
+        tables.append(made)
+    if style is not None:
+        click.echo(document(tables, style))
+        return
+    for made in tables:
+        print_table(made)
 
 
 @click.command()

@@ -70,10 +70,27 @@ def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
 def test_a_table_of_one_task(base: Path) -> None:
     result = lowlands("table", "--results", base, "--task", "a1", "--view", "tasks", "--format", "json")
     assert result.exit_code == 0, result.output
-    assert {row["task"] for row in json.loads(result.output)["rows"]} == {"a1"}
+    (table,) = json.loads(result.output)
+    assert {row["task"] for row in table["rows"]} == {"a1"}
     wrong = lowlands("table", "--results", base, "--task", "c9")
     assert wrong.exit_code == 2
     assert "no task 'c9': there are a1, b1." in wrong.output
+
+
+def test_two_kinds_make_one_document() -> None:
+    """With the shipped records of quick, which hold both kinds."""
+    page = lowlands("table", "--format", "json")
+    assert [table["title"] for table in json.loads(page.output)] == [
+        "Lowlands: optimizers, quick track", "Lowlands: architectures, quick track",
+    ]  # fmt: skip
+    first, second = lowlands("table", "--format", "markdown").output.strip().split("\n\n")
+    assert "| sgd " in first
+    assert "| mlp " in second
+    both = lowlands("table", "--format", "csv")
+    assert both.exit_code == 2
+    assert "A CSV file holds one table, and here are 2: choose a kind with --kind." in both.output
+    one = lowlands("table", "--format", "csv", "--kind", "architectures").output.splitlines()
+    assert len({line.count(",") for line in one}) == 1
 
 
 def test_agreement_of_two_tracks(tmp_path: Path) -> None:
