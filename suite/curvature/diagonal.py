@@ -9,13 +9,13 @@ Gauss-Newton matrix: one backward pass a class.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
 from suite.curvature.factors import output_factors
+from suite.curvature.graph import each_used_once
 from suite.curvature.network import Loss, Network
 from suite.curvature.samples import squared_gradients, squared_norms
 from suite.seeding import torch_stream
@@ -72,28 +72,10 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
 
     with torch.enable_grad():
         outputs = module(witnesses)
-        if not _each_used_once(outputs, leaves):
+        if not each_used_once([outputs.grad_fn], leaves):
             return False
         slopes = torch.autograd.grad((outputs * draw(outputs)).sum(), leaves, create_graph=True, materialize_grads=True)
     return all(_is_linear(slope, leaf, draw(leaf)) for slope, leaf in zip(slopes, leaves, strict=True))
-
-
-def _each_used_once(outputs: Tensor, leaves: Sequence[Tensor]) -> bool:
-    """Whether one edge at most of the graph behind `outputs` leads to each leaf."""
-    uses = dict.fromkeys(map(id, leaves), 0)
-    waiting: list[Node | None] = [outputs.grad_fn]
-    seen: set[Node] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        for following, _ in node.next_functions:
-            variable = getattr(following, "variable", None)
-            if id(variable) in uses:
-                uses[id(variable)] += 1
-            waiting.append(following)
-    return max(uses.values()) <= 1
 
 
 def _is_linear(slope: Tensor, leaf: Tensor, direction: Tensor) -> bool:

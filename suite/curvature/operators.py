@@ -121,8 +121,8 @@ class Hessian(SampleMean):
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
-        losses = self.network.losses(self.loss, self.network.twice_differentiable(x), y)
-        gradients = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, materialize_grads=True)
+        total = self._total_loss(self.network.twice_differentiable(x), y) * weight
+        gradients = torch.autograd.grad(total, leaves, create_graph=True, materialize_grads=True)
         # A gradient that no parameter enters (a linear network under a linear loss) has no graph to go back through.
         active = [index for index, gradient in enumerate(gradients) if gradient.requires_grad]
 
@@ -130,6 +130,22 @@ class Hessian(SampleMean):
             return _backward([gradients[index] for index in active], leaves, [pieces[index] for index in active])
 
         return product
+
+    def _total_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return self.network.losses(self.loss, outputs, y).sum()
+
+
+class NetworkCurvature(Hessian):
+    """What the Hessian has beside the Gauss-Newton matrix: the network's second derivatives times the loss's slopes.
+
+    It is the Hessian of the loss without its own curvature, ``slope · outputs`` with the slopes held: one product in
+    place of two, and no difference of large numbers.
+    """
+
+    def _total_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        at = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(super()._total_loss(at, y), at)
+        return (outputs * slope).sum()
 
 
 def _backward(outputs: Pieces, leaves: Pieces, cotangents: Pieces) -> Pieces:

@@ -19,8 +19,9 @@ def _signs(operator: Operator, count: int, generator: torch.Generator) -> Tensor
 
 def _apply(operator: Operator, vectors: Tensor) -> Tensor:
     """The products with vectors [S, r, P], for an operator with S lanes or none (then S = 1)."""
-    columns = [operator @ (v if operator.lanes else v[0]) for v in vectors.unbind(1)]
-    return torch.stack(columns, dim=-2).reshape(vectors.shape)
+    columns = vectors.transpose(0, 1) if operator.lanes else vectors[0]
+    products = operator.products(columns.contiguous())
+    return products.transpose(0, 1) if operator.lanes else products[None]
 
 
 def _dots(first: Tensor, second: Tensor) -> Tensor:

@@ -12,7 +12,16 @@ import math
 import torch
 from torch import Tensor
 
-from suite.curvature import Combination, Eigenpairs, GaussNewton, Hessian, Scaled, hutchinson, lanczos, top_eigenpairs
+from suite.curvature import (
+    Eigenpairs,
+    GaussNewton,
+    Hessian,
+    NetworkCurvature,
+    Scaled,
+    hutchinson,
+    lanczos,
+    top_eigenpairs,
+)
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.measures.subject import Subject
 from suite.seeding import torch_stream
@@ -46,8 +55,8 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     known = subject.gauss_newton_trace(None if diagonal is None else diagonal.square())
     if known is not None and subject.is_piecewise_multilinear:
         return Value(known)
-    hessian = Hessian(network, train, loss, chunk=subject.chunk)
-    rest = hessian if known is None else Combination((1.0, hessian), (-1.0, GaussNewton(network, train, loss)))
+    kind = Hessian if known is None else NetworkCurvature
+    rest = kind(network, train, loss, chunk=subject.chunk, keep=False)  # all probes in one call
     operator = rest if diagonal is None else Scaled(rest, diagonal)
     stream = torch_stream("hessian_trace")
     estimate = hutchinson(operator, stream, precision=PRECISION, offset=known or 0.0, max_probes=MAX_PROBES)[0]

@@ -14,8 +14,11 @@ from suite.errors import InputError
 from suite.measures.norms import l2_norm
 from suite.measures.registry import CANONICAL, declare
 from suite.measures.subject import Subject
+from suite.seeding import torch_stream
 
 MARGIN_QUANTILE = 0.1
+SMALL = 1e-3
+ROUNDING = 1e-9
 
 declare_margin = partial(declare, scale="log", higher=True, cost=1 / 3, needs=("labels",))
 declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
@@ -28,23 +31,39 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
 
     Computed as ``sqrt(sum f_{theta²}(1))`` in float64; a bias is a path from a constant unit. Batch norm is the linear
     map that it is in eval mode, average pooling a layer with fixed weights, and max pooling passes every path (Gonon et
-    al. 2024, arXiv:2310.01225).
+    al. 2024, arXiv:2310.01225). A module's own `forward` may add and concatenate what its parts return; a constant
+    factor in it is taken for the square of one.
 
     Raises:
-        InputError: the network has a module through which paths are not defined.
+        InputError: the network has a module through which paths are not defined, or is not affine on positive inputs
+            once its weights are squares.
     """
     holder = nn.Sequential(copy.deepcopy(model).double().eval())
     for name, module in list(holder.named_modules()):
         if name:
             holder.set_submodule(name, _squared(module))
-    device = next(model.parameters()).device
-    return float(holder(torch.ones(1, *input_shape, dtype=torch.float64, device=device)).sum().sqrt())
+    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(model.parameters()).device)
+    if not _is_affine(holder, ones):
+        raise InputError("The path norm is not defined: a module's own forward does more than add and concatenate.")
+    return float(holder(ones).sum().sqrt())
+
+
+def _is_affine(model: nn.Module, like: Tensor) -> bool:
+    """Whether outputs are affine on positive inputs, large and small: what no activation or gate in between leaves."""
+    stream = torch_stream("paths")
+    draws = torch.rand(2, *like.shape, generator=stream, dtype=torch.float64).to(like.device)
+    for first, second in (draws, draws * SMALL):
+        parts = model(first) + model(second)
+        whole = model(first + second) + model(torch.zeros_like(like))
+        if not torch.allclose(parts, whole, rtol=ROUNDING, atol=0):
+            return False
+    return True
 
 
 def has_path_norm(model: nn.Module) -> bool:
     """Whether `model` is a plain chain of modules through which paths are defined."""
     parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
-    return all(isinstance(module, parts) for module in model.modules())
+    return all(type(module).forward in {part.forward for part in parts} for module in model.modules())
 
 
 class _Affine(nn.Module):
@@ -79,6 +98,11 @@ LINEAR_ON_POSITIVE = (
 )  # fmt: skip
 
 
+def _is_linear_on_positive(module: nn.Module) -> bool:
+    """By what the module does: a subclass of a layer with another `forward` is not that layer."""
+    return type(module).forward in {each.forward for each in LINEAR_ON_POSITIVE}
+
+
 def _squared(module: nn.Module) -> nn.Module:
     """The module with every weight replaced by its square, so that its outputs sum squared paths."""
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -92,8 +116,9 @@ def _squared(module: nn.Module) -> nn.Module:
         return _Pooled(module, 1 / _area(module.kernel_size))
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return _Pooled(module, None)
+    kind = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
     is_leaf = next(module.children(), None) is None
-    if is_leaf and type(module).__module__.startswith("torch.") and not isinstance(module, LINEAR_ON_POSITIVE):
+    if is_leaf and kind is not nn.Module and not _is_linear_on_positive(module):
         raise InputError(f"The path norm is not defined for a network with {type(module).__name__}.")
     for parameter in module.parameters(recurse=False):
         parameter.square_()

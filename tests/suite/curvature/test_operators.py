@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
-from suite.curvature import Combination, EmpiricalFisher, Fisher, GaussNewton, Hessian, Network, Scaled, dense
+from suite.curvature import (
+    Combination,
+    EmpiricalFisher,
+    Fisher,
+    GaussNewton,
+    Hessian,
+    Network,
+    NetworkCurvature,
+    Scaled,
+    dense,
+)
 from suite.curvature import operators as module
 from suite.curvature.factors import TemperedCrossEntropy
 from suite.curvature.network import Loss
@@ -93,7 +103,7 @@ def test_empirical_fisher_from_the_gradients() -> None:
     close(dense(EmpiricalFisher(Network(model), data, cross_entropy)), gradients.T @ gradients / len(data))
 
 
-@pytest.mark.parametrize("kind", [Hessian, GaussNewton, Fisher, EmpiricalFisher])
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton, NetworkCurvature, Fisher, EmpiricalFisher])
 def test_lanes_are_the_single_models(kind: type[Hessian]) -> None:
     models = [network(seed) for seed in range(3)]
     data = [classification(20) for _ in range(3)]
@@ -105,6 +115,16 @@ def test_lanes_are_the_single_models(kind: type[Hessian]) -> None:
     order = [2, 0, 1]
     shuffled = kind(Network.stacked([models[i] for i in order]), Split(x[order], y[order]), cross_entropy)
     close(dense(shuffled), together[order])
+
+
+@pytest.mark.parametrize(("model", "data", "loss"), CASES)
+def test_the_networks_own_curvature_is_what_is_left_of_the_hessian(model: nn.Module, data: Split, loss: Loss) -> None:
+    net = Network(model)
+    rest = dense(Hessian(net, data, loss)) - dense(GaussNewton(net, data, loss))
+    close(dense(NetworkCurvature(net, data, loss, chunk=7)), rest)
+    assert (
+        dense(NetworkCurvature(Network(nn.Linear(6, 3).double()), classification(), cross_entropy)).count_nonzero() == 0
+    )
 
 
 def test_scaled_and_combined() -> None:

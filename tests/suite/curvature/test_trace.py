@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, linear, mse_loss
 
 from suite.curvature import GaussNewton, Hessian, Network, dense, hutch_plus_plus, hutchinson
 from suite.curvature.diagonal import (
@@ -68,6 +68,53 @@ def partly_frozen() -> nn.Module:
     return drawn(model)
 
 
+class Tripled(nn.Linear):
+    """No linear layer, whatever it inherits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
+
+
+class Borrowing(nn.Module):
+    """A weight that serves a layer, and once more beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu()) + linear(x, self.last.weight)
+
+
+class PositionsFirst(nn.Module):
+    """Samples along the second axis, of which there are as many as positions in a quarter of the data."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer, self.last = layer, nn.Linear(3 * width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.layer(x.view(-1, 3, 2).transpose(0, 1))
+        return self.last(hidden.relu().transpose(0, 1).flatten(1))
+
+
+def hooked() -> nn.Module:
+    """A hook doubles what the first layer returns."""
+    model = with_activation(nn.ReLU())
+    model.get_submodule("0").register_forward_hook(lambda _, args, output: 2 * output)
+    return model
+
+
+def normalised(*layers: nn.Module) -> nn.Module:
+    """`layers` between two linear ones, with scales and shifts that are not 1 and 0."""
+    model = nn.Sequential(nn.Linear(6, 12), *layers, nn.Linear(12, 3)).double()
+    stream = torch_stream("normalised")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=stream, dtype=p.dtype))
+    return model
+
+
 MULTILINEAR = [
     pytest.param(network(), classification(), cross_entropy, id="mlp"),
     pytest.param(network(), classification(), TemperedCrossEntropy(3.0), id="tempered"),
@@ -89,6 +136,12 @@ MULTILINEAR = [
         id="positions",
     ),
     pytest.param(partly_frozen(), classification(), cross_entropy, id="partly frozen"),
+    pytest.param(with_activation(nn.ReLU(inplace=True)), classification(), cross_entropy, id="in place"),
+    pytest.param(
+        drawn(nn.Sequential(Tripled(6, 5), nn.ReLU(), nn.Linear(5, 3))), classification(), cross_entropy, id="subclass"
+    ),
+    pytest.param(hooked(), classification(), cross_entropy, id="hook"),
+    pytest.param(drawn(PositionsFirst(nn.Linear(2, 4), 4)), classification(12), cross_entropy, id="positions first"),
 ]
 
 OTHERS = [
@@ -96,13 +149,41 @@ OTHERS = [
     pytest.param(with_activation(nn.Tanh()), classification(), cross_entropy, id="tanh"),
     pytest.param(with_activation(nn.GELU()), classification(), cross_entropy, id="gelu"),
     pytest.param(with_activation(nn.Hardswish()), classification(), cross_entropy, id="hardswish"),
+    pytest.param(normalised(nn.LayerNorm(12), nn.ReLU()), classification(), cross_entropy, id="layer norm"),
     pytest.param(
-        with_activation(nn.Sequential(nn.LayerNorm(5), nn.ReLU())), classification(), cross_entropy, id="layer norm"
+        normalised(nn.Unflatten(1, (2, 3, 2)), nn.LayerNorm((3, 2), bias=False), nn.ReLU(), nn.Flatten()),
+        classification(),
+        cross_entropy,
+        id="layer norm of positions",
+    ),
+    pytest.param(
+        normalised(nn.Unflatten(1, (3, 4)), nn.RMSNorm(4), nn.ReLU(), nn.Flatten()),
+        classification(),
+        cross_entropy,
+        id="root mean square norm",
+    ),
+    pytest.param(
+        normalised(nn.Unflatten(1, (4, 3)), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten()),
+        classification(),
+        cross_entropy,
+        id="group norm",
+    ),
+    pytest.param(
+        normalised(nn.Unflatten(1, (4, 3, 1)), nn.InstanceNorm2d(4, affine=True), nn.ReLU(), nn.Flatten()),
+        classification(),
+        cross_entropy,
+        id="a normalisation that is not known",
     ),
 ]
 
+DIAGONALS = [
+    pytest.param(drawn(Borrowing()), classification(), cross_entropy, id="borrowed"),
+    pytest.param(drawn(PositionsFirst(nn.LayerNorm(2), 2)), classification(12), cross_entropy, id="normalised first"),
+]
+"""Networks of which only the Gauss-Newton matrix is asked here."""
 
-@pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS)
+
+@pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS + DIAGONALS)
 def test_gauss_newton_diagonal(model: nn.Module, data: Split, loss: Loss) -> None:
     net = Network(model.double())
     found = net.flatten(gauss_newton_diagonal(net, data, loss))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -91,6 +92,36 @@ def test_path_norm_is_refused_where_paths_are_not_defined() -> None:
     for module in (nn.Tanh(), nn.LayerNorm(4), nn.Softmax(dim=1)):
         with pytest.raises(InputError, match=type(module).__name__):
             l2_path_norm(nn.Sequential(nn.Linear(6, 4), module, nn.Linear(4, 2)), (6,))
+
+
+class Called(nn.Module):
+    """A function that no module stands for."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class TripleLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
+
+
+def test_path_norm_is_refused_where_a_forward_of_its_own_hides_no_paths() -> None:
+    for function in (torch.nn.functional.gelu, torch.square, lambda h: h * h.sigmoid(), lambda h: h / h.norm()):
+        with pytest.raises(InputError, match="own forward"):
+            l2_path_norm(nn.Sequential(nn.Linear(6, 4), Called(function), nn.Linear(4, 2)), (6,))
+    with pytest.raises(InputError, match="TripleLinear"):
+        l2_path_norm(nn.Sequential(TripleLinear(6, 4), nn.ReLU(), nn.Linear(4, 2)), (6,))
+
+
+def test_path_norm_passes_through_functions_that_keep_paths() -> None:
+    expected = l2_path_norm(network(), (6,))
+    called = nn.Sequential(*(Called(torch.relu) if isinstance(each, nn.ReLU) else each for each in network()))
+    assert l2_path_norm(called, (6,)) == pytest.approx(expected, rel=1e-12)
 
 
 @torch.no_grad()

@@ -1,0 +1,235 @@
+"""The layers of a network that are linear in their parameters, met on the way of one forward pass.
+
+For a linear layer the gradient of one sample is the outer product of the layer's input and of the slope at its
+output, so the sum of its squares is one product of two matrices of squares (Goodfellow 2015, arXiv:1510.01799).
+Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, unfold
+
+from suite.curvature.graph import each_used_once
+from suite.curvature.network import Network
+
+ENTRIES = 2**23
+"""Per-sample gradients of a layer are formed for at most this many entries at a time."""
+
+
+def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tensor]:
+    """The layers in the order of their calls on `x`, and the outputs with their graph.
+
+    None for layers unless every parameter of `network` serves one known layer, once.
+    """
+    with torch.enable_grad(), _Recording(network) as recording:
+        outputs = network.outputs(x)
+    return recording.layers(outputs), outputs
+
+
+class Layer(ABC):
+    """A module that is linear in its parameters, with its input and its output [n, ...] on the present samples.
+
+    `edge` is the output's place in the graph at the time of the call: what is done to it in place later is not the
+    module's own.
+    """
+
+    def __init__(self, module: nn.Module, edge: GradientEdge) -> None:
+        self.edge = edge
+        self.weight: Tensor = module.weight  # type: ignore[assignment]
+        self.bias: Tensor | None = getattr(module, "bias", None)
+        self._squares = torch.zeros_like(self.weight)
+        self._bias_squares = self.weight.new_zeros(len(self.weight))
+
+    @abstractmethod
+    def add(self, slope: Tensor, signs: Tensor) -> None:
+        """Take in the slope of one cotangent at the output, weighted by `signs` [n]."""
+
+    def squares(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(parameter, its sum of squares) of weight and bias."""
+        yield self.weight, self._squares
+        if self.bias is not None:
+            yield self.bias, self._bias_squares
+
+    def total(self) -> Tensor:
+        """The sum of the squares of the parameters that are not frozen, in float64."""
+        return sum(
+            (square.sum(dtype=torch.float64) for parameter, square in self.squares() if parameter.requires_grad),
+            torch.zeros((), dtype=torch.float64, device=self.weight.device),
+        )
+
+
+class _Outer(Layer):
+    """A linear layer that sees every sample once: the squares of an outer product are one of squares."""
+
+    def __init__(self, module: nn.Linear, value: Tensor, edge: GradientEdge) -> None:
+        super().__init__(module, edge)
+        self._input, self._slopes = value, value.new_zeros(len(value), len(self.weight))
+
+    def add(self, slope: Tensor, signs: Tensor) -> None:
+        self._slopes.addcmul_(slope, slope * signs[:, None])
+
+    def squares(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self._squares = self._slopes.T @ self._input.square()
+        self._bias_squares = self._slopes.sum(0)
+        yield from super().squares()
+
+    def total(self) -> Tensor:
+        # |a b'|² = |a|² |b|²: no product of matrices.
+        slopes = self._slopes.sum(1, dtype=torch.float64)
+        total = slopes.new_zeros(())
+        if self.weight.requires_grad:
+            total = total + slopes @ self._input.square().sum(1, dtype=torch.float64)
+        if self.bias is not None and self.bias.requires_grad:
+            total = total + slopes.sum()
+        return total
+
+
+class _Patches(Layer):
+    """A linear map that is applied to L patches [n, groups, k, L] of every sample."""
+
+    def __init__(self, module: nn.Module, patches: Tensor, edge: GradientEdge, positions_last: bool) -> None:
+        super().__init__(module, edge)
+        self._patches, self._positions_last = patches, positions_last
+
+    def add(self, slope: Tensor, signs: Tensor) -> None:
+        n, groups, _, positions = self._patches.shape
+        slope = slope.reshape(n, -1, positions) if self._positions_last else slope.reshape(n, positions, -1).mT
+        slope = slope.reshape(n, groups, -1, positions)
+        self._bias_squares += torch.tensordot(signs, slope.sum(-1).square(), dims=1).reshape(-1)
+        rows = max(1, ENTRIES // self.weight.numel())
+        parts = zip(torch.split(slope, rows), torch.split(self._patches, rows), torch.split(signs, rows), strict=True)
+        for slopes, patches, ss in parts:
+            gradients = slopes @ patches.mT
+            self._squares += torch.tensordot(ss, gradients.square_(), dims=1).reshape(self.weight.shape)
+
+
+class _Normalised(Layer):
+    """The scale and the shift after a normalisation, of entries ``[n, *outer, *weight.shape, *inner]``."""
+
+    def __init__(self, module: nn.Module, normal: Tensor, edge: GradientEdge, inner: int) -> None:
+        super().__init__(module, edge)
+        self._bias_squares = torch.zeros_like(self.weight)
+        self._normal = normal
+        outer = range(1, normal.dim() - inner - self.weight.dim())
+        self._summed = (*outer, *range(normal.dim() - inner, normal.dim()))
+
+    def add(self, slope: Tensor, signs: Tensor) -> None:
+        for total, each in ((self._squares, slope * self._normal), (self._bias_squares, slope)):
+            per_sample = each.sum(self._summed) if self._summed else each
+            total += torch.tensordot(signs, per_sample.square(), dims=1)
+
+
+def _layer(call: _Call, samples: int) -> Layer | None:
+    """The layer of a call; None if this file does not know its kind, or cannot tell samples from positions."""
+    module, value, edge = call.module, call.value, call.edge
+    if value.dim() < 2 or len(value) != samples or call.shape[:1] != (samples,):
+        return None
+    kind = _KINDS.get(type(module).forward)
+    return None if kind is None or "forward" in vars(module) else kind(module, value, edge)
+
+
+def _is_ambiguous(value: Tensor, axes: int) -> bool:
+    """Whether some axis of positions, before the last `axes`, is as long as that of the samples: it could be theirs."""
+    return len(value) > 1 and len(value) in value.shape[1 : value.dim() - axes]
+
+
+def _linear(module: nn.Linear, value: Tensor, edge: GradientEdge) -> Layer | None:
+    if _is_ambiguous(value, 1):
+        return None
+    if value.dim() == 2:
+        return _Outer(module, value, edge)
+    flat = value.reshape(len(value), -1, value.shape[-1])
+    return _Patches(module, flat.mT[:, None], edge, positions_last=False)
+
+
+def _convolution(module: nn.Conv2d, value: Tensor, edge: GradientEdge) -> Layer | None:
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return None
+    columns = unfold(value, module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride)
+    grouped = columns.reshape(len(value), module.groups, -1, columns.shape[-1])
+    return _Patches(module, grouped, edge, positions_last=True)
+
+
+def _layer_norm(module: nn.LayerNorm | nn.RMSNorm, value: Tensor, edge: GradientEdge) -> Layer | None:
+    shape = list(module.normalized_shape)
+    if _is_ambiguous(value, len(shape)):
+        return None
+    if isinstance(module, nn.LayerNorm):
+        return _Normalised(module, layer_norm(value, shape, eps=module.eps), edge, 0)
+    return _Normalised(module, rms_norm(value, shape, eps=module.eps), edge, 0)
+
+
+def _group_norm(module: nn.GroupNorm, value: Tensor, edge: GradientEdge) -> Layer:
+    return _Normalised(module, group_norm(value, module.num_groups, eps=module.eps), edge, value.dim() - 2)
+
+
+def _batch_norm(module: nn.modules.batchnorm._BatchNorm, value: Tensor, edge: GradientEdge) -> Layer | None:
+    if module.training or not module.track_running_stats:
+        return None
+    normal = batch_norm(value, module.running_mean, module.running_var, eps=module.eps)
+    return _Normalised(module, normal, edge, value.dim() - 2)
+
+
+_KINDS: dict[Callable[..., object], Callable[..., Layer | None]] = {
+    nn.Linear.forward: _linear,
+    nn.Conv2d.forward: _convolution,
+    nn.LayerNorm.forward: _layer_norm,
+    nn.RMSNorm.forward: _layer_norm,
+    nn.GroupNorm.forward: _group_norm,
+    nn.modules.batchnorm._BatchNorm.forward: _batch_norm,
+}
+"""By what a module does, not by what it inherits: a subclass that scales the output is no linear layer."""
+
+
+class _Call(NamedTuple):
+    """A call of a module on `value`, with its output's shape and its place in the graph."""
+
+    module: nn.Module
+    value: Tensor
+    shape: torch.Size
+    edge: GradientEdge
+
+
+class _Recording:
+    """Records every call of every module that owns parameters, while a network runs."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._calls: list[_Call | None] = []
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _Recording:
+        for module in self._network.module.modules():
+            if any(p.requires_grad for p in module.parameters(recurse=False)):
+                self._handles.append(module.register_forward_hook(self._record, prepend=True))
+        return self
+
+    def _record(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        """Note a call, before hooks of others change its output; None for one that is not of one tensor to another."""
+        value = args[0] if len(args) == 1 else None
+        if isinstance(value, Tensor) and isinstance(output, Tensor) and output.requires_grad:
+            self._calls.append(_Call(module, value.detach(), output.shape, get_gradient_edge(output)))
+        else:
+            self._calls.append(None)
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def layers(self, outputs: Tensor) -> list[Layer] | None:
+        """The layers in the order of their calls; None unless every parameter serves one known layer, once."""
+        layers = [call and _layer(call, len(outputs)) for call in self._calls]
+        found = [layer for layer in layers if layer is not None]
+        owned = [id(p) for layer in found for p in (layer.weight, layer.bias) if p is not None]
+        leaves = self._network.leaves
+        if len(found) < len(layers) or len(set(owned)) < len(owned) or not set(map(id, leaves)) <= set(owned):
+            return None
+        roots = [outputs.grad_fn, *(layer.edge.node for layer in found)]
+        return found if each_used_once(roots, leaves) else None
