@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from suite import batching
 from suite.lanes import EVALUATED, Lanes, SingleLane
@@ -49,6 +49,33 @@ def test_what_cannot_be_batched_is_trained_one_by_one() -> None:
         results = train(task, _lanes(task), torch.optim.SGD, batched=True)
         assert {result.stepping for result in results} == {way}
         assert all(result.converged for result in results)
+
+
+class _Referring(nn.Module):
+    """It computes with a weight that it keeps beside its parameters: no other can be put in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(36, 8), nn.Linear(8, 3)
+        self.kept = [self.first.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(linear(x.flatten(1), self.kept[0], self.first.bias).relu())
+
+
+def test_a_network_that_vmap_would_train_in_part_is_trained_one_by_one() -> None:
+    def model(problem: Problem, seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return _Referring()
+
+    task = replace(_task(), model=model)
+    assert not batching.possible(task, task.problem(0), 0, "cpu")
+    results = train(task, _lanes(task), torch.optim.SGD, batched=True)
+    assert {result.stepping for result in results} == {"alone"}
+    for number, result in enumerate(results):
+        start = dict(model(task.problem(number), number).named_parameters())
+        assert all(not torch.equal(start[name], weight) for name, weight in result.weights.items())
 
 
 def test_asking_leaves_the_global_generator_alone() -> None:
