@@ -14,12 +14,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from suite.curvature import network
+from suite.errors import InputError
 from suite.measures import Measure, Value, measure, measures
 from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 
+NEEDS_LAYERS = {"path_norm", "path_margin", "minimum_path_margin", "feature_dimension"}
 TAKEN = [m for m in measures().values() if not m.needs & {"images", "predictor"}]
 """Corruptions of images have tests of their own; predictors too."""
 
@@ -193,3 +195,75 @@ def test_no_rescaling_moves_a_canonical_measure(fitted: nn.Module, logs: list[fl
     cheap = [name for name in CANONICAL_MEASURES if measures()[name].cost <= 12]
     given = {"test": digits_like(40)}
     same(measure(fitted, digits_like(), cheap, **given), measure(other, digits_like(), cheap, **given), tolerance=2e-3)
+
+
+class _InPlace(nn.Module):
+    """The layers of a ReLU network, with activations in place that no module stands for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(linear_layers(copy.deepcopy(model)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = layer(x)
+            x.relu_()
+        return last(x)
+
+
+class _Bare(nn.Module):
+    """The same parameters without any layer."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(p.detach().clone() for p in model.parameters())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *hidden, weight, bias = self.weights
+        for before, shift in zip(hidden[::2], hidden[1::2], strict=True):
+            x = (x @ before.T + shift).relu()
+        return x @ weight.T + bias
+
+
+class _Sliced(_Bare):
+    """Slices of a list of parameters wrap each anew: no others can be put in their place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for weight, bias in zip(self.weights[:-2:2], self.weights[1:-2:2], strict=True):
+            x = (x @ weight.T + bias).relu()
+        return x @ self.weights[-2].T + self.weights[-1]
+
+
+def _hooked(model: nn.Module) -> nn.Module:
+    """Activations are hooks of the layers."""
+    layers = linear_layers(copy.deepcopy(model))
+    for layer in layers[:-1]:
+        layer.register_forward_hook(lambda _, args, output: output.relu())
+    return nn.Sequential(*layers)
+
+
+def _activations_in_place(model: nn.Module) -> nn.Module:
+    modules = copy.deepcopy(model).children()
+    return nn.Sequential(*(nn.ReLU(inplace=True) if isinstance(each, nn.ReLU) else each for each in modules))
+
+
+WRITTEN = [_activations_in_place, _InPlace, _hooked, _Bare, _Sliced]
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: written.__name__.strip("_"))
+@pytest.mark.parametrize("wanted", TAKEN, ids=lambda m: m.name)
+def test_how_a_network_is_written_moves_nothing(
+    fitted: nn.Module, wanted: Measure, written: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Layers are recognised for speed alone; a value is refused where a measure needs layers that are not there."""
+    before = take(fitted, wanted)
+    try:
+        after = take(written(fitted), wanted)
+    except InputError:
+        assert wanted.name in NEEDS_LAYERS | ({"gradient_noise"} if written is _Sliced else set())
+        return
+    # Names of parameters differ, their order does not.
+    same(before, dict(zip(before, after.values(), strict=True)), tolerance=1e-6, draws=5)
+    if written is not _Sliced:
+        assert [value.kind for value in after.values()] == [value.kind for value in before.values()]
