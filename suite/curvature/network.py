@@ -15,6 +15,7 @@ from torch.func import functional_call, stack_module_state
 
 from suite.curvature.convolutions import ClosedConvolutions
 from suite.errors import InputError
+from suite.pooling import QuickPooling
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,7 +53,8 @@ class Network:
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs on `x`, with a graph to the leaves."""
-        outputs: Tensor = self.module(x)
+        with QuickPooling():
+            outputs: Tensor = self.module(x)
         return outputs
 
     def twice_differentiable(self, x: Tensor) -> Tensor:

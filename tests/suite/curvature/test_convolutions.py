@@ -1,4 +1,4 @@
-"""Second derivatives of convolutions and pooling against torch's own, which go another way."""
+"""Second derivatives of convolutions against torch's own, which go another way."""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ CONVOLUTIONS: list[dict[str, Any]] = [
     {"groups": 4, "padding": 1, "dilation": (1, 2)},
     {"padding": "valid"},
 ]
-POOLINGS: list[dict[str, Any]] = [
-    {"kernel_size": 2},
-    {"kernel_size": 3, "stride": 2},
-    {"kernel_size": (3, 2), "stride": (1, 2), "padding": 1},
-    {"kernel_size": 2, "stride": 2, "ceil_mode": True},
-    {"kernel_size": 2, "dilation": 2, "stride": 1},
-]
 
 
 def normal(*shape: int, name: str = "x", last: bool = False) -> Tensor:
@@ -43,13 +36,6 @@ def normal(*shape: int, name: str = "x", last: bool = False) -> Tensor:
 def convolved(options: dict[str, Any]) -> Function:
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return functional.conv2d(x, weight, bias, **options)
-
-    return function
-
-
-def pooled(options: dict[str, Any]) -> Function:
-    def function(x: Tensor) -> Tensor:
-        return functional.max_pool2d(x, **options)
 
     return function
 
@@ -76,44 +62,29 @@ def test_convolutions(options: dict[str, Any], last: bool) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
-@pytest.mark.parametrize("options", POOLINGS, ids=str)
-def test_pooling(options: dict[str, Any], last: bool) -> None:
-    inputs = (normal(3, 4, 7, 6, last=last),)
-    expected = third_order(pooled(options), inputs)
-    with ClosedConvolutions():
-        found = third_order(pooled(options), inputs)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-
-
 def test_by_finite_differences() -> None:
     inputs = tuple(
         tensor.requires_grad_()
         for tensor in (normal(2, 2, 5, 4), normal(2, 2, 3, 3, name="weight"), normal(2, name="bias"))
     )
 
-    def both(*tensors: Tensor) -> Tensor:
+    def function(*tensors: Tensor) -> Tensor:
         with ClosedConvolutions():
-            return functional.max_pool2d(functional.conv2d(*tensors, padding=1), 2)
+            return functional.conv2d(*tensors, padding=1)
 
-    assert gradcheck(both, inputs)
-    assert gradgradcheck(both, inputs)
+    assert gradcheck(function, inputs)
+    assert gradgradcheck(function, inputs)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_modules_of_every_kind_give_what_they_give(training: bool) -> None:
-    """Keywords, single images, string padding, wanted indices, other dimensions: replaced or left, never changed."""
+    """Keywords, single images, string padding, other dimensions: replaced or left, never changed."""
     x, weight = normal(2, 4, 8, 8), normal(4, 4, 3, 3, name="weight")
     sequence = normal(2, 4, 8, name="sequence")
     calls: list[Function] = [
         lambda: functional.conv2d(input=x, weight=weight, bias=None, stride=1),
         lambda: functional.conv2d(x[0], weight),
         lambda: functional.conv2d(x, weight, padding="valid"),
-        lambda: functional.max_pool2d(input=x, kernel_size=2),
-        lambda: functional.max_pool2d(x[0], 2),
-        lambda: torch.max_pool2d(x, 2, []),
-        lambda: functional.max_pool2d(x, 2, return_indices=True)[1],
-        lambda: functional.max_pool1d(sequence, 2),
         lambda: functional.conv1d(sequence, weight[:, :, 0]),
         lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", dtype=x.dtype).train(training)(x) * 0,
         lambda: functional.conv_transpose2d(x, weight),
@@ -132,8 +103,7 @@ def test_the_layout_of_the_input_is_kept() -> None:
     ]
     with ClosedConvolutions():
         maps = functional.conv2d(*leaves, padding=1)
-        outputs = functional.max_pool2d(maps, 2)
-    slope = torch.autograd.grad((outputs**3).sum(), leaves[0], create_graph=True)[0]
+    slope = torch.autograd.grad((maps**3).sum(), leaves[0], create_graph=True)[0]
     at_maps = torch.autograd.grad((slope**3).sum(), maps)[0]
-    for tensor in (maps, outputs, slope, at_maps):
+    for tensor in (maps, slope, at_maps):
         assert tensor.is_contiguous(memory_format=torch.channels_last)
