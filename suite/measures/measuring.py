@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -16,6 +17,9 @@ from suite.task import Split
 from suite.value import Value
 
 Data = Split | tuple[Tensor, Tensor]
+
+ROUNDING = 1e-3
+"""Relative difference of outputs that are the same but for rounding, generously."""
 
 
 def measure(
@@ -37,13 +41,14 @@ def measure(
     `matched_loss` (see `temperature`). A measure of every layer gives one entry a layer, ``name/layer``.
 
     Raises:
-        InputError: a name is unknown, something that a measure needs is missing, the loss is not finite, or no scaling
-            of the logits reaches `matched_loss`.
+        InputError: a name is unknown, something that a measure needs is missing, a sample's outputs depend on other
+            samples or on chance, the loss is not finite, or no scaling of the logits reaches `matched_loss`.
     """
     wanted = [find_measure(name) for name in names]
     train = _on_device_of(model, data)
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
+        _check_samples_are_independent(model, train.x)
         plain = Subject(
             model,
             train,
@@ -75,6 +80,19 @@ def _on_device_of(model: nn.Module, data: Data) -> Split:
         return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype)
 
     return Split(move(x), move(y))
+
+
+@torch.no_grad()
+def _check_samples_are_independent(model: nn.Module, x: Tensor) -> None:
+    """Values would hang on how many samples are worked on at once, which is ours to choose."""
+    if len(x) < 3:
+        return
+    together, fewer = model(x[:3])[:2], model(x[:2])
+    if torch.linalg.vector_norm(together - fewer) > ROUNDING * torch.linalg.vector_norm(together):
+        raise InputError(
+            "In eval mode the outputs for a sample change with the others in its batch, or from call to call: such a "
+            "network has no training loss that could be measured."
+        )
 
 
 def _check_finite(subject: Subject) -> None:

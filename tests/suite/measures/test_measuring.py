@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, dropout
 
 from suite.errors import InputError
 from suite.losses import log_exponential
@@ -180,3 +181,30 @@ def test_help_and_records_need_no_torch() -> None:
 
 def test_every_measure_says_what_it_is() -> None:
     assert len(measures()) >= 40
+
+
+class Called(nn.Module):
+    """A linear layer on what a function makes of the batch."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function, self.layer = function, nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.function(x))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)),
+        Called(lambda x: x - x.mean(0)),
+        Called(lambda x: x + 0.1 * torch.randn_like(x)),
+        Called(lambda x: dropout(x, 0.5)),
+    ],
+    ids=["batch statistics", "centred", "noise", "dropout in eval mode"],
+)
+def test_outputs_that_depend_on_other_samples_or_on_chance(model: nn.Module) -> None:
+    data = classification()
+    with pytest.raises(InputError, match="change with the others in its batch, or from call to call"):
+        measure(model.double(), data, ["lambda_max"])
