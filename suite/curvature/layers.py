@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,10 @@ class Layer(ABC):
     @abstractmethod
     def add(self, slope: Tensor, signs: Tensor) -> None:
         """Take in the slope of one cotangent at the output, weighted by `signs` [n]."""
+
+    def add_to_total(self, slope: Tensor, signs: Tensor) -> None:
+        """The same where only `total` is asked for afterwards."""
+        self.add(slope, signs)
 
     def squares(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(parameter, its sum of squares) of weight and bias."""
@@ -97,17 +102,49 @@ class _Patches(Layer):
     def __init__(self, module: nn.Module, patches: Tensor, edge: GradientEdge, positions_last: bool) -> None:
         super().__init__(module, edge)
         self._patches, self._positions_last = patches, positions_last
+        self._total = torch.zeros((), dtype=torch.float64, device=patches.device)
 
     def add(self, slope: Tensor, signs: Tensor) -> None:
-        n, groups, _, positions = self._patches.shape
-        slope = slope.reshape(n, -1, positions) if self._positions_last else slope.reshape(n, positions, -1).mT
-        slope = slope.reshape(n, groups, -1, positions)
-        self._bias_squares += torch.tensordot(signs, slope.sum(-1).square(), dims=1).reshape(-1)
+        slope = self._by_group(slope)
+        self._add_bias(slope, signs)
         rows = max(1, ENTRIES // self.weight.numel())
         parts = zip(torch.split(slope, rows), torch.split(self._patches, rows), torch.split(signs, rows), strict=True)
         for slopes, patches, ss in parts:
             gradients = slopes @ patches.mT
             self._squares += torch.tensordot(ss, gradients.square_(), dims=1).reshape(self.weight.shape)
+
+    def add_to_total(self, slope: Tensor, signs: Tensor) -> None:
+        if not self._has_few_patches:
+            self.add(slope, signs)
+            return
+        # |sum over l of s_l p_l'|² = sum over l, m of <s_l, s_m> <p_l, p_m>: no gradient is formed.
+        slope = self._by_group(slope)
+        self._add_bias(slope, signs)
+        products = (slope.mT @ slope).mul_(self._patch_products).sum((1, 2, 3), dtype=torch.float64)
+        self._total += signs.double() @ products
+
+    def total(self) -> Tensor:
+        return super().total() + (self._total if self.weight.requires_grad else 0.0)
+
+    @cached_property
+    def _has_few_patches(self) -> bool:
+        """Whether products of patches cost less than gradients, and fit where those would be formed."""
+        n, groups, size, positions = self._patches.shape
+        outputs = len(self.weight) // groups
+        return positions * (outputs + size // 8) < outputs * size and n * groups * positions**2 <= ENTRIES
+
+    @cached_property
+    def _patch_products(self) -> Tensor:
+        return self._patches.mT @ self._patches
+
+    def _by_group(self, slope: Tensor) -> Tensor:
+        """Slopes as [n, groups, outputs of a group, L]."""
+        n, groups, _, positions = self._patches.shape
+        slope = slope.reshape(n, -1, positions) if self._positions_last else slope.reshape(n, positions, -1).mT
+        return slope.reshape(n, groups, -1, positions)
+
+    def _add_bias(self, slope: Tensor, signs: Tensor) -> None:
+        self._bias_squares += torch.tensordot(signs, slope.sum(-1).square(), dims=1).reshape(-1)
 
 
 class _Normalised(Layer):

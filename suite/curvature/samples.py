@@ -42,7 +42,7 @@ def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents
     """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work."""
     total = 0.0
     for xs, ys in _parts(network, x, y):
-        layers, outputs = _layers(network, xs, ys, cotangents)
+        layers, outputs = _layers(network, xs, ys, cotangents, total_only=True)
         if layers is None:
             total += sum(float(part.double().sum()) for part in _by_vmap(network, xs, cotangents(outputs, ys)))
         else:
@@ -63,7 +63,9 @@ def _chunk(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> li
     return [squares[id(leaf)].reshape(leaf.shape) for leaf in network.leaves]
 
 
-def _layers(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> tuple[list[Layer] | None, Tensor]:
+def _layers(
+    network: Network, x: Tensor, y: Tensor, cotangents: Cotangents, *, total_only: bool = False
+) -> tuple[list[Layer] | None, Tensor]:
     """The linear layers, if they are all of the network, which have taken in all cotangents; and the outputs."""
     layers, outputs = linear_layers(network, x)
     if layers is None:
@@ -73,7 +75,7 @@ def _layers(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> t
         slopes = torch.autograd.grad(outputs, at, vector, retain_graph=True, allow_unused=True)
         for layer, slope in zip(layers, slopes, strict=True):
             if slope is not None:
-                layer.add(slope, signs)
+                layer.add_to_total(slope, signs) if total_only else layer.add(slope, signs)
     return layers, outputs.detach()
 
 

@@ -68,6 +68,17 @@ def partly_frozen() -> nn.Module:
     return drawn(model)
 
 
+def few_patches() -> nn.Module:
+    """Convolutions, one of them grouped, at few places for their size, a weight and a bias frozen."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 2, groups=2, padding=1), nn.ReLU(),
+        nn.Conv2d(8, 16, 2), nn.ReLU(), nn.Conv2d(16, 16, 2), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    for name in ("4.bias", "6.weight"):
+        model.get_parameter(name).requires_grad_(False)
+    return drawn(model)
+
+
 class Tripled(nn.Linear):
     """No linear layer, whatever it inherits."""
 
@@ -121,6 +132,7 @@ MULTILINEAR = [
     pytest.param(network(outputs=2), regression(), mse_loss, id="squared error"),
     pytest.param(network(outputs=2), regression(), lambda z, y: ((z - y) ** 4 - (z - y) ** 2).mean(), id="not convex"),
     pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
+    pytest.param(few_patches(), images(), cross_entropy, id="few patches"),
     pytest.param(Functional(), classification(), cross_entropy, id="functional"),
     pytest.param(with_activation(nn.LeakyReLU()), classification(), cross_entropy, id="leaky"),
     pytest.param(
