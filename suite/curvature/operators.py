@@ -6,6 +6,7 @@ backward pass on a kept graph saves the forward and the first backward pass of e
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ CHUNKS = 4
 """A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""
 
 KEPT_BYTES = 2**30
-"""Graphs that would take more than this are built afresh for every product (2 to 3 times slower)."""
+"""Graphs beyond this are built afresh for every product (2 to 3 times slower)."""
 
 Pieces = Sequence[Tensor]
 Product = Callable[[Pieces], Pieces]
@@ -74,26 +75,28 @@ class SampleMean(Operator):
         self._data, self._total = data, data.x.shape[self._axis]
         self._rows, samples = rows, self._total if rows is None else len(rows)
         self._chunk = chunk or min(network.chunk(data.x), -(-samples // CHUNKS))
-        keep = keep and samples * self._bytes_per_sample() <= KEPT_BYTES
-        self._kept = list(self._built()) if keep else None
+        chunks = range(0, samples, self._chunk)
+        kept = min(len(chunks), KEPT_BYTES // max(1, self._chunk * self._bytes_per_sample())) if keep else 0
+        self._kept = list(self._built(chunks[:kept]))
+        self._others = chunks[kept:]
 
     @abstractmethod
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         """The product with `weight` times the mean over the samples ``(x, y)``, as a function of its pieces."""
 
-    def _built(self) -> Iterator[Product]:
-        for x, y in self._chunks():
+    def _built(self, chunks: Sequence[int]) -> Iterator[Product]:
+        """The products with the samples of `chunks`, each given by the number of its first one."""
+        for begin in chunks:
+            x, y = self._samples(slice(begin, begin + self._chunk))
             with torch.enable_grad():
-                yield self.build(x, y, x.shape[self._axis] / self._total)
+                product = self.build(x, y, x.shape[self._axis] / self._total)
+            yield product
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _samples(self, taken: slice) -> tuple[Tensor, Tensor]:
         x, y = self._data.x, self._data.y
-        if self._rows is None:
-            yield from zip(
-                torch.split(x, self._chunk, self._axis), torch.split(y, self._chunk, self._axis), strict=True
-            )
-        else:
-            yield from ((x[rows], y[rows]) for rows in torch.split(self._rows, self._chunk))
+        if self._rows is not None:
+            return x[self._rows[taken]], y[self._rows[taken]]
+        return (x[taken], y[taken]) if self._axis == 0 else (x[:, taken], y[:, taken])
 
     def _bytes_per_sample(self) -> int:
         """What the graph of one sample keeps, beside the parameters themselves."""
@@ -109,7 +112,7 @@ class SampleMean(Operator):
         pieces = [self.network.split(vector) for vector in vectors]
         totals = torch.zeros_like(vectors, dtype=torch.promote_types(vectors.dtype, torch.float32))
         results = [self.network.split(total) for total in totals]
-        for product in self._built() if self._kept is None else self._kept:
+        for product in itertools.chain(self._kept, self._built(self._others)):
             for piece, result in zip(pieces, results, strict=True):
                 for total, part in zip(result, product(piece), strict=True):
                     total.add_(part)

@@ -58,17 +58,21 @@ def test_hessian(model: nn.Module, data: Split, loss: Loss, chunk: int | None) -
     close(dense(Hessian(Network(model), data, loss, chunk=chunk)), flat_hessian(model, data, loss))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize(("model", "data", "loss"), CASES)
 def test_graphs_that_are_not_kept_give_the_same(
-    model: nn.Module, data: Split, loss: Loss, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module, data: Split, loss: Loss, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Hessian(Network(model), data, loss)
-    monkeypatch.setattr(module, "KEPT_BYTES", 0)
-    built = Hessian(Network(model), data, loss)
-    assert kept._kept is not None
-    assert built._kept is None
+    kept = Hessian(Network(model), data, loss, chunk=3)
+    all_of_them = len(kept._kept)
+    monkeypatch.setattr(module, "KEPT_BYTES", int(share * all_of_them * 3 * kept._bytes_per_sample()))
+    built = Hessian(Network(model), data, loss, chunk=3)
+    assert (len(kept._others), len(built._kept)) == (0, int(share * all_of_them))
     vector = torch.randn(kept.size, dtype=kept.dtype)
     close(built @ vector, kept @ vector)
+    rows = torch.arange(len(data))[::2]
+    some = [Hessian(Network(model), data, loss, rows=rows, chunk=2, keep=keep) for keep in (True, False)]
+    close(some[0] @ vector, some[1] @ vector)
 
 
 def output_hessian(logits: Tensor) -> Tensor:
