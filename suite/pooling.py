@@ -9,32 +9,17 @@ mixes two layouts; pooling and its transpose are a family that is closed under d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
-Gradients = tuple[Tensor | None, ...]
-Size = int | list[int] | tuple[int, ...]
-
-
-def pair(value: Size) -> list[int]:
-    """The two numbers, of height and width, that one or two of an operation's options stand for."""
-    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
-
-
-def laid(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` in the memory layout of `like`: kernels that are given two layouts are up to forty times slower."""
-    return tensor.contiguous(memory_format=torch.channels_last if _is_channels_last(like) else torch.contiguous_format)
-
-
-def _is_channels_last(maps: Tensor) -> bool:
-    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+from suite.replacing import Gradients, Replacing, Size, is_channels_last, laid, pair
 
 
 @dataclass(frozen=True)
@@ -49,27 +34,25 @@ class _Window:
 
     def fits(self, x: Tensor) -> bool:
         """Whether there is a window, and none lies in the padding alone: torch says what is wrong otherwise."""
-        return all(self._count(x.shape, axis) > 0 and 2 * self.padding[axis] <= self.kernel[axis] for axis in (0, 1))
+        inside = all(2 * padding <= kernel for padding, kernel in zip(self.padding, self.kernel, strict=True))
+        return inside and min(self._counts(x)) > 0
 
     def maxima(self, x: Tensor) -> Tensor:
         """The maxima of maps x [n, c, h, w]."""
         if not _is_slow(x):
             pooled: Tensor = torch.max_pool2d(x, *self._options())
             return pooled
-        padded = self._padded(x)
+        counts, maps = self._counts(x), self._padded(x)
         for axis in (0, 1):  # whole rows first
-            first, *others = self._shifted(padded, axis, self._count(x.shape, axis))
-            for other in others:
-                first = torch.maximum(first, other)
-            padded = first
-        return padded.contiguous()
+            maps = functools.reduce(torch.maximum, self._shifted(maps, axis, counts[axis]))
+        return maps.contiguous()
 
     def maxima_and_places(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The maxima, and where they are, numbered within each map."""
         if not _is_slow(x) or any(self.padding):  # which must win nowhere, not even over minus infinity
             pooled, places = torch.ops.aten.max_pool2d_with_indices(x, *self._options())
             return pooled, places
-        counts = [self._count(x.shape, axis) for axis in (0, 1)]
+        counts = self._counts(x)
         first, *others = self._entries(self._padded(x), counts)
         best, offset = first[1], torch.zeros(first[1].shape, dtype=torch.int32, device=x.device)
         for (row, column), other in others:
@@ -87,8 +70,11 @@ class _Window:
     def _options(self) -> tuple[Any, ...]:
         return self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode
 
+    def _counts(self, x: Tensor) -> list[int]:
+        """How many windows there are along height and width."""
+        return [self._count(x.shape, axis) for axis in (0, 1)]
+
     def _count(self, shape: Sequence[int], axis: int) -> int:
-        """How many windows there are along height (0) or width (1)."""
         length, padding, stride = shape[2 + axis], self.padding[axis], self.stride[axis]
         free = length + 2 * padding - self._extent(axis)
         count = (-(-free // stride) if self.ceil_mode else free // stride) + 1
@@ -156,7 +142,7 @@ class _Picked(Function):
         ctx.save_for_backward(x, places)
         ctx.window = window
         x = laid(x, places)
-        if not _is_channels_last(places):
+        if not is_channels_last(places):
             return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
         # Positions and channels of both are then views.
         rows, chosen = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (x, places))
@@ -205,17 +191,7 @@ def _max_pool2d(
     return window.maxima(input)
 
 
-_REPLACED: dict[object, Callable[..., Tensor]] = {
-    functional.max_pool2d: _max_pool2d,
-    torch.max_pool2d: _max_pool2d,
-}
+class QuickPooling(Replacing):
+    """Two-dimensional max pooling is that of this file."""
 
-
-class QuickPooling(TorchFunctionMode):
-    """While it is entered, two-dimensional max pooling is that of this file, in any module (but not under `vmap`)."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        chosen: Callable[..., Any] = _REPLACED.get(func, func)
-        return chosen(*args, **(kwargs or {}))
+    functions: ClassVar = {functional.max_pool2d: _max_pool2d, torch.max_pool2d: _max_pool2d}

@@ -8,18 +8,14 @@ kernels that training runs on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.overrides import TorchFunctionMode
 
-from suite.pooling import Size, laid, pair
-
-Gradients = tuple[Tensor | None, ...]
+from suite.replacing import Gradients, Replacing, Size, laid, pair
 
 
 @dataclass(frozen=True)
@@ -117,11 +113,7 @@ def _conv2d(
     return maps if bias is None else maps + bias[:, None, None]
 
 
-class ClosedConvolutions(TorchFunctionMode):
-    """While it is entered, two-dimensional convolutions are those of this file, in any module."""
+class ClosedConvolutions(Replacing):
+    """Two-dimensional convolutions are those of this file."""
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        chosen: Callable[..., Any] = _conv2d if func is torch.conv2d else func
-        return chosen(*args, **(kwargs or {}))
+    functions: ClassVar = {torch.conv2d: _conv2d}

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import functional_call, stack_module_state, vjp
 
 from suite.curvature.convolutions import ClosedConvolutions
 from suite.errors import InputError
 from suite.pooling import QuickPooling
+from suite.seeding import torch_stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+ROUNDING = 1e-2
+"""Relative difference of two gradients that are the same but for rounding, generously."""
 
 MAX_CHUNK = 1024
 FEWEST = 32
@@ -45,6 +49,7 @@ class Network:
         self._sizes = [leaf.numel() for leaf in self.leaves]
         self.size = sum(self._sizes)
         self._chunk: int | None = None
+        self._exchanges: bool | None = None
 
     @classmethod
     def stacked(cls, models: Sequence[nn.Module]) -> Network:
@@ -61,6 +66,25 @@ class Network:
         """Outputs on `x`, with a graph whose gradients have fast gradients of their own."""
         with ClosedConvolutions():
             return self.outputs(x)
+
+    def can_exchange_weights(self, x: Tensor) -> bool:
+        """Whether weights that `functional_call` puts in place are those that the module computes with (asked once).
+
+        A module may hold others: a slice of an `nn.ParameterList` wraps each anew, and no gradient finds its way back.
+        """
+        if self._exchanges is None:
+            named = {name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad}
+            with torch.enable_grad():
+                outputs = self.outputs(x[:1])
+                vector = torch.randn(outputs.shape, generator=torch_stream("exchange")).to(outputs)
+                expected = torch.autograd.grad(outputs, self.leaves, vector, materialize_grads=True)
+            found = vjp(lambda theta: functional_call(self.module, theta, (x[:1],)), named)[1](vector)[0]
+            norm = torch.linalg.vector_norm
+            self._exchanges = all(
+                bool(norm(one - other) <= ROUNDING * norm(other))
+                for one, other in zip(found.values(), expected, strict=True)
+            )
+        return self._exchanges
 
     def chunk(self, x: Tensor) -> int:
         """How many samples of `x` are best worked on at once: a power of two, so that blocks of one divide another."""

@@ -61,9 +61,15 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     rest = kind(network, train, loss, chunk=subject.chunk, keep=False)  # all probes in one call
     operator = rest if diagonal is None else Scaled(rest, diagonal)
     stream = torch_stream("hessian_trace")
-    probes = FEW_PROBES if known is not None else 2 * FEW_PROBES
-    options = {"probes": probes, "max_probes": MAX_PROBES}
-    return hutchinson(operator, stream, precision=PRECISION, offset=known or 0.0, **options)[0]
+    estimates = hutchinson(
+        operator,
+        stream,
+        probes=2 * FEW_PROBES if known is None else FEW_PROBES,
+        offset=known or 0.0,
+        precision=PRECISION,
+        max_probes=MAX_PROBES,
+    )
+    return estimates[0]
 
 
 @declare(

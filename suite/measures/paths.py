@@ -52,18 +52,22 @@ def _is_affine(model: nn.Module, like: Tensor) -> bool:
     """Whether outputs are affine on positive inputs, large and small: what no activation or gate in between leaves."""
     stream = torch_stream("paths")
     draws = torch.rand(2, *like.shape, generator=stream, dtype=torch.float64).to(like.device)
-    for first, second in (draws, draws * SMALL):
-        parts = model(first) + model(second)
-        whole = model(first + second) + model(torch.zeros_like(like))
-        if not torch.allclose(parts, whole, rtol=ROUNDING, atol=0):
-            return False
-    return True
+    shift = model(torch.zeros_like(like))
+    return all(
+        torch.allclose(model(first) + model(second), model(first + second) + shift, rtol=ROUNDING, atol=0)
+        for first, second in (draws, draws * SMALL)
+    )
 
 
 def has_path_norm(model: nn.Module) -> bool:
     """Whether `model` is a plain chain of modules through which paths are defined."""
     parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
-    return all(type(module).forward in {part.forward for part in parts} for module in model.modules())
+    return all(_does_what_one_does(module, parts) for module in model.modules())
+
+
+def _does_what_one_does(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> bool:
+    """By its `forward`, not by what it inherits: a subclass of a layer with another `forward` is not that layer."""
+    return type(module).forward in {kind.forward for kind in kinds}
 
 
 class _Affine(nn.Module):
@@ -98,11 +102,6 @@ LINEAR_ON_POSITIVE = (
 )  # fmt: skip
 
 
-def _is_linear_on_positive(module: nn.Module) -> bool:
-    """By what the module does: a subclass of a layer with another `forward` is not that layer."""
-    return type(module).forward in {each.forward for each in LINEAR_ON_POSITIVE}
-
-
 def _squared(module: nn.Module) -> nn.Module:
     """The module with every weight replaced by its square, so that its outputs sum squared paths."""
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -118,7 +117,7 @@ def _squared(module: nn.Module) -> nn.Module:
         return _Pooled(module, None)
     kind = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
     is_leaf = next(module.children(), None) is None
-    if is_leaf and kind is not nn.Module and not _is_linear_on_positive(module):
+    if is_leaf and kind is not nn.Module and not _does_what_one_does(module, LINEAR_ON_POSITIVE):
         raise InputError(f"The path norm is not defined for a network with {type(module).__name__}.")
     for parameter in module.parameters(recurse=False):
         parameter.square_()

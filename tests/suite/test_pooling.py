@@ -58,7 +58,7 @@ def test_every_window_to_the_last_bit(
     dtype: torch.dtype,
     random: Any,
 ) -> None:
-    """Maxima and slopes, where many entries of a window are equal, one is infinite or one is not a number."""
+    """Maxima and slopes, where many entries of a window are equal and one is infinite."""
     stream = torch.Generator().manual_seed(random.randrange(2**31))
     x = torch.randint(-2, 3, shape, generator=stream).to(dtype)
     x.view(-1)[0] = random.choice([0.0, float("inf"), float("-inf")])
@@ -67,7 +67,7 @@ def test_every_window_to_the_last_bit(
         "padding": tuple(size // 2 for size in kernel) if padded else 0,
     }  # fmt: skip
     extents = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    if any(extent > size + 2 * p for extent, size, p in zip(extents, shape[2:], (0, 0), strict=True)):
+    if any(extent > size for extent, size in zip(extents, shape[2:], strict=True)):
         return
     leaf = x.clone().requires_grad_()
     expected = functional.max_pool2d(leaf, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,24 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
+
+
+class Called(nn.Module):
+    """A function that no module stands for."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class TripleLinear(nn.Linear):
+    """No linear layer, whatever it inherits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
 
 
 def convolutional() -> nn.Module:

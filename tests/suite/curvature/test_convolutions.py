@@ -12,6 +12,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
 from suite.curvature.convolutions import ClosedConvolutions
+from suite.pooling import QuickPooling
 from suite.seeding import torch_stream
 
 Function = Callable[..., Tensor]
@@ -68,12 +69,12 @@ def test_by_finite_differences() -> None:
         for tensor in (normal(2, 2, 5, 4), normal(2, 2, 3, 3, name="weight"), normal(2, name="bias"))
     )
 
-    def function(*tensors: Tensor) -> Tensor:
-        with ClosedConvolutions():
-            return functional.conv2d(*tensors, padding=1)
+    def both(*tensors: Tensor) -> Tensor:
+        with ClosedConvolutions(), QuickPooling():
+            return functional.max_pool2d(functional.conv2d(*tensors, padding=1), 2)
 
-    assert gradcheck(function, inputs)
-    assert gradgradcheck(function, inputs)
+    assert gradcheck(both, inputs)
+    assert gradgradcheck(both, inputs)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -101,9 +102,10 @@ def test_the_layout_of_the_input_is_kept() -> None:
         normal(3, 4, 8, 8, last=True).requires_grad_(),
         normal(6, 4, 3, 3, name="weight", last=True).requires_grad_(),
     ]
-    with ClosedConvolutions():
+    with ClosedConvolutions(), QuickPooling():
         maps = functional.conv2d(*leaves, padding=1)
-    slope = torch.autograd.grad((maps**3).sum(), leaves[0], create_graph=True)[0]
+        outputs = functional.max_pool2d(maps, 2)
+    slope = torch.autograd.grad((outputs**3).sum(), leaves[0], create_graph=True)[0]
     at_maps = torch.autograd.grad((slope**3).sum(), maps)[0]
-    for tensor in (maps, slope, at_maps):
+    for tensor in (maps, outputs, slope, at_maps):
         assert tensor.is_contiguous(memory_format=torch.channels_last)

@@ -18,7 +18,16 @@ from suite.curvature.factors import TemperedCrossEntropy
 from suite.curvature.network import Loss
 from suite.seeding import torch_stream
 from suite.task import Split
-from tests.suite.curvature.helpers import Residual, classification, convolutional, drawn, images, network, regression
+from tests.suite.curvature.helpers import (
+    Residual,
+    TripleLinear,
+    classification,
+    convolutional,
+    drawn,
+    images,
+    network,
+    regression,
+)
 from tests.suite.curvature.test_lanczos import Matrix
 
 
@@ -77,13 +86,6 @@ def few_patches() -> nn.Module:
     for name in ("4.bias", "6.weight"):
         model.get_parameter(name).requires_grad_(False)
     return drawn(model)
-
-
-class Tripled(nn.Linear):
-    """No linear layer, whatever it inherits."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 3 * super().forward(x)
 
 
 class Borrowing(nn.Module):
@@ -150,7 +152,10 @@ MULTILINEAR = [
     pytest.param(partly_frozen(), classification(), cross_entropy, id="partly frozen"),
     pytest.param(with_activation(nn.ReLU(inplace=True)), classification(), cross_entropy, id="in place"),
     pytest.param(
-        drawn(nn.Sequential(Tripled(6, 5), nn.ReLU(), nn.Linear(5, 3))), classification(), cross_entropy, id="subclass"
+        drawn(nn.Sequential(TripleLinear(6, 5), nn.ReLU(), nn.Linear(5, 3))),
+        classification(),
+        cross_entropy,
+        id="subclass",
     ),
     pytest.param(hooked(), classification(), cross_entropy, id="hook"),
     pytest.param(drawn(PositionsFirst(nn.Linear(2, 4), 4)), classification(12), cross_entropy, id="positions first"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from suite.measures import Value, measure, measures
 from suite.models.linear import LinearPredictor
 from suite.task import Split
 from suite.value import answers
-from tests.suite.curvature.helpers import classification, network, regression
+from tests.suite.curvature.helpers import Called, classification, network, regression
 
 FLAT = [name for name, m in measures().items() if m.function.__module__.endswith(("flatness", "sharpness"))]
 
@@ -183,24 +182,13 @@ def test_every_measure_says_what_it_is() -> None:
     assert len(measures()) >= 40
 
 
-class Called(nn.Module):
-    """A linear layer on what a function makes of the batch."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function, self.layer = function, nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(self.function(x))
-
-
 @pytest.mark.parametrize(
     "model",
     [
         nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)),
-        Called(lambda x: x - x.mean(0)),
-        Called(lambda x: x + 0.1 * torch.randn_like(x)),
-        Called(lambda x: dropout(x, 0.5)),
+        nn.Sequential(Called(lambda x: x - x.mean(0)), nn.Linear(6, 3)),
+        nn.Sequential(Called(lambda x: x + 0.1 * torch.randn_like(x)), nn.Linear(6, 3)),
+        nn.Sequential(Called(lambda x: dropout(x, 0.5)), nn.Linear(6, 3)),
     ],
     ids=["batch statistics", "centred", "noise", "dropout in eval mode"],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -26,7 +25,16 @@ from suite.models.linear import LinearPredictor
 from suite.seeding import torch_stream
 from suite.task import Split
 from suite.tasks.images import AXES
-from tests.suite.curvature.helpers import classification, convolutional, images, jacobian, network, regression
+from tests.suite.curvature.helpers import (
+    Called,
+    TripleLinear,
+    classification,
+    convolutional,
+    images,
+    jacobian,
+    network,
+    regression,
+)
 
 
 def linear(*weights: float) -> LinearPredictor:
@@ -92,22 +100,6 @@ def test_path_norm_is_refused_where_paths_are_not_defined() -> None:
     for module in (nn.Tanh(), nn.LayerNorm(4), nn.Softmax(dim=1)):
         with pytest.raises(InputError, match=type(module).__name__):
             l2_path_norm(nn.Sequential(nn.Linear(6, 4), module, nn.Linear(4, 2)), (6,))
-
-
-class Called(nn.Module):
-    """A function that no module stands for."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
-class TripleLinear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return 3 * super().forward(x)
 
 
 def test_path_norm_is_refused_where_a_forward_of_its_own_hides_no_paths() -> None:
