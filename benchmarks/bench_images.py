@@ -24,13 +24,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from suite.data import split_digits
-from suite.loading import load
-from suite.memory import keep_freed_memory
+from suite.entries.loading import load
+from suite.kernels.malloc import keep_freed_memory
 from suite.models.images import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Stop, Task
-from suite.tasks import find_task
-from suite.training import Lane, train
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
 
 DIGITS = "mnist5k_mlp"
 LANES = 8

@@ -16,11 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.allocated import peak_bytes
 from benchmarks.quiet import Quiet
-from suite.curvature import Hessian, Network, lanczos, screening, top_eigenpairs
+from suite.curvature import Hessian, Network, lanczos, top_eigenpairs
+from suite.curvature import subsampled as screening
 from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
+from suite.kernels.malloc import keep_freed_memory
 from suite.measures import measure
-from suite.memory import keep_freed_memory
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quiet import Quiet
-from leaderboard.comparison import compare
-from leaderboard.ranking import board
-from leaderboard.results import Results
+from leaderboard.analysis.comparison import compare
+from leaderboard.analysis.ranking import board
+from leaderboard.analysis.results import Results
 
 
 def made_up(submissions: int, tasks: int, seeds: int) -> Results:

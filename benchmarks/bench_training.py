@@ -8,10 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quiet import Quiet
-from suite.loading import load
+from suite.entries.loading import load
 from suite.measures import measure
-from suite.tasks import find_task
-from suite.training import Lane, train
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
 
 FAMILIES = {
     "linear": "min_norm_regression",

@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scale import shipped
-from suite.engine.engines import connect
+from suite.engine.driver import Run
+from suite.engine.executors import connect
 from suite.engine.plan import Plan
-from suite.engine.run import Run
-from suite.record import Log, Record, seal
-from suite.track import Track, find_track
+from suite.storage.log import Log
+from suite.storage.record import Record, seal
+from suite.tracks import Track, find_track
 
 SIZES = (12_500, 25_000, 50_000, 100_000)
 TURNS = 1_000

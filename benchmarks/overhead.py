@@ -15,13 +15,15 @@ from unittest import mock
 import psutil
 from distributed import LocalCluster
 
-from suite.engine.engines import Engine, connect
+from suite.engine.driver import Run
+from suite.engine.executors import Engine, connect
 from suite.engine.plan import Plan
-from suite.engine.run import Run
-from suite.record import Log, Record, identity, read, seal
-from suite.tasks import find_task
-from suite.track import Track
-from suite.trial import Unit, run_unit
+from suite.storage.log import Log, read
+from suite.storage.record import Record, identity, seal
+from suite.tasks.registry import find_task
+from suite.tracks import Track
+from suite.trials.evaluate import run_unit
+from suite.trials.unit import Unit
 
 TRIALS = 1_000
 COMPARED = 50
@@ -57,7 +59,7 @@ def carry_out(engine: Engine, home: Path, name: str, trials: int) -> tuple[float
     # Lanes of this task are batched; here each is to be a trial of its own.
     with (
         mock.patch("suite.engine.plan.find_task", lambda name: replace(find_task(name), batched=False)),
-        mock.patch("suite.engine.run.run_unit", overhead.timed_unit),
+        mock.patch("suite.engine.driver.run_unit", overhead.timed_unit),
     ):
         run = Run(Plan((str(home / "fast.py"),), (TASK,), track), Log(home / name), engine)
         begin, used = time.perf_counter(), cpu()

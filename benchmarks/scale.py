@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.schedule import Chain, bounds, chain_of, makespan
-from leaderboard.shipped import logs
+from leaderboard.analysis.baselines import logs
 from suite.engine.costs import Costs
 from suite.engine.plan import Pair, Plan, pairs
-from suite.record import Record, read
-from suite.track import find_track
+from suite.storage.log import read
+from suite.storage.record import Record
+from suite.tracks import find_track
 
 COSTS = Path(__file__).with_name("costs.jsonl.gz")
 """Lanes of sgd on tasks of `full` that no shipped result covers; docs/scale.md has the command."""

@@ -38,7 +38,7 @@ def _half_as_long_again(function):
 
 train = _half_as_long_again(train)
 """
-"""Appended to ``suite/training.py``: exactly 1.5 times the time, whatever the task."""
+"""Appended to ``suite/training/loop.py``: exactly 1.5 times the time, whatever the task."""
 
 
 def _git(clone: Path, *arguments: str) -> None:

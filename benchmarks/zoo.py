@@ -26,7 +26,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from leaderboard.cli import main as command
-from suite.record import Record, read
+from suite.storage.log import read
+from suite.storage.record import Record
 
 COLLECTIONS: Mapping[str, str] = {
     "torch.optim": "torch",
@@ -107,7 +108,7 @@ def enter(name: str, seconds: float = SECONDS) -> Outcome:
     """Run ``module:Class`` through the smoke track in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     # The server imports once what every process needs: most take longer to import than to train.
-    context.set_forkserver_preload(["leaderboard.cli", "suite.trial", "suite.engine.run", *_importable()])
+    context.set_forkserver_preload(["leaderboard.cli", "suite.trials.evaluate", "suite.engine.driver", *_importable()])
     with tempfile.TemporaryDirectory(prefix="zoo-", ignore_cleanup_errors=True) as folder:
         process = context.Process(target=_run, args=(name, folder))
         process.start()

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING
 import click
 
 import suite
-from leaderboard.console import clear_errors, output, print_table
-from leaderboard.running import Resources, carry_out, isolation_limits, resource_options
-from leaderboard.show import agreement, compare, publish, table
-from leaderboard.verifying import SOLUTIONS, verify
+from leaderboard.commands.console import clear_errors, output, print_table
+from leaderboard.commands.run import Resources, carry_out, isolation_limits, resource_options
+from leaderboard.commands.show import agreement, compare, publish, table
+from leaderboard.commands.verify import SOLUTIONS, verify
 from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.engine.plan import Plan
-    from suite.isolation.limits import Limits
-    from suite.track import Track
+    from suite.sandbox.limits import Limits
+    from suite.tracks import Track
+
 
 RESULTS = Path("results")
+
+
 DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "sam")
 """What `lowlands run` runs when nothing is named: every other optimizer is a longer wait for a first table."""
 
@@ -81,7 +84,7 @@ def run(
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    from suite.track import find_track
+    from suite.tracks import find_track
 
     track = find_track(track_name)
     track = dataclasses.replace(
@@ -107,8 +110,9 @@ def run(
 
 def _plan(texts: Sequence[str], tasks: Sequence[str], track: Track, device: str, limits: Limits | None = None) -> Plan:
     """What to run; everything that the user may have got wrong is found here, before anything runs."""
-    from suite.engine.plan import Plan, check_slots, open_submission
-    from suite.tasks import find_task
+    from suite.engine.plan import Plan, open_submission
+    from suite.entries.checks import check_slots
+    from suite.tasks.registry import find_task
 
     found = [find_task(name) for name in tasks or track.tasks]
     texts = texts or DEFAULT
@@ -126,10 +130,10 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _print_run(path: Path) -> None:
-    from leaderboard import views
-    from leaderboard.ranking import board, boards
-    from leaderboard.results import load
-    from leaderboard.shipped import beside
+    from leaderboard.analysis.baselines import beside
+    from leaderboard.analysis.ranking import board, boards
+    from leaderboard.analysis.results import load
+    from leaderboard.tables import views
 
     results = load([path])
     everyone = beside(results)
@@ -169,7 +173,7 @@ def study(
     \b
     Example: lowlands study --preset small
     """
-    from suite.study import find_preset
+    from suite.tracks import find_preset
 
     preset = find_preset(preset_name)
     command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
@@ -180,7 +184,7 @@ def study(
 
 
 def _report_study(records: Path, directory: Path, command: str) -> None:
-    from leaderboard.results import load
+    from leaderboard.analysis.results import load
     from leaderboard.study.findings import analyse
     from leaderboard.study.frame import study_frame
     from leaderboard.study.report import write
@@ -206,8 +210,8 @@ def tasks(names: tuple[str, ...], verbose: bool, style: str | None) -> None:
     \b
     Example: lowlands tasks 'sparse_regression[alpha=0.01]'
     """
-    from leaderboard import catalogue as pages
-    from suite.catalogue import catalogue
+    from leaderboard.tables import catalogue as pages
+    from suite.commands.task_list import catalogue
 
     entries = catalogue(names)
     if style is not None:
@@ -227,7 +231,7 @@ def submissions() -> None:
     \b
     Example: lowlands submissions
     """
-    from suite.loading import builtin_files, load
+    from suite.entries.loading import builtin_files, load
 
     for name in builtin_files():
         submission = load(name).submission
@@ -244,7 +248,7 @@ def measures(names: tuple[str, ...]) -> None:
     \b
     Example: lowlands measures adaptive_sharpness
     """
-    from suite.measures.listing import explain, listing
+    from suite.measures.registry import explain, listing
 
     click.echo(explain(names) if names else listing())
 
@@ -274,7 +278,7 @@ def measure(
     \b
     Example: lowlands measure net.safetensors --architecture net.py:build --data digits.npz --measure lambda_max
     """
-    from suite.checkpoint import measure_checkpoint
+    from suite.commands.checkpoint import measure_checkpoint
 
     report = measure_checkpoint(
         checkpoint, architecture, data, names, seed=seed, initial=initial, matched_loss=matched_loss
@@ -293,7 +297,7 @@ def new(kind: str, name: str, directory: Path) -> None:
     \b
     Example: lowlands new optimizer my_momentum
     """
-    from suite.templates import write
+    from suite.entries.templates import write
 
     path = write(kind, name, directory)
     click.echo(f"Wrote {path}. Try it: lowlands run {path} --track smoke")

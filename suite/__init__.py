@@ -7,4 +7,6 @@ so that the leaderboard can read records without it.
 from suite.submission import Choice, LogUniform, Submission, Uniform
 
 __all__ = ["Choice", "LogUniform", "Submission", "Uniform", "__version__"]
+
+
 __version__ = "0.1.0"

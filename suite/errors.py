@@ -1,5 +1,7 @@
 """The one exception whose text is meant for the user, and errors as one line of text."""
 
+from __future__ import annotations
+
 
 class InputError(Exception):
     """Something the user gave cannot be used. The message is one clear sentence; the command exits with status 2."""

@@ -1,7 +1,7 @@
 """What a submission is: an optimizer or an architecture under test, with its search space.
 
 This file imports no torch, so that listing submissions is instant. Loading one from a file or an import
-path is in `suite.loading`.
+path is in `suite.entries.loading`.
 """
 
 from __future__ import annotations

@@ -17,9 +17,17 @@ import torch
 from torch import Tensor, nn
 
 AXES = ("flatness", "norm", "generalization")
+
+
 AxisName = Literal["flatness", "norm", "generalization"]
+
+
 Scale = Literal["log", "linear"]
+
+
 Selection = Literal["gradient_evaluations", "validation_loss"]
+
+
 CURVE_POINTS = 256
 """Curves are for pictures; a record stays a line of a few kilobytes."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from suite.record import identity, read
+from suite.storage.log import read
+from suite.storage.record import identity
 
 
 def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from suite.record import identity, read, seal
+from suite.storage.log import read
+from suite.storage.record import identity, seal
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--engine", "local:0")

@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from leaderboard.analysis.statistics import Array
 from leaderboard.figures.canvas import Canvas
 from leaderboard.figures.marks import log_axis, name_ends
 from leaderboard.figures.style import ACCENT, INK, SERIES, SMALL, STYLE
 from leaderboard.figures.svg import Picture
-from leaderboard.statistics import Array
 
 
 @dataclass(frozen=True)

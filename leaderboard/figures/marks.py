@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from leaderboard.statistics import Array, Interval
+from leaderboard.analysis.statistics import Array, Interval
 
 POINTS_PER_PIXEL = 72 / 100
 """Of matplotlib's default resolution, in which positions are found before anything is drawn."""

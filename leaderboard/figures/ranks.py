@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 
+from leaderboard.analysis.statistics import Array
 from leaderboard.figures.canvas import Canvas
 from leaderboard.figures.style import ACCENT, INK, MUTED, STYLE, WARM
 from leaderboard.figures.svg import Picture
-from leaderboard.statistics import Array
 
 
 @mpl.rc_context(STYLE)

@@ -11,6 +11,7 @@ from leaderboard.figures.style import VARIABLES
 
 PALETTE = Path(__file__).parent / "palette.css"
 
+
 ALONE = (
     "svg { background: var(--surface) } "
     "text { font-family: sans-serif; paint-order: stroke; stroke: var(--surface); stroke-width: 3px }"

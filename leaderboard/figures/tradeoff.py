@@ -10,11 +10,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from leaderboard.analysis.statistics import Array, Interval, pareto_front
 from leaderboard.figures.canvas import Canvas
 from leaderboard.figures.marks import error_bars, log_axis, name_points
 from leaderboard.figures.style import ACCENT, MUTED, STYLE
 from leaderboard.figures.svg import Picture
-from leaderboard.statistics import Array, Interval, pareto_front
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from leaderboard.analysis import Trial
+from leaderboard.analysis.robustness import Trial
 from leaderboard.figures.canvas import Canvas
 from leaderboard.figures.marks import log_axis, name_ends
 from leaderboard.figures.style import ACCENT, MUTED, SMALL, WARM

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from leaderboard.tables import Column, Entry
+from leaderboard.tables.table import Column, Entry
 
 FOLDERS = {
     "submission": "submissions",

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f_oneway, t
 
-from leaderboard.statistics import Interval
+from leaderboard.analysis.statistics import Interval
 from leaderboard.study.factors import varied
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import ncf
 
-from leaderboard.statistics import Interval
+from leaderboard.analysis.statistics import Interval
 from leaderboard.study.factors import crossed, varied
 
 

@@ -18,6 +18,8 @@ from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES, TARG
 from leaderboard.study.universality import Universality, universality
 
 SEED = 20201116
+
+
 TEST_POINTS = 2_000
 
 

@@ -10,6 +10,8 @@ import pandas as pd
 from suite.errors import InputError
 
 FACTORS = ("optimizer", "step", "data", "depth", "width", "normalisation", "loss", "batch", "scale")
+
+
 FAMILY = "factorial"
 
 

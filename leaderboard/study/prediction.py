@@ -17,11 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from leaderboard.statistics import Interval
+from leaderboard.analysis.statistics import Interval
 from leaderboard.study.factors import varied
 
 Array = NDArray[np.float64]
+
+
 RESAMPLES = 400
+
+
 MOST_RUNS = 400
 """Conditional mutual information looks at all pairs of runs: more runs than this are thinned out at random."""
 

@@ -13,6 +13,7 @@ PROPERTIES = {
 }
 """Measures whose variance is explained, and what they stand for. All but the test error are taken as logarithms."""
 
+
 PREDICTORS = (
     "adaptive_sharpness",
     "adaptive_lambda_max",
@@ -25,7 +26,9 @@ PREDICTORS = (
 )
 """Measures that are asked to foretell the test error; a larger one should go with a larger error."""
 
+
 TARGET = "test_error"
+
 
 CLAIMS = (
     Claim(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from leaderboard.formats import render
 from leaderboard.study.findings import Findings
 from leaderboard.study.sections import Section, sections, summary
-from leaderboard.tables import Table
+from leaderboard.tables.formats import render
+from leaderboard.tables.table import Table
 from suite.errors import InputError
 
 PICTURES = "findings"

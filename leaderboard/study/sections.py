@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leaderboard.figures import study as pictures
 from leaderboard.figures.svg import Picture
-from leaderboard.study import tables
+from leaderboard.study import effect_tables as tables
+from leaderboard.study import study_figures as pictures
 from leaderboard.study.findings import Findings
 from leaderboard.study.preregistered import PROPERTIES, TARGET
-from leaderboard.tables import Table
+from leaderboard.tables.table import Table
 
 RULES = (
     "What each claim and verdict means was fixed before the runs, in `leaderboard/study/claims.py` and "

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
-from leaderboard.statistics import Interval
+from leaderboard.analysis.statistics import Interval
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from suite.curvature.operators import (
     Scaled,
     dense,
 )
-from suite.curvature.screening import rayleigh_ritz, top_eigenpairs
+from suite.curvature.subsampled import rayleigh_ritz, top_eigenpairs
 from suite.curvature.trace import hutch_plus_plus, hutchinson
 
 __all__ = [

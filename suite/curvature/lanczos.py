@@ -20,23 +20,34 @@ from torch import Tensor
 from suite.curvature.operators import Operator
 
 TOLERANCE = 1e-3
+
+
 GUARDS = 2
 """Pairs beyond those asked for that must be found too, to `GUARD_TOLERANCE`, before the stop."""
 
+
 GUARD_TOLERANCE = 3e-2
+
+
 NEAR_ZERO = 1e-2
 """Eigenvalues below this share of the largest modulus are found to `tolerance` times that share of it."""
+
 
 SMALL = 50
 """Operators of at most this size are taken whole: every eigenvalue is found, however they coincide."""
 
+
 MOST = 0.7
 """A vector that keeps this share of its length as its part in the basis is taken from it is orthogonal to rounding."""
+
 
 ROOM = 4
 """Basis vectors that memory is taken for at a time."""
 
+
 Which = Literal["largest", "smallest"]
+
+
 Array = NDArray[np.float64]
 
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, unfold
 
-from suite.curvature.graph import each_used_once
-from suite.curvature.network import Network
+from suite.curvature.network import Network, each_used_once
 
 ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""

@@ -7,24 +7,31 @@ operator is block-diagonal over the lanes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.func import functional_call, stack_module_state, vjp
 
-from suite.curvature.convolutions import ClosedConvolutions
 from suite.errors import InputError
-from suite.pooling import QuickPooling
+from suite.kernels.conv2d import ClosedConvolutions
+from suite.kernels.max_pool import QuickPooling
 from suite.seeding import torch_stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+
 ROUNDING = 1e-2
 """Relative difference of two gradients that are the same but for rounding, generously."""
 
+
 MAX_CHUNK = 1024
+
+
 FEWEST = 32
+
+
 CHUNK_BYTES = 2**24
 """What a graph may keep of the samples that are worked on at once: maps that stay in the cache are read for nothing.
 
@@ -177,3 +184,21 @@ class _Lanes(Network):
 
     def converted(self, dtype: torch.dtype) -> Network:
         raise NotImplementedError("stacked lanes stay in their dtype")
+
+
+def each_used_once(roots: Iterable[Node | None], leaves: Sequence[Tensor]) -> bool:
+    """Whether one edge at most of the graph behind `roots` leads to each leaf."""
+    uses = dict.fromkeys(map(id, leaves), 0)
+    waiting = list(roots)
+    seen: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for following, _ in node.next_functions:
+            variable = getattr(following, "variable", None)
+            if id(variable) in uses:
+                uses[id(variable)] += 1
+            waiting.append(following)
+    return max(uses.values()) <= 1

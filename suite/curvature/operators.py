@@ -22,10 +22,14 @@ from suite.task import Split
 CHUNKS = 4
 """A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""
 
+
 KEPT_BYTES = 2**30
 """Graphs beyond this are built afresh for every product (2 to 3 times slower)."""
 
+
 Pieces = Sequence[Tensor]
+
+
 Product = Callable[[Pieces], Pieces]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature.operators import Operator
-from suite.value import Value
+from suite.estimate import Value
 
 
 def _signs(operator: Operator, count: int, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,8 @@ and `split_images` draw the parts of a seed from them.
 """
 
 from suite.data.digits import digits
-from suite.data.images import ImageSet, load_images
+from suite.data.image_set import ImageSet
+from suite.data.lookup import load_images
 from suite.data.splits import split_digits, split_images
 
 __all__ = ["ImageSet", "digits", "load_images", "split_digits", "split_images"]

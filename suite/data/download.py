@@ -20,8 +20,10 @@ from suite.errors import InputError
 SECONDS = 600
 """Limit for a whole download: CIFAR-10 has 170 MB."""
 
+
 SILENCE = 20
 """Seconds without a byte after which a connection counts as dead."""
+
 
 CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 

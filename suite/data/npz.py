@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from suite.data.images import ImageSet
+from suite.data.image_set import ImageSet
 from suite.errors import InputError
 from suite.task import Split
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
 CHANNELS = 4
 """Images have at most so many channels: a larger last axis is a width, so the channels stand elsewhere."""
+
 
 Array = NDArray[np.generic]
 

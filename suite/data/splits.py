@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from suite.data.digits import digits
-from suite.data.images import PUBLISHED, ImageSet
+from suite.data.image_set import PUBLISHED, ImageSet
 from suite.errors import InputError
 from suite.seeding import torch_stream
 from suite.task import Problem, Split

@@ -11,6 +11,7 @@ from suite.task import Task
 BATCHED_SECONDS = 0.3
 """A lane of a batch of which nothing is recorded: the mean of the first results that were shipped."""
 
+
 LONE_SECONDS = 1.5
 """A lane that is trained by itself, likewise."""
 

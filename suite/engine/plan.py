@@ -5,26 +5,22 @@ For every submission and task: tuning units, then the protocol's selection, then
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from torch import nn
-
-from suite.building import Budget, build
 from suite.engine.costs import Costs
-from suite.entrant import accepts, enter
-from suite.entrant import build as build_network
-from suite.errors import InputError
-from suite.isolation.limits import Limits
-from suite.loading import Loaded, load
-from suite.record import clean
-from suite.submission import Submission
+from suite.entries.checks import check
+from suite.entries.entry import accepts, enter
+from suite.entries.loading import Loaded, load
+from suite.sandbox.limits import Limits
+from suite.storage.record import clean, lane_key
 from suite.task import Task
-from suite.tasks import find_task
-from suite.track import TUNING_SEEDS_FROM, Track
-from suite.trial import Jail, Record, Unit, select, task_hash
+from suite.tasks.registry import find_task
+from suite.tracks import TUNING_SEEDS_FROM, Track
+from suite.trials.evaluate import Record
+from suite.trials.provenance import task_hash
+from suite.trials.selection import select
+from suite.trials.unit import Jail, Unit
 
 
 @dataclass(frozen=True)
@@ -48,87 +44,12 @@ def open_submission(text: str, trials: int, limits: Limits | None) -> Loaded:
         InputError: there is none, or none of its settings can be built.
     """
     if limits is not None:
-        from suite.isolation.outside import describe
+        from suite.sandbox.host import describe
 
         return describe(text, limits, trials)
     loaded = load(text)
     check(loaded.submission, trials)
     return loaded
-
-
-def check(submission: Submission, trials: int) -> None:
-    """Build the submission once per setting on toy parameters, so that a mistake in it is found before the run.
-
-    Raises:
-        InputError: no setting can be built, or one cannot be written into a record.
-    """
-    _check_settings(submission, trials)
-    if submission.optimizer is None:
-        return
-    failures, toy = [], nn.Linear(3, 2)
-    for settings in submission.settings(trials):
-        try:
-            optimizer = build(submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy)
-        except (Exception, SystemExit) as error:
-            failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
-            continue
-        if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
-            raise InputError(f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer.")
-        return
-    settings, why = failures[0]
-    raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why}).")
-
-
-def check_slots(submission: Submission, tasks: Sequence[Task]) -> None:
-    """See that an architecture has a slot among `tasks` and can be built in one.
-
-    One that only some slots suit runs: its lanes in the others fail by themselves, with the reason in their records.
-
-    Raises:
-        InputError: no task has a slot, or the architecture can be built in none.
-    """
-    if submission.architecture is None:
-        return
-    failures = []
-    for task in tasks:
-        if task.slot is None:
-            continue
-        try:
-            build_network(submission.architecture, task, seed=0)
-            return
-        except InputError as error:
-            failures.append(f"Submission {submission.name!r} on {task.name}: {error}")
-    raise InputError(
-        failures[0] if failures else f"None of the tasks has a slot for architectures, such as {submission.name!r}."
-    )
-
-
-def _check_settings(submission: Submission, trials: int) -> None:
-    for settings in submission.settings(trials):
-        for name, value in settings.items():
-            try:
-                json.dumps(value, allow_nan=False)
-            except (TypeError, ValueError, RecursionError):
-                raise InputError(
-                    f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
-                    f"numbers, texts, and tuples of them."
-                ) from None
-
-
-def lane_key(record: Mapping[str, Any]) -> str:
-    """What makes a lane that lane: a log that holds it is not given it again."""
-    parts = (
-        "submission",
-        "submission_hash",
-        "task",
-        "task_hash",
-        "phase",
-        "trial",
-        "seed",
-        "hyperparameters",
-    )
-    on_cpu = record["environment"]["device"] == "cpu"
-    return json.dumps([*(record[part] for part in parts), on_cpu], sort_keys=True)
 
 
 class Pair:
@@ -218,8 +139,3 @@ def pairs(plan: Plan, costs: Costs) -> list[Pair]:
         for task in map(find_task, plan.tasks)
         if accepts(task, loaded.submission)
     ]
-
-
-def by_trial(unit: Unit) -> Iterable[Unit]:
-    """`unit` in parts of one trial each."""
-    return (replace(unit, trials=(trial,)) for trial in unit.trials)

@@ -4,8 +4,8 @@
 is; a new measure is one function marked with `declare`.
 """
 
-from suite.measures.measuring import measure
+from suite.estimate import Value
+from suite.measures.measurement import measure
 from suite.measures.registry import Measure, declare, find_measure, measures
-from suite.value import Value
 
 __all__ = ["Measure", "Value", "declare", "find_measure", "measure", "measures"]

@@ -14,16 +14,26 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
+from suite.measures.context import Subject
 from suite.measures.generalization import error_and_loss
 from suite.measures.registry import CANONICAL, declare
-from suite.measures.subject import Subject
 from suite.seeding import torch_stream
 
 NOISE = 0.5
+
+
 BLUR = 1.0
+
+
 CONTRAST = 0.4
+
+
 TRANSLATION = 2.0
+
+
 ROTATION = 15.0
+
+
 BLOCK = 256
 """Images that are changed at a time. A multiple of 16: torch draws noise in groups of so many."""
 
@@ -80,8 +90,13 @@ def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
 
 Change = Callable[[Tensor, Generator], Tensor]
 
+
 CORRUPTIONS: dict[str, Change] = {"noise": noisy, "blur": blurred, "contrast": faint}
+
+
 SHIFTS: dict[str, Change] = {"translation": translated, "rotation": rotated}
+
+
 CHANGES = CORRUPTIONS | SHIFTS
 
 

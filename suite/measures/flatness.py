@@ -22,15 +22,18 @@ from suite.curvature import (
     lanczos,
     top_eigenpairs,
 )
+from suite.estimate import Value
+from suite.measures.context import Subject
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
-from suite.measures.subject import Subject
 from suite.seeding import torch_stream
-from suite.value import Value
 
 PRECISION = 0.05
 """Standard error, as a share of the value, up to which a stochastic trace is refined."""
 
+
 MAX_PROBES = 60
+
+
 FEW_PROBES = 5
 """Drawn at a time for what is left beside a part that is known: its standard error is then 1 to 3 % of the whole."""
 

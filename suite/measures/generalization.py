@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.measures.paths import MARGIN_QUANTILE, margins
+from suite.measures.context import Subject
+from suite.measures.path_norm import MARGIN_QUANTILE, margins
 from suite.measures.registry import CANONICAL, RESCALING, declare
-from suite.measures.subject import Subject
 
 BINS = 15
 """Bins of confidence, as in Guo et al. 2017."""
 
+
 CHUNK = 1_000
 """Samples whose gradients in the input are taken at once."""
+
 
 TINY = 1e-30
 """A constant network has no boundary: its margins are divided by this and not by 0."""

@@ -13,15 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import InputError
+from suite.measures.context import Subject
 from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, RESCALING, declare
-from suite.measures.subject import Subject
 
 BARTLETT = "Bartlett et al. 2017, arXiv:1706.08498"
+
+
 IMPLICIT_BIAS = "Gunasekar et al. 2018, arXiv:1802.08246"
+
 
 declare_predictor_norm = partial(
     declare, unit="output / input", scale="log", higher=False, cost=0, needs=("predictor",), invariances=RESCALING
 )
+
+
 declare_rank = partial(
     declare, unit="rank", scale="log", higher=False, cost=0, invariances=(LAYER_RESCALING, LOGIT_SCALE)
 )

@@ -6,26 +6,46 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from suite.measures.subject import Subject
+    from suite.measures.context import Subject
+
 
 Function = TypeVar("Function", bound="Callable[[Subject], float | Mapping[str, float]]")
+
+
 Scale = Literal["log", "linear"]
+
+
 Need = Literal["initial", "test", "labels", "images", "predictor", "layers", "scalar_input"]
 
+
 LAYER_RESCALING = "layer rescaling"
+
+
 NEURON_RESCALING = "neuron rescaling"
+
+
 LOGIT_SCALE = "logit scale"
+
+
 NEURON_PERMUTATION = "neuron permutation"
+
+
 EVALUATION_BATCH = "evaluation batch"
+
+
 LANE_ORDER = "lane order"
+
+
 DTYPE = "dtype"
+
 
 INVARIANCES: Mapping[str, str] = {
     LAYER_RESCALING: "a layer's weights and bias times c, the next layer's weights over c, through a ReLU",
@@ -38,8 +58,13 @@ INVARIANCES: Mapping[str, str] = {
 }
 """What a measure may declare itself invariant to; every one is tested on every measure that declares it."""
 
+
 ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, LANE_ORDER, DTYPE})
+
+
 RESCALING = frozenset({LAYER_RESCALING, NEURON_RESCALING})
+
+
 CANONICAL = RESCALING | {LOGIT_SCALE}
 """What the headline measures of a task must be invariant to, beside `ALWAYS`."""
 
@@ -125,3 +150,47 @@ def find_measure(name: str) -> Measure:
         hint = f"did you mean {near[0]!r}?" if near else "see `lowlands measures`."
         raise InputError(f"There is no measure {name!r}: {hint}")
     return known[name]
+
+
+WIDTH = 120
+
+
+def _direction(measure: Measure) -> str:
+    return {True: "higher", False: "lower", None: "neither"}[measure.higher]
+
+
+def listing() -> str:
+    """One line a measure: name, whether it may be scored, scale, better direction, cost, first sentence."""
+    lines = [f"{'measure':30}{'scored':8}{'scale':8}{'better':9}{'cost':>4}  what it is"]
+    for m in measures().values():
+        scored = "yes" if m.canonical else "no"
+        line = f"{m.name:30}{scored:8}{m.scale:8}{_direction(m):9}{m.cost:4.2g}  "
+        lines.append(line + textwrap.shorten(m.description, WIDTH - len(line), placeholder=" …"))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "scored: no rescaling of layers, neurons or logits can move it. cost: in gradient evaluations.",
+        ]
+    )
+
+
+def explain(names: Sequence[str]) -> str:
+    """Everything that the measures `names` declare."""
+    return "\n\n".join(_explained(find_measure(name)) for name in names)
+
+
+def _explained(measure: Measure) -> str:
+    lines = [
+        measure.name,
+        f"  {measure.description}",
+        f"  unit: {measure.unit}; scale: {measure.scale}; better: {_direction(measure)}",
+        f"  cost: {measure.cost:.3g} gradient evaluations on the same data",
+        f"  source: {measure.source}",
+    ]
+    if measure.needs:
+        lines.append(f"  needs: {', '.join(sorted(measure.needs))}")
+    lines.append("  invariant to:")
+    lines += [f"    {name}: {text}" for name, text in INVARIANCES.items() if name in measure.invariances - ALWAYS]
+    lines.append(f"    {', '.join(sorted(ALWAYS))}")
+    return "\n".join(lines)

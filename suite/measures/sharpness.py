@@ -12,20 +12,28 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from suite.estimate import Value
+from suite.measures.context import Subject
 from suite.measures.registry import CANONICAL, declare
-from suite.measures.subject import Subject
 from suite.seeding import torch_stream
-from suite.value import Value
 
 RADIUS = 0.05
 """The ball of Foret et al. 2021: the default rho of SAM."""
 
+
 ADAPTIVE_RADIUS = 0.5
 """The default rho of adaptive SAM (Kwon et al. 2021)."""
 
+
 STEPS = 20
+
+
 NOISE = 0.01
+
+
 RELATIVE_NOISE = 0.2
+
+
 DRAWS = 20
 
 

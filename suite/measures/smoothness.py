@@ -14,15 +14,22 @@ import torch
 from torch import Tensor
 
 from suite.errors import InputError
+from suite.measures.context import Subject
 from suite.measures.registry import CANONICAL, declare
-from suite.measures.subject import Subject
 from suite.seeding import torch_stream
 
 SEGMENTS = 10
+
+
 POINTS = 1001
+
+
 FREQUENCIES = 16
+
+
 KINK = 1e-7
 """Share of the largest change of slope from which on a change counts as a kink."""
+
 
 ROUNDING = 1e-9
 """Changes of slope below this share of the largest output are rounding: 1e-15 of it, times 1,000 points a unit."""

@@ -1,1 +1,1 @@
-"""The reference models of the tasks, one file per kind."""
+"""The networks of the tasks, one file per kind."""

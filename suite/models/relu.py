@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -62,3 +62,25 @@ def spread_knots(network: nn.Sequential, span: float, generator: torch.Generator
     knots = span * (2 * torch.rand(first.out_features, generator=generator, dtype=torch.float64) - 1)
     first.bias.copy_(-first.weight[:, 0] * knots)
     return network
+
+
+class TwoLayerReLU(nn.Module):
+    """``sum_j a_j relu(w_j·x)`` from given weights: hidden [m, d] and output [m]. x [n, d] -> [n]."""
+
+    def __init__(self, hidden: Tensor, output: Tensor) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Parameter(hidden.clone()), nn.Parameter(output.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x @ self.hidden.T) @ self.output
+
+
+class TwoLayerQuadratic(nn.Module):
+    """``sum_j a_j (w_j·x)²`` from given weights: hidden [m, d] and output [k, m]. x [n, d] -> [n, k]."""
+
+    def __init__(self, hidden: Tensor, output: Tensor) -> None:
+        super().__init__()
+        self.hidden, self.output = nn.Parameter(hidden.clone()), nn.Parameter(output.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.hidden.T).square() @ self.output.T

@@ -20,6 +20,7 @@ from suite.oracles.solvers import Array, OracleError, conic_program
 NEGLIGIBLE = 1e-6
 """Neurons that carry a smaller share of the cost are rounding of the solver."""
 
+
 MOST_STEPS = 200_000
 
 

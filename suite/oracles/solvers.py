@@ -12,6 +12,7 @@ from suite.errors import InputError
 
 Array = NDArray[np.float64]
 
+
 CERTIFIED = 1e-6
 """The largest relative gap between a solution's value and its bound by duality that counts as exact."""
 

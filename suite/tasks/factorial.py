@@ -14,10 +14,14 @@ from suite.measures import measure
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.registry import task
 
 TRAIN, TEST = 200, 2_000
+
+
 FIT = 0.05
+
+
 SMOOTHING = 0.1
 
 
@@ -90,7 +94,11 @@ MEASURES = (
     "generalization_gap",
     "temperature",
 )
+
+
 DATA = {"digits": (_digits, 10), "teacher": (_teacher, 4)}
+
+
 NORMALISATIONS = ("none", "layer")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suite.losses import mean_squared_error
-from suite.measures.distances import relative_distance
-from suite.models.factorised import DiagonalNetwork
+from suite.models.linear_networks import DiagonalNetwork
 from suite.oracles.interpolators import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.common import relative_distance
+from suite.tasks.losses import mean_squared_error
+from suite.tasks.registry import task
 
 
 def quarter_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

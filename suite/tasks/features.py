@@ -5,15 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from suite.losses import logistic, mean_squared_error
-from suite.measures.variation import slope_variation
 from suite.models.relu import balance, relu_network
 from suite.oracles.kernels import kernel_interpolation
 from suite.seeding import torch_stream
-from suite.smoothness import smoothness
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
-from suite.tasks.slots import slot
+from suite.tasks.common import slope_variation, slot, smoothness
+from suite.tasks.losses import logistic, mean_squared_error
+from suite.tasks.registry import task
 
 SEGMENTS, SEGMENT_POINTS = 200, 251
 
@@ -127,6 +125,8 @@ def teacher_student(scale: float = 0.1) -> Task:
 
 
 NOISE_COORDINATES = 2
+
+
 HIDDEN_ALONE = "slab"
 
 

@@ -8,18 +8,20 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from suite.losses import mean_squared_error
-from suite.measures.variation import derivative_variation
 from suite.models.relu import balance, relu_network, spread_knots
 from suite.oracles.functions import frozen_features_interpolant, last_centroid, least_variation
 from suite.seeding import torch_stream
-from suite.smoothness import smoothness
 from suite.task import Axis, Curve, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
-from suite.tasks.slots import slot
+from suite.tasks.common import derivative_variation, slot, smoothness
+from suite.tasks.losses import mean_squared_error
+from suite.tasks.registry import task
 
 EDGE = 1.2
+
+
 KERNEL_SCALE = 3.0
+
+
 FREQUENCIES = (1, 3, 5, 7, 9)
 
 

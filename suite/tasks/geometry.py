@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from suite.losses import log_exponential
-from suite.measures.predictors import linear_part, parameter_measures
-from suite.models.linear_networks import NETWORKS, LinearNetwork, steepness
+from suite.models.linear_networks import NETWORKS, Diagonal, FullyConnected, LinearNetwork, steepness
 from suite.optimizers import NormalizedGD
 from suite.oracles.fourier import fourier_l1_norm, max_margin_fourier_l1
 from suite.oracles.margins import max_margin_l1, max_margin_l2
@@ -19,16 +18,60 @@ from suite.oracles.solvers import Array
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import Axis, Oracle, Problem, Slot, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.losses import log_exponential
+from suite.tasks.registry import task
+
+
+@torch.no_grad()
+def linear_part(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The weights [d] of the affine function that is nearest to the network on `inputs` [n, d], by least squares.
+
+    Those of the network itself where it is linear.
+    """
+    with_bias = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    weights: Tensor = torch.linalg.lstsq(with_bias, model(inputs)).solution
+    return weights[:-1, 0]
+
+
+def own_geometry(model: nn.Module) -> str | None:
+    """The norm that the squared norm of the parameters bounds: ``|w| <= (|theta|²/L)^(L/2)``; None if not convex."""
+    if isinstance(model, FullyConnected) or (isinstance(model, LinearNetwork) and not len(model.layers)):
+        return "l2"
+    if isinstance(model, LinearNetwork) and len(model.layers) == 1:
+        return "l1" if isinstance(model, Diagonal) else "fourier_l1"
+    return None
+
+
+@torch.no_grad()
+def parameter_measures(model: nn.Module, margin: float, oracle: Oracle) -> dict[str, float]:
+    """What can be said of the weights themselves, for the networks of `suite.models.linear_networks`."""
+    found = {}
+    geometry = own_geometry(model)
+    if geometry is not None:
+        depth = len(list(model.parameters()))
+        squared = sum(float(p.square().sum()) for p in model.parameters())
+        best = oracle.values[f"{geometry}_margin"]
+        found["parameter_margin_ratio"] = margin / (squared / depth) ** (depth / 2) / best
+    if isinstance(model, FullyConnected) and len(model.layers):
+        factors = [torch.linalg.svd(matrix, full_matrices=False) for matrix in (*model.layers, model.head)]
+        inner = [(low[0][:, 0] @ high[2][0]).abs() for low, high in itertools.pairwise(factors)]
+        found["alignment"] = torch.stack(inner).mean().item()
+    return found
+
 
 MATCHING = {"full": "gaussian", "diagonal": "sparse", "convolutional": "frequency"}
+
+
 GEOMETRY = {"gaussian": "l2", "sparse": "l1", "frequency": "fourier_l1"}
+
 
 NORMS: dict[str, Callable[[Array], float]] = {
     "l2": lambda w: float(np.linalg.norm(w)),
     "l1": lambda w: float(abs(w).sum()),
     "fourier_l1": fourier_l1_norm,
 }
+
+
 SOLVERS = {"l2": max_margin_l2, "l1": max_margin_l1, "fourier_l1": max_margin_fourier_l1}
 
 

@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from suite.losses import log_exponential
-from suite.models.two_layer import TwoLayerReLU
+from suite.models.relu import TwoLayerReLU
 from suite.oracles.margins import max_margin_l2
 from suite.oracles.relu import variation_norm_margin
 from suite.oracles.solvers import OracleError
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.losses import log_exponential
+from suite.tasks.registry import task
 
 MOST_DRAWS = 1_000
 

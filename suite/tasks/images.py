@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from suite.adversarial import poisoned_start
 from suite.data import split_digits
 from suite.measures import measure
-from suite.measures.paths import has_path_norm
+from suite.measures.path_norm import has_path_norm
 from suite.models.images import initialise, mlp
-from suite.references import BAD_STARTS, BadStart, reference
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import Axis, Problem, Slot, Solution, Split, Stop, Task
-from suite.tasks import find_task, task, task_name
+from suite.tasks.references import reference
+from suite.tasks.registry import task, task_name
 
 Network = Callable[[tuple[int, ...], int], nn.Module]
 
+
 STOP_LOSS = 0.01
+
+
 MEASURED = 5_000
 """Training images that a solution is measured on at most; the parts are drawn at random, so these are the first."""
+
 
 MEASURES = (
     "lambda_max",
@@ -46,9 +48,16 @@ MEASURES = (
     "calibration_error",
     "temperature",
 )
+
+
 RELU_MEASURES = ("path_norm", "path_margin")
+
+
 IMAGE_MEASURES = ("corruption_error", "shift_error")
+
+
 SHOWN = ("lambda_max", "hessian_trace", "l2_norm", "path_margin", "calibration_error", "train_error")
+
 
 AXES = (
     Axis("flatness", "adaptive_sharpness", "log", math.nan, math.nan),
@@ -57,9 +66,16 @@ AXES = (
 )
 """The axes of every image task, without the references, which are each task's own."""
 
+
 KESKAR = "Keskar et al. 2017, arXiv:1609.04836"
+
+
 FORET = "Foret et al. 2021, arXiv:2010.01412"
+
+
 DINH = "Dinh et al. 2017, arXiv:1703.04933"
+
+
 LIU = "Liu et al. 2020, arXiv:1906.02613"
 
 
@@ -148,30 +164,6 @@ def image_task(
     )
 
 
-def from_bad_start(plain: Task, bad: BadStart) -> Task:
-    """The task `plain` from an adversarial start, trained to the end of a budget of its own: the start already fits.
-
-    Architectures cannot enter: the start belongs to the task's own network.
-    """
-
-    def model(problem: Problem, seed: int) -> nn.Module:
-        network = plain.model(problem, seed)
-        network.load_state_dict(_bad_start(plain.name, seed, bad.wrong))
-        return network
-
-    stop = Stop(plain.stop.loss, bad.epochs * plain.stop.check_every, plain.stop.check_every, at_end=True)
-    seconds = None if plain.seconds is None else plain.seconds * 4 * stop.budget / plain.stop.budget
-    return replace(plain, model=model, stop=stop, slot=None, seconds=seconds)
-
-
-# A lane's network is built several times: for training, for measuring, for its curves.
-@functools.lru_cache(maxsize=32)
-def _bad_start(plain: str, seed: int, wrong: int) -> dict[str, Tensor]:
-    base = find_task(plain)
-    problem = base.problem(seed)
-    return dict(poisoned_start(base.model(problem, seed), problem, seed, wrong).state_dict())
-
-
 @task
 def mnist5k_mlp(batch: int = 64) -> Task:
     """Which minimum of a fully connected network does the optimizer reach on real digits?
@@ -199,7 +191,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     Generalization axis. `test_error`, log scale.
     Null: what SGD reaches from an adversarial start, a global minimum of data with wrong labels (Liu et al. 2020,
     arXiv:1906.02613). Ideal: the best mean among reference runs. Both frozen with the suite's version, in
-    `references.json`, by ``python -m suite.references``.
+    `references.json`, by ``python -m suite.commands.make_references``.
 
     Measured (tuned by validation loss, 3 seeds). SAM errs less than SGD (6.9 against 7.8 %) and is flatter: 2.4 times
     in `lambda_max`, 1.7 times in `adaptive_sharpness`; than heavy ball 4.0 and 1.8 times. Tuning narrows the gap:
@@ -220,24 +212,3 @@ def mnist5k_mlp(batch: int = 64) -> Task:
         batch=batch,
         rate=40_000,
     )
-
-
-@task
-def mnist5k_bad_start() -> Task:
-    """Does the optimizer escape from a bad global minimum to one that generalises?
-
-    Claim. Bad global minima exist and plain SGD stays in one that it is started from; momentum, weight decay and
-    augmentation lead away from it (Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613).
-
-    Data, model and measures of `mnist5k_mlp`. Start: the network is trained for 60 epochs on the training data together
-    with twice as many copies that have a tenth of their pixels zeroed and a wrong label (`suite.adversarial`). It fits
-    the true training data and is wrong around it; its raw `lambda_max` looks harmless. The start is computed once per
-    machine and seed (some seconds) and kept under ``$XDG_CACHE_HOME/lowlands``.
-
-    Stop. The start already fits, so every lane spends the whole budget of 40 epochs, about twice what most submissions
-    need from a fresh start; the loss on the training part must then be <= 0.01.
-
-    Axes as in `mnist5k_mlp`. Null: what plain SGD makes of the bad start. Ideal: that of `mnist5k_mlp`, the best of the
-    reference runs from a fresh start.
-    """
-    return from_bad_start(mnist5k_mlp(), BAD_STARTS["mnist5k_mlp"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from suite.data import load_images, split_images
-from suite.data.images import PUBLISHED
+from suite.data.image_set import PUBLISHED
 from suite.data.splits import training_size
 from suite.models.images import cnn, resnet
-from suite.references import BadStart
 from suite.task import Problem, Task
-from suite.tasks import task, task_name
-from suite.tasks.images import Network, from_bad_start, image_task
+from suite.tasks.images import Network, image_task
+from suite.tasks.images_bad_start import BadStart, from_bad_start
+from suite.tasks.registry import task, task_name
 
 
 def _cifar10(name: str, network: Network, subset: int, batch: int = 64) -> Task:

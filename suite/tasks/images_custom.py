@@ -6,8 +6,8 @@ from suite.data import load_images, split_images
 from suite.data.splits import training_size
 from suite.models.images import cnn, mlp, resnet
 from suite.task import Problem, Task
-from suite.tasks import task, task_name
 from suite.tasks.images import Network, image_task
+from suite.tasks.registry import task, task_name
 
 NETWORKS: dict[str, Network] = {"cnn": cnn, "mlp": mlp, "resnet": resnet}
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 
 from suite.data import load_images, split_images
-from suite.data.images import PUBLISHED
+from suite.data.image_set import PUBLISHED
 from suite.data.splits import training_size
 from suite.models.images import cnn, mlp
 from suite.task import Problem, Task
-from suite.tasks import task, task_name
 from suite.tasks.images import DINH, FORET, KESKAR, LIU, Network, image_task
+from suite.tasks.registry import task, task_name
 
 WIDE = functools.partial(mlp, widths=(256, 256))
+
 
 ZHANG = "Zhang et al. 2017, arXiv:1611.03530"
 

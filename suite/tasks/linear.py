@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from suite.losses import mean_squared_error
-from suite.measures.distances import relative_distance
-from suite.models.linear import LinearPredictor
+from suite.models.linear_networks import LinearPredictor
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.common import relative_distance
+from suite.tasks.losses import mean_squared_error
+from suite.tasks.registry import task
 
 
 def smoothness(x: Tensor) -> float:

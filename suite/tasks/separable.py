@@ -7,16 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from suite.losses import log_exponential, logistic
-from suite.measures.distances import relative_distance
-from suite.models.linear import LinearPredictor
+from suite.models.linear_networks import LinearPredictor
 from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
 from suite.oracles.regularized import box_logistic_minimizer
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.common import relative_distance
+from suite.tasks.losses import log_exponential, logistic
+from suite.tasks.registry import task
 
 OBJECTIVES = {"log_exponential": log_exponential, "logistic": logistic}
+
+
 STOPS = {"log_exponential": Stop(-30.0, budget=10_000), "logistic": Stop(1e-3, budget=20_000)}
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from suite.curvature import Hessian, Network, lanczos
-from suite.losses import mean_squared_error
 from suite.seeding import torch_stream
 from suite.task import Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.losses import mean_squared_error
+from suite.tasks.registry import task
 
 
 def _half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

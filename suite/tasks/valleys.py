@@ -12,17 +12,19 @@ import math
 import numpy as np
 import torch
 
-from suite.losses import half_squared_error
-from suite.measures.distances import relative_distance
-from suite.models.factorised import DiagonalNetwork, InnerProduct
+from suite.models.linear_networks import DiagonalNetwork, InnerProduct
 from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
 from suite.oracles.interpolators import hyperbolic_entropy_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, LabelNoise, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.common import relative_distance
 from suite.tasks.factorised import diagonal_curvature, quarter_squared_error, sparse_teacher
+from suite.tasks.losses import half_squared_error
+from suite.tasks.registry import task
 
 NOISE_UNTIL = 0.7
+
+
 SPARSE_RATIOS = ("trace_ratio", "lambda_max_ratio", "recovery_error", "flow_trace_ratio", "flow_lambda_max_ratio")
 
 

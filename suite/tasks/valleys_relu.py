@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from suite.losses import half_squared_error
-from suite.models.two_layer import TwoLayerReLU
+from suite.models.relu import TwoLayerReLU
 from suite.oracles.relu import flattest_interpolator, gradient_flow
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import task
+from suite.tasks.losses import half_squared_error
+from suite.tasks.registry import task
 from suite.tasks.valleys import label_noise
 
 STOP_LOSS = 5e-4

@@ -10,13 +10,13 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.bench_scoring import made_up
-from leaderboard.ranking import board
-from leaderboard.scoring import add_scores, tabulate
-from leaderboard.shipped import BASELINES
-from suite.lanes import Lanes
+from leaderboard.analysis.baselines import BASELINES
+from leaderboard.analysis.ranking import board
+from leaderboard.analysis.scoring import add_scores, tabulate
 from suite.measures import measure
-from suite.record import read
-from suite.tasks import find_task
+from suite.storage.log import read
+from suite.tasks.registry import find_task
+from suite.training.lanes import Lanes
 
 
 @pytest.fixture(scope="module", autouse=True)

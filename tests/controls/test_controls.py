@@ -1,8 +1,8 @@
 """Controls of the benchmark itself: what must not move a score does not, and who cheats gains nothing.
 
 A small classification task with everything that the image tasks have: a ReLU network, cross-entropy, a stop, scored
-measures at matched loss. Cheaters that need a jail to be caught are in `tests/suite/isolation`; one that remembers the
-published seeds is in `tests/suite/test_verification.py`.
+measures at matched loss. Cheaters that need a jail to be caught are in `tests/suite/sandbox`; one that remembers the
+published seeds is in `tests/suite/commands/test_verification.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from leaderboard.scoring import axis_score
-from suite.loading import load
+from leaderboard.analysis.scoring import axis_score
+from suite.entries.loading import load
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Stop, Task
 from suite.tasks.images import AXES, STOP_LOSS, image_measures
-from suite.training import Lane, Trained, train
+from suite.training.loop import Lane, Trained, train
 
 FEATURES, CLASSES, WIDTH = 12, 3, 16
 SCORED = tuple(axis.measure for axis in AXES)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from suite.engine.engines import connect
+from suite.engine.driver import Run
+from suite.engine.executors import connect
 from suite.engine.plan import Plan
-from suite.engine.run import Run
-from suite.record import Log, read
-from suite.track import Track
+from suite.storage.log import Log, read
+from suite.tracks import Track
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 PLAN = Plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression",), Track("smoke", (), 2, 2, 1, ""))

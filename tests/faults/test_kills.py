@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from suite.engine.engines import Engine, connect
+from suite.engine.driver import Run
+from suite.engine.executors import Engine, connect
 from suite.engine.lock import locked
-from suite.engine.run import Run
-from suite.record import Log, read
+from suite.storage.log import Log, read
 from tests.faults.conftest import PLAN
 from tests.logs import lanes
 

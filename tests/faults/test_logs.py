@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from suite.engine.engines import connect
-from suite.engine.run import Run
+from suite.engine.driver import Run
+from suite.engine.executors import connect
 from suite.errors import InputError
-from suite.record import Log, Record, parse, read
+from suite.storage.log import Log, parse, read
+from suite.storage.record import Record
 from tests.faults.conftest import PLAN
 from tests.logs import lanes
 from tests.suite.engine.scripted import Scripted

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from leaderboard.cli import main
 from suite.data import download as downloading
-from suite.data.images import _load
+from suite.data.lookup import _load
 from suite.errors import InputError
-from suite.record import read
+from suite.storage.log import read
 
 Report = Callable[[str, str], None]
 SUBMISSIONS, FILES = 1_000, 1_000

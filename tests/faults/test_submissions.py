@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.record import read
+from suite.storage.log import read
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = """import ctypes, os, signal, subprocess, sys, threading, time

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.results import Results
-from leaderboard.scoring import Scores, add_scores, tabulate
+from leaderboard.analysis.results import Results
+from leaderboard.analysis.scoring import Scores, add_scores, tabulate
 from leaderboard.study.preregistered import PREDICTORS, PROPERTIES
 
 LINEAR = {"scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}

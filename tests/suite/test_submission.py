@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suite import Choice, LogUniform, Submission, Uniform
+from suite.entries.loading import builtin_files, import_file, load
 from suite.errors import InputError
-from suite.loading import builtin_files, import_file, load
 
 PLAIN = """'''A plain one.'''
 import torch

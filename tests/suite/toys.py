@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from suite.losses import mean_squared_error
 from suite.seeding import torch_stream
 from suite.task import Axis, Problem, Split, Stop, Task
+from suite.tasks.losses import mean_squared_error
 
 
 def regression(seed: int) -> Problem:

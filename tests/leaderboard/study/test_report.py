@@ -13,11 +13,11 @@ import pytest
 import leaderboard
 from leaderboard.study.findings import Findings, analyse
 from leaderboard.study.frame import FACTORS, study_frame
-from leaderboard.study.log import find_study
 from leaderboard.study.preregistered import CLAIMS
 from leaderboard.study.report import markdown, write
+from leaderboard.study.study_log import find_study
 from suite.errors import InputError
-from suite.study import PRESETS
+from suite.tracks import PRESETS
 from tests.leaderboard.helpers import study_records
 
 
@@ -89,8 +89,8 @@ def test_no_records_of_the_study() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_presets_are_ordinary_submissions_and_tasks(preset: Any) -> None:
-    from suite.loading import load
-    from suite.tasks import find_task
+    from suite.entries.loading import load
+    from suite.tasks.registry import find_task
 
     track = preset.track()
     assert len(set(track.tasks)) == len(track.tasks)

@@ -10,8 +10,8 @@ from leaderboard.study.findings import analyse
 from leaderboard.study.frame import study_frame
 from leaderboard.study.preregistered import CLAIMS
 from leaderboard.study.report import markdown
-from suite.record import read
-from suite.study import find_preset
+from suite.storage.log import read
+from suite.tracks import find_preset
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "leaderboard" / "baselines" / "study-small.jsonl.gz"

@@ -21,7 +21,7 @@ from suite.curvature import (
     dense,
 )
 from suite.curvature import operators as module
-from suite.curvature.factors import TemperedCrossEntropy
+from suite.curvature.ggn_diagonal import TemperedCrossEntropy
 from suite.curvature.network import Loss
 from suite.errors import InputError
 from suite.task import Split

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
 from suite.curvature import GaussNewton, Hessian, Network, dense, hutch_plus_plus, hutchinson
-from suite.curvature.diagonal import (
+from suite.curvature.ggn_diagonal import (
+    TemperedCrossEntropy,
     gauss_newton_diagonal,
     gauss_newton_trace,
     hessian_diagonal,
     is_piecewise_multilinear,
 )
-from suite.curvature.factors import TemperedCrossEntropy
 from suite.curvature.network import Loss
 from suite.seeding import torch_stream
 from suite.task import Split

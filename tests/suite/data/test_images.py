@@ -21,7 +21,7 @@ import torchvision
 
 from suite.data import ImageSet, load_images
 from suite.data import download as downloading
-from suite.data.images import _load, _look
+from suite.data.lookup import _load, _look
 from suite.errors import InputError
 
 Arrays = dict[str, Any]

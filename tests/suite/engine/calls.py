@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from suite.engine.child import CHILDREN, Session, in_child
+from suite.engine.worker import CHILDREN, Session, in_child
 from suite.errors import InputError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from suite.engine.child import Session, execute
-from suite.engine.engines import Engine
-from suite.trial import Unit
+from suite.engine.executors import Engine
+from suite.engine.worker import Session, execute
+from suite.trials.unit import Unit
 from tests.suite.engine.calls import session
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from suite.engine.costs import BATCHED_SECONDS, LONE_SECONDS, Costs
-from suite.tasks import find_task
+from suite.tasks.registry import find_task
 
 
 def record(submission: str, task: str, seconds: float, **more: object) -> dict[str, object]:

@@ -15,13 +15,12 @@ from torch.nn.functional import cross_entropy, mse_loss
 from suite.curvature import Hessian, Network, dense
 from suite.errors import InputError
 from suite.measures import measure, measures
-from suite.measures.features import intrinsic_dimension
-from suite.measures.matching import matching_factor
+from suite.measures.context import matching_factor
+from suite.measures.feature_dimension import intrinsic_dimension
 from suite.measures.norms import effective_rank_of, stable_rank_of
-from suite.measures.paths import l2_path_norm, margins
-from suite.models.factorised import DiagonalNetwork, MatrixProduct
+from suite.measures.path_norm import l2_path_norm, margins
 from suite.models.images import initialise
-from suite.models.linear import LinearPredictor
+from suite.models.linear_networks import DiagonalNetwork, LinearPredictor, MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Split
 from suite.tasks.images import AXES

@@ -8,13 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.svm import SVC
 
-from suite.oracles.margins import (
-    max_margin_l1,
-    max_margin_l2,
-    max_margin_linf,
-    max_margin_spectral,
-    pairwise_rows,
-)
+from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf, max_margin_spectral, pairwise_rows
 from suite.oracles.solvers import OracleError
 
 SEEDS = range(4)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from suite.loading import load
+from suite.entries.loading import load
 from suite.task import Oracle, Solution, Task
-from suite.tasks import find_task
-from suite.training import Lane, Trained, train
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, Trained, train
 
 
 def trained(task: Task, submission: str, lr: float, seeds: int = 2, **more: float) -> list[dict[str, float]]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from suite.errors import InputError
-from suite.tasks import find_task, task_functions
-from suite.track import THEORY
-from suite.trial import resolve_axes, select
+from suite.tasks.registry import find_task, task_functions
+from suite.tracks import THEORY
+from suite.trials.evaluate import resolve_axes
+from suite.trials.selection import select
 from tests.suite.tasks.helpers import oracle_of
 
 # Tasks on data that not every machine has, and those whose start takes seconds, have tests of their own.

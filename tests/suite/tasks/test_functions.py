@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from suite.measures.variation import derivative_variation
 from suite.oracles.functions import least_variation
 from suite.task import Solution
-from suite.tasks import find_task
+from suite.tasks.common import derivative_variation
 from suite.tasks.functions import FREQUENCIES, residual_energies
+from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.models.two_layer import TwoLayerReLU
+from suite.models.relu import TwoLayerReLU
 from suite.task import Solution
-from suite.tasks import find_task
 from suite.tasks.homogeneous import margin_measures
+from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

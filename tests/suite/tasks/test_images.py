@@ -13,20 +13,23 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from suite import adversarial, disk, references
+from suite.commands import make_references as references
 from suite.data import load_images
 from suite.data.splits import split_digits
-from suite.entrant import enter
+from suite.entries.entry import enter
+from suite.entries.loading import load
 from suite.errors import InputError
-from suite.loading import load
 from suite.models.images import cnn, initialise, mlp
-from suite.record import Log, read, seal
-from suite.references import BAD_STARTS
 from suite.seeding import torch_stream
+from suite.storage import cache as disk
+from suite.storage.log import Log, read
+from suite.storage.record import seal
 from suite.task import Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import find_task
+from suite.tasks import images_bad_start as adversarial
 from suite.tasks.images import AXES, image_measures
-from suite.training import Lane, train
+from suite.tasks.images_bad_start import BAD_STARTS
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
 from tests.suite.tasks.helpers import trained
 
 SHIPPED = Path(__file__).parents[3] / "leaderboard" / "baselines" / "quick.jsonl"

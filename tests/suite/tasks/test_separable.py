@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from torch.optim import AdamW
 
-from suite.entrant import enter
-from suite.loading import load
-from suite.tasks import find_task
-from suite.training import Lane, train
+from suite.entries.entry import enter
+from suite.entries.loading import load
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
 from tests.suite.tasks.helpers import measured, trained
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from suite.curvature import Hessian, Network, dense, lanczos
-from suite.loading import load
+from suite.entries.loading import load
 from suite.seeding import torch_stream
-from suite.tasks import find_task
-from suite.training import Lane, train
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
 from tests.suite.tasks.helpers import trained
 
 

@@ -1,0 +1,1 @@
+"""Records to numbers: scores, intervals, ranks, comparisons."""

@@ -1,0 +1,103 @@
+"""`lowlands verify`: are recorded results what they claim to be?
+
+The suite (and torch with it, two seconds) is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leaderboard.commands.console import clear_errors
+from leaderboard.commands.run import Resources, isolation_limits
+from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.commands.verification import Report
+
+
+SOLUTIONS = "solutions"
+"""The folder beside a log in which scored solutions are kept."""
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
+@click.option("--sample", type=click.IntRange(min=0), default=10, show_default=True, help="Scored lanes to run again.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which lanes are drawn.")
+@click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
+@click.option("--nonce", help="What fresh seeds hang on, to repeat a verification [default: drawn and printed].")
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
+@click.option("--isolate", is_flag=True, help="Run code of strangers in jailed processes.")
+@clear_errors
+def verify(
+    results: Path,
+    submissions: tuple[str, ...],
+    sample: int,
+    seed: int,
+    fresh: int,
+    nonce: str | None,
+    tolerance: float | None,
+    isolate: bool,
+) -> None:
+    """Check recorded results: checksums, sources, choices, stored solutions, and a sample of lanes run again.
+
+    RESULTS is a log or a directory of logs; name the SUBMISSIONs that are not built in, as for `lowlands run`. Exits
+    with 1 if anything disagrees, or if nothing could be checked.
+
+    \b
+    Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
+    """
+    from leaderboard.analysis import fresh_seeds as gaps
+    from suite.commands.verification import Request
+    from suite.commands.verification import verify as check
+    from suite.entries.loading import builtin_files
+    from suite.storage.log import read
+
+    logs = _logs(results)
+    records = [record for log in logs for record in read(log).records]
+    builtin = {record["submission"] for record in records if record["submission"].partition("[")[0] in builtin_files()}
+    request = Request(
+        submissions=[*sorted(builtin), *submissions],
+        sample=sample,
+        seed=seed,
+        fresh=fresh,
+        nonce=nonce or secrets.token_hex(8),
+        solutions=logs[0].parent / SOLUTIONS,
+        tolerance=tolerance,
+        limits=isolation_limits(Resources("local", None, None, None)) if isolate else None,
+    )
+    report = check(logs, request)
+    for line in _summary(report):
+        click.echo(line)
+    found = gaps.gaps(report.known, report.fresh)
+    if found:
+        click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
+        click.echo("\n".join(gaps.lines(found)))
+    nothing = not (report.measured or report.rerun or report.fresh)
+    if report.disagreements or nothing or any(gap.suspicious for gap in found):
+        sys.exit(1)
+
+
+def _logs(results: Path) -> list[Path]:
+    """The logs that `results` names: itself, or those of a directory.
+
+    Raises:
+        InputError: there are none.
+    """
+    logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
+    if not logs or not all(log.is_file() for log in logs):
+        raise InputError(f"There are no results at {results}.")
+    return logs
+
+
+def _summary(report: Report) -> Iterator[str]:
+    """The report as lines of text."""
+    yield f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} lanes run again."
+    yield from (f"Not checked: {text}." for text in report.unchecked)
+    yield from (f"DISAGREES {disagreement}" for disagreement in report.disagreements)

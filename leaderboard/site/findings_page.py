@@ -1,0 +1,31 @@
+"""The page of the study's findings."""
+
+from __future__ import annotations
+
+from leaderboard.site.shared import Page, Survey
+from leaderboard.study.study_log import Study
+
+
+def findings(survey: Survey, study: Study) -> Page:
+    """What the study's records say, section by section."""
+    # Here, because statsmodels takes as long to load as everything else.
+    from leaderboard.study.findings import analyse
+    from leaderboard.study.frame import study_frame
+    from leaderboard.study.sections import sections, summary
+
+    found = analyse(study_frame(study.records))
+    held = sum(verdict.verdict == "holds" for verdict in found.verdicts)
+    facts = [
+        (f"{found.lanes:,}", "lanes"),
+        (f"{found.met:,}", "at the stop"),
+        (len(found.factors), "factors, crossed"),
+        (f"{held} of {len(found.verdicts)}", "claims hold"),
+    ]
+    content = {
+        "facts": facts,
+        "summary": summary(found),
+        "source": study.source,
+        "command": study.command,
+        "sections": sections(found),
+    }
+    return Page("findings.html", "findings", "findings.html", content)

@@ -1,0 +1,1 @@
+"""What `lowlands` runs that needs torch, a file each."""

@@ -1,0 +1,54 @@
+"""The tasks as plain data, for whoever prints them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from suite.task import Slot, Task
+from suite.tasks.registry import find_task, task_functions
+from suite.tracks import TRACKS
+
+
+def catalogue(names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One entry per task named, or for every task, ordered by family: strings, numbers, lists and dicts only.
+
+    Raises:
+        InputError: there is no such task or variant.
+    """
+    tasks = [find_task(name) for name in names or task_functions()]
+    return [_entry(task) for task in (tasks if names else sorted(tasks, key=lambda task: task.family))]
+
+
+def _entry(task: Task) -> dict[str, Any]:
+    measured = next((variant for variant in _on_tracks(task) if variant.axes), task)
+    return {
+        "name": task.name,
+        "family": task.family,
+        "description": task.description,
+        "stop": dataclasses.asdict(task.stop),
+        "batch_size": task.batch_size,
+        "axes": [dataclasses.asdict(axis) for axis in measured.axes],
+        "axes_of": measured.name,
+        "shown": list(measured.shown),
+        "variant": dict(task.variant),
+        "slot": None if task.slot is None else _slot(task.slot),
+        "papers": list(task.papers),
+    }
+
+
+def _on_tracks(task: Task) -> Iterator[Task]:
+    """The task itself, then its variants that a track holds: references may be frozen for those alone."""
+    names = dict.fromkeys(name for track in TRACKS.values() for name in track.tasks if name.startswith(f"{task.name}["))
+    yield task
+    yield from map(find_task, names)
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    return {
+        "input_shape": list(slot.input_shape),
+        "outputs": slot.outputs,
+        "optimizer": slot.optimizer.__name__,
+        "space": {name: str(value) for name, value in slot.space.items()},
+    }

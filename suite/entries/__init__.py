@@ -1,0 +1,1 @@
+"""Finding a submission and fitting it to a task."""

@@ -1,0 +1,1 @@
+"""CPU kernels that give torch's values, with faster derivatives."""

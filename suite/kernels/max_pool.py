@@ -1,0 +1,197 @@
+"""Max pooling that costs what its neighbours cost, on a CPU, with derivatives of every order.
+
+torch takes the maximum window by window where maps lie plane after plane, and is 15 times slower than the maxima of the
+window's shifted maps, which are whole rows: more than half of the forward pass of a convolutional network. What comes
+out is the same to the last bit, and so is where each maximum was (the first in the window's row-major order). And torch
+differentiates the gradient of pooling by a gather that gives up the layout of its input, so that everything after it
+mixes two layouts; pooling and its transpose are a family that is closed under differentiation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from suite.kernels.override import Gradients, Replacing, Size, is_channels_last, laid, pair
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Kernel, stride, padding and dilation of height and width, as torch's own functions take them."""
+
+    kernel: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    ceil_mode: bool
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether there is a window, and none lies in the padding alone: torch says what is wrong otherwise."""
+        inside = all(2 * padding <= kernel for padding, kernel in zip(self.padding, self.kernel, strict=True))
+        return inside and min(self._counts(x)) > 0
+
+    def maxima(self, x: Tensor) -> Tensor:
+        """The maxima of maps x [n, c, h, w]."""
+        if not _is_slow(x):
+            pooled: Tensor = torch.max_pool2d(x, *self._options())
+            return pooled
+        counts, maps = self._counts(x), self._padded(x)
+        for axis in (0, 1):  # whole rows first
+            maps = functools.reduce(torch.maximum, self._shifted(maps, axis, counts[axis]))
+        return maps.contiguous()
+
+    def maxima_and_places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The maxima, and where they are, numbered within each map."""
+        if not _is_slow(x) or any(self.padding):  # which must win nowhere, not even over minus infinity
+            pooled, places = torch.ops.aten.max_pool2d_with_indices(x, *self._options())
+            return pooled, places
+        counts = self._counts(x)
+        first, *others = self._entries(self._padded(x), counts)
+        best, offset = first[1], torch.zeros(first[1].shape, dtype=torch.int32, device=x.device)
+        for (row, column), other in others:
+            # Later entries of a window are at larger places: the larger one is that of the entry that won.
+            place = row * self.dilation[0] * x.shape[3] + column * self.dilation[1]
+            offset = torch.maximum(offset, (other > best).int().mul_(place))
+            best = torch.maximum(best, other)
+        return best, offset.add_(self._corners(x, counts)).long()
+
+    def scattered(self, slope: Tensor, x: Tensor, places: Tensor) -> Tensor:
+        """Zeros like x, but at the `places`, where the slopes are added."""
+        put: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(laid(slope, x), x, *self._options(), places)
+        return put
+
+    def _options(self) -> tuple[Any, ...]:
+        return self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode
+
+    def _counts(self, x: Tensor) -> list[int]:
+        """How many windows there are along height and width."""
+        return [self._count(x.shape, axis) for axis in (0, 1)]
+
+    def _count(self, shape: Sequence[int], axis: int) -> int:
+        length, padding, stride = shape[2 + axis], self.padding[axis], self.stride[axis]
+        free = length + 2 * padding - self._extent(axis)
+        count = (-(-free // stride) if self.ceil_mode else free // stride) + 1
+        # With `ceil_mode`, the last window must still begin within the map or its left padding.
+        return count - 1 if self.ceil_mode and (count - 1) * stride >= length + padding else count
+
+    def _extent(self, axis: int) -> int:
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """x between entries that are never a maximum, as far as windows reach."""
+        sides: list[int] = []
+        for axis in (1, 0):
+            reach = (self._count(x.shape, axis) - 1) * self.stride[axis] + self._extent(axis)
+            sides += [self.padding[axis], max(0, reach - self.padding[axis] - x.shape[2 + axis])]
+        return functional.pad(x, sides, value=-torch.inf) if any(sides) else x
+
+    def _shifted(self, maps: Tensor, axis: int, count: int) -> Iterator[Tensor]:
+        """The first, second, ... entry along an axis of each of `count` windows."""
+        for offset in range(self.kernel[axis]):
+            begin = offset * self.dilation[axis]
+            taken = slice(begin, begin + (count - 1) * self.stride[axis] + 1, self.stride[axis])
+            yield maps[:, :, taken] if axis == 0 else maps[..., taken]
+
+    def _entries(self, maps: Tensor, counts: Sequence[int]) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """(row, column) within a window, and that entry of all windows [n, c, *counts], in row-major order."""
+        for row, rows in enumerate(self._shifted(maps, 0, counts[0])):
+            for column, entry in enumerate(self._shifted(rows, 1, counts[1])):
+                yield (row, column), entry.contiguous()
+
+    def _corners(self, x: Tensor, counts: Sequence[int]) -> Tensor:
+        """The place of the first entry of every window without padding before it, [*counts], int32."""
+        top, left = (
+            torch.arange(count, dtype=torch.int32, device=x.device) * self.stride[axis]
+            for axis, count in enumerate(counts)
+        )
+        return top[:, None] * x.shape[3] + left
+
+
+def _is_slow(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.is_contiguous() and x.is_floating_point()
+
+
+class _Pooled(Function):
+    """The maxima of maps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: _Window) -> Tensor:
+        pooled, places = window.maxima_and_places(x)
+        ctx.save_for_backward(x, places)
+        ctx.window = window
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Gradients:
+        x, places = ctx.saved_tensors
+        return _PutBack.apply(slope, x, places, ctx.window), None
+
+
+class _Picked(Function):
+    """The entries of maps x [n, c, h, w] at `places` [n, c, h', w'], numbered within each map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, window: _Window) -> Tensor:
+        ctx.save_for_backward(x, places)
+        ctx.window = window
+        x = laid(x, places)
+        if not is_channels_last(places):
+            return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
+        # Positions and channels of both are then views.
+        rows, chosen = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (x, places))
+        picked = rows.gather(1, chosen)
+        return picked.view(*places.shape[:1], *places.shape[2:], -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Gradients:
+        x, places = ctx.saved_tensors
+        return _PutBack.apply(slope, x, places, ctx.window), None, None
+
+
+class _PutBack(Function):
+    """The transpose of `_Picked`: zeros but at the places, where the slopes are added."""
+
+    @staticmethod
+    def forward(ctx: Any, slope: Tensor, x: Tensor, places: Tensor, window: _Window) -> Tensor:
+        ctx.save_for_backward(x, places)
+        ctx.window = window
+        return window.scattered(slope, x, places)
+
+    @staticmethod
+    def backward(ctx: Any, upper: Tensor) -> Gradients:
+        x, places = ctx.saved_tensors
+        return _Picked.apply(laid(upper, x), places, ctx.window), None, None, None
+
+
+def _max_pool2d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    steps = pair(stride) if stride else pair(kernel_size)
+    window = _Window(pair(kernel_size), steps, pair(padding), pair(dilation), ceil_mode)
+    if input.dim() != 4 or return_indices or not window.fits(input):
+        options: Any = {"ceil_mode": ceil_mode, "return_indices": return_indices}
+        pooled: Tensor = functional.max_pool2d(input, kernel_size, stride, padding, dilation, **options)
+        return pooled
+    if input.requires_grad and torch.is_grad_enabled():
+        graph: Tensor = _Pooled.apply(input, window)
+        return graph
+    return window.maxima(input)
+
+
+class QuickPooling(Replacing):
+    """Two-dimensional max pooling is that of this file."""
+
+    functions: ClassVar = {functional.max_pool2d: _max_pool2d, torch.max_pool2d: _max_pool2d}

@@ -1,0 +1,66 @@
+"""Simplicity of what the last hidden layer makes of the data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from suite.errors import InputError
+from suite.measures.context import Subject
+from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, declare
+
+NEIGHBOURS = 20
+
+
+POINTS = 2_000
+
+
+@torch.no_grad()
+def last_features(subject: Subject) -> Tensor:
+    """What goes into the network's last linear layer, [n, features], in float64, for at most 2,000 samples.
+
+    Raises:
+        InputError: the network has no linear layer.
+    """
+    layers = [module for module in subject.model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise InputError("The network has no linear layer whose inputs could be taken as features.")
+    parts = torch.split(subject.train.x[:POINTS], subject.network.chunk(subject.train.x))
+    found: list[Tensor] = []
+    handle = layers[-1].register_forward_pre_hook(lambda _, args: found.append(args[0].detach()))
+    try:
+        for part in parts:
+            subject.outputs(part)
+    finally:
+        handle.remove()
+    return torch.cat([part.flatten(1) for part in found]).double()
+
+
+def intrinsic_dimension(points: Tensor, neighbours: int = NEIGHBOURS) -> float:
+    """The maximum-likelihood dimension of points [n, d] from their distances to their nearest neighbours.
+
+    Levina and Bickel 2004, averaged as MacKay and Ghahramani 2005 have it: the inverse of the mean of
+    ``log(T_k / T_j)`` over points and j < k, T_j the distance to the j-th neighbour. Points that coincide count once;
+    0 for fewer than three different points.
+    """
+    different = torch.unique(points, dim=0)
+    k = min(neighbours, len(different) - 1)
+    if k < 2:
+        return 0.0
+    distances = torch.cdist(different, different)
+    nearest = distances.topk(k + 1, largest=False).values[:, 1:].clamp_min(1e-300)
+    logs = torch.log(nearest[:, -1:] / nearest[:, :-1])
+    return float((k - 2) / (k - 1) / logs.mean()) if k > 2 else float(1 / logs.mean())
+
+
+@declare(
+    unit="dimensions",
+    scale="log",
+    higher=False,
+    cost=5,
+    source="Levina and Bickel 2004; Ansuini et al. 2019, arXiv:1905.12784",
+    invariances=(LAYER_RESCALING, LOGIT_SCALE),
+)
+def feature_dimension(subject: Subject) -> float:
+    """Local intrinsic dimension of the training data in the last hidden layer, by 20 nearest neighbours."""
+    return intrinsic_dimension(last_features(subject))

@@ -1,0 +1,210 @@
+"""The path norm, and margins over it: invariant to every rescaling between layers or neurons."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from suite.errors import InputError
+from suite.measures.context import Subject
+from suite.measures.norms import l2_norm
+from suite.measures.registry import CANONICAL, declare
+from suite.seeding import torch_stream
+
+MARGIN_QUANTILE = 0.1
+
+
+SMALL = 1e-3
+
+
+ROUNDING = 1e-9
+
+
+declare_margin = partial(declare, scale="log", higher=True, cost=1 / 3, needs=("labels",))
+
+
+declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
+
+
+declare_l2_margin = partial(declare_margin, unit="output / weight^layers")
+
+
+@torch.no_grad()
+def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
+    """Root of the sum over all paths of a ReLU network of the squared product of their weights.
+
+    Computed as ``sqrt(sum f_{theta²}(1))`` in float64; a bias is a path from a constant unit. Batch norm is the linear
+    map that it is in eval mode, average pooling a layer with fixed weights, and max pooling passes every path (Gonon et
+    al. 2024, arXiv:2310.01225). A module's own `forward` may add and concatenate what its parts return; a constant
+    factor in it is taken for the square of one.
+
+    Raises:
+        InputError: the network has a module through which paths are not defined, or is not affine on positive inputs
+            once its weights are squares.
+    """
+    holder = nn.Sequential(copy.deepcopy(model).double().eval())
+    for name, module in list(holder.named_modules()):
+        if name:
+            holder.set_submodule(name, _squared(module))
+    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(model.parameters()).device)
+    if not _is_affine(holder, ones):
+        raise InputError("The path norm is not defined: a module's own forward does more than add and concatenate.")
+    return float(holder(ones).sum().sqrt())
+
+
+def _is_affine(model: nn.Module, like: Tensor) -> bool:
+    """Whether outputs are affine on positive inputs, large and small: what no activation or gate in between leaves."""
+    stream = torch_stream("paths")
+    draws = torch.rand(2, *like.shape, generator=stream, dtype=torch.float64).to(like.device)
+    shift = model(torch.zeros_like(like))
+    return all(
+        torch.allclose(model(first) + model(second), model(first + second) + shift, rtol=ROUNDING, atol=0)
+        for first, second in (draws, draws * SMALL)
+    )
+
+
+def has_path_norm(model: nn.Module) -> bool:
+    """Whether `model` is a plain chain of modules through which paths are defined."""
+    parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
+    return all(_does_what_one_does(module, parts) for module in model.modules())
+
+
+def _does_what_one_does(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> bool:
+    """By its `forward`, not by what it inherits: a subclass of a layer with another `forward` is not that layer."""
+    return type(module).forward in {kind.forward for kind in kinds}
+
+
+class _Affine(nn.Module):
+    """``factor * x + shift``, channel by channel."""
+
+    def __init__(self, factor: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.factor, self.shift = factor, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return self.factor.view(shape) * x + self.shift.view(shape)
+
+
+class _Pooled(nn.Module):
+    """A pooling module times a factor; `factor` None divides by the number of positions that each output averages."""
+
+    def __init__(self, pool: nn.Module, factor: float | None) -> None:
+        super().__init__()
+        self.pool, self.factor = pool, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(x)
+        factor = pooled.numel() / x.numel() if self.factor is None else self.factor
+        return factor * pooled
+
+
+# Modules that map non-negative inputs linearly, once their weights are squares.
+LINEAR_ON_POSITIVE = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Unflatten,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
+)  # fmt: skip
+
+
+def _squared(module: nn.Module) -> nn.Module:
+    """The module with every weight replaced by its square, so that its outputs sum squared paths."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return _squared_batch_norm(module)
+    if isinstance(module, nn.MaxPool2d):
+        if module.dilation not in (1, (1, 1)):
+            raise InputError("The path norm is not defined for max pooling with gaps.")
+        shape = (module.kernel_size, module.stride, module.padding, module.ceil_mode)
+        return nn.AvgPool2d(*shape, divisor_override=1)
+    if isinstance(module, nn.AvgPool2d):
+        return _Pooled(module, 1 / _area(module.kernel_size))
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return _Pooled(module, None)
+    kind = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
+    is_leaf = next(module.children(), None) is None
+    if is_leaf and kind is not nn.Module and not _does_what_one_does(module, LINEAR_ON_POSITIVE):
+        raise InputError(f"The path norm is not defined for a network with {type(module).__name__}.")
+    for parameter in module.parameters(recurse=False):
+        parameter.square_()
+    return module
+
+
+def _squared_batch_norm(module: nn.modules.batchnorm._BatchNorm) -> _Affine:
+    if module.running_mean is None or module.running_var is None:
+        raise InputError("The path norm needs batch norm with running statistics.")
+    deviation = (module.running_var + module.eps).sqrt()
+    weight = torch.ones_like(deviation) if module.weight is None else module.weight
+    bias = torch.zeros_like(deviation) if module.bias is None else module.bias
+    factor = weight / deviation
+    return _Affine(factor.square(), (bias - factor * module.running_mean).square())
+
+
+def _area(kernel: int | tuple[int, ...]) -> float:
+    return float(kernel**2) if isinstance(kernel, int) else float(math.prod(kernel))
+
+
+@declare(
+    unit="output / input",
+    scale="log",
+    higher=False,
+    cost=0,
+    source="Neyshabur et al. 2015, arXiv:1506.02617",
+    invariances=CANONICAL,
+)
+def path_norm(subject: Subject) -> float:
+    """The l2 path norm of a ReLU network, at matched training loss for classification."""
+    return subject.logit_scale * _path_norm(subject)
+
+
+def _path_norm(subject: Subject) -> float:
+    return l2_path_norm(subject.model, subject.train.x.shape[1:])
+
+
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logit of the true class minus the largest other one, [n], for logits [n, classes] and labels [n]."""
+    true = logits.gather(1, labels[:, None])[:, 0]
+    return true - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+
+
+def _margin(subject: Subject, quantile: float) -> float:
+    """A quantile of the training margins of the unscaled outputs.
+
+    Raises:
+        InputError: there is one class, which has no margin.
+    """
+    if subject.train_outputs.shape[1] < 2:
+        raise InputError("A network with one output has no margin between classes.")
+    values = margins(subject.train_outputs.double(), subject.train.y)
+    return torch.quantile(values, quantile).item()
+
+
+def _layers(subject: Subject) -> int:
+    return sum(p.dim() > 1 for p in subject.model.parameters())
+
+
+@declare_path_margin(source="Neyshabur et al. 2017, arXiv:1706.08947")
+def path_margin(subject: Subject) -> float:
+    """The 10 % quantile of the training margins over the l2 path norm."""
+    return _margin(subject, MARGIN_QUANTILE) / _path_norm(subject)
+
+
+@declare_path_margin(source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486")
+def minimum_path_margin(subject: Subject) -> float:
+    """The smallest training margin over the l2 path norm."""
+    return _margin(subject, 0.0) / _path_norm(subject)
+
+
+@declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
+def l2_margin(subject: Subject) -> float:
+    """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
+    return _margin(subject, MARGIN_QUANTILE) / l2_norm(subject) ** _layers(subject)
+
+
+@declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
+def minimum_l2_margin(subject: Subject) -> float:
+    """The smallest training margin over the l2 norm to the power of the number of layers."""
+    return _margin(subject, 0.0) / l2_norm(subject) ** _layers(subject)

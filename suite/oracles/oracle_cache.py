@@ -1,0 +1,33 @@
+"""Oracles on disk: what takes a solver seconds is solved once per data set, not once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from suite.storage.cache import Arrays, kept
+from suite.task import Oracle
+
+
+def cached(key: str, solve: Callable[[], Oracle]) -> Oracle:
+    """The oracle that `solve` computes, from the disk where an earlier process has left it.
+
+    `key` must name everything that decides the answer: the task with its variant, the fingerprint of the data, and the
+    hash of the source that solves. Whatever `solve` raises is passed on and nothing is kept.
+    """
+    arrays = kept("oracles", key, lambda: _arrays(solve()))
+    solutions, values = (
+        {name.partition(":")[2]: array for name, array in arrays.items() if name.startswith(f"{kind}:")}
+        for kind in ("solution", "value")
+    )
+    return Oracle(
+        {name: torch.from_numpy(array) for name, array in solutions.items()},
+        {name: float(array) for name, array in values.items()},
+    )
+
+
+def _arrays(oracle: Oracle) -> Arrays:
+    solutions = {f"solution:{name}": tensor.detach().cpu().numpy() for name, tensor in oracle.solutions.items()}
+    return solutions | {f"value:{name}": np.array(value) for name, value in oracle.values.items()}

@@ -1,0 +1,62 @@
+"""What a constructor's signature says of the arguments that an optimizer wants. No torch import."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MakeOptimizer = Callable[..., Any]
+
+
+Settings = Mapping[str, Any]
+
+
+PARAMETERS = frozenset({"params", "parameters", "param_groups", "model_params"})
+
+
+NAMED_PARAMETERS = frozenset({"named_params", "named_parameters", "model_named_params"})
+
+
+MODEL = frozenset({"model", "module", "network", "net"})
+
+
+STEPS = frozenset(
+    {
+        "num_iterations", "num_steps", "num_training_steps", "total_iterations", "total_steps", "training_steps",
+        "max_iterations", "max_steps", "iterations", "n_steps", "t_total", "T_max",
+    }
+)  # fmt: skip
+
+
+SAMPLES = frozenset({"num_data", "num_samples", "n_samples", "dataset_size", "train_size"})
+
+
+BASE_CLASS = frozenset({"base_optimizer", "base_optimizer_cls", "optimizer_class", "optimizer_cls"})
+
+
+BASE_INSTANCE = frozenset({"optimizer", "base", "inner_optimizer"})
+
+
+def signature(make: MakeOptimizer) -> Mapping[str, inspect.Parameter]:
+    """The arguments of `make`; none for a callable that hides them."""
+    try:
+        return inspect.signature(make).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def required(make: MakeOptimizer) -> list[str]:
+    """The named arguments that `make` cannot be called without."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in signature(make).items() if p.default is inspect.Parameter.empty and p.kind in named]
+
+
+def wants_model(make: MakeOptimizer) -> bool:
+    """Whether the constructor asks for the model itself, so that it must be the very one that is trained."""
+    return not MODEL.isdisjoint(required(make))
+
+
+def wraps(make: MakeOptimizer) -> bool:
+    """Whether the constructor asks for another optimizer."""
+    return not (BASE_CLASS | BASE_INSTANCE).isdisjoint(required(make))

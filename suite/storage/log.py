@@ -1,0 +1,202 @@
+"""Logs of records: append, read, repair.
+
+Logs are append-only, and synced before whoever appends goes on. A torn last line (a crash in mid-write) is repaired on
+the next open; a damaged line is named and skipped, never silently lost. Neither torch nor pandas is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import gzip
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from suite.errors import InputError
+from suite.storage.record import SCHEMA, Record, canonical, checksum
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """The whole records of a log, and (line number, why) of every line that is damaged."""
+
+    records: list[Record] = field(default_factory=list)
+    damaged: list[tuple[int, str]] = field(default_factory=list)
+
+
+def parse(line: bytes) -> Record:
+    """The record on `line`; ValueError says what is wrong with it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    if record.get("schema") != SCHEMA:
+        raise ValueError(f"schema {record.get('schema')!r}, not {SCHEMA}")
+    stated = record.get("checksum")
+    try:
+        if not _untouched(line, stated) and stated != checksum(record):
+            raise ValueError("its checksum does not match")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return record
+
+
+def _untouched(line: bytes, stated: Any) -> bool:
+    """Whether `line` is canonical as it stands: twice as fast to tell as writing the record out again."""
+    if not isinstance(stated, str) or not stated.isascii():
+        return False
+    before, found, after = line.strip().partition(b'"checksum":"%s",' % stated.encode())
+    return bool(found) and hashlib.sha256(before + after).hexdigest()[:16] == stated
+
+
+def scan(path: Path) -> Iterator[tuple[int, Record | str]]:
+    """(line number, the record, or what is wrong with the line) of the log at `path`; a missing log is an empty one.
+
+    A log whose name ends with ``.gz`` is read through gzip: large results are shipped so.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    opened = gzip.open if Path(path).suffix == ".gz" else open
+    try:
+        with opened(path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    try:
+                        yield number, parse(line)
+                    except ValueError as error:
+                        yield number, str(error)
+    except FileNotFoundError:
+        return
+    except (OSError, EOFError) as error:
+        raise InputError(f"The log {path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+@contextlib.contextmanager
+def many_records() -> Iterator[None]:
+    """Keep the cyclic garbage collector away while records pile up.
+
+    Records are trees, so it finds nothing in them; yet it walks all that are there each time that they have grown by a
+    quarter, which takes as long as reading them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def read(path: Path) -> ReadResult:
+    """Every whole record of the log at `path`, in order; a missing log is an empty one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    result = ReadResult()
+    with many_records():
+        for number, found in scan(path):
+            if isinstance(found, str):
+                result.damaged.append((number, found))
+            else:
+                result.records.append(found)
+    return result
+
+
+class Log:
+    """An append-only log. Opening it repairs a torn last line; `notes` says what was found, there and by `records`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError if the log cannot be written."""
+        self.path = Path(path)
+        self.notes: list[str] = []
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab"):
+                pass
+            self._repair()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def records(self) -> Iterator[Record]:
+        """Every whole record, in order, one at a time; damaged lines are noted.
+
+        Raises:
+            InputError: the log cannot be read.
+        """
+        for number, found in scan(self.path):
+            if isinstance(found, str):
+                self.notes.append(
+                    f"{self.path}: line {number} is damaged ({found}); it is skipped and its lane runs again."
+                )
+            else:
+                yield found
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"The log {self.path} cannot be written ({error.strerror}).")
+
+    def _tail(self) -> tuple[int, bytes]:
+        """Where the last line starts, and the line; only the file's last pages are read, however long it is."""
+        with self.path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return 0, b""
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                start = data.rfind(b"\n") + 1
+                return start, data[start:]
+
+    def _repair(self) -> None:
+        start, torn = self._tail()
+        if not torn:
+            return
+        try:
+            parse(torn)
+        except ValueError:
+            # Kept beside the log, so that nothing is lost; then cut off, so that the next record starts a line.
+            with Path(f"{self.path}.torn").open("ab") as kept:
+                kept.write(torn + b"\n")
+                kept.flush()
+                os.fsync(kept.fileno())
+            with self.path.open("r+b") as log:
+                log.truncate(start)
+                log.flush()
+                os.fsync(log.fileno())
+            self.notes.append(
+                f"{self.path}: the last line was torn; it was moved to {self.path.name}.torn and its lane runs again."
+            )
+        else:
+            self._write(b"\n")
+            self.notes.append(f"{self.path}: the last line lacked only its end; it was completed.")
+
+    def _write(self, data: bytes) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, before)
+                raise
+        finally:
+            os.close(descriptor)
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write sealed records and sync them to the disk before returning: one write and one sync for all of them.
+
+        Raises:
+            InputError: the disk is full or the log cannot be written; it is as it was before.
+        """
+        try:
+            self._write(b"".join(canonical(record).encode() + b"\n" for record in records))
+        except OSError as error:
+            raise self._unwritable(error) from error

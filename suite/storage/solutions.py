@@ -1,0 +1,68 @@
+"""Solutions on disk: the weights of scored lanes, as safetensors, named by their hash.
+
+A name that is the hash of the content cannot be given to another content unnoticed, and a record's `solution_hash`
+finds its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from suite.errors import InputError
+from suite.training.lanes import Weights
+
+
+def solution_hash(weights: Weights) -> str:
+    """SHA-256 (16 hex digits) of a solution's weights."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"{name}.safetensors"
+
+
+def keep(directory: Path, weights: Weights) -> None:
+    """Write the solution, whole or not at all, if it is not there yet.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    path = _path(directory, solution_hash(weights))
+    if path.exists():
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            written = Path(scratch) / path.name
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, written)
+            os.replace(written, path)
+    except OSError as error:
+        raise InputError(f"Solutions cannot be kept in {directory} ({error.strerror or error}).") from error
+
+
+def find(directory: Path, name: str) -> Weights | None:
+    """The weights whose hash is `name`; None if they are not there.
+
+    Raises:
+        InputError: the file is damaged, or holds other weights than its name says.
+    """
+    path = _path(directory, name)
+    if not path.is_file():
+        return None
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The solution {path} cannot be read ({error}).") from error
+    if solution_hash(weights) != name:
+        raise InputError(f"The solution {path} holds other weights than its name says.")
+    return weights

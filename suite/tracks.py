@@ -1,0 +1,213 @@
+"""Tracks (lists of tasks with seeds and a tuning budget) and the designs of the factorial study. No torch import.
+
+A design crosses optimizers, their step sizes and the variants of the task `factorial`; every combination is an ordinary
+submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so that its runs are records like any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from suite.errors import InputError
+
+TUNING_SEEDS_FROM = 10_000
+"""Tuning seeds start here and scoring seeds at 0, so that the two never meet."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """tasks by name; `seeds` lanes are scored per task; `trials` settings are tried on `tuning_seeds` other seeds."""
+
+    name: str
+    tasks: tuple[str, ...]
+    seeds: int
+    trials: int
+    tuning_seeds: int
+    description: str
+
+
+QUICK = (
+    "min_norm_regression",
+    "adaptive_trap",
+    "benign_overfitting",
+    "sobolev_interpolation",
+    "max_margin",
+    "spectral_margin",
+    "sparse_regression",
+    "matrix_completion",
+    "valley_scalar",
+    "univariate_relu",
+    "mnist5k_mlp",
+    "mnist5k_bad_start",
+)
+
+
+THEORY = (
+    "min_norm_regression",
+    "init_memory",
+    "adaptive_trap",
+    "benign_overfitting",
+    "sobolev_interpolation",
+    "max_margin",
+    "max_margin[objective=logistic]",
+    "spectral_margin",
+    "linf_box",
+    "sparse_regression[alpha=1.0]",
+    "sparse_regression",
+    "sparse_regression[alpha=0.01]",
+    "late_phase_sparse",
+    "matrix_completion[depth=1]",
+    "matrix_completion",
+    "matrix_completion[depth=3]",
+    "matrix_completion[init=1.0]",
+    "linear_geometry",
+    "linear_geometry[network=diagonal]",
+    "linear_geometry[network=convolutional]",
+    "linear_convolution",
+    "linear_convolution[network=full]",
+    "valley_scalar",
+    "valley_sparse",
+    "valley_relu",
+    "homogeneous_margin",
+    "homogeneous_growth[log_loss=-4.6]",
+    "homogeneous_growth",
+    "univariate_relu",
+    "univariate_relu[scale=3.0]",
+    "univariate_relu[depth=4]",
+    "spectral_bias",
+    "teacher_student",
+    "teacher_student[scale=1.0]",
+    "simplicity_bias",
+    "sparse_parity",
+    "modular_addition",
+    "edge_of_stability",
+)
+"""Every ground-truth task, with the variants at which theory says that the bias changes."""
+
+
+FULL = (
+    *THEORY,
+    "mnist5k_mlp",
+    "mnist5k_bad_start",
+    "mnist_mlp",
+    "mnist_cnn[subset=10000]",
+    "mnist_noisy[subset=10000]",
+    "cifar10_cnn[subset=2000]",
+    "cifar10_cnn[batch=200,subset=2000]",
+    "cifar10_resnet[subset=2000]",
+    "cifar10_bad_start[subset=2000]",
+)
+
+
+TRACKS = {
+    track.name: track
+    for track in (
+        Track("smoke", ("min_norm_regression", "adaptive_trap"), 2, 2, 1, "does everything run: seconds"),
+        Track("quick", QUICK, 3, 4, 2, "a first true table on a laptop: minutes"),
+        Track("theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias"),
+        Track("full", FULL, 10, 8, 3, "the table to publish: a night on a laptop"),
+    )
+}
+
+
+def find_track(name: str) -> Track:
+    """The track `name`; an unknown one raises InputError with the nearest name."""
+    if name not in TRACKS:
+        near = difflib.get_close_matches(name, TRACKS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(TRACKS)}."
+        raise InputError(f"There is no track {name!r}: {hint}")
+    return TRACKS[name]
+
+
+FIXED = {"sam": ("rho=0.1",)}
+"""Settings that are not the step size, of optimizers that would tune them."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A full crossing. `rates`: optimizer -> its small and its large step size. `levels`: task variant -> levels."""
+
+    name: str
+    rates: Mapping[str, tuple[float, float]]
+    levels: Mapping[str, tuple[Any, ...]]
+    seeds: int
+    description: str
+
+    def submissions(self) -> tuple[str, ...]:
+        """The texts that find the optimizers, each with both step sizes."""
+        return tuple(
+            f"{name}[{','.join((f'lr={rate:g}', *FIXED.get(name, ())))}]"
+            for name, rates in self.rates.items()
+            for rate in rates
+        )
+
+    def track(self) -> Track:
+        """The variants as a track. Nothing is tuned: the step size is a factor."""
+        variants = (zip(self.levels, chosen, strict=True) for chosen in itertools.product(*self.levels.values()))
+        tasks = tuple(f"factorial[{','.join(f'{key}={value}' for key, value in variant)}]" for variant in variants)
+        return Track(f"study-{self.name}", tasks, self.seeds, 1, 0, self.description)
+
+
+# The step sizes bracket what tuning picks on this task; from five to ten times apart, both meet the stop nearly always.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "smoke",
+            {"sgd": (0.1, 0.3), "adam": (0.001, 0.004)},
+            {"data": ("teacher",), "depth": (1, 3), "loss": ("cross_entropy",), "batch": (20, 200)},
+            seeds=2,
+            description="does everything run: seconds",
+        ),
+        Preset(
+            "small",
+            {"sgd": (0.1, 0.3), "adam": (0.001, 0.004), "muon": (0.005, 0.02)},
+            {
+                "data": ("digits", "teacher"),
+                "depth": (1, 3),
+                "width": (64, 128),
+                "normalisation": ("none", "layer"),
+                "loss": ("cross_entropy", "squared", "smoothed"),
+                "batch": (20, 200),
+                "scale": (0.5, 2.0),
+            },
+            seeds=2,
+            description="a quarter of an hour on two cores",
+        ),
+        Preset(
+            "full",
+            {
+                "sgd": (0.1, 0.3),
+                "momentum": (0.01, 0.05),
+                "sam": (0.01, 0.05),
+                "adam": (0.001, 0.004),
+                "sign": (0.0003, 0.001),
+                "muon": (0.005, 0.02),
+            },
+            {
+                "data": ("digits", "teacher"),
+                "depth": (1, 2, 4),
+                "width": (64, 256),
+                "normalisation": ("none", "layer"),
+                "loss": ("cross_entropy", "squared", "smoothed"),
+                "batch": (10, 50, 200),
+                "scale": (0.5, 1.0, 2.0),
+            },
+            seeds=5,
+            description="for a cluster: some 39,000 lanes",
+        ),
+    )
+}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset `name`; an unknown one raises InputError with the nearest name."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}."
+        raise InputError(f"There is no preset {name!r}: {hint}")
+    return PRESETS[name]

@@ -1,0 +1,1 @@
+"""From one unit of work to sealed records."""

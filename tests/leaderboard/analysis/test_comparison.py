@@ -1,0 +1,201 @@
+"""A run against itself is clean, a planted loss is found, and equals raise no alarm."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+import leaderboard
+from leaderboard.analysis.comparison import COST, OVERALL, Comparison, compare
+from leaderboard.analysis.results import Results, load
+from leaderboard.tables.reports import as_json, headline, junit, markdown
+from suite.errors import InputError
+from tests.leaderboard.helpers import lanes, record
+
+SHIPPED = Path(leaderboard.__file__).parent / "baselines" / "quick.jsonl"
+SUBMISSIONS = ("sgd", "adam", "muon")
+TASKS = {f"{family}{number}": family for family in "abcd" for number in range(3)}
+
+
+def _suite(rng: np.random.Generator, seeds: int, flatness: float = 1.0, shared: int = 0) -> Results:
+    """A whole run: 3 submissions on 12 tasks of 4 families, noise of the size that real tasks show.
+
+    `shared` seeds the part of the noise that two runs have in common (data, initialisation); rng makes the rest.
+    `flatness` multiplies the flatness scores.
+    """
+    common, scores = np.random.default_rng(shared), {}
+    for name in SUBMISSIONS:
+        for task, family in TASKS.items():
+            axes = ("flatness", "norm", "generalization") if family in "ab" else ("norm",)
+            for axis in axes:
+                mean, noise = common.uniform(0.3, 0.9), common.uniform(0.002, 0.05)
+                drawn = mean + noise * (common.normal(size=seeds) + rng.normal(size=seeds))
+                scores[name, task, axis] = drawn * (flatness if axis == "flatness" else 1.0)
+    records = lanes(scores)
+    for made in records:
+        made["gradient_evaluations"] = int(100 * rng.lognormal(sigma=0.05))
+    return Results(records)
+
+
+def test_a_run_against_itself_is_clean() -> None:
+    for results in (load([SHIPPED]), _suite(np.random.default_rng(0), 3)):
+        found = compare(results, results)
+        assert found.differences
+        assert not found.regressions
+        assert not found.improvements
+        assert not found.notes
+        for made in found.differences:  # one seed (others missed a stop) has no interval
+            assert made.difference.value == 0
+            bound = math.nan if made.seeds == 1 else 0.0
+            np.testing.assert_equal([made.difference.low, made.difference.high], [bound, bound])
+
+
+def test_one_difference_is_the_paired_t_test() -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.uniform(0.2, 0.8, size=(2, 9))
+    found = compare(*(Results(lanes({("x", "a1", "norm"): scores})) for scores in (before, after)))
+    cell = next(d for d in found.differences if d.task)
+    # One single task is looked at: half of the 5 % is for it.
+    wanted = ttest_rel(after, before).confidence_interval(0.975)
+    assert [cell.difference.low, cell.difference.high] == pytest.approx([wanted.low, wanted.high])
+    assert cell.difference.value == pytest.approx((after - before).mean())
+
+
+def _lost_flatness(found: Comparison) -> set[str]:
+    assert not found.improvements
+    assert all(d.axis in ("flatness", OVERALL) for d in found.regressions)
+    return {d.submission for d in found.regressions if d.axis == "flatness" and not d.task}
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_a_planted_loss_of_a_tenth_of_the_flatness_is_found(seeds: int) -> None:
+    before = _suite(np.random.default_rng(1), seeds)
+    after = _worse(before, 0.9)
+    assert _lost_flatness(compare(before, after)) == set(SUBMISSIONS)
+    # The other way round it is an improvement.
+    assert not compare(after, before).regressions
+    # New noise in every lane hides it from some submissions at three seeds, from none at ten.
+    again = _lost_flatness(compare(before, _suite(np.random.default_rng(2), seeds, flatness=0.9)))
+    assert len(again) >= (1 if seeds == 3 else len(SUBMISSIONS))
+
+
+def _worse(results: Results, factor: float) -> Results:
+    """The same lanes with every flatness score times `factor`: what a deterministic change does."""
+    records = []
+    for made in results.records:
+        values = dict(made["measures"])
+        if "m_flatness" in values:
+            values["m_flatness"] = 1 - factor * (1 - values["m_flatness"])
+        records.append(made | {"measures": values})
+    return Results(records)
+
+
+def test_a_loss_within_the_tolerance_is_accepted() -> None:
+    before = _suite(np.random.default_rng(1), 3)
+    after = _worse(before, 0.99)
+    assert not compare(before, after).regressions
+    assert compare(before, after, tolerance=0.001).regressions
+
+
+def test_more_gradient_evaluations_are_a_regression_and_fewer_are_not() -> None:
+    before = _suite(np.random.default_rng(1), 3)
+    slower = Results([r | {"gradient_evaluations": int(1.3 * r["gradient_evaluations"])} for r in before.records])
+    found = compare(before, slower)
+    assert {(d.submission, d.axis) for d in found.regressions} == {(name, COST) for name in SUBMISSIONS}
+    cost = next(d for d in found.differences if d.axis == COST)
+    assert math.exp(cost.difference.value) == pytest.approx(1.3, rel=0.02)
+    assert {d.axis for d in compare(slower, before).improvements} == {COST}
+    assert not compare(before, slower, cost_tolerance=0.4).regressions
+
+
+def test_lanes_that_miss_the_stop_are_a_regression() -> None:
+    before = _suite(np.random.default_rng(1), 3)
+    failed = [
+        r | {"converged": False, "measures": {}} if (r["submission"], r["task"]) == ("adam", "a1") else r
+        for r in before.records
+    ]
+    found = compare(before, Results(failed))
+    assert ("adam", "a1") in {(d.submission, d.task) for d in found.regressions} or ("adam", "") in {
+        (d.submission, d.task) for d in found.regressions
+    }
+    assert {d.submission for d in found.regressions} == {"adam"}
+
+
+def _false_alarms(seeds: int, runs: int) -> float:
+    """The share of comparisons of equals in which anything is called a regression, without any tolerance."""
+    alarms = 0
+    for run in range(runs):
+        sides = [_suite(np.random.default_rng([run, side, seeds]), seeds, shared=run) for side in range(2)]
+        alarms += bool(compare(*sides, tolerance=0.0, cost_tolerance=0.0).regressions)
+    return alarms / runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_equals_raise_fewer_than_five_false_alarms_in_a_hundred(seeds: int) -> None:
+    assert _false_alarms(seeds, runs=400) < 0.05
+
+
+def test_equals_rarely_raise_an_alarm() -> None:
+    # Regressions are one side of 5 %: of 12 comparisons, more than one alarm has a chance below 4 %.
+    assert _false_alarms(3, runs=12) <= 1 / 12
+
+
+def test_what_cannot_be_compared() -> None:
+    one = Results([record("x", "a1", seed, 0.5) for seed in range(3)])
+    with pytest.raises(InputError, match="share no submission"):
+        compare(one, Results([record("y", "a1", seed, 0.5) for seed in range(3)]))
+    with pytest.raises(InputError, match="share no submission with two seeds"):
+        compare(one, Results([record("x", "a1", 0, 0.5)]))
+    with pytest.raises(InputError, match="other data"):
+        compare(one, Results([record("x", "a1", seed, 0.5, data_fingerprint="other") for seed in range(3)]))
+
+
+def test_what_only_one_side_holds_is_said() -> None:
+    base = Results([record("x", task, seed, 0.5) for task in ("a1", "b1") for seed in range(3)])
+    new = Results([record("x", "a1", seed, 0.5) for seed in range(3)] + [record("y", "a1", 0, 0.5)])
+    assert compare(base, new).notes == ["Only BASE holds x on b1.", "Only NEW holds y on a1."]
+    moved: dict[str, Any] = {"norm": {"measure": "m_norm", "scale": "linear", "null": 2.0, "ideal": 0.0, "floor": None}}
+    other = Results([r | {"axes": moved} for r in base.records])
+    assert any("references of a1, b1 differ" in note for note in compare(base, other).notes)
+
+
+@pytest.fixture
+def mixed() -> Comparison:
+    before = _suite(np.random.default_rng(1), 3)
+    records = [
+        r | {"submission": "<b> & |x|" if r["submission"] == "adam" else r["submission"]} for r in before.records
+    ]
+    return compare(Results(records), _worse(Results(records), 0.9))
+
+
+def test_markdown_says_what_changed_first(mixed: Comparison) -> None:
+    lines = markdown(mixed).splitlines()
+    assert lines[0] == f"### Lowlands: {headline(mixed)}"
+    assert headline(mixed).startswith(f"{len(mixed.regressions)} regressions, no improvements, ")
+    rows = [line for line in lines if line.startswith("| regression")]
+    assert len(rows) == 2 * len(mixed.regressions)  # once in the summary and once among all
+    assert all(line.replace("\\|", "").count("|") == 8 for line in rows)
+    assert "<b>" not in markdown(mixed).replace("\\<b>", "")
+
+
+def test_junit_has_a_failure_for_every_regression(mixed: Comparison) -> None:
+    root = ElementTree.fromstring(junit(mixed))
+    assert len(root.findall(".//testcase")) == len(mixed.differences)
+    assert len(root.findall(".//failure")) == len(mixed.regressions) > 0
+    assert {suite.get("name") for suite in root} == {"sgd", "muon", "<b> & |x|"}
+    for suite in root:
+        assert int(suite.get("failures", "")) == len(suite.findall(".//failure"))
+
+
+def test_json_carries_everything(mixed: Comparison) -> None:
+    made = json.loads(as_json(mixed))
+    assert made["regressions"] == len(mixed.regressions)
+    assert made["differences"][0]["difference"]["low"] == mixed.differences[0].difference.low

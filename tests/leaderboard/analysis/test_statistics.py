@@ -1,0 +1,157 @@
+"""The statistics against other people's, and by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from leaderboard.analysis.statistics import (
+    best_of,
+    bootstrap_counts,
+    critical_value,
+    expansion,
+    geometric_mean,
+    holm,
+    improvement,
+    mean_ranks,
+    nemenyi_distance,
+    paired_differences,
+    pareto_front,
+    rank_correlation,
+    seeds_to_separate,
+    spread,
+)
+
+NAN = math.nan
+
+
+def test_geometric_mean() -> None:
+    assert_allclose(geometric_mean([[0.25, 0.0, 0.3], [1.0, 1.0, NAN]]), [0.5, 0.0, 0.3])
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    p = np.random.default_rng(0).uniform(size=30) ** 3
+    assert_allclose(holm(p), multipletests(p, method="holm")[1])
+    assert holm([]).shape == (0,)
+
+
+def test_bootstrap_weights() -> None:
+    weights = bootstrap_counts(5, 4_000, np.random.default_rng(0))
+    assert_allclose(weights.sum(axis=1), 1)
+    # Variance of a bootstrap mean is that of the sample over n.
+    values = np.array([0.0, 1.0, 2.0, 5.0, 9.0])
+    assert (weights @ values).var() == pytest.approx(values.var() / 5, rel=0.1)
+
+
+def test_one_stratum_is_the_paired_t_test() -> None:
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(size=(4, 7)) + rng.normal(size=7)
+    p = paired_differences(seeds.mean(axis=1), [seeds]).p_values()
+    for a, b in combinations(range(4), 2):
+        assert p[a, b] == p[b, a] == pytest.approx(stats.ttest_rel(seeds[a], seeds[b]).pvalue)
+    assert_allclose(np.diag(p), 1)
+
+
+def test_without_shared_seeds_it_is_welchs_test() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=6), rng.normal(0.5, 3.0, size=9)
+    table = np.full((2, 15), NAN)
+    table[0, :6], table[1, 6:] = first, second
+    found = paired_differences([first.mean(), second.mean()], [table])
+    wanted = stats.ttest_ind(first, second, equal_var=False)
+    assert found.difference[0, 1] / found.spread.error[0, 1] == pytest.approx(wanted.statistic)
+    # Fewer degrees of freedom than Welch's are counted: those of the smaller sample.
+    assert found.p_values()[0, 1] >= wanted.pvalue
+
+
+def test_two_strata_combine_as_welch_says() -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(size=5), rng.normal(scale=4.0, size=8)
+    # The mean of one sample minus that of another is a sum over two strata, the second with a minus.
+    known = spread([first[None], -second[None]])
+    wanted = stats.ttest_ind(first, second, equal_var=False)
+    assert (first.mean() - second.mean()) / known.error[0] == pytest.approx(wanted.statistic)
+    assert known.freedom[0] == pytest.approx(wanted.df)
+
+
+def test_a_lone_seed_tells_nothing_and_exact_strata_limit_nothing() -> None:
+    one = paired_differences([0.0, 1.0], [np.array([[0.0], [1.0]])])
+    assert_allclose(one.p_values(), 1)
+    exact = paired_differences([0.0, 1.0], [np.array([[0.0, 0.0], [1.0, 1.0]])])
+    assert_allclose(exact.p_values(), [[1, 0], [0, 1]])
+
+
+def test_critical_values() -> None:
+    assert_allclose(critical_value([2, 10, math.inf]), stats.t([2, 10, 1e9]).ppf(0.975))
+    assert math.isnan(critical_value(0))
+    assert expansion(math.inf) == pytest.approx(1)
+
+
+def test_probability_of_improvement_is_mann_whitney() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 9, size=(3, 20)).astype(float)
+    scores[2, 5:] = NAN
+    found = improvement(scores)
+    for a in range(3):
+        for b in range(3):
+            one, two = (row[~np.isnan(row)] for row in (scores[a], scores[b]))
+            assert found[a, b] == pytest.approx(stats.mannwhitneyu(one, two).statistic / (len(one) * len(two)))
+
+
+@given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 7.0, math.inf]), min_size=1, max_size=6))
+def test_best_of_k_is_the_mean_over_all_choices(values: list[float]) -> None:
+    best, chance = best_of(values)
+    for k in range(1, len(values) + 1):
+        minima = np.array([min(chosen) for chosen in combinations(values, k)])
+        met = np.isfinite(minima)
+        assert chance[k - 1] == pytest.approx(met.mean())
+        if met.any():
+            assert best[k - 1] == pytest.approx(minima[met].mean())
+        else:
+            assert math.isnan(best[k - 1])
+
+
+@pytest.mark.parametrize("effect", [0.05, 0.3, 1.0, 2.0, 5.0])
+def test_seeds_to_separate_is_the_power_analysis_of_statsmodels(effect: float) -> None:
+    wanted = TTestPower().solve_power(effect_size=effect, alpha=0.05, power=0.8)
+    assert seeds_to_separate(effect * 3.0, 3.0) == pytest.approx(math.ceil(wanted), abs=1)
+
+
+def test_seeds_to_separate_at_the_edges() -> None:
+    assert seeds_to_separate(1.0, 0.0) == 2
+    with pytest.raises(ValueError, match="equals"):
+        seeds_to_separate(0.0, 1.0)
+
+
+def test_rank_correlation_is_kendalls() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 5, 8))
+    assert_allclose(
+        rank_correlation(first, second), [stats.kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)]
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_pareto_front_by_its_definition(points: list[tuple[int, int]]) -> None:
+    def beaten(point: tuple[int, int]) -> bool:
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+    assert pareto_front(points).tolist() == [not beaten(point) for point in points]
+
+
+def test_mean_ranks_and_critical_distance_are_demsars() -> None:
+    # Demšar 2006, table 5 (a): two-tailed Nemenyi quantiles at 5 % for 2, 5 and 10 classifiers.
+    for entries, quantile in ((2, 1.960), (5, 2.728), (10, 3.164)):
+        wanted = quantile * math.sqrt(entries * (entries + 1) / (6 * 14))
+        assert nemenyi_distance(entries, 14) == pytest.approx(wanted, rel=1e-3)
+    assert_allclose(mean_ranks([[0.9, 0.5, 0.5], [0.1, 0.2, 0.3]]), [2.0, 2.25, 1.75])

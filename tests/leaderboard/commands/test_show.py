@@ -1,0 +1,137 @@
+"""The commands that show results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+
+from leaderboard.analysis.baselines import BASELINES
+from leaderboard.cli import main
+from suite.storage.log import Log
+from suite.storage.record import SCHEMA, seal
+from tests.leaderboard.helpers import noisy
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def lowlands(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _write(directory: Path, loss: float = 0.0) -> Path:
+    log = Log(directory / "quick.jsonl")
+    common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": "quick"}
+    for made in noisy({"sgd": 0.7 - loss, "adam": 0.5}):
+        log.append(seal(common | made))
+    return directory
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return _write(tmp_path / "base")
+
+
+def test_compare_with_itself_exits_0(base: Path) -> None:
+    result = lowlands("compare", base, base)
+    assert result.exit_code == 0, result.output
+    assert "no regressions" in result.output
+
+
+def test_compare_with_a_worse_one_exits_1_and_writes_reports(base: Path, tmp_path: Path) -> None:
+    worse = _write(tmp_path / "worse", loss=0.1)
+    summary, xml = tmp_path / "summary.md", tmp_path / "junit.xml"
+    result = lowlands("compare", base, worse / "quick.jsonl", "--markdown", summary, "--junit", xml)
+    assert result.exit_code == 1, result.output
+    assert summary.read_text().startswith("### Lowlands: 4 regressions")
+    assert len(ElementTree.parse(xml).getroot().findall(".//failure")) == 4
+    assert lowlands("compare", base, worse, "--tolerance", "0.2").exit_code == 0
+    assert json.loads(lowlands("compare", base, worse, "--json").stdout)["regressions"] == 4
+
+
+def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, sentence in (
+        ((base, tmp_path / "nowhere"), "does not exist"),
+        ((base, tmp_path / "empty"), "There are no results"),
+        ((base, base, "--markdown", tmp_path / "no" / "summary.md"), "cannot be written"),
+        ((base, base, "--tolerance", "-1"), "Invalid value for '--tolerance'"),
+    ):
+        result = lowlands("compare", *arguments)
+        assert result.exit_code == 2
+        assert sentence in result.output
+
+
+def test_a_table_of_one_task(base: Path) -> None:
+    result = lowlands("table", "--results", base, "--task", "a1", "--view", "tasks", "--format", "json")
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(result.output)
+    assert {row["task"] for row in table["rows"]} == {"a1"}
+    wrong = lowlands("table", "--results", base, "--task", "c9")
+    assert wrong.exit_code == 2
+    assert "no task 'c9': there are a1, b1." in wrong.output
+
+
+def test_two_kinds_make_one_document() -> None:
+    """With the shipped records of quick, which hold both kinds."""
+    page = lowlands("table", "--format", "json")
+    assert [table["title"] for table in json.loads(page.output)] == [
+        "Lowlands: optimizers, quick track", "Lowlands: architectures, quick track",
+    ]  # fmt: skip
+    first, second = lowlands("table", "--format", "markdown").output.strip().split("\n\n")
+    assert "| sgd " in first
+    assert "| mlp " in second
+    both = lowlands("table", "--format", "csv")
+    assert both.exit_code == 2
+    assert "A CSV file holds one table, and here are 2: choose a kind with --kind." in both.output
+    one = lowlands("table", "--format", "csv", "--kind", "architectures").output.splitlines()
+    assert len({line.count(",") for line in one}) == 1
+
+
+def test_agreement_of_two_tracks(tmp_path: Path) -> None:
+    for track in ("quick", "full"):
+        log = Log(tmp_path / f"{track}.jsonl")
+        common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": track}
+        for made in noisy({"sgd": 0.3, "adam": 0.5, "sam": 0.7}):
+            log.append(seal(common | made))
+    result = lowlands("agreement", "--results", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "optimizers: Kendall's tau 1.00" in result.output
+    assert "over 3 submissions (2 tasks of quick, 2 of full)" in result.output
+    nothing = lowlands("agreement", "--results", tmp_path, "--other-tasks")
+    assert "has no task that tells them apart" in nothing.output
+    joined = lowlands("agreement", "--results", tmp_path, "--tracks", "quick,quick+full")
+    assert joined.exit_code == 0, joined.output
+    assert "of quick+full)" in joined.output
+    assert lowlands("agreement", "--results", tmp_path, "--tracks", "quick").exit_code == 2
+
+
+def test_publish_writes_a_site_and_leaves_other_folders_alone(base: Path, tmp_path: Path) -> None:
+    result = lowlands("publish", tmp_path / "site", "--results", base)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "site" / "index.html").is_file()
+    refused = lowlands("publish", base, "--results", base)
+    assert refused.exit_code == 2
+    assert "not a site of this command" in refused.output
+
+
+@pytest.mark.parametrize("command", ["table", "compare", "publish", "agreement"])
+def test_help_has_an_example(command: str) -> None:
+    assert f"Example: lowlands {command}" in lowlands(command, "--help").output
+
+
+def test_nothing_that_shows_results_imports_torch() -> None:
+    code = (
+        "import sys; from leaderboard.cli import main\n"
+        f"main(['table'], standalone_mode=False)\nmain(['compare', *[{str(BASELINES)!r}] * 2], standalone_mode=False)\n"
+        "assert not {'torch', 'matplotlib', 'jinja2', 'scipy.stats'} & set(sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,338 @@
+"""The site: its files, and how it behaves in a real browser without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag
+from xml.etree import ElementTree
+
+import pytest
+
+from leaderboard.analysis.results import Results
+from leaderboard.analysis.runtime import read
+from leaderboard.site import publish
+from leaderboard.site.links import file_name, prose
+from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
+from leaderboard.study.study_log import Study
+from suite.errors import InputError
+from tests.leaderboard.helpers import study_records, whole_run
+
+EVIL = "<img src=x onerror=alert(1)> & 'co'"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def _results(seeds: int = 3, track: str = "quick") -> Results:
+    """Optimizers (one with a name that would be markup) and architectures on a few tasks."""
+    optimizers, networks = whole_run(4, 5, seeds), whole_run(3, 5, seeds, kind="architecture")
+    renamed = [r | {"submission": EVIL} if r["submission"] == "opt_1" else r for r in optimizers.records]
+    nets = [r | {"submission": "net"} if r["submission"] == "sgd" else r for r in networks.records]
+    return Results([r | {"track": track} for r in renamed + nets], ["A note."])
+
+
+def _asv(directory: Path) -> Path:
+    """Result files as asv 0.6 writes them, of two commits."""
+    machine = directory / "machine"
+    machine.mkdir(parents=True)
+    name = "bench_training.TrainingLoop.time_train"
+    (directory / "benchmarks.json").write_text(json.dumps({name: {"unit": "seconds"}, "version": 2}))
+    (machine / "machine.json").write_text("{}")
+    columns = ["result", "params", "version", "started_at"]
+    for number, commit in enumerate(("a" * 40, "b" * 40)):
+        row = [[0.1 + number, 0.2, None], [["'sgd'", "'adam'", "'sam'"]], "v", 0]
+        content = {"commit_hash": commit, "date": 10**12 * (1 + number), "result_columns": columns}
+        (machine / f"{commit[:8]}-env.json").write_text(json.dumps(content | {"results": {name: row}}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("site")
+    history = read(_asv(tmp_path_factory.mktemp("asv") / "results"))
+    study = Study(study_records(), "study-small.jsonl", "lowlands study --records study-small.jsonl")
+    publish(_results(), directory, [_results(4, "full")], history, "asv/index.html", study)
+    return directory
+
+
+class _Parsed(HTMLParser):
+    """Links, identifiers and scripts of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.identifiers: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "href" and tag == "a":
+                self.links.append(value or "")
+            elif name in ("src", "href") and tag in ("link", "script", "img"):
+                self.loaded.append(value or "")
+            elif name == "id":
+                self.identifiers.append(value or "")
+            elif name.startswith("on"):
+                self.handlers.append(name)
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, _Parsed]:
+    return {path: _Parsed(path) for path in site.rglob("*.html")}
+
+
+def test_there_is_a_page_for_everything(site: Path) -> None:
+    for page in ("index", "tasks", "measures", "findings", "trust", "runtime"):
+        assert (site / f"{page}.html").is_file()
+    assert len(list((site / "submissions").iterdir())) == 4 + 3
+    assert len(list((site / "tasks").iterdir())) == 5
+    assert {path.stem for path in (site / "measures").iterdir()} >= {"beside", "m-norm"}
+
+
+def test_every_link_leads_somewhere(pages: dict[Path, _Parsed]) -> None:
+    for path, parsed in pages.items():
+        for link in parsed.links:
+            target, fragment = urldefrag(link)
+            if link.startswith("https://arxiv.org/") or target == "asv/index.html":
+                continue
+            found = (path.parent / target).resolve() if target else path
+            assert found in pages, f"{path.name} links to {link}"
+            assert not fragment or fragment in pages[found].identifiers
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, _Parsed]) -> None:
+    for path, parsed in pages.items():
+        assert not parsed.handlers, "a name became markup"
+        for loaded in parsed.loaded:
+            assert loaded == "data:," or (path.parent / loaded).is_file()
+        assert "url(http" not in path.read_text()
+
+
+def test_identifiers_are_unique_and_pictures_are_described(pages: dict[Path, _Parsed]) -> None:
+    for path, parsed in pages.items():
+        assert len(parsed.identifiers) == len(set(parsed.identifiers)), path
+        for picture in re.findall(r'<svg role="img".*?</svg>', path.read_text(), re.DOTALL):
+            root = ElementTree.fromstring(picture)
+            assert len(root.get("aria-label", "")) > 20
+            assert not re.search(r"#[0-9a-f]{6}\b", picture), "a colour that does not follow the theme"
+
+
+def test_text_of_the_source_is_there() -> None:
+    made = prose("Claim. See `alpha` <here>, arXiv:1705.08292. Norm axis. Ideal: 1.")
+    assert "<strong>Claim.</strong> See <code>alpha</code> &lt;here&gt;" in made
+    assert '<a href="https://arxiv.org/abs/1705.08292">' in made
+    assert "</p><p><strong>Norm axis.</strong>" in made
+
+
+def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
+    text = (site / "trust.html").read_text()
+    assert "full against quick" in text
+    assert "rank correlation" in text
+
+
+def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> None:
+    text = (site / "findings.html").read_text()
+    assert "96 lanes, of which 93 met the stop" in text
+    assert "<code>lowlands study --records study-small.jsonl</code>" in text
+    assert all(claim.statement in text for claim in CLAIMS)
+    assert all(name in text for name in (*PROPERTIES, *PREDICTORS))
+    assert text.count('<svg role="img"') == text.count('<a href="#source">Source</a>') == 4
+    assert '<span class="tag holds">holds</span>' in text
+
+
+def test_without_a_study_there_is_no_link_to_one(tmp_path: Path) -> None:
+    publish(whole_run(2, 2, 2), tmp_path / "site")
+    assert "findings.html" not in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_file_names_do_not_collide() -> None:
+    names = ["adam", "Adam", "ADAM", "a/b", "a b", "../up", "x_1", "x-1", "", "ä" * 200]
+    made = [file_name(name).lower() for name in names]
+    assert len(set(made)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in made)
+
+
+def test_publishing_again_gives_the_same_files_and_removes_old_ones(tmp_path: Path) -> None:
+    results = whole_run(2, 2, 2)
+    publish(results, tmp_path / "site")
+    first = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    publish(whole_run(3, 3, 2), tmp_path / "site")
+    assert len(list((tmp_path / "site" / "submissions").iterdir())) == 3
+    publish(results, tmp_path / "site")
+    assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()} == first
+
+
+def test_what_is_not_a_site_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="not a site of this command"):
+        publish(whole_run(2, 2, 2), tmp_path)
+    with pytest.raises(InputError, match="nothing to publish"):
+        publish(Results([]), tmp_path / "new")
+
+
+def test_histories(tmp_path: Path) -> None:
+    history = read(_asv(tmp_path / "results"))[0]
+    assert (history.machine, history.unit) == ("machine", "seconds")
+    assert [point.commit for point in history.points] == ["a" * 8, "b" * 8]
+    assert history.points[0].mean == pytest.approx((0.1 * 0.2) ** 0.5)
+    assert read(tmp_path / "nothing") == []
+    (tmp_path / "results" / "machine" / "broken.json").write_text("{}")
+    with pytest.raises(InputError, match="is not a result of asv"):
+        read(tmp_path / "results")
+
+
+def _size(results: Results, directory: Path) -> int:
+    """The bytes of the site of `results`."""
+    return sum(path.stat().st_size for path in publish(results, directory))
+
+
+def test_twenty_submissions_would_be_less_than_five_megabytes(tmp_path: Path) -> None:
+    # Of the size of the track `quick`; pages and pictures grow with every submission by the same amount.
+    few, more = (_size(whole_run(count, 12, 3, 6), tmp_path / str(count)) for count in (2, 5))
+    assert few + (20 - 2) * (more - few) / 3 < 5e6
+
+
+@pytest.mark.slow
+def test_twenty_submissions_are_less_than_five_megabytes(tmp_path: Path) -> None:
+    assert _size(whole_run(20, 25, 10, 8), tmp_path / "site") < 5e6
+
+
+# -- in a browser ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("There is no Chromium on this machine (Debian: apt-get install chromium).")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A page in an offline browser; errors and requests that leave the machine fail the test."""
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    errors: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else errors.append(request.url)
+    )
+    yield page
+    context.close()
+    assert errors == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+def _column(page: Any, number: int) -> list[str]:
+    rows = page.locator("#ranking-optimizer tbody tr:not([hidden])")
+    return [rows.nth(n).locator("th, td").nth(number).inner_text().split()[0] for n in range(rows.count())]
+
+
+def test_every_page_loads_without_an_error(tab: Any, site: Path) -> None:
+    for path in sorted(site.rglob("*.html")):
+        tab.goto(path.as_uri())
+        assert tab.locator("h1").count() == 1
+        assert "Lowlands" in tab.title()
+
+
+def test_links_work_from_a_file(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    tab.locator("#ranking-optimizer").get_by_role("link", name="sgd").click()
+    assert tab.locator("h1").inner_text().startswith("sgd")
+    tab.get_by_role("link", name="images_0").first.click()
+    assert tab.locator("h1").inner_text() == "images_0"
+    tab.get_by_role("link", name="m_flatness").first.click()
+    assert tab.locator("h1").inner_text() == "m_flatness"
+    tab.get_by_role("navigation").get_by_role("link", name="Trust").click()
+    assert tab.locator("h1").inner_text() == "How far to trust it"
+
+
+def test_findings_unfold(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    tab.get_by_role("navigation").get_by_role("link", name="Findings").click()
+    assert tab.get_by_role("link", name="Findings").get_attribute("aria-current") == "page"
+    row = tab.get_by_role("row", name="scale = 0.5").first
+    assert not row.is_visible()
+    tab.get_by_text(CLAIMS[0].statement).click()
+    assert row.is_visible()
+    assert tab.locator("figure svg").first.bounding_box()["width"] > 300
+
+
+def test_sorting_by_click_and_by_key(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    header = tab.locator("#ranking-optimizer").get_by_role("columnheader", name="overall")
+    button = header.get_by_role("button")
+    button.click()
+    values = [float(text) for text in _column(tab, 2)]
+    assert values == sorted(values, reverse=True)
+    assert header.get_attribute("aria-sort") == "descending"
+    button.focus()
+    tab.keyboard.press("Enter")
+    assert [float(text) for text in _column(tab, 2)] == sorted(values)
+    assert header.get_attribute("aria-sort") == "ascending"
+    tab.locator("#ranking-optimizer").get_by_role("button", name="submission").click()
+    assert header.get_attribute("aria-sort") == "none"
+    names = _column(tab, 1)
+    assert sorted(names, key=str.lower) == names
+
+
+def test_filtering(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    everything = _column(tab, 1)
+    assert len(everything) == 4
+    box = tab.get_by_role("searchbox", name="Filter optimizers")
+    box.fill("sg")
+    assert _column(tab, 1) == ["sgd"]
+    assert tab.locator("[data-for=ranking-optimizer] output").inner_text() == "1 of 4"
+    box.fill("")
+    tab.locator("[data-for=ranking-optimizer]").get_by_label("only implicit bias").check()
+    assert _column(tab, 1) == [name for name in everything if name != "opt_3"]
+    # The architectures have a filter of their own.
+    assert tab.locator("#ranking-architecture tbody tr:not([hidden])").count() == 3
+
+
+def test_the_keyboard_reaches_the_table(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    reached = set()
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.tagName + ' ' + document.activeElement.textContent.trim()"))
+    assert {"A To the content", "A Tasks", "BUTTON overall", "A sgd"} <= reached
+
+
+def test_themes(browser: Any, site: Path) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    found = {}
+    for scheme in ("light", "dark"):
+        context = browser.new_context(offline=True, color_scheme=scheme)
+        page = context.new_page()
+        page.goto((site / "index.html").as_uri())
+        found[scheme] = page.evaluate(paper)
+        page.locator("#theme").click()
+        found[f"{scheme} switched"] = page.evaluate(paper)
+        page.goto((site / "tasks.html").as_uri())
+        assert page.evaluate(paper) == found[f"{scheme} switched"], "the choice is kept"
+        context.close()
+    assert found["light"] == found["dark switched"] != found["dark"] == found["light switched"]
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_no_page_is_wider_than_a_phone(browser: Any, site: Path, width: int) -> None:
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 800})
+    page = context.new_page()
+    for path in [*site.glob("*.html"), *list(site.glob("*/*.html"))[::3]]:
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+    context.close()

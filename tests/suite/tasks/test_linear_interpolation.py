@@ -1,0 +1,80 @@
+"""Interpolators that predict: what theory says of them, and the oracles against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import DotProduct
+from sklearn.linear_model import Ridge
+
+from suite.tasks.linear_interpolation import fourier_features
+from suite.tasks.registry import find_task
+from tests.suite.tasks.helpers import trained
+
+
+def test_benign_overfitting() -> None:
+    task = find_task("benign_overfitting")
+    for seed, measures in enumerate(trained(task, "sgd", 0.7)):
+        ideal = task.oracle(task.problem(seed)).values["min_norm_risk"]  # type: ignore[misc]
+        assert measures["excess_risk"] == pytest.approx(ideal, rel=0.01)
+        assert ideal < 0.05
+    assert all(0.5 < m["excess_risk"] < 0.8 for m in trained(task, "adam", 0.01))
+
+
+def test_no_ridge_regression_beats_the_benign_interpolator() -> None:
+    task = find_task("benign_overfitting")
+    problem = task.problem(0)
+    x, y = problem.train.x.numpy(), problem.train.y.numpy()
+    teacher, variance = problem.facts["teacher"].numpy(), problem.facts["variance"].numpy()
+    new = np.random.default_rng(0).normal(size=(5_000, len(teacher))) * np.sqrt(variance)
+
+    def risk(w: np.ndarray) -> float:
+        """By new inputs, not by the covariance."""
+        return float(((new @ (w - teacher)) ** 2).mean() / ((new @ teacher) ** 2).mean())
+
+    ideal = task.oracle(problem).values["min_norm_risk"]  # type: ignore[misc]
+    assert risk(np.linalg.lstsq(x, y, rcond=None)[0]) == pytest.approx(ideal, rel=0.1)
+    best = min(risk(Ridge(alpha, fit_intercept=False).fit(x, y).coef_) for alpha in (0.1, 1.0, 3.0, 10.0, 100.0))
+    assert ideal < 1.1 * best
+
+
+def test_sobolev_interpolation() -> None:
+    task = find_task("sobolev_interpolation")
+    smooth, wiggly = trained(task, "sgd", 0.7), trained(task, "adam", 0.01)
+    for gradient, adam in zip(smooth, wiggly, strict=True):
+        assert gradient["excess_norm"] < 1e-3
+        assert adam["excess_norm"] > 1
+        assert gradient["test_error"] < adam["test_error"]
+
+
+def test_sobolev_oracle_is_the_conditional_mean_of_the_target() -> None:
+    """The minimum-norm interpolator against Gaussian process regression with the prior that the weights have."""
+    task = find_task("sobolev_interpolation")
+    problem = task.problem(0)
+    assert problem.test is not None
+    process = GaussianProcessRegressor(DotProduct(sigma_0=0.0, sigma_0_bounds="fixed"), alpha=1e-10, optimizer=None)
+    process.fit(problem.train.x.numpy(), problem.train.y.numpy())
+    ours = problem.test.x @ task.oracle(problem).solutions["min_norm"]  # type: ignore[misc]
+    assert_allclose(ours, process.predict(problem.test.x.numpy()), atol=1e-6)
+
+
+def test_fourier_features_carry_the_sobolev_norm() -> None:
+    """The squared norm of the weights is that of the mean plus that of the derivative over (2π)², by quadrature."""
+    points = torch.arange(4_096, dtype=torch.float64) / 4_096
+    w = torch.randn(129, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    curve = fourier_features(points) @ w
+    slope = torch.fft.irfft(torch.fft.rfft(curve) * 2j * torch.pi * torch.arange(2_049))
+    energy = curve.mean().square() + (slope / (2 * torch.pi)).square().mean()
+    assert float(energy) == pytest.approx(float(w.square().sum()), rel=1e-9)
+
+
+def test_four_harmonics_are_recovered_by_sparsity() -> None:
+    """Why the default draws all frequencies: the prototype's smoother target favours another geometry."""
+    from suite.oracles.interpolators import basis_pursuit
+
+    problem = find_task("sobolev_interpolation[harmonics=4]").problem(0)
+    sparse = basis_pursuit(problem.train.x.numpy(), problem.train.y.numpy())
+    assert_allclose(sparse, problem.facts["teacher"], atol=1e-7)

@@ -1,0 +1,272 @@
+"""Lanes against ordinary sequential training, for every way of stepping."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytorch_optimizer
+import torch
+from torch import Tensor, nn
+
+from suite.entries.loading import builtin_files, load
+from suite.seeding import torch_stream
+from suite.signature import Settings
+from suite.task import Task
+from suite.tasks.losses import mean_squared_error
+from suite.tasks.registry import find_task
+from suite.training.equivalence import treats_lanes_independently
+from suite.training.lanes import Lanes
+from suite.training.loop import Lane, Trained, make_groups, train
+from suite.training.optimizer_factory import Budget, Parameters, build
+from suite.training.step_protocol import PLAIN, common_schedule
+from tests.suite.toys import matrix, network, regression, toy
+
+BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
+
+
+def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
+    """An ordinary loop over one model, written without anything of the suite's lanes."""
+    model = task.model(lane.problem, lane.seed)
+    optimizer = make(model.parameters(), **lane.settings)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    x, y = lane.problem.train.x, lane.problem.train.y
+    order, queue = torch_stream(task.name, lane.seed, "order"), torch.empty(0, dtype=torch.long)
+    evaluations = 0
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    while evaluations < budget:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * common_schedule(evaluations / task.stop.budget)
+        rows = torch.arange(len(x))
+        if task.batch_size is not None:
+            if not len(queue):
+                queue = torch.randperm(len(x), generator=order)
+            rows, queue = queue[: task.batch_size], queue[task.batch_size :]
+        calls = 0
+
+        def closure(rows: Tensor = rows) -> Tensor:
+            nonlocal calls
+            calls += 1
+            optimizer.zero_grad()
+            loss = task.loss(model(x[rows]), y[rows]) / lane.problem.smoothness
+            loss.backward()
+            return loss
+
+        if "sam" in str(make).lower() or make is torch.optim.LBFGS:
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+        evaluations += calls
+    if hasattr(optimizer, "eval"):
+        optimizer.eval()
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[Lane]:
+    return [Lane(regression(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
+
+
+def _agree(task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9) -> None:
+    for lane, result in zip(lanes, results, strict=True):
+        for name, expected in _reference(task, lane, make, result.gradient_evaluations).items():
+            torch.testing.assert_close(result.weights[name], expected, rtol=rtol, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7], ids=["full batch", "mini-batch"])
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("batched", [True, False], ids=["batched", "alone"])
+def test_built_in_equals_sequential(name: str, batch_size: int | None, batched: bool) -> None:
+    submission = load(name).submission
+    task, lanes = toy(batch_size), _lanes(submission.settings(2))
+    assert submission.optimizer is not None
+    results = train(task, lanes, submission.optimizer, batched=batched)
+    if name != "soap" or not batched:
+        # SOAP's eigenbasis is arbitrary where a layer's gradients have less than full rank, so that rounding decides:
+        # gradients that differ by 1e-15 part its weights by 0.2 within 30 steps, in ordinary loops too.
+        _agree(task, lanes, submission.optimizer, results)
+    assert {result.status for result in results} <= {"budget", "stalled"}
+
+
+class Normalised(torch.optim.SGD):
+    """A step of fixed length over all parameters: mixes lanes if it is stepped on stacks."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        norm = torch.sqrt(sum(p.grad.square().sum() for p in parameters))
+        for p in parameters:
+            p.grad.div_(norm)
+        super().step()
+
+
+class Replacing(torch.optim.SGD):
+    """Replaces the storage of its parameters instead of writing into it."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data = p.data - group["lr"] * p.grad
+
+
+@pytest.mark.parametrize(
+    ("make", "way"),
+    [
+        (torch.optim.Adam, "stacked"),
+        (torch.optim.Adafactor, "per lane"),
+        (Normalised, "per lane"),
+        (Replacing, "stacked"),
+        (torch.optim.Muon, "per lane"),
+    ],
+)
+def test_way_of_stepping_is_exact(make: Callable[..., Any], way: str) -> None:
+    task, lanes = toy(None), _lanes([{"lr": 1e-2}, {"lr": 3e-3}])
+    if make is torch.optim.Muon:  # it takes matrices alone
+        task = replace(task, model=matrix)
+    results = train(task, lanes, make)
+    assert {result.stepping for result in results} == {way}
+    if make is not torch.optim.Muon:  # it orthogonalises in bfloat16, so that rounding of the last bit grows
+        _agree(task, lanes, make, results)
+
+
+def test_closures_may_be_called_unequally_often() -> None:
+    settings = [{"lr": 1.0, "line_search_fn": "strong_wolfe", "max_iter": 3}]
+    task, lanes = toy(None, budget=40), _lanes(settings, seeds=3)
+    together = train(task, lanes, torch.optim.LBFGS)
+    apart = train(task, lanes, torch.optim.LBFGS, batched=False)
+    assert {r.stepping for r in together} == {"rendezvous"}
+    for a, b in zip(together, apart, strict=True):
+        assert a.gradient_evaluations == b.gradient_evaluations
+        for name in a.weights:
+            torch.testing.assert_close(a.weights[name], b.weights[name], rtol=1e-6, atol=1e-8)
+
+
+def test_error_in_one_closure_reaches_the_caller() -> None:
+    class Raising(torch.optim.SGD):
+        def step(self, closure: Any) -> None:
+            closure()
+            raise RuntimeError("lane gives up")
+
+    with pytest.raises(RuntimeError, match="lane gives up"):
+        train(toy(None), _lanes([{"lr": 0.1}], seeds=3), Raising)
+
+
+def builder(make: Callable[..., Any]) -> Callable[[Parameters, Settings], Any]:
+    return lambda parameters, settings: build(make, parameters, settings, Budget(100, 10), nn.Identity())
+
+
+def test_probe_refutes_a_global_norm() -> None:
+    shapes = [torch.Size([4, 3]), torch.Size([4])]
+    assert treats_lanes_independently(builder(torch.optim.SGD), {"lr": 0.1, "momentum": 0.9}, shapes)
+    assert not treats_lanes_independently(builder(Normalised), {"lr": 0.1}, shapes)
+    assert not treats_lanes_independently(builder(torch.optim.Adafactor), {"lr": 0.1}, shapes)
+
+
+@pytest.mark.parametrize("shape", [[4, 3], [20], [200], [301], []])
+def test_probe_refutes_steps_that_begin_tiny(shape: list[int]) -> None:
+    """Prodigy's first step is 1e-6 long, and its length comes from all parameters together."""
+    assert not treats_lanes_independently(builder(pytorch_optimizer.Prodigy), {"lr": 1.0}, [torch.Size(shape)])
+    assert treats_lanes_independently(builder(torch.optim.Adam), {"lr": 1e-6}, [torch.Size(shape)])
+
+
+def test_a_diverging_lane_leaves_the_others_alone() -> None:
+    task = toy(None)
+    calm = train(task, _lanes([{"lr": 0.1}]), torch.optim.SGD)
+    beside = train(task, _lanes([{"lr": 0.1}, {"lr": 1e6}]), torch.optim.SGD)
+    assert [r.status for r in beside][2:] == ["diverged", "diverged"]
+    for a, b in zip(calm, beside, strict=False):
+        for name in a.weights:
+            torch.testing.assert_close(a.weights[name], b.weights[name], rtol=1e-12, atol=1e-14)
+
+
+def test_lane_is_frozen_at_the_stop() -> None:
+    task = toy(None, budget=400, stop=0.2)
+    lanes = _lanes([{"lr": 0.5}, {"lr": 0.05}])
+    for lane, result in zip(lanes, train(task, lanes, torch.optim.SGD), strict=True):
+        assert result.converged
+        model = task.model(lane.problem, lane.seed)
+        model.load_state_dict(result.weights)
+        loss = task.loss(model(lane.problem.train.x), lane.problem.train.y).item()
+        assert loss == pytest.approx(result.train_loss, rel=1e-12)
+        assert loss <= task.stop.loss
+
+
+def test_race_never_changes_the_fastest_trial() -> None:
+    task = toy(None, budget=400, stop=0.2)
+    lanes = _lanes([{"lr": 0.05}, {"lr": 0.5}, {"lr": 0.1}, {"lr": 1e6}])
+
+    def totals(results: list[Trained]) -> dict[int, float]:
+        spent: dict[int, float] = {}
+        for lane, result in zip(lanes, results, strict=True):
+            cost = result.gradient_evaluations if result.converged else float("inf")
+            spent[lane.trial] = spent.get(lane.trial, 0) + cost
+        return spent
+
+    free, raced = (totals(train(task, lanes, torch.optim.SGD, race=race)) for race in (False, True))
+    assert min(free, key=free.__getitem__) == min(raced, key=raced.__getitem__) == 1
+    assert raced[0] == float("inf")
+    assert free[0] < float("inf")
+
+
+def test_stacked_gradients_are_those_of_each_lane() -> None:
+    problems = [regression(seed) for seed in range(3)]
+    models = [network(problem, seed) for seed, problem in enumerate(problems)]
+    stack = Lanes(models, mean_squared_error, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+    x, y = (torch.stack([getattr(p.train, part) for p in problems]) for part in ("x", "y"))
+    index = torch.tensor([0, 2])
+    losses = stack.evaluate(x[index], y[index], index)
+    for row, (lane, scale) in enumerate([(0, 1.0), (2, 4.0)]):
+        loss = mean_squared_error(models[lane](x[lane]), y[lane])
+        assert losses[row].item() == pytest.approx(loss.item(), rel=1e-12)
+        expected = torch.autograd.grad(loss / scale, list(models[lane].parameters()))
+        for got, want in zip(stack.gradients.values(), expected, strict=True):
+            torch.testing.assert_close(got[lane], want, rtol=1e-12, atol=1e-14)
+    assert all(gradient[1].abs().max() == 0 for gradient in stack.gradients.values())
+
+
+def test_constructor_of_groups_covers_every_lane_once() -> None:
+    problems = [regression(seed) for seed in range(4)]
+    stack = Lanes(
+        [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
+    )
+    trials = [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})]
+    groups, way = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
+    assert way == "stacked"
+    assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["min_norm_regression", "max_margin", "sparse_regression"])
+def test_lanes_do_not_depend_on_their_number_or_order(name: str) -> None:
+    task = find_task(name)
+    task = replace(task, stop=replace(task.stop, budget=100))
+    momentum = {"lr": 0.05, "momentum": 0.9}
+    lanes = [Lane(task.problem(seed), seed, 0, momentum) for seed in range(5)]
+    together = train(task, lanes, torch.optim.SGD)
+    reversed_pair = train(task, [lanes[3], lanes[1]], torch.optim.SGD)
+    for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
+        for weight_name, weight in result.weights.items():
+            assert torch.equal(weight, other.weights[weight_name])
+
+
+def test_data_are_freed_with_the_last_reference_to_them() -> None:
+    """Nothing that training makes refers to itself: data in a cycle stay until Python happens to look for cycles."""
+    for batch in (None, 8):
+        task = toy(batch)
+        lane = Lane(task.problem(0), 0, 0, {"lr": 0.01})
+        train(task, [lane], torch.optim.SGD)
+        gc.collect()  # what torch's first optimizer leaves
+        lane = Lane(task.problem(1), 1, 0, {"lr": 0.01})
+        data = weakref.ref(lane.problem)
+        gc.disable()
+        try:
+            train(task, [lane], torch.optim.SGD)
+            del lane
+            assert data() is None
+        finally:
+            gc.enable()

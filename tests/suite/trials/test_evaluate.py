@@ -1,0 +1,90 @@
+"""What a unit gives when something other than the submission breaks: records that say so, and no exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.errors import InputError
+from suite.oracles.solvers import OracleError
+from suite.storage.record import checksum
+from suite.task import Task
+from suite.tasks.registry import find_task
+from suite.trials import evaluate as trial
+from suite.trials.evaluate import failed, run_unit
+from suite.trials.unit import Unit
+
+TASK = "min_norm_regression"
+
+
+def unit(phase: str = "score", seeds: tuple[int, ...] = (0, 1)) -> Unit:
+    return Unit("sgd", TASK, "smoke", phase, ((0, (("lr", 0.5),)),), seeds)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def raises(*_: object) -> Any:
+        raise error
+
+    return raises
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Give the task other parts for one test; what is kept of its data and oracles is forgotten before and after."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def change(**parts: Any) -> None:
+        task: Task = replace(find_task(TASK), **parts)
+        monkeypatch.setattr(trial, "find_task", lambda _: task)
+        monkeypatch.setattr(trial, "_problem", trial._problem.__wrapped__)
+        monkeypatch.setattr(trial, "_oracle", trial._oracle.__wrapped__)
+
+    return change
+
+
+@pytest.mark.parametrize("phase", ["tune", "score"])
+def test_data_that_cannot_be_had(changed: Callable[..., None], phase: str) -> None:
+    changed(problem=raising(InputError("There is no CIFAR-10 here.")))
+    records = run_unit(unit(phase))
+    assert [(r["seed"], r["status"], r["reason"]) for r in records] == [
+        (seed, "unavailable", "There is no CIFAR-10 here.") for seed in (0, 1)
+    ]
+    assert all(r["data_fingerprint"] is None and not r["converged"] and r["checksum"] == checksum(r) for r in records)
+
+
+def test_an_oracle_that_does_not_solve(changed: Callable[..., None]) -> None:
+    changed(oracle=raising(OracleError("HiGHS did not solve the problem: status 4.")))
+    records = run_unit(unit())
+    assert {r["status"] for r in records} == {"unavailable"}
+    assert {r["reason"] for r in records} == {"HiGHS did not solve the problem: status 4."}
+    assert all(set(r["axes"]) == {axis.axis for axis in find_task(TASK).axes} for r in records)
+    # Tuning needs no oracle.
+    assert all(r["converged"] for r in run_unit(unit("tune")))
+
+
+def test_a_measure_that_raises_fails_its_lane_alone(changed: Callable[..., None]) -> None:
+    measure = find_task(TASK).measure
+
+    def measures(solution: Any) -> dict[str, float]:
+        if solution.seed == 1:
+            raise ArithmeticError("singular")
+        return measure(solution)
+
+    changed(measure=measures)
+    good, bad = run_unit(unit())
+    assert good["converged"]
+    assert good["measures"]
+    assert (bad["converged"], bad["status"]) == (False, "failed")
+    assert bad["reason"] == "Measuring raised ArithmeticError: singular"
+
+
+def test_all_records_have_the_same_fields() -> None:
+    trained = run_unit(unit())
+    given_up = failed(unit(), "the worker process died")
+    assert {frozenset(r) for r in trained} == {frozenset(r) for r in given_up}
+    same = ("task_hash", "submission_hash", "hyperparameters", "seed", "environment", "phase", "trial", "track")
+    assert [[r[f] for f in same] for r in trained] == [[r[f] for f in same] for r in given_up]
