@@ -25,12 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from suite.data import split_digits
 from suite.entries.loading import load
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 from suite.models.images import cnn, initialise, mlp
 from suite.seeding import torch_stream
-from suite.task import Problem, Split, Stop, Task
+from suite.task import Problem, Split, Target, Task
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 
 DIGITS = "mnist5k_mlp"
 LANES = 8
@@ -76,15 +76,15 @@ def cnn_task() -> Task:
 def _task(problem: Callable[[int], Problem], model: Callable[[Problem, int], nn.Module]) -> Task:
     """The protocol of the image tasks: until the loss on the training part, checked once an epoch, is 0.01."""
     steps = -(-SAMPLES // BATCH)
-    stop = Stop(0.01, 100 * steps, check_every=steps)
-    return replace(find_task(DIGITS), problem=problem, model=model, stop=stop, batch_size=BATCH)
+    stop = Target(0.01, 100 * steps, check_every=steps)
+    return replace(find_task(DIGITS), problem=problem, model=model, target=stop, batch_size=BATCH)
 
 
-def lanes(task: Task, count: int) -> list[Lane]:
-    return [Lane(task.problem(seed), seed, 0, SETTINGS) for seed in range(count)]
+def lanes(task: Task, count: int) -> list[TrainingRun]:
+    return [TrainingRun(task.problem(seed), seed, 0, SETTINGS) for seed in range(count)]
 
 
-def ours(task: Task, group: list[Lane], batched: bool | None = None) -> float:
+def ours(task: Task, group: list[TrainingRun], batched: bool | None = None) -> float:
     """Samples per second of processor time of a whole training, with all that the suite does about it."""
     begin = time.process_time()
     results = train(task, group, load("momentum").submission.optimizer, batched=batched)
@@ -92,17 +92,17 @@ def ours(task: Task, group: list[Lane], batched: bool | None = None) -> float:
     return sum(result.gradient_evaluations for result in results) * _samples_per_evaluation(task, group[0]) / seconds
 
 
-def _samples_per_evaluation(task: Task, lane: Lane) -> float:
+def _samples_per_evaluation(task: Task, lane: TrainingRun) -> float:
     """The mean over an epoch: its last batch may be smaller."""
-    return len(lane.problem.train) / task.stop.check_every
+    return len(lane.problem.train) / task.target.check_every
 
 
 def steps_alone(task: Task, optimizer: str, epochs: int) -> float:
     """Samples per second of processor time of the training steps, without a look at the loss between them."""
-    steps = epochs * task.stop.check_every
-    blind = replace(task, stop=Stop(0.0, steps, check_every=steps))
+    steps = epochs * task.target.check_every
+    blind = replace(task, target=Target(0.0, steps, check_every=steps))
     settings = SETTINGS if optimizer == "momentum" else {"lr": SETTINGS["lr"]}
-    lane = Lane(task.problem(0), 0, 0, settings)
+    lane = TrainingRun(task.problem(0), 0, 0, settings)
     begin = time.process_time()
     train(blind, [lane], load(optimizer).submission.optimizer)
     return epochs * SAMPLES / (time.process_time() - begin)
@@ -119,7 +119,7 @@ def by_processes(count: int) -> float:
 
 def _ready() -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()
+    disable_trim()
 
 
 def _warm(_: int) -> None:
@@ -129,7 +129,7 @@ def _warm(_: int) -> None:
 def _samples(seed: int) -> float:
     """Train one lane; the samples that it took."""
     task = find_task(DIGITS)
-    (lane,) = group = [Lane(task.problem(seed), seed, 0, SETTINGS)]
+    (lane,) = group = [TrainingRun(task.problem(seed), seed, 0, SETTINGS)]
     (result,) = train(task, group, load("momentum").submission.optimizer)
     return result.gradient_evaluations * _samples_per_evaluation(task, lane)
 
@@ -192,7 +192,7 @@ class Throughput:
 
     def setup(self) -> None:
         torch.set_num_threads(1)
-        keep_freed_memory()  # as workers do
+        disable_trim()  # as workers do
         # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 

@@ -20,7 +20,7 @@ from suite.curvature import Hessian, Network, lanczos, top_eigenpairs
 from suite.curvature import subsampled as screening
 from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 from suite.measures import measure
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
@@ -74,7 +74,7 @@ class Fitted(Quiet):
 
     def setup(self, weights: dict[str, torch.Tensor]) -> None:
         torch.set_num_threads(1)
-        keep_freed_memory()  # as workers do
+        disable_trim()  # as workers do
         self.data = split_digits("bench_measures", 0, SAMPLES, 500, 500).train
         self.model = self._network()
         self.model.load_state_dict(weights)

@@ -16,7 +16,7 @@ def made_up(submissions: int, tasks: int, seeds: int) -> Results:
     """The scored records of a whole run, with one to three axes a task."""
     rng = np.random.default_rng(0)
     names = ("flatness", "norm", "generalization")
-    axis = {"measure": "m", "scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}
+    axis = {"measure": "m", "scale": "linear", "score_0": 1.0, "score_1": 0.0, "floor": None}
 
     def record(submission: int, task: int, seed: int) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ from benchmarks.quiet import Quiet
 from suite.entries.loading import load
 from suite.measures import measure
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 
 FAMILIES = {
     "linear": "min_norm_regression",
@@ -36,11 +36,11 @@ class _Training:
         # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
         task = find_task(FAMILIES[family])
-        stop = replace(task.stop, loss=-1e9, budget=steps, check_every=min(task.stop.check_every, steps))
-        self.task = replace(task, stop=stop)
+        stop = replace(task.target, loss=-1e9, budget=steps, check_every=min(task.target.check_every, steps))
+        self.task = replace(task, target=stop)
         loaded = load(submission).submission
         self.make, settings = loaded.optimizer, loaded.settings(1)[0]
-        self.lanes = [Lane(self.task.problem(seed), seed, 0, settings) for seed in range(lanes)]
+        self.lanes = [TrainingRun(self.task.problem(seed), seed, 0, settings) for seed in range(lanes)]
 
     def run(self) -> int:
         return sum(result.gradient_evaluations for result in train(self.task, self.lanes, self.make))
@@ -104,7 +104,7 @@ class Measuring(Quiet):
         self.problem = task.problem(0)
         self.model = task.model(self.problem, 0)
         # At matched loss only a network that fits can be measured.
-        lane = Lane(self.problem, 0, 0, {"lr": 1e-3})
+        lane = TrainingRun(self.problem, 0, 0, {"lr": 1e-3})
         (result,) = train(task, [lane], load("adam").submission.optimizer)
         self.model.load_state_dict(result.weights)
 

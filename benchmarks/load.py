@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scale import shipped
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.engine.plan import Plan
 from suite.storage.log import Log
@@ -83,7 +83,7 @@ def _resume(path: Path) -> float:
     """Seconds of CPU that a run spends on the log before its first unit starts."""
     begin = time.process_time()
     with connect("local:0") as engine:
-        Run(Plan((), (), Track("quick", (), 1, 1, 1, "")), Log(path), engine)
+        Driver(Plan((), (), Track("quick", (), 1, 1, 1, "")), Log(path), engine)
     return time.process_time() - begin
 
 

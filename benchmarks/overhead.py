@@ -15,7 +15,7 @@ from unittest import mock
 import psutil
 from distributed import LocalCluster
 
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import Engine, connect
 from suite.engine.plan import Plan
 from suite.storage.log import Log, read
@@ -56,12 +56,12 @@ def carry_out(engine: Engine, home: Path, name: str, trials: int) -> tuple[float
     from benchmarks import overhead  # under its name a worker finds it; as a command this module has none
 
     track = Track("load", (), trials, 1, 1, "")
-    # Lanes of this task are batched; here each is to be a trial of its own.
+    # StackedModels of this task are batched; here each is to be a trial of its own.
     with (
         mock.patch("suite.engine.plan.find_task", lambda name: replace(find_task(name), batched=False)),
         mock.patch("suite.engine.driver.run_unit", overhead.timed_unit),
     ):
-        run = Run(Plan((str(home / "fast.py"),), (TASK,), track), Log(home / name), engine)
+        run = Driver(Plan((str(home / "fast.py"),), (TASK,), track), Log(home / name), engine)
         begin, used = time.perf_counter(), cpu()
         assert sum(1 for _ in run.steps()) == trials
         seconds, used = time.perf_counter() - begin, cpu() - used

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.schedule import Chain, bounds, chain_of, makespan
-from leaderboard.analysis.baselines import logs
+from leaderboard.analysis.baselines import shipped_logs
 from suite.engine.costs import Costs
 from suite.engine.plan import Pair, Plan, pairs
 from suite.storage.log import read
@@ -36,7 +36,7 @@ DRIVER_SECONDS = 0.01
 
 def shipped() -> list[Record]:
     """All shipped records."""
-    return [record for path in logs() for record in read(path).records]
+    return [record for path in shipped_logs() for record in read(path).records]
 
 
 def otherwise_known() -> list[Record]:

@@ -15,7 +15,7 @@ import click
 
 import suite
 from leaderboard.commands.console import clear_errors, output, print_table
-from leaderboard.commands.run import Resources, carry_out, isolation_limits, resource_options
+from leaderboard.commands.run import Resources, execute, isolation_limits, resource_options
 from leaderboard.commands.show import agreement, compare, publish, table
 from leaderboard.commands.verify import SOLUTIONS, verify
 from suite.errors import InputError
@@ -78,7 +78,7 @@ def run(
     """Score submissions on a track and print the table.
 
     A SUBMISSION is a built-in name (see `lowlands submissions`), a path to a file, or module:Class. Without any,
-    eight well-known optimizers run. The ranking shows the shipped results of the same lanes beside yours. A second
+    eight well-known optimizers run. The ranking shows the shipped results of the same runs beside yours. A second
     run goes on where the first ended.
 
     \b
@@ -104,7 +104,7 @@ def run(
         made = _plan(submissions, tasks, track, device, limits)
         return dataclasses.replace(made, solutions=str((results / SOLUTIONS).resolve()) if keep_solutions else None)
 
-    carry_out(plan, path, device, resources)
+    execute(plan, path, device, resources)
     _print_run(path)
 
 
@@ -130,13 +130,13 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _print_run(path: Path) -> None:
-    from leaderboard.analysis.baselines import beside
+    from leaderboard.analysis.baselines import with_shipped
     from leaderboard.analysis.ranking import board, boards
     from leaderboard.analysis.results import load
     from leaderboard.tables import views
 
     results = load([path])
-    everyone = beside(results)
+    everyone = with_shipped(results)
     for line in everyone.notes:
         click.echo(line, err=True)
     for own in boards(results):
@@ -179,7 +179,7 @@ def study(
     command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
     if records is None:
         records = results / f"{preset.track().name}.jsonl"
-        carry_out(lambda: _plan(preset.submissions(), (), preset.track(), device), records, device, resources)
+        execute(lambda: _plan(preset.submissions(), (), preset.track(), device), records, device, resources)
     _report_study(records, report or results, command)
 
 
@@ -211,9 +211,9 @@ def tasks(names: tuple[str, ...], verbose: bool, style: str | None) -> None:
     Example: lowlands tasks 'sparse_regression[alpha=0.01]'
     """
     from leaderboard.tables import catalogue as pages
-    from suite.commands.task_list import catalogue
+    from suite.commands.task_list import task_list
 
-    entries = catalogue(names)
+    entries = task_list(names)
     if style is not None:
         click.echo(pages.render(entries, style))
     elif verbose or names:

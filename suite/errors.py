@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Something the user gave cannot be used. The message is one clear sentence; the command exits with status 2."""
@@ -13,3 +16,18 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, InputError) and text:
         return text[:500]
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+def unknown(kind: str, name: str, known: Iterable[str], otherwise: str | None = None) -> InputError:
+    """The error for a name that is none: it suggests the nearest one that there is, or names all.
+
+    Args:
+        kind: what is looked for, such as ``track``.
+        name: what was given.
+        known: the names that there are.
+        otherwise: what is said where no name is near, in place of all that there are.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(names)}."
+    return InputError(f"There is no {kind} {name!r}: {hint}")

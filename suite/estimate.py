@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-Kind = Literal["exact", "bounded", "estimate"]
+Kind = Literal["exact", "bound", "estimate"]
 
 
-class Value(float):
+class Estimate(float):
     """A float that knows how far it can be trusted.
 
-    kind: ``exact`` (a closed form, up to rounding), ``bounded`` (an iteration whose error is at most `error`), or
+    kind: ``exact`` (a closed form, up to rounding), ``bound`` (an iteration whose error is at most `error`), or
     ``estimate`` (a mean over random draws with the standard error `error`).
     """
 
@@ -32,10 +32,10 @@ class Value(float):
         return f"Value({float(self)!r}, {self.kind!r}, {self.error!r})"
 
 
-def answers(values: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def uncertainties(values: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """Kind and error of every value that is not exact: what a record states beside the numbers."""
     return {
         name: {"kind": value.kind, "error": value.error}
         for name, value in values.items()
-        if isinstance(value, Value) and value.kind != "exact"
+        if isinstance(value, Estimate) and value.kind != "exact"
     }

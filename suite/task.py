@@ -1,7 +1,7 @@
 """What a task is. Nothing here trains, solves or measures.
 
 A task is written as a function whose docstring reads like the section of a paper (claim and source,
-data, model, stopping rule, oracle, axes with `null` and `ideal` and why) and which returns a `Task`.
+data, model, target loss, oracle, axes with the references of scores 0 and 1 and why) and which returns a `Task`.
 Its keyword arguments, all with defaults, are the task's documented variants:
 ``sparse_regression[alpha=0.01]`` calls ``sparse_regression(alpha=0.01)``. See `suite.tasks`.
 """
@@ -28,6 +28,8 @@ Scale = Literal["log", "linear"]
 Selection = Literal["gradient_evaluations", "validation_loss"]
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+Weights = dict[str, Tensor]
 CURVE_POINTS = 256
 """Curves are for pictures; a record stays a line of a few kilobytes."""
 
@@ -40,6 +42,7 @@ class Split:
     y: Tensor
 
     def to(self, device: torch.device | str) -> Split:
+        """The same samples on `device`."""
         return Split(self.x.to(device), self.y.to(device))
 
     def __len__(self) -> int:
@@ -48,35 +51,50 @@ class Split:
 
 @dataclass(frozen=True)
 class Problem:
-    """The data of one lane.
+    """The data of one training run.
 
-    `smoothness` is the curvature that the task divides its objective by, so that one space of step
-    sizes serves tasks of any scale; training losses are always reported undivided.
-    `facts` are known to measures and oracles alone (a teacher, a covariance): no submission sees them.
+    Attributes:
+        train, validation, test: the parts of the data; only training and, for selection, validation data are used
+            before a run is scored.
+        lipschitz: the Lipschitz constant of the loss's gradient (the L of L-smooth) by which the task divides its
+            objective, so that one space of step sizes serves tasks of any scale. Training losses are reported undivided.
+        ground_truth: what only measures and oracles know (a teacher, a covariance), by name: no submission sees it.
     """
 
     train: Split
     validation: Split | None = None
     test: Split | None = None
-    smoothness: float = 1.0
-    facts: Mapping[str, Tensor] = field(default_factory=dict)
+    lipschitz: float = 1.0
+    ground_truth: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def required_test(self) -> Split:
+        """The test part, for a task that always has one.
+
+        Raises:
+            ValueError: this problem has none.
+        """
+        if self.test is None:
+            raise ValueError("This problem has no test data.")
+        return self.test
 
     def to(self, device: torch.device | str) -> Problem:
+        """The same data on `device`."""
+
         def move(split: Split | None) -> Split | None:
             return None if split is None else split.to(device)
 
-        facts = {name: fact.to(device) for name, fact in self.facts.items()}
         return replace(
             self,
             train=self.train.to(device),
             validation=move(self.validation),
             test=move(self.test),
-            facts=facts,
+            ground_truth={name: tensor.to(device) for name, tensor in self.ground_truth.items()},
         )
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Every tensor that the lane uses, by name."""
-        tensors = dict(self.facts)
+        """Every tensor of the problem, by name."""
+        tensors = dict(self.ground_truth)
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
             if split is not None:
@@ -88,8 +106,8 @@ class Problem:
         return sum(tensor.nbytes for tensor in self._tensors().values())
 
     def fingerprint(self) -> str:
-        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor that the lane uses."""
-        digest = hashlib.sha256(repr(self.smoothness).encode())
+        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor."""
+        digest = hashlib.sha256(repr(self.lipschitz).encode())
         tensors = self._tensors()
         for name in sorted(tensors):
             array = tensors[name].detach().cpu().contiguous().numpy()
@@ -99,11 +117,15 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Stop:
-    """The stopping rule: `loss` on the whole clean training part, within `budget` gradient evaluations.
+class Target:
+    """The stopping criterion: train until the loss on the whole clean training part is at most the target loss.
 
-    `check_every` is the number of optimizer steps between two checks. With `at_end` every lane spends the whole budget
-    and the rule is checked there: for tasks that ask where training drifts along a manifold of minima.
+    Attributes:
+        loss: the target loss.
+        budget: gradient evaluations within which it must be reached.
+        check_every: optimizer steps between two looks at the loss.
+        at_end: every run spends the whole budget, and the loss is judged there: for tasks that ask where training
+            drifts along a manifold of minima.
     """
 
     loss: float
@@ -137,10 +159,10 @@ class Decay:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """Where an architecture enters a task: called as ``architecture(input_shape, outputs)``.
+class ArchitectureInterface:
+    """How an architecture enters a task: called as ``architecture(input_shape, outputs)``.
 
-    It is trained by the slot's `optimizer`, tuned in `space`, so that architectures differ in nothing else.
+    It is trained by the task's `optimizer`, tuned in `space`, so that architectures differ in nothing else.
     """
 
     input_shape: tuple[int, ...]
@@ -151,18 +173,23 @@ class Slot:
 
 @dataclass(frozen=True)
 class Axis:
-    """The measure that stands for an axis, and its two frozen references.
+    """The measure that stands for an axis, and the two frozen references that its scores lie between.
 
-    A reference is a number, or the name of a value of the problem's oracle where theory gives it per data set.
-    `floor` bounds log-scale measures from below: closer than the floor counts as exact.
-    `higher` is whether larger values are better (implied by the references, stated for the reader).
+    Attributes:
+        axis: flatness, norm or generalization.
+        measure: the measure's name.
+        scale: whether scores compare values by their ratio (``log``) or by their difference (``linear``).
+        score_0, score_1: the measure's values that score 0 and 1: numbers, or names of values of the problem's oracle
+            where theory gives them per data set.
+        floor: bounds log-scale measures from below; closer to 0 than the floor counts as exact.
+        higher: whether larger values are better (implied by the references, stated for the reader).
     """
 
     axis: AxisName
     measure: str
     scale: Scale
-    null: float | str
-    ideal: float | str
+    score_0: float | str
+    score_1: float | str
     floor: float | None = None
     higher: bool = False
 
@@ -177,7 +204,7 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a lane arrived at: the model holds its weights, in eval mode."""
+    """What a training run arrived at: the model holds its weights, in eval mode."""
 
     model: nn.Module
     initial: Mapping[str, Tensor]
@@ -212,34 +239,46 @@ class Curve:
 class Task:
     """A standard learning problem.
 
-    problem: seed -> data. model: (problem, seed) -> module with seeded initial weights.
-    loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples (or another symmetric summary).
-    measure: solution -> named numbers. oracle: problem -> exact solution.
-    batch_size None means full batch. `batched` says that many lanes pay as one program on a CPU.
-    `shown` names the measures that tables show beside the axes; a task without axes is shown and not scored.
-    `slot` says how architectures enter, None that they cannot.
-    `fixed`: hyper-parameters that the task sets in every submission whose optimizer takes them.
-    `seconds`: about how long a lane takes on one core, for estimates before anything is recorded.
-    `curves`: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
+    Attributes:
+        family: tasks of one family share a weight in the scores.
+        problem: seed -> data.
+        model: (problem, seed) -> module with seeded initial weights.
+        loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples or another symmetric summary.
+        target: the stopping criterion.
+        measure: solution -> named numbers.
+        axes: what is scored; a task without axes is reported and not scored.
+        papers: the claim's sources.
+        selection: by which field of the tuning runs hyper-parameters are chosen.
+        oracle: (problem, seed) -> exact solution, where theory gives one.
+        batch_size: None means full batch.
+        dtype: of data and weights.
+        batched: whether many runs pay as one program on a CPU.
+        label_noise, decay: noise and decay that are part of the problem.
+        reported: names of the measures that tables show beside the axes.
+        interface: how architectures enter; None: they cannot.
+        seconds: about how long a run takes on one core, for estimates before anything is recorded.
+        fixed: hyper-parameters that the task sets in every submission whose optimizer takes them.
+        curves: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
+        name, description, variant: set by `suite.tasks.task`, from the function's name, docstring and arguments.
     """
 
     family: str
     problem: Callable[[int], Problem]
     model: Callable[[Problem, int], nn.Module]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    stop: Stop
+    loss: Loss
+    target: Target
     measure: Callable[[Solution], dict[str, float]]
     axes: tuple[Axis, ...]
     papers: tuple[str, ...]
     selection: Selection = "gradient_evaluations"
-    oracle: Callable[[Problem], Oracle] | None = None
+    oracle: Callable[[Problem, int], Oracle] | None = None
     batch_size: int | None = None
     dtype: torch.dtype = torch.float64
     batched: bool = True
     label_noise: LabelNoise | None = None
     decay: Decay | None = None
-    shown: tuple[str, ...] = ()
-    slot: Slot | None = None
+    reported: tuple[str, ...] = ()
+    interface: ArchitectureInterface | None = None
     seconds: float | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     curves: Callable[[Solution], Mapping[str, Curve]] | None = None

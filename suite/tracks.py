@@ -6,13 +6,12 @@ submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so th
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.errors import InputError
+from suite.errors import unknown
 
 TUNING_SEEDS_FROM = 10_000
 """Tuning seeds start here and scoring seeds at 0, so that the two never meet."""
@@ -117,9 +116,7 @@ TRACKS = {
 def find_track(name: str) -> Track:
     """The track `name`; an unknown one raises InputError with the nearest name."""
     if name not in TRACKS:
-        near = difflib.get_close_matches(name, TRACKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(TRACKS)}."
-        raise InputError(f"There is no track {name!r}: {hint}")
+        raise unknown("track", name, TRACKS)
     return TRACKS[name]
 
 
@@ -207,7 +204,5 @@ PRESETS = {
 def find_preset(name: str) -> Preset:
     """The preset `name`; an unknown one raises InputError with the nearest name."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}."
-        raise InputError(f"There is no preset {name!r}: {hint}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]

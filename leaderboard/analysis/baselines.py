@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 BASELINES = Path(leaderboard.__file__).parent / "baselines"
 
 
-def logs() -> list[Path]:
+def shipped_logs() -> list[Path]:
     """The shipped logs, one for a track."""
     return sorted(BASELINES.glob("*.jsonl"))
 
 
-def beside(own: Results) -> Results:
+def with_shipped(own: Results) -> Results:
     """`own` with the shipped results of its track: of all submissions that it lacks, on the lanes that it holds.
 
     Seconds are left out, since they are another machine's. Where nothing is shipped for the track, or what is shipped

@@ -1,7 +1,7 @@
 """Two sets of results -> differences with intervals, and which of them are regressions.
 
 For every submission that both sets hold: the overall score, the axes, every axis of every task, and the gradient
-evaluations to the stop. Lanes of one seed share data and initialisation, so differences are paired; their intervals are
+evaluations to the stop. StackedModels of one seed share data and initialisation, so differences are paired; their intervals are
 Student's with Welch's degrees of freedom, as in the ranking.
 
 Many differences are looked at, so each interval is wider than 95 %: half of the 5 % of false alarms is for what is

@@ -19,7 +19,7 @@ LANE_COLUMNS = (
 )  # fmt: skip
 
 
-AXIS_COLUMNS = ("measure", "scale", "null", "ideal", "floor")
+AXIS_COLUMNS = ("measure", "scale", "score_0", "score_1", "floor")
 
 
 TEXTS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
@@ -85,10 +85,10 @@ class Results:
         rows = [
             (record["submission"], record["kind"], record["task"], record["seed"], name, value, name in shown)
             for record in self.scored()
-            for shown in [{axis["measure"] for axis in record["axes"].values()} | set(record.get("shown", ()))]
+            for shown in [{axis["measure"] for axis in record["axes"].values()} | set(record.get("reported", ()))]
             for name, value in record["measures"].items()
         ]
-        frame = pd.DataFrame(rows, columns=["submission", "kind", "task", "seed", "measure", "value", "shown"])
+        frame = pd.DataFrame(rows, columns=["submission", "kind", "task", "seed", "measure", "value", "reported"])
         return frame.astype({"value": "float64"})
 
 

@@ -1,7 +1,7 @@
 """Frame -> scores: what every lane scored, and how lanes, tasks and families combine. Pure functions.
 
-Each axis of each task has two frozen references, `null` (score 0) and `ideal` (score 1), so a score depends on nobody
-else in the table. Lanes are averaged within a task, tasks within a family, families with equal weight; the overall
+Each axis of each task has two frozen references, `score_0` (score 0) and `score_1` (score 1), so a score depends on nobody
+else in the table. StackedModels are averaged within a task, tasks within a family, families with equal weight; the overall
 score is the geometric mean of the axes, so that none can buy off another. Intervals and tests treat seeds within tasks
 as what varies, jointly for all submissions, because submissions share seeds (Agarwal et al. 2021, arXiv:2108.13264, on
 why and how to report intervals over few runs).
@@ -35,7 +35,7 @@ AXES = ("flatness", "norm", "generalization")
 
 
 CEILING = 1.25
-"""No lane scores more: a solution better than the ideal must not pay for others."""
+"""No lane scores more: a solution better than the score_1 must not pay for others."""
 
 
 RESAMPLES = 2_000
@@ -45,18 +45,18 @@ BOOTSTRAP_SEED = 20180813
 
 
 def axis_score(
-    value: ArrayLike, null: ArrayLike, ideal: ArrayLike, log: ArrayLike, floor: ArrayLike, converged: ArrayLike
+    value: ArrayLike, score_0: ArrayLike, score_1: ArrayLike, log: ArrayLike, floor: ArrayLike, converged: ArrayLike
 ) -> Array:
-    """``clip(g(null, value) / g(null, ideal), 0, 1.25)`` elementwise; all arguments broadcast.
+    """``clip(g(score_0, value) / g(score_0, score_1), 0, 1.25)`` elementwise; all arguments broadcast.
 
-    g(a, b) is ``log a - log b`` where `log` holds, with value and ideal bounded below by `floor` (NaN: no floor), and
+    g(a, b) is ``log a - log b`` where `log` holds, with value and score_1 bounded below by `floor` (NaN: no floor), and
     ``a - b`` elsewhere. A lane that missed the stop or whose measure is not finite scores 0.
     """
-    value, null, ideal, floor = (np.asarray(a, dtype=float) for a in (value, null, ideal, floor))
+    value, score_0, score_1, floor = (np.asarray(a, dtype=float) for a in (value, score_0, score_1, floor))
     bound = np.where(np.isnan(floor), 0.0, floor)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(a) for a in (null, np.maximum(value, bound), np.maximum(ideal, bound))]
-        ratio = np.where(log, (logs[0] - logs[1]) / (logs[0] - logs[2]), (null - value) / (null - ideal))
+        logs = [np.log(a) for a in (score_0, np.maximum(value, bound), np.maximum(score_1, bound))]
+        ratio = np.where(log, (logs[0] - logs[1]) / (logs[0] - logs[2]), (score_0 - value) / (score_0 - score_1))
     ratio = np.where(np.isnan(ratio) | np.isnan(value) | ~np.asarray(converged, dtype=bool), 0.0, ratio)
     return np.clip(ratio, 0.0, CEILING)
 
@@ -64,7 +64,7 @@ def axis_score(
 def add_scores(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with a column `score` per lane and axis."""
     score = axis_score(
-        frame["value"], frame["null"], frame["ideal"], frame["scale"] == "log", frame["floor"], frame["converged"]
+        frame["value"], frame["score_0"], frame["score_1"], frame["scale"] == "log", frame["floor"], frame["converged"]
     )
     return frame.assign(score=score)
 
@@ -248,7 +248,7 @@ def tabulate(frame: pd.DataFrame) -> Scores:
         value = part["value"].where(part["converged"]).to_numpy()
         columns = np.searchsorted(seeds, part["seed"].to_numpy())
         tables[:, part["row"].to_numpy(), columns] = part["score"].to_numpy(), value
-        higher = bool((part["ideal"] > part["null"]).iloc[0])
+        higher = bool((part["score_1"] > part["score_0"]).iloc[0])
         measure = str(part["measure"].iloc[0])
         cells.append(Cell(str(task), str(family), str(axis), measure, higher, tuple(seeds.tolist()), *tables))
     return Scores(names, tuple(cells))

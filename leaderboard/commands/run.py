@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from leaderboard.analysis.baselines import logs
+from leaderboard.analysis.baselines import shipped_logs
 from leaderboard.commands.console import duration, seconds, size
 from suite.errors import InputError
 
@@ -98,7 +98,7 @@ def isolation_limits(resources: Resources) -> Limits:
     return Limits(resources.trial_time_limit or default.seconds, resources.memory_limit or default.memory)
 
 
-def carry_out(make_plan: Callable[[], Plan], path: Path, device: str, resources: Resources) -> None:
+def execute(make_plan: Callable[[], Plan], path: Path, device: str, resources: Resources) -> None:
     """Run the plan that `make_plan` gives, with the log `path`.
 
     Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the time limit has passed.
@@ -146,7 +146,7 @@ def _stop(number: int, _: object) -> None:
 def _run(
     plan: Plan, path: Path, engine: Engine, trial_limit: float | None, deadline: float | None, console: Console
 ) -> None:
-    from suite.engine.driver import Run
+    from suite.engine.driver import Driver
     from suite.engine.lock import locked
     from suite.storage.log import Log
 
@@ -154,7 +154,7 @@ def _run(
     signal.signal(signal.SIGTERM, _stop)
     with locked(path.parent):
         log = Log(path)
-        run = Run(plan, log, engine, _costs(), trial_limit)
+        run = Driver(plan, log, engine, _costs(), trial_limit)
         for note in log.notes:
             console.print(note, style="yellow", highlight=False, soft_wrap=True)
         if run.seconds_left():
@@ -167,7 +167,7 @@ def _costs() -> Costs:
     from suite.engine.costs import Costs
     from suite.storage.log import read
 
-    return Costs(record for path in logs() for record in read(path).records)
+    return Costs(record for path in shipped_logs() for record in read(path).records)
 
 
 def _check_device(device: str) -> None:

@@ -24,8 +24,8 @@ class Strip:
     measure: str
     names: Sequence[str]
     values: Array
-    null: float | None = None
-    ideal: float | None = None
+    score_0: float | None = None
+    score_1: float | None = None
     direction: str = ""
 
 
@@ -40,10 +40,10 @@ def distributions(task: str, strips: Sequence[Strip]) -> Picture:
         strokes(axes, strip.values, places, 0.22, color=MUTED, alpha=0.7, linewidth=1.2)
         means = np.array([np.nanmean(row) if not np.isnan(row).all() else np.nan for row in strip.values])
         strokes(axes, means, places[:, 0], 0.38, color=ACCENT, linewidth=2.4)
-        for value, colour, name in ((strip.null, WARM, "null"), (strip.ideal, GOOD, "ideal")):
+        for value, colour, name in ((strip.score_0, WARM, "score_0"), (strip.score_1, GOOD, "score_1")):
             if value is not None and math.isfinite(value):
                 axes.axvline(value, color=colour, linewidth=1, linestyle="--", label=name)
-        known = np.array([*strip.values[~np.isnan(strip.values)], *filter(None, (strip.null, strip.ideal))])
+        known = np.array([*strip.values[~np.isnan(strip.values)], *filter(None, (strip.score_0, strip.score_1))])
         if len(known) and known.min() > 0 and known.max() / known.min() > 20:
             log_axis(axes, "x")
         else:

@@ -26,7 +26,7 @@ class Picture:
     svg: str
     alt: str
 
-    def alone(self) -> str:
+    def requires_single(self) -> str:
         """SVG text for a file of its own, which any browser shows, light or dark."""
         style = f"<style>{PALETTE.read_text(encoding='utf-8')}{ALONE}</style>"
         size = re.sub(r'.*?viewBox="0 0 (\S+) (\S+)".*', r'width="\1pt" height="\2pt"', self.svg, flags=re.DOTALL)

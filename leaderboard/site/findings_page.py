@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.study.study_log import Study
 
 
-def findings(survey: Survey, study: Study) -> Page:
+def findings(survey: SiteContext, study: Study) -> Page:
     """What the study's records say, section by section."""
     # Here, because statsmodels takes as long to load as everything else.
     from leaderboard.study.findings import analyse

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.analysis.measure_values import Measured
+from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.scoring import Cell
 from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
 from leaderboard.figures.ranks import critical_difference
 from leaderboard.figures.svg import Picture
 from leaderboard.figures.tradeoff import Panel, Place, tradeoff
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import docstrings as explanations
 from leaderboard.tables import views
 from suite.tracks import TRACKS
 
 
-def index(survey: Survey) -> Page:
+def index(survey: SiteContext) -> Page:
     """The leaderboard."""
     scored = survey.results.scored()
     facts = [
@@ -38,13 +38,13 @@ def index(survey: Survey) -> Page:
     return Page("index.html", "index", "index.html", {"facts": facts, "notes": _notes(survey), "kinds": kinds})
 
 
-def _notes(survey: Survey) -> list[str]:
+def _notes(survey: SiteContext) -> list[str]:
     track = TRACKS.get(survey.results.track)
     lacking = sorted(set(track.tasks) - survey.of_task.keys()) if track else []
     return [f"Not run: {', '.join(lacking)}."] if lacking else []
 
 
-def _kind(survey: Survey, board: Board) -> dict[str, Any]:
+def _kind(survey: SiteContext, board: Board) -> dict[str, Any]:
     return {
         "kind": board.kind,
         "ranking": views.ranking(board, survey.results),
@@ -55,10 +55,10 @@ def _kind(survey: Survey, board: Board) -> dict[str, Any]:
     }
 
 
-def _tradeoff(survey: Survey, board: Board) -> Picture | None:
+def _tradeoff(survey: SiteContext, board: Board) -> Picture | None:
     """A panel for every task with a flatness measure and a test error."""
     explicit = {standing.submission: standing.explicit for standing in board.standings}
-    tasks: dict[str, dict[str, Measured]] = defaultdict(dict)
+    tasks: dict[str, dict[str, MeasureValues]] = defaultdict(dict)
     for row in survey.measured[board.kind]:
         if row.axis in ("flatness", "generalization"):
             tasks[row.task][row.axis] = row
@@ -86,7 +86,7 @@ def _lower(higher: bool | None, interval: Interval) -> Interval:
     return Interval(1 / interval.value, 1 / interval.high, 1 / interval.low)
 
 
-def _label(row: Measured) -> str:
+def _label(row: MeasureValues) -> str:
     return f"1 / {row.measure}" if row.higher else row.measure
 
 
@@ -117,7 +117,7 @@ def _mean_ranks(board: Board) -> Picture | None:
     return critical_difference(f"ranks-{board.kind}", ranked.names, means, distance, cells)
 
 
-def task_list(survey: Survey) -> Page:
+def task_list(survey: SiteContext) -> Page:
     """All tasks, by family."""
     families: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for name, own in sorted(survey.of_task.items()):
@@ -131,7 +131,7 @@ def task_list(survey: Survey) -> Page:
     return Page("tasks.html", "list", "tasks.html", content)
 
 
-def measure_list(survey: Survey) -> Page:
+def measure_list(survey: SiteContext) -> Page:
     """All measures, scored ones first."""
     scored = {row.measure for rows in survey.measured.values() for row in rows if row.axis}
     groups: dict[str, list[tuple[str, str, str]]] = {"Scored": [], "Shown": []}

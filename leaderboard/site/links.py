@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from leaderboard.tables.table import Column, Entry
+from leaderboard.tables.table import Column, TableCell
 
 FOLDERS = {
     "submission": "submissions",
@@ -43,7 +43,7 @@ class Links:
         """Where the page of an entry of `column` lies, from the site's root; empty if it has none."""
         return self.pages.get((FOLDERS.get(column, ""), str(value)), "")
 
-    def attributes(self, entry: Entry, column: Column) -> Markup:
+    def attributes(self, entry: TableCell, column: Column) -> Markup:
         """An entry's class, and what the script sorts by where that is not its text."""
         classes = " ".join(filter(None, ("words" if column.words else "", "best" if entry.best else "")))
         key = entry.key
@@ -51,7 +51,7 @@ class Links:
         made = Markup(' class="{}"').format(classes) if classes else Markup("")
         return made if shown == entry.text else made + Markup(' data-key="{}"').format(shown)
 
-    def row_flags(self, row: tuple[Entry, ...]) -> Markup:
+    def row_flags(self, row: tuple[TableCell, ...]) -> Markup:
         """Attributes of a row of the ranking that the script and the style look at."""
         explicit = any("†" in entry.text for entry in row)
         unranked = row[0].value is None and row[0].text == "–"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leaderboard.analysis.measure_values import Measured
+from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import docstrings as explanations
 from leaderboard.tables.table import DASH, Column, Table, estimate, text
 
 
-def measure(survey: Survey, name: str, path: str) -> Page:
+def measure(survey: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
     explanation = explanations.measure(name)
     labels = {"unit": "unit", "scale": "scale", "source": "source"}
@@ -33,7 +33,7 @@ def measure(survey: Survey, name: str, path: str) -> Page:
     return Page(path, "measure", "measures.html", content)
 
 
-def _measure_values(board: Board, rows: Sequence[Measured]) -> Table:
+def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
     columns = (
         Column("task", "task", words=True), Column("axis", "scored as", words=True),
         *(Column(f"of_{name}", name) for name in board.names),

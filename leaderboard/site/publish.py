@@ -19,7 +19,7 @@ from leaderboard.site import trust_page as trust
 from leaderboard.site.findings_page import findings
 from leaderboard.site.links import prose
 from leaderboard.site.measure_page import measure
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.submission_page import submission
 from leaderboard.site.task_page import task
 from leaderboard.study.study_log import Study
@@ -60,7 +60,7 @@ def publish(
     if not results.scored():
         raise InputError("The results hold no scored lane: there is nothing to publish.")
     old = _old_files(directory)
-    files = dict(_files(Survey(results, others, history, asv, study), follow))
+    files = dict(_files(SiteContext(results, others, history, asv, study), follow))
     try:
         for path in old - files.keys():
             (directory / path).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def _old_files(directory: Path) -> set[str]:
         ) from None
 
 
-def _pages(survey: Survey) -> list[MakePage]:
+def _pages(survey: SiteContext) -> list[MakePage]:
     makers: list[MakePage] = [
         partial(make, survey) for make in (front.index, front.task_list, front.measure_list, trust.trust)
     ]
@@ -99,7 +99,7 @@ def _pages(survey: Survey) -> list[MakePage]:
     ]
 
 
-def _files(survey: Survey, follow: Follow) -> Iterator[tuple[str, str]]:
+def _files(survey: SiteContext, follow: Follow) -> Iterator[tuple[str, str]]:
     environment = Environment(
         loader=PackageLoader("leaderboard.site"),
         autoescape=True,
@@ -115,7 +115,7 @@ def _files(survey: Survey, follow: Follow) -> Iterator[tuple[str, str]]:
         yield page.path, _render(environment, survey, page)
 
 
-def _render(environment: Environment, survey: Survey, page: Page) -> str:
+def _render(environment: Environment, survey: SiteContext, page: Page) -> str:
     common: dict[str, Any] = {
         "root": "../" * page.path.count("/"),
         "site": survey.links,

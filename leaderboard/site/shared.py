@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leaderboard.analysis.measure_values import measured
+from leaderboard.analysis.measure_values import measure_values
 from leaderboard.analysis.ranking import Board, boards
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import trials
@@ -31,7 +31,7 @@ class Page:
     content: dict[str, Any]
 
 
-class Survey:
+class SiteContext:
     """Results, boards and measures of one track, what is shown beside it, and the names that have pages."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Survey:
     ) -> None:
         self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
         self.boards = boards(results)
-        self.measured = {board.kind: measured(results, board, every=True) for board in self.boards}
+        self.measured = {board.kind: measure_values(results, board, every=True) for board in self.boards}
         self.trials = trials(results)
         self.lanes: dict[str, list[Record]] = defaultdict(list)
         self.of_task: dict[str, list[Record]] = defaultdict(list)
@@ -60,7 +60,7 @@ class Survey:
                 row.measure
                 for rows in self.measured.values()
                 for row in rows
-                if row.shown or explanations.measure(row.measure).paragraphs
+                if row.reported or explanations.measure(row.measure).paragraphs
             }
         )
 

@@ -12,13 +12,13 @@ from leaderboard.figures.lines import small_multiples
 from leaderboard.figures.svg import Picture
 from leaderboard.figures.tuning import tuning
 from leaderboard.site.curves import chart
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import docstrings as explanations
 from leaderboard.tables.table import DASH, Column, Table, estimate, number, text
 from suite.storage.record import Record
 
 
-def submission(survey: Survey, name: str, path: str) -> Page:
+def submission(survey: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
     own = survey.lanes[name]
     board = survey.board(own[0]["kind"])

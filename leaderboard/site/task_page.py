@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.analysis.measure_values import Measured
+from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.scoring import Cell
 from leaderboard.figures.lines import curves
 from leaderboard.figures.strips import Strip, distributions
 from leaderboard.figures.svg import Picture
 from leaderboard.site.curves import chart
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import docstrings as explanations
-from leaderboard.tables.table import Column, Entry, Table, estimate, number, text
+from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
 from suite.storage.record import Record
 
 
-def task(survey: Survey, name: str, path: str) -> Page:
+def task(survey: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
     own = survey.of_task[name]
     counts = any(name in board.scores.tasks for board in survey.boards)
@@ -37,8 +37,8 @@ def task(survey: Survey, name: str, path: str) -> Page:
     return Page(path, "task", "tasks.html", content)
 
 
-def _task_kind(survey: Survey, board: Board, name: str) -> dict[str, Any]:
-    rows = [row for row in survey.measured[board.kind] if row.task == name and row.shown]
+def _task_kind(survey: SiteContext, board: Board, name: str) -> dict[str, Any]:
+    rows = [row for row in survey.measured[board.kind] if row.task == name and row.reported]
     cells = [cell for cell in (*board.scores.cells, *board.beside.cells) if cell.task == name]
     lanes = [record for record in survey.of_task[name] if record["kind"] == board.kind]
     return {
@@ -49,7 +49,7 @@ def _task_kind(survey: Survey, board: Board, name: str) -> dict[str, Any]:
     }
 
 
-def _lanes(name: str, board: Board, rows: Sequence[Measured], lanes: Sequence[Record]) -> Picture | None:
+def _lanes(name: str, board: Board, rows: Sequence[MeasureValues], lanes: Sequence[Record]) -> Picture | None:
     strips = [
         Strip(
             row.measure, row.names, row.values, *_references(row.axis, lanes),
@@ -80,7 +80,7 @@ def _axes(lanes: Sequence[Record]) -> Table:
     """What is scored on a task, and the references; a range where theory gives them per data set."""
     columns = (
         Column("axis", "axis", words=True), Column("measure", "measure", words=True),
-        Column("scale", "scale", words=True), Column("null", "null (score 0)"), Column("ideal", "ideal (score 1)"),
+        Column("scale", "scale", words=True), Column("score_0", "score_0 (score 0)"), Column("score_1", "score_1 (score 1)"),
         Column("floor", "floor"),
     )  # fmt: skip
     rows = []
@@ -91,13 +91,13 @@ def _axes(lanes: Sequence[Record]) -> Table:
                 text(axis),
                 text(first["measure"]),
                 text(first["scale"]),
-                *(_range([entry[key] for entry in stated]) for key in ("null", "ideal", "floor")),
+                *(_range([entry[key] for entry in stated]) for key in ("score_0", "score_1", "floor")),
             )
         )
     return Table("What is scored", columns, tuple(rows), stub=2)
 
 
-def _range(values: Sequence[float | None]) -> Entry:
+def _range(values: Sequence[float | None]) -> TableCell:
     known = sorted({value for value in values if value is not None})
     if len(known) < 2:
         return number(known[0] if known else None)
@@ -105,12 +105,12 @@ def _range(values: Sequence[float | None]) -> Entry:
 
 
 def _references(axis: str, lanes: Sequence[Record]) -> tuple[float | None, float | None]:
-    """(null, ideal) of an axis where they are the same for every seed."""
-    stated = {(r["axes"][axis]["null"], r["axes"][axis]["ideal"]) for r in lanes if axis in r["axes"]}
+    """(score_0, score_1) of an axis where they are the same for every seed."""
+    stated = {(r["axes"][axis]["score_0"], r["axes"][axis]["score_1"]) for r in lanes if axis in r["axes"]}
     return stated.pop() if len(stated) == 1 else (None, None)
 
 
-def _task_values(board: Board, rows: Sequence[Measured], cells: Sequence[Cell], lanes: Sequence[Record]) -> Table:
+def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Cell], lanes: Sequence[Record]) -> Table:
     """A row for every submission: what it scored and measured on the task, and how many lanes met the stop."""
     columns = [Column("submission", "submission", words=True)]
     columns += [Column(f"score_{cell.axis}", f"{cell.axis} score") for cell in cells]

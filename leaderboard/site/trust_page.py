@@ -13,12 +13,12 @@ from leaderboard.figures.lines import Chart, Line, curves
 from leaderboard.figures.runtime_history import runtimes
 from leaderboard.figures.svg import Picture
 from leaderboard.figures.track_agreement import track_agreement
-from leaderboard.site.shared import Page, Survey
+from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import views
 from leaderboard.tables.table import Column, Table, estimate, number, text
 
 
-def trust(survey: Survey) -> Page:
+def trust(survey: SiteContext) -> Page:
     """What would change the ranks."""
     kinds = [
         {
@@ -34,7 +34,7 @@ def trust(survey: Survey) -> Page:
     return Page("trust.html", "trust", "trust.html", {"kinds": kinds, "agreements": list(_agreements(survey))})
 
 
-def _agreements(survey: Survey) -> Iterator[dict[str, Any]]:
+def _agreements(survey: SiteContext) -> Iterator[dict[str, Any]]:
     for own, other in itertools.product(survey.boards, itertools.chain.from_iterable(map(boards, survey.others))):
         found = agreement(other, own) if own.kind == other.kind else None
         if found is not None:
@@ -48,7 +48,7 @@ def _agreements(survey: Survey) -> Iterator[dict[str, Any]]:
             }
 
 
-def _best_of(survey: Survey, board: Board) -> Picture | None:
+def _best_of(survey: SiteContext, board: Board) -> Picture | None:
     found: dict[str, list[TuningCurve]] = defaultdict(list)
     for curve in tuning_curves(trial for trial in survey.trials if trial.submission in board.names):
         found[curve.task].append(curve)
@@ -65,7 +65,7 @@ def _best_of(survey: Survey, board: Board) -> Picture | None:
     return curves(f"best-of-{board.kind}", charts, alt) if charts else None
 
 
-def runtime(survey: Survey) -> Page:
+def runtime(survey: SiteContext) -> Page:
     """asv's history."""
     columns = (
         Column("benchmark", "benchmark", words=True), Column("machine", "machine", words=True),

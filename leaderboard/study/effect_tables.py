@@ -10,7 +10,7 @@ from leaderboard.study.claims import Claim, Verdict
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
-from leaderboard.tables.table import Column, Entry, Table, estimate, number, text
+from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
 
 MOST_TERMS = 12
 """Of an analysis of variance: the rest explains next to nothing."""
@@ -28,7 +28,7 @@ def claims(verdicts: Sequence[Verdict]) -> Table:
     rows = tuple(
         (
             text(found.claim.statement),
-            Entry(found.outcome, found.outcome, best=True),
+            TableCell(found.outcome, found.outcome, best=True),
             text(found.claim.measure),
             change(found.claim, found.difference),
             number(found.pairs, "d"),
@@ -45,13 +45,13 @@ def environments(found: Verdict) -> Table:
     return Table(f"{found.claim.name}: the change of {found.claim.measure}", columns, rows)
 
 
-def change(claim: Claim, difference: Interval) -> Entry:
+def change(claim: Claim, difference: Interval) -> TableCell:
     """The treatment's measure against the control's: a ratio where logarithms were compared, else a difference."""
     if not claim.log:
         shown = estimate(difference)
-        return Entry(difference, shown.text if shown.text.startswith("-") else f"+{shown.text}")
+        return TableCell(difference, shown.text if shown.text.startswith("-") else f"+{shown.text}")
     ratio = Interval(*(math.exp(bound) for bound in (difference.value, difference.low, difference.high)))
-    return Entry(ratio, f"× {estimate(ratio).text}")
+    return TableCell(ratio, f"× {estimate(ratio).text}")
 
 
 def effects(title: str, found: Sequence[Effect]) -> Table:
@@ -64,8 +64,8 @@ def effects(title: str, found: Sequence[Effect]) -> Table:
     return Table(title, columns, rows)
 
 
-def _probability(p: float) -> Entry:
-    return number(p, ".1g") if p > 0 else Entry(p, "< 1e-300")
+def _probability(p: float) -> TableCell:
+    return number(p, ".1g") if p > 0 else TableCell(p, "< 1e-300")
 
 
 def concordance(found: Mapping[str, Universality]) -> Table:

@@ -60,7 +60,7 @@ def partial_omega_squared(f: float, df_effect: float, df_error: float, n: int, l
 def effects(frame: pd.DataFrame, response: str, factors: Sequence[str], block: str = "seed") -> list[Effect]:
     """Type II analysis of variance of `response`: all factors and their pairs, largest share first.
 
-    Lanes of one seed share data and initialisation, so `block` is taken out first. A factor with one level is left
+    StackedModels of one seed share data and initialisation, so `block` is taken out first. A factor with one level is left
     out, and so is an interaction of which a combination is missing (its lanes missed the stop).
     """
     import statsmodels.api as sm

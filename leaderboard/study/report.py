@@ -51,7 +51,7 @@ def write(found: Findings, directory: Path, source: str, command: str) -> Path:
         (directory / PICTURES).mkdir(parents=True, exist_ok=True)
         for section in sections(found):
             path = directory / PICTURES / f"{section.name}.svg"
-            path.write_text(section.picture.alone(), encoding="utf-8")
+            path.write_text(section.picture.requires_single(), encoding="utf-8")
         page.write_text(markdown(found, source, command), encoding="utf-8")
     except OSError as error:
         raise InputError(f"The findings cannot be written to {directory} ({error.strerror}).") from error

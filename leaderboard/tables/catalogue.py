@@ -10,12 +10,12 @@ from typing import Any
 from markdown_it import MarkdownIt
 from tabulate import tabulate
 
-Entry = Mapping[str, Any]
+TableCell = Mapping[str, Any]
 
 
 INTRODUCTION = (
     "Every task says what theory claims, on which data, when training stops, which exact solution it is held against, "
-    "and where the scores 0 (`null`) and 1 (`ideal`) lie. A reference that is a name is a value of the oracle, another "
+    "and where the scores 0 (`score_0`) and 1 (`score_1`) lie. A reference that is a name is a value of the oracle, another "
     "one for each data set. A task without an axis is shown beside the scores and not scored. Variants are given in "
     "brackets, such as `sparse_regression[alpha=0.01]`. This page is written by `lowlands tasks --format markdown`, "
     "from the tasks' own docstrings."
@@ -46,22 +46,25 @@ td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; text-align: left; }}
 </html>"""
 
 
-def text(entry: Entry) -> str:
+def text(entry: TableCell) -> str:
     """One task for a terminal: its docstring, then what the program itself holds."""
-    stop = entry["stop"]
+    target = entry["target"]
     lines = [f"{entry['name']} ({entry['family']})", ""]
     lines += [f"  {line}".rstrip() for line in str(entry["description"]).splitlines()]
-    lines += ["", f"  Stop: training loss <= {stop['loss']:g} {_when(stop)} {stop['budget']} gradient evaluations"]
+    lines += [
+        "",
+        f"  Target: training loss <= {target['loss']:g} {_when(target)} {target['budget']} gradient evaluations",
+    ]
     if entry["axes_of"] != entry["name"]:
         lines.append(f"  Axes and references of {entry['axes_of']}:")
     lines += [
-        f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, null {axis['null']}, ideal {axis['ideal']}"
+        f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, score_0 {axis['score_0']}, score_1 {axis['score_1']}"
         for axis in entry["axes"]
     ]
     return "\n".join([*lines, *(f"  {paper}" for paper in entry["papers"])])
 
 
-def render(entries: Sequence[Entry], style: str) -> str:
+def render(entries: Sequence[TableCell], style: str) -> str:
     """The catalogue as `markdown`, or as a page of `html`."""
     page = markdown(entries)
     if style == "markdown":
@@ -74,10 +77,15 @@ def render(entries: Sequence[Entry], style: str) -> str:
     return PAGE.format(body=parser.renderer.render(tokens, parser.options, {}))
 
 
-def markdown(entries: Sequence[Entry]) -> str:
+def markdown(entries: Sequence[TableCell]) -> str:
     """A table of all tasks, then a section for each, by family."""
     rows = [
-        [_link(entry), entry["family"], ", ".join(axis["axis"] for axis in entry["axes"]) or "shown", _question(entry)]
+        [
+            _link(entry),
+            entry["family"],
+            ", ".join(axis["axis"] for axis in entry["axes"]) or "reported",
+            _question(entry),
+        ]
         for entry in entries
     ]
     parts = ["# The tasks", INTRODUCTION, _table(rows, ["task", "family", "axes", "question"])]
@@ -88,7 +96,7 @@ def markdown(entries: Sequence[Entry]) -> str:
     return "\n\n".join(parts)
 
 
-def _question(entry: Entry) -> str:
+def _question(entry: TableCell) -> str:
     return _escaped(str(entry["description"]).partition("\n")[0])
 
 
@@ -97,11 +105,11 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
-def _link(entry: Entry) -> str:
+def _link(entry: TableCell) -> str:
     return f"[`{entry['name']}`](#{_anchor(entry['name'])})"
 
 
-def _section(entry: Entry) -> list[str]:
+def _section(entry: TableCell) -> list[str]:
     question, *paragraphs = str(entry["description"]).split("\n\n")
     parts = [f"### `{entry['name']}`", f"*{_escaped(' '.join(question.split()))}*"]
     parts += [_labelled(" ".join(paragraph.split())) for paragraph in paragraphs]
@@ -109,12 +117,12 @@ def _section(entry: Entry) -> list[str]:
         rows = [[axis["axis"], f"`{axis['measure']}`", axis["scale"], *_references(axis)] for axis in entry["axes"]]
         if entry["axes_of"] != entry["name"]:
             parts.append(f"References of `{entry['axes_of']}`, the variant of the tracks.")
-        parts.append(_table(rows, ["axis", "measure", "scale", "null", "ideal", "floor"]))
+        parts.append(_table(rows, ["axis", "measure", "scale", "score_0", "score_1", "floor"]))
     return [*parts, "\n".join(f"- {line}" for line in _facts(entry))]
 
 
 def _references(axis: Mapping[str, Any]) -> list[str]:
-    return [_reference(axis[key]) for key in ("null", "ideal", "floor")]
+    return [_reference(axis[key]) for key in ("score_0", "score_1", "floor")]
 
 
 def _reference(value: float | str | None) -> str:
@@ -123,24 +131,26 @@ def _reference(value: float | str | None) -> str:
     return f"`{value}`" if isinstance(value, str) else f"{value:.3g}"
 
 
-def _when(stop: Mapping[str, Any]) -> str:
-    return "at the end of" if stop["at_end"] else "within"
+def _when(target: Mapping[str, Any]) -> str:
+    return "at the end of" if target["at_end"] else "within"
 
 
-def _facts(entry: Entry) -> list[str]:
-    stop, slot = entry["stop"], entry["slot"]
+def _facts(entry: TableCell) -> list[str]:
+    target, interface = entry["target"], entry["interface"]
     batch = f"batches of {entry['batch_size']}" if entry["batch_size"] else "full batch"
-    facts = [f"Stop: training loss ≤ {stop['loss']:g} {_when(stop)} {stop['budget']:,} gradient evaluations; {batch}."]
-    if entry["shown"]:
-        facts.append("Shown beside the axes: " + ", ".join(f"`{name}`" for name in entry["shown"]) + ".")
+    facts = [
+        f"Stop: training loss ≤ {target['loss']:g} {_when(target)} {target['budget']:,} gradient evaluations; {batch}."
+    ]
+    if entry["reported"]:
+        facts.append("Shown beside the axes: " + ", ".join(f"`{name}`" for name in entry["reported"]) + ".")
     if entry["variant"]:
         options = ", ".join(f"`{name}={value}`" for name, value in entry["variant"].items())
         facts.append(f"Variants, with their defaults: {options}.")
-    if slot is not None:
-        shape = " x ".join(map(str, slot["input_shape"]))
-        space = ", ".join(f"{name} in {value}" for name, value in slot["space"].items())
-        trained = f"trained by `{slot['optimizer']}` with `{space}`"
-        facts.append(f"Architectures: inputs {shape}, outputs {slot['outputs']}, {trained}.")
+    if interface is not None:
+        shape = " x ".join(map(str, interface["input_shape"]))
+        space = ", ".join(f"{name} in {value}" for name, value in interface["space"].items())
+        trained = f"trained by `{interface['optimizer']}` with `{space}`"
+        facts.append(f"Architectures: inputs {shape}, outputs {interface['outputs']}, {trained}.")
     facts += [_escaped(paper) for paper in entry["papers"]]
     return facts
 

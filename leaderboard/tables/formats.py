@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.tables.table import Entry, Table, digits
+from leaderboard.tables.table import Table, TableCell, digits
 from suite.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def for_people(table: Table) -> Table:
     )
 
 
-def _aligned(table: Table, style: str, entry: Callable[[Entry], str]) -> str:
+def _aligned(table: Table, style: str, entry: Callable[[TableCell], str]) -> str:
     return str(
         tabulate(
             [[entry(cell) for cell in row] for row in table.rows],
@@ -66,7 +66,7 @@ def _aligned(table: Table, style: str, entry: Callable[[Entry], str]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    def entry(cell: Entry) -> str:
+    def entry(cell: TableCell) -> str:
         # An underscore within a word is one, at its edge it would begin or end emphasis.
         escaped = re.sub(r"([|<*`\\]|(?<!\w)_|_(?!\w))", r"\\\1", cell.text)
         return f"**{escaped}**" if cell.best else escaped
@@ -94,7 +94,7 @@ def _latex(table: Table) -> str:
 
 
 def _html(table: Table) -> str:
-    def entry(cell: Entry, tag: str) -> str:
+    def entry(cell: TableCell, tag: str) -> str:
         words = html.escape(cell.text)
         return f"<{tag}>{f'<strong>{words}</strong>' if cell.best else words}</{tag}>"
 
@@ -120,14 +120,14 @@ def _csv(table: Table) -> str:
     return stream.getvalue().rstrip("\n")
 
 
-def _numbers(cell: Entry, width: int) -> list[Any]:
+def _numbers(cell: TableCell, width: int) -> list[Any]:
     if isinstance(cell.value, Interval):
         return [cell.value.value, cell.value.low, cell.value.high]
     return ["" if cell.value is None else cell.value, *[""] * (width - 1)]
 
 
 def _json(table: Table) -> str:
-    def entry(cell: Entry) -> Any:
+    def entry(cell: TableCell) -> Any:
         return asdict(cell.value) if isinstance(cell.value, Interval) else cell.value
 
     rows = [
@@ -177,7 +177,7 @@ def _shortened(table: Table) -> Table:
     )
 
 
-def _short(cell: Entry) -> Entry:
+def _short(cell: TableCell) -> TableCell:
     """An interval in brackets as ± half its width."""
     if not isinstance(cell.value, Interval) or "[" not in cell.text:
         return cell

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from leaderboard.analysis.comparison import COST, Comparison, Difference
 from leaderboard.analysis.statistics import Interval
 from leaderboard.tables.formats import render
-from leaderboard.tables.table import Column, Entry, Table, digits, number, text
+from leaderboard.tables.table import Column, Table, TableCell, digits, number, text
 
 NOTE = (
     "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals; scores: higher is better; "
@@ -50,7 +50,7 @@ def table(comparison: Comparison, everything: bool = False) -> Table:
     return Table("NEW against BASE: " + headline(comparison), columns, rows, stub=4, notes=(NOTE, *comparison.notes))
 
 
-def _row(difference: Difference) -> tuple[Entry, ...]:
+def _row(difference: Difference) -> tuple[TableCell, ...]:
     plain = ".0f" if difference.axis == COST else ".3f"
     return (
         text(difference.verdict),
@@ -64,7 +64,7 @@ def _row(difference: Difference) -> tuple[Entry, ...]:
     )
 
 
-def _change(difference: Difference) -> Entry:
+def _change(difference: Difference) -> TableCell:
     """The difference with its sign; that of a cost, the logarithm of a ratio, in percent."""
     marked = difference.verdict == "regression"
     interval, unit = difference.difference, ""
@@ -73,7 +73,7 @@ def _change(difference: Difference) -> Entry:
     bounds = _bounds(interval)
     shown = digits(bounds) if all(map(math.isfinite, bounds)) else [f"{bound:.3g}" for bound in bounds]
     value, low, high = (part if part.startswith("-") else f"+{part}" for part in shown)
-    return Entry(difference.difference, f"{value}{unit} [{low}, {high}]", best=marked)
+    return TableCell(difference.difference, f"{value}{unit} [{low}, {high}]", best=marked)
 
 
 def _bounds(interval: Interval) -> list[float]:

@@ -23,7 +23,7 @@ RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """One entry of a table: the value, its text for people, and whether it is among the best of its kind."""
 
     value: str | float | int | bool | Interval | None
@@ -60,7 +60,7 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     stub: int = 1
     notes: tuple[str, ...] = field(default=())
 
@@ -87,7 +87,7 @@ class Table:
         """Rows by the column `key`, from the highest with a leading minus; what is not known comes last."""
         place = self.position(key.removeprefix("-"))
 
-        def known(row: tuple[Entry, ...]) -> bool:
+        def known(row: tuple[TableCell, ...]) -> bool:
             value = row[place].key
             return isinstance(value, str) or not math.isnan(value)
 
@@ -111,29 +111,29 @@ class Table:
         return replace(self, rows=tuple(row for row, keep in zip(self.rows, kept, strict=True) if keep))
 
 
-def _matches(entry: Entry, pattern: str) -> bool:
+def _matches(entry: TableCell, pattern: str) -> bool:
     return fnmatch.fnmatchcase(str(entry.value), pattern) or fnmatch.fnmatchcase(entry.text, pattern)
 
 
-def text(value: str) -> Entry:
+def text(value: str) -> TableCell:
     """An entry of words."""
-    return Entry(value, value)
+    return TableCell(value, value)
 
 
-def number(value: float | None, style: str = ".3g", unit: str = "", best: bool = False) -> Entry:
+def number(value: float | None, style: str = ".3g", unit: str = "", best: bool = False) -> TableCell:
     """An entry of a number without an interval."""
     if value is None or not math.isfinite(value):
-        return Entry(None, DASH)
-    return Entry(value, f"{value:{style}}{unit}", best)
+        return TableCell(None, DASH)
+    return TableCell(value, f"{value:{style}}{unit}", best)
 
 
-def estimate(interval: Interval | None, best: bool = False, bounds: bool = True) -> Entry:
+def estimate(interval: Interval | None, best: bool = False, bounds: bool = True) -> TableCell:
     """An entry of an estimate: as many digits as its interval bears, with the interval in brackets if `bounds`."""
     if interval is None or math.isnan(interval.value):
-        return Entry(None, DASH)
+        return TableCell(None, DASH)
     numbers = [interval.value, interval.low, interval.high]
     shown = digits(numbers if not math.isnan(interval.low) else numbers[:1])
-    return Entry(interval, f"{shown[0]} [{shown[1]}, {shown[2]}]" if bounds and len(shown) > 1 else shown[0], best)
+    return TableCell(interval, f"{shown[0]} [{shown[1]}, {shown[2]}]" if bounds and len(shown) > 1 else shown[0], best)
 
 
 def digits(numbers: Sequence[float], frugal: bool = False) -> list[str]:

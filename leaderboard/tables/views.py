@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from leaderboard.analysis.measure_values import measured
+from leaderboard.analysis.measure_values import measure_values
 from leaderboard.analysis.ranking import YARDSTICKS, Board, Standing, best, ranks
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import (
@@ -19,7 +19,7 @@ from leaderboard.analysis.robustness import (
     tuning_curves,
 )
 from leaderboard.analysis.scoring import AXES
-from leaderboard.tables.table import Column, Entry, Table, estimate, number, text
+from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
 
 DAGGER = "†"
 
@@ -64,8 +64,8 @@ def _label(standing: Standing) -> str:
     return f"{label} (lacks {lacks})" if standing.missing else label
 
 
-def _name(standing: Standing) -> Entry:
-    return Entry(standing.submission, _label(standing))
+def _name(standing: Standing) -> TableCell:
+    return TableCell(standing.submission, _label(standing))
 
 
 def ranking(board: Board, results: Results) -> Table:
@@ -90,7 +90,7 @@ def ranking(board: Board, results: Results) -> Table:
     )
     rows = tuple(
         (
-            Entry(standing.rank, standing.rank_text),
+            TableCell(standing.rank, standing.rank_text),
             _name(standing),
             estimate(standing.overall, best=standing.rank == 1),
             *(
@@ -99,9 +99,9 @@ def ranking(board: Board, results: Results) -> Table:
             ),
             number(standing.gradient_evaluations, ".0f"),
             number(standing.relative_seconds, ".1f", "x"),
-            Entry(standing.converged, f"{standing.converged}/{standing.lanes}"),
-            Entry(standing.explicit, "yes" if standing.explicit else "no"),
-            Entry(standing.lanes, str(standing.lanes)),
+            TableCell(standing.converged, f"{standing.converged}/{standing.lanes}"),
+            TableCell(standing.explicit, "yes" if standing.explicit else "no"),
+            TableCell(standing.lanes, str(standing.lanes)),
             text(" ".join(standing.missing)),
         )
         for standing in board.standings
@@ -157,21 +157,21 @@ def tasks(board: Board, results: Results) -> Table:
 
 def measures(board: Board, results: Results) -> Table:
     """What solutions measure, means over the lanes at the stop, a column for every submission; the references."""
-    taken = measured(results, board)
+    taken = measure_values(results, board)
     rows = tuple(
         (
             text(row.task),
             text(row.measure),
-            text(row.axis or "shown"),
-            number(row.null),
-            number(row.ideal),
+            text(row.axis or "reported"),
+            number(row.score_0),
+            number(row.score_1),
             *(estimate(*pair, bounds=False) for pair in zip(row.estimates(), row.best, strict=True)),
         )
         for row in taken
     )
     run = {record["task"] for record in results.scored() if record["kind"] == board.kind}
     unknown = sorted(run - {row.task for row in taken if np.isfinite(row.values).any()})
-    references = (Column("null", "null", data=True), Column("ideal", "ideal", data=True))
+    references = (Column("score_0", "score_0", data=True), Column("score_1", "score_1", data=True))
     return Table(
         "What each solution measures: means over the lanes at the stop",
         _by_submission(board, (TASK, MEASURE, AXIS, *references)),
@@ -188,7 +188,10 @@ def improvement(board: Board, results: Results) -> Table:
     places = {name: place for place, name in enumerate(ranked.names)}
     names = [name for name in board.names if name in places]
     rows = tuple(
-        (text(a), *(Entry(None, "") if a == b else number(float(chances[places[a], places[b]]), ".2f") for b in names))
+        (
+            text(a),
+            *(TableCell(None, "") if a == b else number(float(chances[places[a], places[b]]), ".2f") for b in names),
+        )
         for a in names
     )
     return Table(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
-from suite.estimate import Value
+from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS
 from suite.measures.measurement import measure
 from suite.measures.registry import measures
@@ -54,7 +54,7 @@ class Given:
 class Report:
     """The values that were taken, and why others were not."""
 
-    values: dict[str, Value]
+    values: dict[str, Estimate]
     skipped: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -99,7 +99,7 @@ def measure_checkpoint(
     if start is not None:
         _fill(_network(architecture, given), start, initial)
 
-    def take(wanted: Sequence[str]) -> dict[str, Value]:
+    def take(wanted: Sequence[str]) -> dict[str, Estimate]:
         return measure(model, given.train, wanted, test=given.test, initial=start, matched_loss=matched_loss)
 
     if names:

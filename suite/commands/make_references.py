@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.tasks.images_bad_start import BAD_STARTS
+from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
 from suite.tasks.references import FILE, frozen
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def mean_measures(task: Task, run: Run, seeds: range) -> Means | None:
     from suite.entries.loading import load
     from suite.task import Oracle, Solution
     from suite.tasks.images import AXES, image_measures
-    from suite.training.loop import Lane, train
+    from suite.training.loop import TrainingRun, train
 
     names = [axis.measure for axis in AXES]
     optimizer, settings = run
     make = load(optimizer).submission.optimizer
     assert make is not None
-    lanes = [Lane(task.problem(seed), seed, 0, settings) for seed in seeds]
+    lanes = [TrainingRun(task.problem(seed), seed, 0, settings) for seed in seeds]
     rows = []
     for lane, result in zip(lanes, train(task, lanes, make), strict=True):
         if not result.converged:
@@ -71,25 +71,28 @@ def mean_measures(task: Task, run: Run, seeds: range) -> Means | None:
 def make(name: str, seeds: range, known: dict[str, Means | None], keep: Callable[[dict[str, Any]], None]) -> None:
     """Run everything for the task `name` that is not in `known`; `keep` gets the entry of the file after every run."""
     from suite.tasks.images import AXES
-    from suite.tasks.images_bad_start import from_bad_start
+    from suite.tasks.images_adversarial_init import from_adversarial_init
     from suite.tasks.registry import find_task
 
     fresh = find_task(name)
     runs = dict(known)
-    for task, run in ((from_bad_start(fresh, BAD_STARTS[name]), NULL_RUN), *((fresh, run) for run in RUNS)):
-        label = f"{run[0]} {run[1]}" if task is fresh else "null"
+    for task, run in (
+        (from_adversarial_init(fresh, ADVERSARIAL_INITS[name]), NULL_RUN),
+        *((fresh, run) for run in RUNS),
+    ):
+        label = f"{run[0]} {run[1]}" if task is fresh else "score_0"
         if label not in runs:
             runs[label] = mean_measures(task, run, seeds)
             keep({"runs": runs, "seeds": list(seeds)})
-    null = runs.pop("null")
+    score_0 = runs.pop("score_0")
     met = {label: row for label, row in runs.items() if row is not None}
-    if null is None or not met:
+    if score_0 is None or not met:
         raise RuntimeError(f"{name}: SGD from the adversarial start, or every run from a fresh one, missed the stop.")
     axes = {}
     for axis in AXES:
         best = (max if axis.higher else min)(met, key=lambda label: met[label][axis.measure])
-        axes[axis.measure] = {"null": null[axis.measure], "ideal": met[best][axis.measure], "ideal_of": best}
-    keep({"axes": axes, "runs": runs | {"null": null}, "seeds": list(seeds)})
+        axes[axis.measure] = {"score_0": score_0[axis.measure], "score_1": met[best][axis.measure], "score_1_run": best}
+    keep({"axes": axes, "runs": runs | {"score_0": score_0}, "seeds": list(seeds)})
 
 
 def give_axes(log: Path) -> int:
@@ -113,7 +116,7 @@ def give_axes(log: Path) -> int:
     for record in found.records:
         task = find_task(record["task"])
         if record["phase"] == "score" and task.family == "images":
-            now = {"axes": resolve_axes(task.axes, None), "shown": list(task.shown)}
+            now = {"axes": resolve_axes(task.axes, None), "reported": list(task.reported)}
             changed += record["axes"] != now["axes"]
             record = seal(record | now)
         records.append(record)
@@ -127,7 +130,7 @@ def give_axes(log: Path) -> int:
 def main(arguments: list[str]) -> None:
     """Make the references of the tasks that are named and write them to the file."""
     parser = argparse.ArgumentParser(prog="python -m suite.commands.make_references", description=main.__doc__)
-    parser.add_argument("tasks", nargs="*", default=list(BAD_STARTS), metavar="TASK")
+    parser.add_argument("tasks", nargs="*", default=list(ADVERSARIAL_INITS), metavar="TASK")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds from {FIRST_SEED} on")
     parser.add_argument("--resume", action="store_true", help="keep the runs that the file already holds")
     parser.add_argument("--axes-of", type=Path, metavar="LOG", help="make nothing: give these records their axes")

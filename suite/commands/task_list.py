@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from suite.task import Slot, Task
+from suite.task import ArchitectureInterface, Task
 from suite.tasks.registry import find_task, task_functions
 from suite.tracks import TRACKS
 
 
-def catalogue(names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def task_list(names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """One entry per task named, or for every task, ordered by family: strings, numbers, lists and dicts only.
 
     Raises:
@@ -27,13 +27,13 @@ def _entry(task: Task) -> dict[str, Any]:
         "name": task.name,
         "family": task.family,
         "description": task.description,
-        "stop": dataclasses.asdict(task.stop),
+        "target": dataclasses.asdict(task.target),
         "batch_size": task.batch_size,
         "axes": [dataclasses.asdict(axis) for axis in measured.axes],
         "axes_of": measured.name,
-        "shown": list(measured.shown),
+        "reported": list(measured.reported),
         "variant": dict(task.variant),
-        "slot": None if task.slot is None else _slot(task.slot),
+        "interface": None if task.interface is None else _slot(task.interface),
         "papers": list(task.papers),
     }
 
@@ -45,7 +45,7 @@ def _on_tracks(task: Task) -> Iterator[Task]:
     yield from map(find_task, names)
 
 
-def _slot(slot: Slot) -> dict[str, Any]:
+def _slot(slot: ArchitectureInterface) -> dict[str, Any]:
     return {
         "input_shape": list(slot.input_shape),
         "outputs": slot.outputs,

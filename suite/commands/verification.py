@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from suite.engine.plan import open_submission
-from suite.entries.loading import Loaded
+from suite.entries.loading import LoadedSubmission
 from suite.errors import InputError, sentence
 from suite.sandbox.limits import Limits
 from suite.seeding import seed_of
@@ -29,7 +29,7 @@ from suite.tasks.registry import find_task
 from suite.trials.evaluate import measure_again, run_unit
 from suite.trials.provenance import environment, task_hash
 from suite.trials.selection import select
-from suite.trials.unit import Jail, Unit
+from suite.trials.unit import Isolation, Unit
 
 SAME_MACHINE = 1e-6
 """Relative tolerance where a record comes from the same versions, threads and kind of device: rounding alone."""
@@ -44,7 +44,7 @@ NOTHING = 1e-13
 
 
 RERUN_FIELDS = (
-    *("status", "converged", "train_loss", "validation_loss", "gradient_evaluations", "stop_evaluations", "steps"),
+    *("status", "converged", "train_loss", "validation_loss", "gradient_evaluations", "target_evaluations", "steps"),
     *("data_fingerprint", "measures", "axes", "explicit", "kind"),
 )
 
@@ -165,7 +165,7 @@ def _source(record: Record) -> tuple[str, str]:
     return record["submission_hash"], record["task_hash"]
 
 
-def _check_sources(records: Sequence[Record], sources: Mapping[str, Loaded], report: Report) -> list[Record]:
+def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
     """The records whose task and source are at hand, as they were when the records were made."""
     known, missing, older, changed = [], set(), set(), set()
     hashes: dict[str, str | None] = {}
@@ -190,7 +190,7 @@ def _check_sources(records: Sequence[Record], sources: Mapping[str, Loaded], rep
     return known
 
 
-def _check_choices(records: Sequence[Record], sources: Mapping[str, Loaded], report: Report) -> None:
+def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
     """Settings must be those of the declared space, and what is scored must be what the protocol selects."""
     tuned: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -205,7 +205,7 @@ def _check_choices(records: Sequence[Record], sources: Mapping[str, Loaded], rep
                 report.add(lane(record), "selection", [f"the protocol selects trial {chosen} from its tuning records"])
 
 
-def _settings(record: Record, loaded: Loaded) -> Iterator[str]:
+def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:
     submission = loaded.submission
     if submission.optimizer is None or not any(isinstance(v, Distribution) for v in submission.space.values()):
         return
@@ -214,9 +214,9 @@ def _settings(record: Record, loaded: Loaded) -> Iterator[str]:
         yield f"hyperparameters {record['hyperparameters']}, where its space gives {declared}"
 
 
-def _unit(record: Record, loaded: Loaded, seeds: Sequence[int], limits: Limits | None) -> Unit:
+def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits: Limits | None) -> Unit:
     settings = tuple((name, _tuples(value)) for name, value in record["hyperparameters"].items())
-    jail = None if limits is None else Jail(limits, loaded)
+    jail = None if limits is None else Isolation(limits, loaded)
     return Unit(
         loaded.text, record["task"], record["track"], "score", ((record["trial"], settings),), tuple(seeds), jail=jail
     )
@@ -226,7 +226,9 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _measure_again(records: Sequence[Record], sources: Mapping[str, Loaded], request: Request, report: Report) -> None:
+def _measure_again(
+    records: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, report: Report
+) -> None:
     assert request.solutions is not None
     absent = 0
     for record in records:
@@ -248,15 +250,15 @@ def _measure_again(records: Sequence[Record], sources: Mapping[str, Loaded], req
             continue
         report.measured += 1
         report.add(lane(record), "re-measured", _differences(record, found, MEASURED_FIELDS, request.tolerance))
-        stop = find_task(record["task"]).stop.loss
+        stop = find_task(record["task"]).target.loss
         if not found["train_loss"] <= stop + SAME_MACHINE * abs(stop):
             report.add(lane(record), "re-measured", [f"the stored solution's training loss is {found['train_loss']:g}"])
     if absent:
         report.unchecked.append(f"{absent} solutions were not kept (run with --keep-solutions)")
 
 
-def _run_again(record: Record, loaded: Loaded, request: Request, report: Report) -> None:
-    # Lanes of a batch: one beside it, so that the same kernels run.
+def _run_again(record: Record, loaded: LoadedSubmission, request: Request, report: Report) -> None:
+    # StackedModels of a batch: one beside it, so that the same kernels run.
     seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
     found = run_unit(_unit(record, loaded, seeds, request.limits))[0]
     report.rerun += 1
@@ -293,12 +295,14 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
-def fresh_seeds(loaded: Loaded, task: str, count: int, nonce: str) -> list[int]:
+def fresh_seeds(loaded: LoadedSubmission, task: str, count: int, nonce: str) -> list[int]:
     """Seeds that hang on the submission's source, the task and a nonce: nobody could have prepared for them."""
     return [seed_of("verification", loaded.source_hash, task, nonce, number) for number in range(count)]
 
 
-def _run_fresh(scored: Sequence[Record], sources: Mapping[str, Loaded], request: Request, report: Report) -> None:
+def _run_fresh(
+    scored: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, report: Report
+) -> None:
     for record in {(record["submission"], record["task"]): record for record in scored}.values():
         loaded = sources[record["submission"]]
         seeds = fresh_seeds(loaded, record["task"], request.fresh, request.nonce)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.curvature.network import Loss, Network, each_used_once
+from suite.curvature.network import Network, each_used_once
 from suite.curvature.per_sample import squared_gradients, squared_norms
 from suite.seeding import torch_stream
-from suite.task import Split
+from suite.task import Loss, Split
 
 
 @dataclass(frozen=True)

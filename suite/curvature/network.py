@@ -15,12 +15,10 @@ from torch.autograd.graph import Node
 from torch.func import functional_call, stack_module_state, vjp
 
 from suite.errors import InputError
-from suite.kernels.conv2d import ClosedConvolutions
-from suite.kernels.max_pool import QuickPooling
+from suite.kernels.conv2d import DoubleBackwardConv2d
+from suite.kernels.max_pool import FastMaxPool2d
 from suite.seeding import torch_stream
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
+from suite.task import Loss
 
 ROUNDING = 1e-2
 """Relative difference of two gradients that are the same but for rounding, generously."""
@@ -65,13 +63,13 @@ class Network:
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs on `x`, with a graph to the leaves."""
-        with QuickPooling():
+        with FastMaxPool2d():
             outputs: Tensor = self.module(x)
         return outputs
 
     def twice_differentiable(self, x: Tensor) -> Tensor:
         """Outputs on `x`, with a graph whose gradients have fast gradients of their own."""
-        with ClosedConvolutions():
+        with DoubleBackwardConv2d():
             return self.outputs(x)
 
     def can_exchange_weights(self, x: Tensor) -> bool:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature.network import Loss, Network, saved_bytes
+from suite.curvature.network import Network, saved_bytes
 from suite.errors import InputError
-from suite.task import Split
+from suite.task import Loss, Split
 
 CHUNKS = 4
 """A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""

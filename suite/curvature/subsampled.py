@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from suite.curvature.lanczos import GUARDS, Eigenpairs, lanczos
-from suite.curvature.network import Loss, Network
+from suite.curvature.network import Network
 from suite.curvature.operators import Combination, Hessian, LowPrecisionHessian, Operator, Scaled
 from suite.seeding import torch_stream
-from suite.task import Split
+from suite.task import Loss, Split
 
 CARRIED = 0.98
 """Share of the curvature in the outputs that the screened samples carry: residuals are then below 1 % as a rule."""

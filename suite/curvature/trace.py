@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suite.curvature.operators import Operator
-from suite.estimate import Value
+from suite.estimate import Estimate
 
 
 def _signs(operator: Operator, count: int, generator: torch.Generator) -> Tensor:
@@ -28,11 +28,11 @@ def _dots(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(-1, dtype=torch.float64).cpu()
 
 
-def _mean(draws: Tensor, offset: float) -> Value:
+def _mean(draws: Tensor, offset: float) -> Estimate:
     """`offset` plus the mean of draws [r], as an estimate."""
     count = len(draws)
     error = float(draws.std() / math.sqrt(count)) if count > 1 else math.inf
-    return Value(offset + float(draws.mean()), "estimate", error)
+    return Estimate(offset + float(draws.mean()), "estimate", error)
 
 
 def hutchinson(
@@ -43,7 +43,7 @@ def hutchinson(
     offset: float = 0.0,
     precision: float | None = None,
     max_probes: int = 100,
-) -> list[Value]:
+) -> list[Estimate]:
     """`offset` (a part that is known) plus the trace, as the mean of ``z'Az`` over random signs z (Hutchinson 1990).
 
     With `precision` more probes are drawn until every lane's standard error is at most that share of its value, or
@@ -52,7 +52,7 @@ def hutchinson(
     lanes = operator.lanes or 1
     if operator.size <= probes:
         unit = torch.eye(operator.size, dtype=operator.dtype, device=operator.device).expand(lanes, -1, -1)
-        return [Value(offset + float(each)) for each in _dots(unit, _apply(operator, unit)).sum(1)]
+        return [Estimate(offset + float(each)) for each in _dots(unit, _apply(operator, unit)).sum(1)]
     draws = torch.empty(lanes, 0, dtype=torch.float64)
     while True:
         z = _signs(operator, probes, generator).expand(lanes, -1, -1)
@@ -63,7 +63,7 @@ def hutchinson(
             return values
 
 
-def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products: int = 30) -> list[Value]:
+def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products: int = 30) -> list[Estimate]:
     """The trace by Hutch++ (Meyer et al. 2021, arXiv:2010.09649): exact on a sketched range, Hutchinson on the rest.
 
     Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``. At least six

@@ -73,7 +73,7 @@ class _Work:
         return min(1.0, max(0.0, 1.0 - self.left / self.total)) if self.total > 0 else 1.0
 
 
-class Run:
+class Driver:
     """A plan being carried out."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Run:
             self._open(pair, "tune", pair.tuning())
 
     def _read(self, costs: Costs) -> None:
-        """What the log holds, by lane. Lanes without data or oracle run again: perhaps they can be had now."""
+        """What the log holds, by lane. StackedModels without data or oracle run again: perhaps they can be had now."""
         with many_records():
             for record in self._log.records():
                 costs.add(record)

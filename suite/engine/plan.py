@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from suite.engine.costs import Costs
 from suite.entries.checks import check
-from suite.entries.entry import accepts, enter
-from suite.entries.loading import Loaded, load
+from suite.entries.entry import accepts, bind
+from suite.entries.loading import LoadedSubmission, load
 from suite.sandbox.limits import Limits
 from suite.storage.record import clean, lane_key
 from suite.task import Task
@@ -20,7 +20,7 @@ from suite.tracks import TUNING_SEEDS_FROM, Track
 from suite.trials.evaluate import Record
 from suite.trials.provenance import task_hash
 from suite.trials.selection import select
-from suite.trials.unit import Jail, Unit
+from suite.trials.unit import Isolation, Unit
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plan:
     """Directory in which scored solutions are kept, the same path on every machine."""
 
 
-def open_submission(text: str, trials: int, limits: Limits | None) -> Loaded:
+def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubmission:
     """The submission that `text` names, checked; with `limits` its code is run in a jail alone.
 
     Raises:
@@ -55,9 +55,9 @@ def open_submission(text: str, trials: int, limits: Limits | None) -> Loaded:
 class Pair:
     """One submission on one task: its units in two stages."""
 
-    def __init__(self, loaded: Loaded, task: Task, plan: Plan, costs: Costs) -> None:
+    def __init__(self, loaded: LoadedSubmission, task: Task, plan: Plan, costs: Costs) -> None:
         self.loaded, self.task, self.plan = loaded, task, plan
-        self.settings = enter(loaded.submission, task).settings(plan.track.trials)
+        self.settings = bind(loaded.submission, task).settings(plan.track.trials)
         self.records: list[Record] = []
         self.waiting = 0
         kind = loaded.submission.kind
@@ -73,7 +73,7 @@ class Pair:
             chosen,
             tuple(seeds),
             self.plan.device,
-            None if self.plan.limits is None else Jail(self.plan.limits, self.loaded),
+            None if self.plan.limits is None else Isolation(self.plan.limits, self.loaded),
             self.plan.solutions,
         )
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError, sentence
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 
 ONE_THREAD = "OMP_NUM_THREADS"
 
@@ -124,7 +124,7 @@ def _begin(session: Session) -> InputError | None:
     if session.memory is not None:
         _limit_memory(session.memory)
     else:  # under a limit, what a child keeps wears it
-        keep_freed_memory()
+        disable_trim()
     try:
         session.prepare()
     except Exception as error:

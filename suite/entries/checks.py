@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from suite.entries.entry import build as build_network
+from suite.entries.entry import build_network
 from suite.errors import InputError
 from suite.submission import Submission
 from suite.task import Task
-from suite.training.optimizer_factory import Budget, build
+from suite.training.optimizer_factory import Budget, make_optimizer
 
 
 def check(submission: Submission, trials: int) -> None:
@@ -26,7 +26,9 @@ def check(submission: Submission, trials: int) -> None:
     failures, toy = [], nn.Linear(3, 2)
     for settings in submission.settings(trials):
         try:
-            optimizer = build(submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy)
+            optimizer = make_optimizer(
+                submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy
+            )
         except (Exception, SystemExit) as error:
             failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue
@@ -49,7 +51,7 @@ def check_slots(submission: Submission, tasks: Sequence[Task]) -> None:
         return
     failures = []
     for task in tasks:
-        if task.slot is None:
+        if task.interface is None:
             continue
         try:
             build_network(submission.architecture, task, seed=0)

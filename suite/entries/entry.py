@@ -18,11 +18,11 @@ from torch import nn
 from suite.errors import InputError
 from suite.seeding import seed_of
 from suite.submission import Submission
-from suite.task import Problem, Slot, Task
+from suite.task import ArchitectureInterface, Problem, Task
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Entry:
     """The task as the submission meets it, the optimizer's factory, and the submission whose space is tuned.
 
     Its schedule and loss, where it has its own, are those of `tuned` too.
@@ -39,7 +39,7 @@ class Entrant:
 
 def accepts(task: Task, submission: Submission) -> bool:
     """Whether the submission can enter the task: architectures need a slot."""
-    return submission.optimizer is not None or task.slot is not None
+    return submission.optimizer is not None or task.interface is not None
 
 
 def takes(optimizer: Callable[..., Any], name: str) -> bool:
@@ -50,21 +50,21 @@ def takes(optimizer: Callable[..., Any], name: str) -> bool:
         return False
 
 
-def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
+def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
     """The submitted network for `task`, initialised by its own code from a generator that only `seed` decides.
 
     Raises:
         InputError: the function raises, or returns no module that maps the task's inputs to finite outputs.
     """
-    assert task.slot is not None
+    assert task.interface is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(task.name, seed, "init"))
         try:
-            model = architecture(task.slot.input_shape, task.slot.outputs)
+            model = architecture(task.interface.input_shape, task.interface.outputs)
         except Exception as error:
             text = " ".join(str(error).split())
             raise InputError(
-                f"The architecture raised for input shape {task.slot.input_shape} and {task.slot.outputs} outputs "
+                f"The architecture raised for input shape {task.interface.input_shape} and {task.interface.outputs} outputs "
                 f"({type(error).__name__}: {text})."
             ) from error
         if not isinstance(model, nn.Module):
@@ -72,11 +72,11 @@ def build(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
         if not list(model.parameters()):
             raise InputError("The architecture returned a module without parameters.")
         model = model.to(task.dtype)
-        _check_outputs(model, task.slot, task.dtype)
+        _check_outputs(model, task.interface, task.dtype)
     return model
 
 
-def _check_outputs(model: nn.Module, slot: Slot, dtype: torch.dtype) -> None:
+def _check_outputs(model: nn.Module, slot: ArchitectureInterface, dtype: torch.dtype) -> None:
     """One output too few or too many would be broadcast against the targets and pass for a loss."""
     probe = copy.deepcopy(model).eval()  # running statistics of the model itself stay untouched
     expected = (2, slot.outputs)
@@ -95,7 +95,7 @@ def _check_outputs(model: nn.Module, slot: Slot, dtype: torch.dtype) -> None:
         raise InputError("The architecture's module gives outputs that are not finite before any training.")
 
 
-def enter(submission: Submission, task: Task) -> Entrant:
+def bind(submission: Submission, task: Task) -> Entry:
     """Pair `submission` with `task`.
 
     Raises:
@@ -103,16 +103,16 @@ def enter(submission: Submission, task: Task) -> Entrant:
     """
     if submission.optimizer is not None:
         fixed = {name: value for name, value in task.fixed.items() if takes(submission.optimizer, name)}
-        return Entrant(task, submission.optimizer, replace(submission, space=dict(submission.space) | fixed))
+        return Entry(task, submission.optimizer, replace(submission, space=dict(submission.space) | fixed))
     architecture = submission.architecture
     assert architecture is not None
-    if task.slot is None:
+    if task.interface is None:
         raise InputError(f"Task {task.name!r} has no slot for architectures, so {submission.name!r} cannot enter it.")
-    slot = task.slot
+    slot = task.interface
     space: Mapping[str, Any] = slot.space
 
     def model(problem: Problem, seed: int) -> nn.Module:
-        return build(architecture, task, seed)
+        return build_network(architecture, task, seed)
 
     tuned = Submission(name=submission.name, optimizer=slot.optimizer, space=space)
-    return Entrant(replace(task, model=model), slot.optimizer, tuned)
+    return Entry(replace(task, model=model), slot.optimizer, tuned)

@@ -64,7 +64,7 @@ def decays_by_default(optimizer: Callable[..., Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedSubmission:
     """A submission, the text that found it (workers load it again by that text), and the hash of its source."""
 
     submission: Submission
@@ -146,7 +146,7 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def _from_file(path: Path, text: str) -> Loaded:
+def _from_file(path: Path, text: str) -> LoadedSubmission:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     module = import_file(path)
@@ -159,10 +159,10 @@ def _from_file(path: Path, text: str) -> Loaded:
         raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(found).__name__}.")
     if not found.description:
         found = replace(found, description=(inspect.getdoc(module) or "").strip())
-    return Loaded(found, text, source_hash(text, origin_of(found)))
+    return LoadedSubmission(found, text, source_hash(text, origin_of(found)))
 
 
-def _from_import_path(text: str) -> Loaded:
+def _from_import_path(text: str) -> LoadedSubmission:
     module_name, _, class_name = text.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -190,10 +190,10 @@ def _from_import_path(text: str) -> Loaded:
         source = inspect.getsource(inspect.getmodule(made) or module).encode()
     except (OSError, TypeError):
         source = b""
-    return Loaded(submission, text, _hash(source, text, _version(module_name)))
+    return LoadedSubmission(submission, text, _hash(source, text, _version(module_name)))
 
 
-def _fixed(text: str, options: str) -> Loaded:
+def _fixed(text: str, options: str) -> LoadedSubmission:
     """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` says."""
     loaded = load(text)
     settings = {}
@@ -207,11 +207,11 @@ def _fixed(text: str, options: str) -> Loaded:
             settings[key] = value
     made = loaded.submission
     fixed = replace(made, name=f"{made.name}[{options}]", space={**made.space, **settings})
-    return Loaded(fixed, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
+    return LoadedSubmission(fixed, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
 
 
 @functools.cache
-def load(text: str) -> Loaded:
+def load(text: str) -> LoadedSubmission:
     """The submission that `text` names: a built-in name, a path to a file, or ``module:Class``.
 
     Each may be followed by settings to fix, ``sgd[lr=0.1]``: they leave the space that is tuned.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from suite.kernels.override import Gradients, Replacing, Size, laid, pair
+from suite.kernels.override import FunctionOverride, Gradients, Size, match_memory_format, pair
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Geometry:
     def transposed(self, slope: Tensor, x: Tensor, weight: Tensor, *, in_x: bool) -> Tensor:
         """The gradient of ``(c(x, weight) * slope).sum()`` in x or in the weight."""
         found = torch.ops.aten.convolution_backward(
-            laid(slope, x), x, weight, None, self.stride, self.padding, self.dilation,
+            match_memory_format(slope, x), x, weight, None, self.stride, self.padding, self.dilation,
             False, [0, 0], self.groups, [in_x, not in_x, False],
         )  # fmt: skip
         gradient: Tensor = found[0] if in_x else found[1]
@@ -67,7 +67,7 @@ class _InputGradient(Function):
     @staticmethod
     def backward(ctx: Any, upper: Tensor) -> Gradients:
         slope, x, weight = ctx.saved_tensors
-        upper, wanted = laid(upper, x), ctx.needs_input_grad
+        upper, wanted = match_memory_format(upper, x), ctx.needs_input_grad
         return (
             _Convolution.apply(upper, weight, ctx.geometry) if wanted[0] else None,
             None,
@@ -113,7 +113,7 @@ def _conv2d(
     return maps if bias is None else maps + bias[:, None, None]
 
 
-class ClosedConvolutions(Replacing):
+class DoubleBackwardConv2d(FunctionOverride):
     """Two-dimensional convolutions are those of this file."""
 
     functions: ClassVar = {torch.conv2d: _conv2d}

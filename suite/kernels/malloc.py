@@ -12,7 +12,7 @@ MAPPED = 32 * 2**20
 """Bytes from which a block is mapped by itself: the most that glibc takes."""
 
 
-def keep_freed_memory() -> bool:
+def disable_trim() -> bool:
     """Tell glibc to keep freed blocks of up to `MAPPED` bytes; False where the allocator is another.
 
     By default the end of the heap goes back to the system whenever it is free, and the system clears its pages anew:

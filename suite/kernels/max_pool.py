@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from suite.kernels.override import Gradients, Replacing, Size, is_channels_last, laid, pair
+from suite.kernels.override import FunctionOverride, Gradients, Size, is_channels_last, match_memory_format, pair
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class _Window:
 
     def scattered(self, slope: Tensor, x: Tensor, places: Tensor) -> Tensor:
         """Zeros like x, but at the `places`, where the slopes are added."""
-        put: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(laid(slope, x), x, *self._options(), places)
+        put: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            match_memory_format(slope, x), x, *self._options(), places
+        )
         return put
 
     def _options(self) -> tuple[Any, ...]:
@@ -131,17 +133,17 @@ class _Pooled(Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Gradients:
         x, places = ctx.saved_tensors
-        return _PutBack.apply(slope, x, places, ctx.window), None
+        return _ScatterAdd.apply(slope, x, places, ctx.window), None
 
 
-class _Picked(Function):
+class _Gather(Function):
     """The entries of maps x [n, c, h, w] at `places` [n, c, h', w'], numbered within each map."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, places: Tensor, window: _Window) -> Tensor:
         ctx.save_for_backward(x, places)
         ctx.window = window
-        x = laid(x, places)
+        x = match_memory_format(x, places)
         if not is_channels_last(places):
             return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
         # Positions and channels of both are then views.
@@ -152,11 +154,11 @@ class _Picked(Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Gradients:
         x, places = ctx.saved_tensors
-        return _PutBack.apply(slope, x, places, ctx.window), None, None
+        return _ScatterAdd.apply(slope, x, places, ctx.window), None, None
 
 
-class _PutBack(Function):
-    """The transpose of `_Picked`: zeros but at the places, where the slopes are added."""
+class _ScatterAdd(Function):
+    """The transpose of `_Gather`: zeros but at the places, where the slopes are added."""
 
     @staticmethod
     def forward(ctx: Any, slope: Tensor, x: Tensor, places: Tensor, window: _Window) -> Tensor:
@@ -167,7 +169,7 @@ class _PutBack(Function):
     @staticmethod
     def backward(ctx: Any, upper: Tensor) -> Gradients:
         x, places = ctx.saved_tensors
-        return _Picked.apply(laid(upper, x), places, ctx.window), None, None, None
+        return _Gather.apply(match_memory_format(upper, x), places, ctx.window), None, None, None
 
 
 def _max_pool2d(
@@ -191,7 +193,7 @@ def _max_pool2d(
     return window.maxima(input)
 
 
-class QuickPooling(Replacing):
+class FastMaxPool2d(FunctionOverride):
     """Two-dimensional max pooling is that of this file."""
 
     functions: ClassVar = {functional.max_pool2d: _max_pool2d, torch.max_pool2d: _max_pool2d}

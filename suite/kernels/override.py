@@ -15,7 +15,7 @@ Gradients = tuple[Tensor | None, ...]
 Size = int | list[int] | tuple[int, ...]
 
 
-class Replacing(TorchFunctionMode):
+class FunctionOverride(TorchFunctionMode):
     """While it is entered, torch's functions give way to those that a subclass names (but not under `vmap`)."""
 
     functions: ClassVar[Mapping[object, Callable[..., Tensor]]]
@@ -32,7 +32,7 @@ def pair(value: Size) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
-def laid(tensor: Tensor, like: Tensor) -> Tensor:
+def match_memory_format(tensor: Tensor, like: Tensor) -> Tensor:
     """`tensor` in the memory layout of `like`: kernels that are given two layouts are up to forty times slower."""
     return tensor.contiguous(memory_format=torch.channels_last if is_channels_last(like) else torch.contiguous_format)
 

@@ -4,8 +4,8 @@
 is; a new measure is one function marked with `declare`.
 """
 
-from suite.estimate import Value
+from suite.estimate import Estimate
 from suite.measures.measurement import measure
 from suite.measures.registry import Measure, declare, find_measure, measures
 
-__all__ = ["Measure", "Value", "declare", "find_measure", "measure", "measures"]
+__all__ = ["Estimate", "Measure", "declare", "find_measure", "measure", "measures"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
@@ -19,11 +19,11 @@ from suite.curvature.ggn_diagonal import (
 )
 from suite.curvature.per_sample import squared_norms
 from suite.errors import InputError
-from suite.task import Split
+from suite.task import Loss, Split
 
 
 @torch.no_grad()
-def matching_factor(logits: Tensor, labels: Tensor, target: float) -> float:
+def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> float:
     """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection.
 
     Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. For
@@ -47,9 +47,6 @@ def matching_factor(logits: Tensor, labels: Tensor, target: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if loss(middle) > target else (low, middle)
     return math.exp(high)
-
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 MATCHED_LOSS = 0.01
@@ -76,7 +73,7 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
     return mse_loss
 
 
-class Subject:
+class MeasureContext:
     """A network (in eval mode) with the data and the loss that it is measured on.
 
     At matched loss, `logit_scale` is the factor on the logits that brings the training loss to `matched_loss`, else 1;
@@ -106,7 +103,7 @@ class Subject:
     @cached_property
     def logit_scale(self) -> float:
         """The factor on the outputs; InputError if no factor gives the matched loss."""
-        return self.matching_factor if self._at_matched_loss else 1.0
+        return self.inverse_temperature if self._at_matched_loss else 1.0
 
     @cached_property
     def loss(self) -> Loss:
@@ -205,7 +202,7 @@ class Subject:
         return max(squares / len(self.train) - float(mean.double() @ mean.double()), 0.0)
 
     @cached_property
-    def matching_factor(self) -> float:
+    def inverse_temperature(self) -> float:
         """The factor on the logits that brings the training loss to `matched_loss`; 1 without cross-entropy.
 
         Raises:
@@ -215,7 +212,7 @@ class Subject:
             return 1.0
         if self.train_outputs.shape[1] < 2:
             raise InputError("The logits of one class have no training loss that could be matched.")
-        factor = matching_factor(self.train_outputs, self.train.y, self.matched_loss)
+        factor = inverse_temperature_for(self.train_outputs, self.train.y, self.matched_loss)
         if math.isnan(factor):
             loss = cross_entropy(self.train_outputs, self.train.y).item()
             raise InputError(
@@ -225,9 +222,9 @@ class Subject:
         return factor
 
     @cached_property
-    def matched(self) -> Subject:
+    def matched(self) -> MeasureContext:
         """The subject at matched training loss."""
-        other = Subject(
+        other = MeasureContext(
             self.model,
             self.train,
             self._given,

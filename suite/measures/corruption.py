@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.generalization import error_and_loss
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
@@ -109,7 +109,7 @@ CHANGES = CORRUPTIONS | SHIFTS
     needs=("labels", "test", "images"),
     invariances=CANONICAL,
 )
-def corruption_error(subject: Subject) -> dict[str, float]:
+def corruption_error(subject: MeasureContext) -> dict[str, float]:
     """Share of wrong predictions on test images under noise, blur and low contrast."""
     return {name: _error(subject, name) for name in CORRUPTIONS}
 
@@ -123,13 +123,13 @@ def corruption_error(subject: Subject) -> dict[str, float]:
     needs=("labels", "test", "images"),
     invariances=CANONICAL,
 )
-def shift_error(subject: Subject) -> dict[str, float]:
+def shift_error(subject: MeasureContext) -> dict[str, float]:
     """Share of wrong predictions on test images that are translated or rotated: their labels stay true."""
     return {name: _error(subject, name) for name in SHIFTS}
 
 
 @torch.no_grad()
-def _error(subject: Subject, name: str) -> float:
+def _error(subject: MeasureContext, name: str) -> float:
     """Share of wrong predictions under one change; images are changed in blocks that stay in the cache."""
     assert subject.test is not None
     change, stream = CHANGES[name], torch_stream("corruption", name)

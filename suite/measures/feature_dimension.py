@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import InputError
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, declare
 
 NEIGHBOURS = 20
@@ -16,7 +16,7 @@ POINTS = 2_000
 
 
 @torch.no_grad()
-def last_features(subject: Subject) -> Tensor:
+def last_features(subject: MeasureContext) -> Tensor:
     """What goes into the network's last linear layer, [n, features], in float64, for at most 2,000 samples.
 
     Raises:
@@ -61,6 +61,6 @@ def intrinsic_dimension(points: Tensor, neighbours: int = NEIGHBOURS) -> float:
     source="Levina and Bickel 2004; Ansuini et al. 2019, arXiv:1905.12784",
     invariances=(LAYER_RESCALING, LOGIT_SCALE),
 )
-def feature_dimension(subject: Subject) -> float:
+def feature_dimension(subject: MeasureContext) -> float:
     """Local intrinsic dimension of the training data in the last hidden layer, by 20 nearest neighbours."""
     return intrinsic_dimension(last_features(subject))

@@ -22,8 +22,8 @@ from suite.curvature import (
     lanczos,
     top_eigenpairs,
 )
-from suite.estimate import Value
-from suite.measures.context import Subject
+from suite.estimate import Estimate
+from suite.measures.context import MeasureContext
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.seeding import torch_stream
 
@@ -38,11 +38,11 @@ FEW_PROBES = 5
 """Drawn at a time for what is left beside a part that is known: its standard error is then 1 to 3 % of the whole."""
 
 
-def _leading(pairs: Eigenpairs) -> Value:
-    return Value(pairs.values[0].item(), "bounded", pairs.bounds[0].item())
+def _leading(pairs: Eigenpairs) -> Estimate:
+    return Estimate(pairs.values[0].item(), "bound", pairs.bounds[0].item())
 
 
-def _largest(subject: Subject, diagonal: Tensor | None = None) -> Value:
+def _largest(subject: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     stream = torch_stream("lambda_max")
     if subject.chunk is None:
         return _leading(top_eigenpairs(subject.network, subject.train, subject.loss, 1, stream, diagonal=diagonal))
@@ -50,7 +50,7 @@ def _largest(subject: Subject, diagonal: Tensor | None = None) -> Value:
     return _leading(lanczos(hessian if diagonal is None else Scaled(hessian, diagonal), 1, stream))
 
 
-def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
+def _trace(subject: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     """The trace of H, or of ``D H D``: exact, or exact but for the network's own curvature, or stochastic.
 
     The Gauss-Newton part of the trace is exact for every loss that is a mean; what is left of the Hessian is small at
@@ -59,7 +59,7 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     network, train, loss = subject.network, subject.train, subject.loss
     known = subject.gauss_newton_trace(None if diagonal is None else diagonal.square())
     if known is not None and subject.is_piecewise_multilinear:
-        return Value(known)
+        return Estimate(known)
     kind = Hessian if known is None else NetworkCurvature
     rest = kind(network, train, loss, chunk=subject.chunk, keep=False)  # all probes in one call
     operator = rest if diagonal is None else Scaled(rest, diagonal)
@@ -82,7 +82,7 @@ def _trace(subject: Subject, diagonal: Tensor | None = None) -> Value:
     cost=12,
     source="Keskar et al. 2017, arXiv:1609.04836",
 )
-def lambda_max(subject: Subject) -> Value:
+def lambda_max(subject: MeasureContext) -> Estimate:
     """Largest eigenvalue of the training loss's Hessian."""
     return _largest(subject)
 
@@ -94,7 +94,7 @@ def lambda_max(subject: Subject) -> Value:
     cost=50,
     source="Sagun et al. 2018, arXiv:1706.04454",
 )
-def lambda_min(subject: Subject) -> Value:
+def lambda_min(subject: MeasureContext) -> Estimate:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
     hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
     return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="smallest", tolerance=1e-2, guards=0))
@@ -107,7 +107,7 @@ def lambda_min(subject: Subject) -> Value:
     cost=4,
     source="Blanc et al. 2020, arXiv:1904.09080",
 )
-def hessian_trace(subject: Subject) -> Value:
+def hessian_trace(subject: MeasureContext) -> Estimate:
     """Trace of the training loss's Hessian; exact for ReLU networks."""
     return _trace(subject)
 
@@ -120,7 +120,7 @@ def hessian_trace(subject: Subject) -> Value:
     source="Kwon et al. 2021, arXiv:2102.11600",
     invariances=CANONICAL,
 )
-def adaptive_lambda_max(subject: Subject) -> Value:
+def adaptive_lambda_max(subject: MeasureContext) -> Estimate:
     """Largest eigenvalue of the Hessian in relative coordinates."""
     return _largest(subject, subject.network.weights().abs())
 
@@ -133,7 +133,7 @@ def adaptive_lambda_max(subject: Subject) -> Value:
     source="Tsuzuku et al. 2020, arXiv:1901.04653",
     invariances=CANONICAL,
 )
-def adaptive_trace(subject: Subject) -> Value:
+def adaptive_trace(subject: MeasureContext) -> Estimate:
     """Trace of the Hessian in relative coordinates, ``sum theta² H_ii``; exact for ReLU networks."""
     return _trace(subject, subject.network.weights().abs())
 
@@ -146,7 +146,7 @@ def adaptive_trace(subject: Subject) -> Value:
     source="Petzka et al. 2021, arXiv:2001.00939, definition 3",
     invariances=(LAYER_RESCALING,),
 )
-def relative_flatness(subject: Subject) -> Value:
+def relative_flatness(subject: MeasureContext) -> Estimate:
     """Petzka's relative flatness, summed over layers: ``sum over neurons s, t of <w_s, w_t> tr H_st``.
 
     As a mean over random signs: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
@@ -158,7 +158,7 @@ def relative_flatness(subject: Subject) -> Value:
         probe = network.flatten([_petzka_direction(leaf.detach(), stream) for leaf in network.leaves])
         draws.append(float(probe @ (hessian @ probe)))
     values = torch.tensor(draws, dtype=torch.float64)
-    return Value(values.mean().item(), "estimate", values.std().item() / len(draws) ** 0.5)
+    return Estimate(values.mean().item(), "estimate", values.std().item() / len(draws) ** 0.5)
 
 
 def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
@@ -177,7 +177,7 @@ def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
     source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form",
     invariances=(LAYER_RESCALING,),
 )
-def neuron_relative_flatness(subject: Subject) -> Value:
+def neuron_relative_flatness(subject: MeasureContext) -> Estimate:
     """Petzka's relative flatness neuron by neuron: ``sum over neurons s of |w_s|² tr H_ss``.
 
     It is invariant to a rescaling of a neuron's own weights, not to one of the neurons that feed it: only
@@ -201,7 +201,7 @@ def neuron_relative_flatness(subject: Subject) -> Value:
     source="Liang et al. 2019, arXiv:1711.01530",
     invariances=CANONICAL,
 )
-def fisher_rao_norm(subject: Subject) -> float:
+def fisher_rao_norm(subject: MeasureContext) -> float:
     """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
     theta = subject.network.weights()
     fisher = GaussNewton(subject.network, subject.train, subject.loss, chunk=subject.chunk)
@@ -215,6 +215,6 @@ def fisher_rao_norm(subject: Subject) -> float:
     cost=3,
     source="Smith and Le 2018, arXiv:1710.06451; Jiang et al. 2020, arXiv:1912.02178",
 )
-def gradient_noise(subject: Subject) -> float:
+def gradient_noise(subject: MeasureContext) -> float:
     """Trace of the covariance of the per-sample gradients."""
     return subject.gradient_noise()

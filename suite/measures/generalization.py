@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.path_norm import MARGIN_QUANTILE, margins
 from suite.measures.registry import CANONICAL, RESCALING, declare
 
@@ -36,7 +36,7 @@ def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     needs=("labels",),
     invariances=CANONICAL,
 )
-def train_error(subject: Subject) -> float:
+def train_error(subject: MeasureContext) -> float:
     """Share of wrong predictions on the training data."""
     return error_and_loss(subject.train_outputs, subject.train.y)[0]
 
@@ -50,7 +50,7 @@ def train_error(subject: Subject) -> float:
     needs=("labels", "test"),
     invariances=CANONICAL,
 )
-def test_error(subject: Subject) -> float:
+def test_error(subject: MeasureContext) -> float:
     """Share of wrong predictions on the test data."""
     assert subject.test is not None
     return error_and_loss(subject.test_outputs, subject.test.y)[0]
@@ -59,7 +59,7 @@ def test_error(subject: Subject) -> float:
 @declare(
     unit="loss", scale="log", higher=False, cost=1 / 3, source="the test data", needs=("test",), invariances=RESCALING
 )
-def test_loss(subject: Subject) -> float:
+def test_loss(subject: MeasureContext) -> float:
     """Loss on the test data."""
     assert subject.test is not None
     return subject.loss(subject.test_outputs, subject.test.y).item()
@@ -74,15 +74,15 @@ def test_loss(subject: Subject) -> float:
     needs=("test",),
     invariances=RESCALING,
 )
-def generalization_gap(subject: Subject) -> float:
+def generalization_gap(subject: MeasureContext) -> float:
     """Loss on the test data minus that on the training data."""
     return test_loss(subject) - subject.loss(subject.train_outputs, subject.train.y).item()
 
 
 @declare(unit="1", scale="log", higher=None, cost=1 / 3, source="the matched training loss", needs=("labels",))
-def temperature(subject: Subject) -> float:
+def temperature(subject: MeasureContext) -> float:
     """The factor on the logits that brings the training loss to the matched one."""
-    return subject.matching_factor
+    return subject.inverse_temperature
 
 
 @declare(
@@ -94,7 +94,7 @@ def temperature(subject: Subject) -> float:
     needs=("labels", "test"),
     invariances=RESCALING,
 )
-def calibration_error(subject: Subject) -> float:
+def calibration_error(subject: MeasureContext) -> float:
     """Expected calibration error on the test data: mean of |accuracy - confidence| over 15 bins of confidence."""
     assert subject.test is not None
     confidence, predicted = subject.test_outputs.double().softmax(1).max(1)
@@ -104,10 +104,10 @@ def calibration_error(subject: Subject) -> float:
     return float(gaps.abs().sum() / len(right))
 
 
-def input_margins(subject: Subject) -> Tensor:
+def input_margins(subject: MeasureContext) -> Tensor:
     """Training margins over the norm of their gradient in the input, [n]: first-order distances to the boundary.
 
-    Negative where the network is wrong. Samples are taken some at a time, so that memory stays bounded.
+    Negative where the network is wrong. DeviceDataset are taken some at a time, so that memory stays bounded.
     """
     found = []
     for x, y in zip(*(torch.split(part, CHUNK) for part in (subject.train.x, subject.train.y)), strict=True):
@@ -129,7 +129,7 @@ def input_margins(subject: Subject) -> Tensor:
     needs=("labels",),
     invariances=CANONICAL,
 )
-def input_margin(subject: Subject) -> float:
+def input_margin(subject: MeasureContext) -> float:
     """The 10 % quantile over the training data of the margin over the norm of its gradient in the input.
 
     The first-order distance to the decision boundary. For a linear network it is the l2 margin; for any other it is
@@ -147,7 +147,7 @@ def input_margin(subject: Subject) -> float:
     needs=("labels",),
     invariances=CANONICAL,
 )
-def margin_distribution(subject: Subject) -> dict[str, float]:
+def margin_distribution(subject: MeasureContext) -> dict[str, float]:
     """Quartiles over the training data of the margin over the norm of its gradient in the input."""
     quantiles = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
     found = input_margins(subject)

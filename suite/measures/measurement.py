@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from suite.errors import InputError
-from suite.estimate import Value
-from suite.measures.context import MATCHED_LOSS, Loss, Subject
+from suite.estimate import Estimate
+from suite.measures.context import MATCHED_LOSS, MeasureContext
 from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
 from suite.models.modes import evaluating
-from suite.task import Split
+from suite.task import Loss, Split
 
 Data = Split | tuple[Tensor, Tensor]
 
@@ -32,7 +32,7 @@ def measure(
     test: Data | None = None,
     initial: Mapping[str, Tensor] | None = None,
     matched_loss: float = MATCHED_LOSS,
-) -> dict[str, Value]:
+) -> dict[str, Estimate]:
     """The measures `names` of `model` on its training data ``(x, y)``, each with the kind of its answer.
 
     The network is measured in eval mode and left as it was found. `loss(outputs, targets)` is a scalar; without it,
@@ -50,7 +50,7 @@ def measure(
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
         _check_samples_are_independent(model, train.x)
-        plain = Subject(
+        plain = MeasureContext(
             model,
             train,
             loss,
@@ -60,7 +60,7 @@ def measure(
         )
         for each in wanted:
             _check_needs(each, plain)
-        values: dict[str, Value] = {}
+        values: dict[str, Estimate] = {}
         try:
             for each in wanted:
                 values |= _take(each, plain.matched if LOGIT_SCALE in each.invariances else plain)
@@ -96,7 +96,7 @@ def _check_samples_are_independent(model: nn.Module, x: Tensor) -> None:
         )
 
 
-def _check_finite(subject: Subject) -> None:
+def _check_finite(subject: MeasureContext) -> None:
     value = subject.loss(subject.train_outputs, subject.train.y)
     if value.dim() != 0:
         raise InputError(f"The loss must be a scalar, not of shape {tuple(value.shape)}.")
@@ -104,7 +104,7 @@ def _check_finite(subject: Subject) -> None:
         raise InputError(f"The training loss is {value.item()}: such a network cannot be measured.")
 
 
-def _check_needs(wanted: Measure, subject: Subject) -> None:
+def _check_needs(wanted: Measure, subject: MeasureContext) -> None:
     given = {
         "initial": subject.initial is not None,
         "test": subject.test is not None,
@@ -122,12 +122,12 @@ def _check_needs(wanted: Measure, subject: Subject) -> None:
             raise InputError(f"The measure {wanted.name!r} needs {texts[need]}.")
 
 
-def _take(wanted: Measure, subject: Subject) -> dict[str, Value]:
+def _take(wanted: Measure, subject: MeasureContext) -> dict[str, Estimate]:
     result = wanted.function(subject)
     if isinstance(result, Mapping):
         return {f"{wanted.name}/{part}": _as_value(number) for part, number in result.items()}
     return {wanted.name: _as_value(result)}
 
 
-def _as_value(number: float) -> Value:
-    return number if isinstance(number, Value) else Value(number)
+def _as_value(number: float) -> Estimate:
+    return number if isinstance(number, Estimate) else Estimate(number)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import InputError
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, RESCALING, declare
 
 BARTLETT = "Bartlett et al. 2017, arXiv:1706.08498"
@@ -38,7 +38,7 @@ def _norm(tensors: Sequence[Tensor]) -> float:
 
 @declare(unit="weight", scale="log", higher=False, cost=0, source="Neyshabur et al. 2015, arXiv:1503.00036")
 @torch.no_grad()
-def l2_norm(subject: Subject) -> float:
+def l2_norm(subject: MeasureContext) -> float:
     """The l2 norm of all parameters."""
     return _norm(list(subject.model.parameters()))
 
@@ -52,7 +52,7 @@ def l2_norm(subject: Subject) -> float:
     needs=("initial",),
 )
 @torch.no_grad()
-def distance_from_initialization(subject: Subject) -> float:
+def distance_from_initialization(subject: MeasureContext) -> float:
     """The l2 distance of all parameters from where they started."""
     initial = subject.initial
     assert initial is not None
@@ -65,7 +65,7 @@ def layer_matrices(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().double().flatten(1) for name, p in model.named_parameters() if p.dim() > 1}
 
 
-def _of_layers(subject: Subject, norm: Callable[[Tensor], Tensor]) -> dict[str, float]:
+def _of_layers(subject: MeasureContext, norm: Callable[[Tensor], Tensor]) -> dict[str, float]:
     matrices = layer_matrices(subject.model)
     if not matrices:
         raise InputError("The network has no parameter with two axes, so no layer to take the norm of.")
@@ -81,13 +81,13 @@ def _mean(values: dict[str, float]) -> float:
 
 
 @declare(unit="weight", scale="log", higher=False, cost=0, source=BARTLETT)
-def frobenius_norm(subject: Subject) -> dict[str, float]:
+def frobenius_norm(subject: MeasureContext) -> dict[str, float]:
     """The Frobenius norm of every layer."""
     return _of_layers(subject, torch.linalg.matrix_norm)
 
 
 @declare(unit="weight", scale="log", higher=False, cost=0, source=BARTLETT)
-def spectral_norm(subject: Subject) -> dict[str, float]:
+def spectral_norm(subject: MeasureContext) -> dict[str, float]:
     """The largest singular value of every layer."""
     return _of_layers(subject, lambda matrix: torch.linalg.matrix_norm(matrix, ord=2))
 
@@ -100,13 +100,13 @@ def spectral_norm(subject: Subject) -> dict[str, float]:
     source="Neyshabur et al. 2015, arXiv:1503.00036",
     invariances=(LAYER_RESCALING,),
 )
-def frobenius_product(subject: Subject) -> float:
+def frobenius_product(subject: MeasureContext) -> float:
     """The product of the layers' Frobenius norms."""
     return _product(frobenius_norm(subject))
 
 
 @declare(unit="output / input", scale="log", higher=False, cost=0, source=BARTLETT, invariances=(LAYER_RESCALING,))
-def spectral_product(subject: Subject) -> float:
+def spectral_product(subject: MeasureContext) -> float:
     """The product of the layers' spectral norms: a bound of the network's Lipschitz constant."""
     return _product(spectral_norm(subject))
 
@@ -127,18 +127,18 @@ def effective_rank_of(matrix: Tensor) -> Tensor:
 
 
 @declare_rank(source="Arora et al. 2018, arXiv:1802.05296")
-def stable_rank(subject: Subject) -> float:
+def stable_rank(subject: MeasureContext) -> float:
     """The mean over layers of the stable rank."""
     return _mean(_of_layers(subject, stable_rank_of))
 
 
 @declare_rank(source="Roy and Vetterli 2007; Huh et al. 2023, arXiv:2103.10427")
-def effective_rank(subject: Subject) -> float:
+def effective_rank(subject: MeasureContext) -> float:
     """The mean over layers of the effective rank."""
     return _mean(_of_layers(subject, effective_rank_of))
 
 
-def _predictor(subject: Subject) -> Tensor:
+def _predictor(subject: MeasureContext) -> Tensor:
     """The end-to-end linear predictor: a vector [d] or a matrix, from the model's `predictor()` or `matrix()`."""
     model = subject.model
     for name in ("predictor", "matrix"):
@@ -152,25 +152,25 @@ def _predictor(subject: Subject) -> Tensor:
 
 
 @declare_predictor_norm(source=IMPLICIT_BIAS)
-def predictor_l1(subject: Subject) -> float:
+def predictor_l1(subject: MeasureContext) -> float:
     """The l1 norm of the end-to-end linear predictor."""
     return float(_predictor(subject).abs().sum())
 
 
 @declare_predictor_norm(source=IMPLICIT_BIAS)
-def predictor_l2(subject: Subject) -> float:
+def predictor_l2(subject: MeasureContext) -> float:
     """The l2 (Frobenius) norm of the end-to-end linear predictor."""
     return float(torch.linalg.vector_norm(_predictor(subject)))
 
 
 @declare_predictor_norm(source=IMPLICIT_BIAS)
-def predictor_linf(subject: Subject) -> float:
+def predictor_linf(subject: MeasureContext) -> float:
     """The largest entry of the end-to-end linear predictor, in modulus."""
     return float(_predictor(subject).abs().max())
 
 
 @declare_predictor_norm(source="Gunasekar et al. 2017, arXiv:1705.09280")
-def predictor_nuclear(subject: Subject) -> float:
+def predictor_nuclear(subject: MeasureContext) -> float:
     """The sum of the singular values of the end-to-end linear predictor; of a vector, its l2 norm."""
     predictor = _predictor(subject)
     return float(torch.linalg.svdvals(predictor[None] if predictor.dim() == 1 else predictor).sum())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.errors import InputError
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.norms import l2_norm
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
@@ -155,12 +155,12 @@ def _area(kernel: int | tuple[int, ...]) -> float:
     source="Neyshabur et al. 2015, arXiv:1506.02617",
     invariances=CANONICAL,
 )
-def path_norm(subject: Subject) -> float:
+def path_norm(subject: MeasureContext) -> float:
     """The l2 path norm of a ReLU network, at matched training loss for classification."""
     return subject.logit_scale * _path_norm(subject)
 
 
-def _path_norm(subject: Subject) -> float:
+def _path_norm(subject: MeasureContext) -> float:
     return l2_path_norm(subject.model, subject.train.x.shape[1:])
 
 
@@ -170,7 +170,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return true - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
 
 
-def _margin(subject: Subject, quantile: float) -> float:
+def _margin(subject: MeasureContext, quantile: float) -> float:
     """A quantile of the training margins of the unscaled outputs.
 
     Raises:
@@ -182,29 +182,29 @@ def _margin(subject: Subject, quantile: float) -> float:
     return torch.quantile(values, quantile).item()
 
 
-def _layers(subject: Subject) -> int:
+def _layers(subject: MeasureContext) -> int:
     return sum(p.dim() > 1 for p in subject.model.parameters())
 
 
 @declare_path_margin(source="Neyshabur et al. 2017, arXiv:1706.08947")
-def path_margin(subject: Subject) -> float:
+def path_margin(subject: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 path norm."""
     return _margin(subject, MARGIN_QUANTILE) / _path_norm(subject)
 
 
 @declare_path_margin(source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486")
-def minimum_path_margin(subject: Subject) -> float:
+def minimum_path_margin(subject: MeasureContext) -> float:
     """The smallest training margin over the l2 path norm."""
     return _margin(subject, 0.0) / _path_norm(subject)
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
-def l2_margin(subject: Subject) -> float:
+def l2_margin(subject: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
     return _margin(subject, MARGIN_QUANTILE) / l2_norm(subject) ** _layers(subject)
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
-def minimum_l2_margin(subject: Subject) -> float:
+def minimum_l2_margin(subject: MeasureContext) -> float:
     """The smallest training margin over the l2 norm to the power of the number of layers."""
     return _margin(subject, 0.0) / l2_norm(subject) ** _layers(subject)

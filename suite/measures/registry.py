@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from suite.errors import InputError
 
 if TYPE_CHECKING:
-    from suite.measures.context import Subject
+    from suite.measures.context import MeasureContext
 
 
-Function = TypeVar("Function", bound="Callable[[Subject], float | Mapping[str, float]]")
+Function = TypeVar("Function", bound="Callable[[MeasureContext], float | Mapping[str, float]]")
 
 
 Scale = Literal["log", "linear"]
@@ -87,7 +87,7 @@ class Measure:
     cost: float
     source: str
     needs: frozenset[Need]
-    function: Callable[[Subject], float | Mapping[str, float]]
+    function: Callable[[MeasureContext], float | Mapping[str, float]]
     description: str
 
     @property

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from suite.estimate import Value
-from suite.measures.context import Subject
+from suite.estimate import Estimate
+from suite.measures.context import MeasureContext
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
@@ -38,7 +38,7 @@ DRAWS = 20
 
 
 @contextlib.contextmanager
-def _perturbed(subject: Subject) -> Iterator[Tensor]:
+def _perturbed(subject: MeasureContext) -> Iterator[Tensor]:
     """The weights as a vector [P]; afterwards every weight is as it was."""
     kept = [leaf.detach().clone() for leaf in subject.network.leaves]
     try:
@@ -50,12 +50,12 @@ def _perturbed(subject: Subject) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _move(subject: Subject, weights: Tensor) -> None:
+def _move(subject: MeasureContext, weights: Tensor) -> None:
     for leaf, value in zip(subject.network.leaves, subject.network.split(weights), strict=True):
         leaf.copy_(value)
 
 
-def _rise_in_ball(subject: Subject, scale: Tensor, radius: float) -> float:
+def _rise_in_ball(subject: MeasureContext, scale: Tensor, radius: float) -> float:
     """The largest rise of the loss over ``theta + scale * d`` with ``|d| <= radius`` that projected ascent finds.
 
     `STEPS` normalised gradient steps of a quarter of the radius (the first along the gradient: SAM's step), each
@@ -78,7 +78,7 @@ def _rise_in_ball(subject: Subject, scale: Tensor, radius: float) -> float:
         return best
 
 
-def _mean_rise(subject: Subject, scale: Tensor, noise: float) -> Value:
+def _mean_rise(subject: MeasureContext, scale: Tensor, noise: float) -> Estimate:
     """The mean rise of the loss over ``theta + noise * scale * z``, z ~ N(0, 1): the same draws for equal shapes."""
     stream = torch_stream("adaptive_sharpness")
     with _perturbed(subject) as start:
@@ -90,11 +90,11 @@ def _mean_rise(subject: Subject, scale: Tensor, noise: float) -> Value:
             _move(subject, start + noise * scale * z)
             rises.append(subject.training_loss() - base)
     values = torch.tensor(rises, dtype=torch.float64)
-    return Value(values.mean().item(), "estimate", values.std().item() / DRAWS**0.5)
+    return Estimate(values.mean().item(), "estimate", values.std().item() / DRAWS**0.5)
 
 
 @declare(unit="loss", scale="log", higher=False, cost=STEPS, source="Foret et al. 2021, arXiv:2010.01412")
-def worst_case_sharpness(subject: Subject) -> float:
+def worst_case_sharpness(subject: MeasureContext) -> float:
     """Largest rise of the loss in an l2 ball of radius 0.05 around the weights, by projected ascent."""
     return _rise_in_ball(subject, torch.ones_like(subject.network.weights()), RADIUS)
 
@@ -107,13 +107,13 @@ def worst_case_sharpness(subject: Subject) -> float:
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
     invariances=CANONICAL,
 )
-def adaptive_worst_case_sharpness(subject: Subject) -> float:
+def adaptive_worst_case_sharpness(subject: MeasureContext) -> float:
     """Largest rise of the loss over relative changes ``|d / theta|_2 <= 0.5`` of the weights, by projected ascent."""
     return _rise_in_ball(subject, subject.network.weights(), ADAPTIVE_RADIUS)
 
 
 @declare(unit="loss", scale="log", higher=False, cost=DRAWS / 2, source="Neyshabur et al. 2017, arXiv:1706.08947")
-def average_sharpness(subject: Subject) -> Value:
+def average_sharpness(subject: MeasureContext) -> Estimate:
     """Mean rise of the loss when N(0, 0.01²) is added to every weight."""
     return _mean_rise(subject, torch.ones_like(subject.network.weights()), NOISE)
 
@@ -126,6 +126,6 @@ def average_sharpness(subject: Subject) -> Value:
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
     invariances=CANONICAL,
 )
-def adaptive_sharpness(subject: Subject) -> Value:
+def adaptive_sharpness(subject: MeasureContext) -> Estimate:
     """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
     return _mean_rise(subject, subject.network.weights(), RELATIVE_NOISE)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from suite.errors import InputError
-from suite.measures.context import Subject
+from suite.measures.context import MeasureContext
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
@@ -50,7 +50,7 @@ def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def along_segments(subject: Subject) -> Tensor:
+def along_segments(subject: MeasureContext) -> Tensor:
     """Outputs [m, POINTS, C] at equal distances along every segment, in float64, at the subject's logit scale."""
     exact = copy.deepcopy(subject.model).to(torch.float64)
     starts, ends = _ends(subject.train.x)
@@ -79,7 +79,7 @@ def _slope_changes(values: Tensor) -> Tensor:
     source="Savarese et al. 2019, arXiv:1902.05040",
     invariances=CANONICAL,
 )
-def derivative_variation(subject: Subject) -> float:
+def derivative_variation(subject: MeasureContext) -> float:
     """Total variation of the derivative along segments between data points, each of length 1; mean over segments."""
     return float(_slope_changes(along_segments(subject)).sum(1).mean())
 
@@ -92,7 +92,7 @@ def derivative_variation(subject: Subject) -> float:
     source="Hanin and Rolnick 2019, arXiv:1901.09021; Raghu et al. 2017, arXiv:1606.05336",
     invariances=CANONICAL,
 )
-def linear_regions(subject: Subject) -> float:
+def linear_regions(subject: MeasureContext) -> float:
     """Linear regions that a segment between data points crosses, mean over segments: 1 for a linear function.
 
     Counted from the function itself, as cells of a grid of 1,000 that hold a kink; two in one cell count once, and a
@@ -117,7 +117,7 @@ def linear_regions(subject: Subject) -> float:
     source="Rahaman et al. 2019, arXiv:1806.08734",
     invariances=CANONICAL,
 )
-def fourier_energy(subject: Subject) -> dict[str, float]:
+def fourier_energy(subject: MeasureContext) -> dict[str, float]:
     """Share of the energy at each frequency (1 to 16 half waves, then the rest) along segments between data points.
 
     The line between a segment's ends is taken off and what is left, which is 0 at both, expanded in sines: so a segment
@@ -141,7 +141,7 @@ def fourier_energy(subject: Subject) -> dict[str, float]:
     source="Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, arXiv:1711.09404",
     invariances=CANONICAL,
 )
-def input_gradient_norm(subject: Subject) -> float:
+def input_gradient_norm(subject: MeasureContext) -> float:
     """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss.
 
     Raises:
@@ -167,7 +167,7 @@ def input_gradient_norm(subject: Subject) -> float:
     source="Novak et al. 2018, arXiv:1802.08760",
     invariances=CANONICAL,
 )
-def jacobian_norm(subject: Subject) -> float:
+def jacobian_norm(subject: MeasureContext) -> float:
     """Mean over samples of the Frobenius norm of the outputs' Jacobian in the input, at matched training loss.
 
     One backward pass an output.
@@ -186,7 +186,7 @@ def jacobian_norm(subject: Subject) -> float:
     return subject.logit_scale * total / len(subject.train)
 
 
-def _chunks(subject: Subject) -> list[tuple[Tensor, Tensor]]:
+def _chunks(subject: MeasureContext) -> list[tuple[Tensor, Tensor]]:
     x, y = subject.train.x, subject.train.y
     if not x.is_floating_point():
         raise InputError("A derivative in the input needs inputs that are floating-point numbers.")

@@ -97,7 +97,7 @@ def flattest_interpolator(x: Array, y: Array) -> PlaneNetwork:
     At an interpolator the trace is ``1/n sum_ij relu(w_j·x_i)² + a_j² |x_i|² [w_j·x_i > 0]``. Rescaling neuron by
     neuron brings it to ``sum_j 2 |a_j| sqrt(1/n sum_i relu(w_j·x_i)²) sqrt(1/n sum_{i active} |x_i|²)``, which is
     homogeneous in the neuron: a variation norm with a weight that depends on the cone (the weight that Nacson et al.
-    2023, arXiv:2306.17499, find for stable minima). Samples on a cone's boundary count as not active, as in torch, so
+    2023, arXiv:2306.17499, find for stable minima). DeviceDataset on a cone's boundary count as not active, as in torch, so
     `value`, the trace, is the exact infimum; the weights returned may lie on the other side by rounding.
     """
     active, _ = cones(x)

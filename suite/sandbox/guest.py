@@ -16,9 +16,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from suite.errors import InputError, sentence
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 from suite.sandbox.limits import apply, die_with_parent
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, Slot
+from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, ArchitectureInterface, Job
 
 
 def main(folder: str) -> None:
@@ -27,7 +27,7 @@ def main(folder: str) -> None:
     job: Job = pickle.loads((directory / JOB).read_bytes())  # written by the process outside, which is trusted
     die_with_parent()
     apply(job.limits)
-    keep_freed_memory()
+    disable_trim()
     try:
         if job.slot is not None:
             answer = _build(job, job.slot, directory)
@@ -65,7 +65,7 @@ def _written(value: Any) -> dict[str, Any]:
     return {"value": value}
 
 
-def _build(job: Job, slot: Slot, directory: Path) -> dict[str, Any]:
+def _build(job: Job, slot: ArchitectureInterface, directory: Path) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
 
@@ -93,22 +93,22 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     from suite.sandbox.tamper import patched, state
     from suite.task import Problem
     from suite.tasks.registry import find_task
-    from suite.training.loop import Lane
+    from suite.training.loop import TrainingRun
 
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # imports parts of torch that wrap others
     before = state()
-    from suite.entries.entry import enter
+    from suite.entries.entry import bind
     from suite.entries.loading import load
 
-    entrant = enter(load(job.submission).submission, find_task(job.task))
-    task = replace(entrant.task, model=lambda problem, seed: copy.deepcopy(job.lanes[seed].model))
-    entrant = replace(entrant, task=task)
+    entry = bind(load(job.submission).submission, find_task(job.task))
+    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.lanes[seed].model))
+    entry = replace(entry, task=task)
     lanes = [
-        Lane(Problem(own.train, smoothness=own.smoothness), number, own.trial, own.settings, own.streams)
+        TrainingRun(Problem(own.train, lipschitz=own.lipschitz), number, own.trial, own.settings, own.streams)
         for number, own in enumerate(job.lanes)
     ]
-    results = _results(entrant, lanes, job)
+    results = _results(entry, lanes, job)
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
     weights: dict[str, Tensor] = {}
@@ -123,14 +123,14 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     return {"lanes": answers}
 
 
-def _results(entrant: Any, lanes: list[Any], job: Job) -> list[Any]:
+def _results(entry: Any, lanes: list[Any], job: Job) -> list[Any]:
     """Every lane trained; if the submission raises, each lane by itself, so that it fails alone."""
     from suite.training.loop import train
 
-    own = entrant.tuned
+    own = entry.tuned
 
     def trained(part: list[Any]) -> list[Any]:
-        return train(entrant.task, part, entrant.make, job.device, race=job.race, schedule=own.schedule, loss=own.loss)
+        return train(entry.task, part, entry.make, job.device, race=job.race, schedule=own.schedule, loss=own.loss)
 
     with contextlib.suppress(Exception):
         return trained(lanes)

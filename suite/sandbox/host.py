@@ -21,16 +21,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from torch import Tensor, nn
 
-from suite.entries.loading import Loaded, source_hash, source_of
+from suite.entries.loading import LoadedSubmission, source_hash, source_of
 from suite.errors import InputError
 from suite.sandbox import process
 from suite.sandbox.limits import Limits
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Handed, Job, Slot
+from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, ArchitectureInterface, Job, RunInput
 from suite.sandbox.rebuild import rebuild
 from suite.submission import Choice, LogUniform, Submission, Uniform
-from suite.task import Task
-from suite.training.lanes import Weights
-from suite.training.loop import Lane, Trained
+from suite.task import Task, Weights
+from suite.training.loop import TrainingResult, TrainingRun
 
 DISTRIBUTIONS: Mapping[str, Callable[..., Any]] = {
     "LogUniform": LogUniform,
@@ -47,7 +46,7 @@ STATUSES = ("converged", "diverged", "budget", "stalled", "raced")
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class SandboxedStub:
     """Stands for code that runs in jails only."""
 
     text: str
@@ -67,30 +66,34 @@ class Architecture:
     limits: Limits
 
     def __call__(self, input_shape: Sequence[int], outputs: int) -> nn.Module:
-        found = _network(self.text, self.limits, Slot(tuple(input_shape), outputs, torch.initial_seed()))
+        found = _network(
+            self.text, self.limits, ArchitectureInterface(tuple(input_shape), outputs, torch.initial_seed())
+        )
         if isinstance(found, InputError):
             raise found
         return rebuild(*found)
 
 
 @functools.lru_cache(maxsize=64)
-def _network(text: str, limits: Limits, slot: Slot) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
+def _network(
+    text: str, limits: Limits, slot: ArchitectureInterface
+) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
     """The description of an architecture's network and its tensors, or why there is none: each slot is asked once."""
     try:
         return _ask(Job(text, limits, slot=slot), "cpu", limits.seconds)
     except InputError as error:
         return error
-    except Jailed as error:
+    except SandboxError as error:
         return InputError(str(error))
 
 
-class Jailed(Exception):
+class SandboxError(Exception):
     """A jailed process gave no answer; says why."""
 
 
 @functools.cache
-def describe(text: str, limits: Limits, trials: int) -> Loaded:
-    """The submission that `text` names, as its code describes itself in a jail; its optimizer is `Elsewhere`.
+def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
+    """The submission that `text` names, as its code describes itself in a jail; its optimizer is `SandboxedStub`.
 
     Raises:
         InputError: it is none, or cannot be built.
@@ -100,17 +103,17 @@ def describe(text: str, limits: Limits, trials: int) -> Loaded:
         submission = _submission(text, answer, limits)
         place, version = map(str, answer["origin"])
         claimed = str(answer["hash"])
-    except (Jailed, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (SandboxError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{text}: it cannot be described in isolation ({error}).") from error
     # A file's hash is computed here, from its bytes: what a stranger's code says of itself is no hash.
-    return Loaded(submission, text, source_hash(text, (place, version)) if source_of(text) else claimed)
+    return LoadedSubmission(submission, text, source_hash(text, (place, version)) if source_of(text) else claimed)
 
 
 def _submission(text: str, answer: Mapping[str, Any], limits: Limits) -> Submission:
     optimizes = answer["kind"] == "optimizer"
     return Submission(
         name=answer["name"],
-        optimizer=Elsewhere(text) if optimizes else None,
+        optimizer=SandboxedStub(text) if optimizes else None,
         architecture=None if optimizes else Architecture(text, limits),
         space={key: _read(value) for key, value in answer["space"].items()},
         explicit=bool(answer["explicit"]),
@@ -130,8 +133,8 @@ def _tuples(value: Any) -> Any:
 
 
 def train(
-    task: Task, text: str, lanes: Sequence[Lane], limits: Limits, device: str, race: bool
-) -> list[Trained | Exception]:
+    task: Task, text: str, lanes: Sequence[TrainingRun], limits: Limits, device: str, race: bool
+) -> list[TrainingResult | Exception]:
     """Train `lanes` in a jail; if it gives no answer, every trial and then every lane in one of its own.
 
     So a setting that hangs or dies condemns no other.
@@ -139,8 +142,8 @@ def train(
     trials = list(dict.fromkeys(lane.trial for lane in lanes))
     models = [task.model(lane.problem, lane.seed) for lane in lanes]
     handed = tuple(
-        Handed(
-            lane.problem.train, lane.problem.smoothness, model, lane.stream_seeds(task.name), lane.trial, lane.settings
+        RunInput(
+            lane.problem.train, lane.problem.lipschitz, model, lane.stream_seeds(task.name), lane.trial, lane.settings
         )
         for lane, model in zip(lanes, models, strict=True)
     )
@@ -149,8 +152,8 @@ def train(
         answer, tensors = _ask(job, device, limits.seconds * len(trials))
         rows = answer["lanes"]
         if len(rows) != len(lanes):
-            raise Jailed("the answer has another number of lanes")
-    except (Jailed, KeyError, TypeError) as error:
+            raise SandboxError("the answer has another number of lanes")
+    except (SandboxError, KeyError, TypeError) as error:
         if len(trials) == 1:
             return [RuntimeError(str(error)) for _ in lanes]
         parts = ([lane for lane in lanes if lane.trial == trial] for trial in trials)
@@ -166,7 +169,7 @@ def _own(tensors: Mapping[str, Tensor], number: int) -> Weights:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _checked(task: Task, lane: Lane, row: Any, weights: Weights, initial: Weights) -> Trained | Exception:
+def _checked(task: Task, lane: TrainingRun, row: Any, weights: Weights, initial: Weights) -> TrainingResult | Exception:
     """The lane as it is believed: numbers of the right kind, weights of the right shape, the loss computed here."""
     try:
         if "error" in row:
@@ -174,7 +177,7 @@ def _checked(task: Task, lane: Lane, row: Any, weights: Weights, initial: Weight
         shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
         if shapes != {name: (tensor.shape, tensor.dtype) for name, tensor in initial.items()}:
             return RuntimeError("the weights that came back are not those of the network")
-        claimed = Trained(
+        claimed = TrainingResult(
             status=str(row["status"]),
             weights=weights,
             initial=initial,
@@ -183,7 +186,7 @@ def _checked(task: Task, lane: Lane, row: Any, weights: Weights, initial: Weight
             steps=int(row["steps"]),
             seconds=float(row["seconds"]),
             stepping=str(row["stepping"])[:40],
-            stop_evaluations=None if row["stop_evaluations"] is None else int(row["stop_evaluations"]),
+            target_evaluations=None if row["target_evaluations"] is None else int(row["target_evaluations"]),
             history=tuple((int(at), float(loss)) for at, loss in row["history"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -193,18 +196,18 @@ def _checked(task: Task, lane: Lane, row: Any, weights: Weights, initial: Weight
     return _believed(task, lane, claimed)
 
 
-def _believed(task: Task, lane: Lane, claimed: Trained) -> Trained | Exception:
+def _believed(task: Task, lane: TrainingRun, claimed: TrainingResult) -> TrainingResult | Exception:
     if not claimed.converged:
         return claimed
     model = task.model(lane.problem, lane.seed)
     model.load_state_dict(claimed.weights)
     with torch.no_grad():
         loss = task.loss(model.eval()(lane.problem.train.x), lane.problem.train.y).item()
-    if not loss <= task.stop.loss + LOSS_TOLERANCE * abs(task.stop.loss):
+    if not loss <= task.target.loss + LOSS_TOLERANCE * abs(task.target.loss):
         return RuntimeError(
-            f"it claims to have met the stop, but the training loss of its weights is {loss:g}, not {task.stop.loss:g}"
+            f"it claims to have met the stop, but the training loss of its weights is {loss:g}, not {task.target.loss:g}"
         )
-    spent = claimed.stop_evaluations
+    spent = claimed.target_evaluations
     if claimed.steps < 1 or spent is None or not 0 <= spent <= claimed.gradient_evaluations:
         return RuntimeError("it claims to have met the stop without the steps that this takes")
     return replace(claimed, train_loss=loss)
@@ -214,7 +217,7 @@ def _ask(job: Job, device: str, seconds: float) -> tuple[Any, dict[str, Tensor]]
     """The answer of a jailed process to `job`, and the tensors that came with it.
 
     Raises:
-        Jailed: it was stopped, died, or wrote nothing that can be read.
+        SandboxError: it was stopped, died, or wrote nothing that can be read.
         InputError: it says what the user can mend.
     """
     file = source_of(job.submission)
@@ -227,16 +230,16 @@ def _ask(job: Job, device: str, seconds: float) -> tuple[Any, dict[str, Tensor]]
         (folder / JOB).write_bytes(pickle.dumps(here))
         ended = process.run(folder, file, package, job.limits, seconds, device)
         if ended.reason is not None:
-            raise Jailed(ended.reason)
+            raise SandboxError(ended.reason)
         answer, weights = folder / ANSWER, folder / WEIGHTS
         try:
             read = json.loads(_bytes(answer, job.limits.file))
             sent = weights.exists() and (job.slot is not None or (bool(job.lanes) and "lanes" in read))
             tensors = read_tensors(_bytes(weights, job.limits.file)) if sent else {}
         except (OSError, ValueError, TypeError, SafetensorError, RecursionError) as error:
-            raise Jailed("the submission's process ended without an answer that can be read") from error
+            raise SandboxError("the submission's process ended without an answer that can be read") from error
     if isinstance(read, dict) and isinstance(read.get("error"), str):
-        raise (Jailed if job.lanes else InputError)(read["error"][:500])
+        raise (SandboxError if job.lanes else InputError)(read["error"][:500])
     return read, tensors
 
 

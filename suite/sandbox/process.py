@@ -38,7 +38,7 @@ TAIL = 2_000
 
 
 @dataclass(frozen=True)
-class Ended:
+class GuestExit:
     """How a jailed process ended: its reason if it did not end well (in time, with status 0)."""
 
     reason: str | None
@@ -49,7 +49,7 @@ def kind() -> str:
     return BUBBLEWRAP if shutil.which("bwrap") else LIMITS_ONLY
 
 
-def run(job: Path, source: Path | None, package: str | None, limits: Limits, seconds: float, device: str) -> Ended:
+def run(job: Path, source: Path | None, package: str | None, limits: Limits, seconds: float, device: str) -> GuestExit:
     """Run `suite.sandbox.guest` on the folder `job`, the only one that it can write to.
 
     source: the submission's file. package: the top-level package of its import path. seconds: wall clock.
@@ -71,14 +71,14 @@ def run(job: Path, source: Path | None, package: str | None, limits: Limits, sec
         try:
             status = guest.wait(seconds)
         except subprocess.TimeoutExpired:
-            return Ended(f"stopped by the time limit of {seconds:g} s")
+            return GuestExit(f"stopped by the time limit of {seconds:g} s")
         finally:
             # Whatever it started ends with it; bubblewrap's namespace sees to those that left the session.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(guest.pid, signal.SIGKILL)
             guest.kill()
             guest.wait()
-    return Ended(_why(status, job))
+    return GuestExit(_why(status, job))
 
 
 def _why(status: int, job: Path) -> str | None:

@@ -21,11 +21,11 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Handed:
+class RunInput:
     """One lane as it is handed in: training data, the initial network, and seeds that tell nothing of the data."""
 
     train: Split
-    smoothness: float
+    lipschitz: float
     model: nn.Module
     streams: Mapping[str, int]
     trial: int
@@ -33,7 +33,7 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class Slot:
+class ArchitectureInterface:
     """What an architecture is asked for: its network for inputs and outputs of these sizes, drawn from `seed`."""
 
     input_shape: tuple[int, ...]
@@ -51,5 +51,5 @@ class Job:
     task: str = ""
     device: str = "cpu"
     race: bool = False
-    lanes: tuple[Handed, ...] = field(default_factory=tuple)
-    slot: Slot | None = None
+    lanes: tuple[RunInput, ...] = field(default_factory=tuple)
+    slot: ArchitectureInterface | None = None

@@ -1,4 +1,4 @@
-"""What takes long to compute is kept on disk: once per machine, not once per process.
+"""What takes long to compute is cached on disk: once per machine, not once per process.
 
 One ``.npz`` file of arrays per result under ``$XDG_CACHE_HOME/lowlands/<kind>`` (else ``~/.cache``), named by a hash of
 all that the result depends on. The cache is a convenience and never a source of errors: what cannot be read is computed
@@ -29,7 +29,7 @@ WORTH_KEEPING = 0.02
 
 
 def directory(kind: str) -> Path | None:
-    """Where results of the kind `kind` are kept; None for a user without a home.
+    """Where results of the kind `kind` are cached; None for a user without a home.
 
     A relative ``$XDG_CACHE_HOME`` counts as unset, as the XDG specification says.
     """
@@ -39,10 +39,10 @@ def directory(kind: str) -> Path | None:
     return None
 
 
-def kept(kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
+def cached(kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
     """The arrays, by name, that `compute` returns, from the disk where an earlier process has left them.
 
-    `key` must name everything that decides the answer. Whatever `compute` raises is passed on and nothing is kept.
+    `key` must name everything that decides the answer. Whatever `compute` raises is passed on and nothing is cached.
     """
     home = directory(kind)
     if home is None:
@@ -88,8 +88,8 @@ def _write(path: Path, key: str, arrays: Arrays) -> None:
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
-    """`make` with its most recent results kept: as many as fit into `limit` bytes, and the newest in any case.
+class LRUCache(Generic[T]):
+    """`make` with its most recent results cached: as many as fit into `limit` bytes, and the newest in any case.
 
     What `functools.lru_cache` is for results of any size: data sets differ by a factor of 10,000.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError
-from suite.storage.record import SCHEMA, Record, canonical, checksum
+from suite.storage.record import SCHEMA, Record, canonical, checksum, seal, upgraded
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,21 @@ def parse(line: bytes) -> Record:
         raise ValueError("not JSON") from None
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
-    if record.get("schema") != SCHEMA:
-        raise ValueError(f"schema {record.get('schema')!r}, not {SCHEMA}")
+    schema = record.get("schema")
+    if schema not in (1, SCHEMA):
+        raise ValueError(f"schema {schema!r}, not {SCHEMA}")
     stated = record.get("checksum")
     try:
         if not _untouched(line, stated) and stated != checksum(record):
             raise ValueError("its checksum does not match")
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return record
+    if schema == SCHEMA:
+        return record
+    try:
+        return upgraded(record)
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("fields of version 1 are missing") from None
 
 
 def _untouched(line: bytes, stated: Any) -> bool:
@@ -197,6 +203,7 @@ class Log:
             InputError: the disk is full or the log cannot be written; it is as it was before.
         """
         try:
-            self._write(b"".join(canonical(record).encode() + b"\n" for record in records))
+            sealed = (record if "checksum" in record else seal(record) for record in records)
+            self._write(b"".join(canonical(record).encode() + b"\n" for record in sealed))
         except OSError as error:
             raise self._unwritable(error) from error

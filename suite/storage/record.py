@@ -6,16 +6,41 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
 
 VOLATILE = frozenset({"seconds", "measure_seconds", "time", "checksum"})
-"""What may differ between two runs of the same lane on the same machine."""
-
+"""What may differ between two repetitions of the same run on the same machine."""
 
 Record = dict[str, Any]
+
+
+class Status(StrEnum):
+    """How a training run ended."""
+
+    CONVERGED = "converged"
+    """It reached the target loss."""
+    DIVERGED = "diverged"
+    """Its loss is not finite, or far above where it began."""
+    STALLED = "stalled"
+    """It was too far from the target loss, for its share of the budget, to reach it."""
+    BUDGET = "budget"
+    """The budget was spent before the target loss was reached."""
+    RACED = "raced"
+    """Tuning only: its trial could not be selected any more."""
+    FAILED = "failed"
+    """The submission raised, hung or died."""
+    UNAVAILABLE = "unavailable"
+    """The data or the oracle could not be had; a later run tries again."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether training itself came to an end, so that the record says what it cost."""
+        return self not in (Status.FAILED, Status.UNAVAILABLE)
 
 
 def clean(value: Any) -> Any:
@@ -30,6 +55,7 @@ def clean(value: Any) -> Any:
 
 
 def canonical(record: Mapping[str, Any]) -> str:
+    """The one way in which a record is written, so that equal records are equal bytes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -64,3 +90,23 @@ def lane_key(record: Mapping[str, Any]) -> str:
     )
     on_cpu = record["environment"]["device"] == "cpu"
     return json.dumps([*(record[part] for part in parts), on_cpu], sort_keys=True)
+
+
+RENAMED = {"answers": "uncertainties", "shown": "reported", "stop_evaluations": "target_evaluations"}
+"""Fields of version 1 and their names today."""
+
+RENAMED_IN_AXES = {"null": "score_0", "ideal": "score_1"}
+
+
+def upgraded(record: Record) -> Record:
+    """A whole record of version 1 in the names of today. It carries no checksum until it is sealed again."""
+    renamed = {RENAMED.get(field, field): value for field, value in record.items() if field != "checksum"}
+    axes = {
+        axis: {RENAMED_IN_AXES.get(field, field): value for field, value in stated.items()}
+        for axis, stated in record["axes"].items()
+    }
+    kinds = {
+        name: stated | {"kind": "bound"} if stated["kind"] == "bounded" else stated
+        for name, stated in record["answers"].items()
+    }
+    return renamed | {"schema": SCHEMA, "axes": axes, "uncertainties": kinds}

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from suite.errors import InputError
-from suite.training.lanes import Weights
+from suite.task import Weights
 
 
 def solution_hash(weights: Weights) -> str:

@@ -9,25 +9,24 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from suite.curvature import Hessian, Network, lanczos
-from suite.curvature.network import Loss
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
-from suite.task import Slot, Split
+from suite.task import ArchitectureInterface, Loss, Split
 
 RATES = LogUniform(3e-4, 3e-2)
 
 
-def slot(features: int, outputs: int = 1) -> Slot:
+def slot(features: int, outputs: int = 1) -> ArchitectureInterface:
     """Inputs [n, features], trained by Adam with a tuned step size.
 
     Adam, because its steps do not depend on the gradient's scale. The curvature of submitted networks differs by orders
     of magnitude at the start (a wide initialisation against a narrow one), and one space of step sizes for gradient
     descent would decide by it who reaches the stop. Its own bias is the same for all: what differs is the architecture.
     """
-    return Slot((features,), outputs, Adam, {"lr": RATES})
+    return ArchitectureInterface((features,), outputs, Adam, {"lr": RATES})
 
 
-def smoothness(model: nn.Module, data: Split, loss: Loss) -> float:
+def lipschitz_constant(model: nn.Module, data: Split, loss: Loss) -> float:
     """The largest eigenvalue of the Hessian of `loss`, any summary of the samples, to three digits.
 
     Gradient descent on the loss over this value has the stability limit of step size 2 there. Three digits, because the

@@ -13,7 +13,7 @@ from suite.data import split_digits
 from suite.measures import measure
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
-from suite.task import Problem, Solution, Split, Stop, Task
+from suite.task import Problem, Solution, Split, Target, Task
 from suite.tasks.registry import task
 
 TRAIN, TEST = 200, 2_000
@@ -167,9 +167,9 @@ def factorial(
     4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them under any
     loss. Model: `depth` hidden ReLU layers of `width`, with
     `normalisation=layer` before each ReLU; torch's default initial weights times `scale`. Loss: `cross_entropy`,
-    `squared` or `smoothed` (label smoothing 0.1). Batches of `batch`.
+    `squared` or `smoothed` (label smoothing 0.1). BatchSampler of `batch`.
 
-    Stop. 5 % of the loss that predicting all classes alike has (for `smoothed`: of its excess over the least possible),
+    Target. 5 % of the loss that predicting all classes alike has (for `smoothed`: of its excess over the least possible),
     so that every loss is fitted equally far, within 4,000 gradient evaluations. The squared loss is divided by 4: its
     Hessian in the logits is then at most 1/2, as the cross-entropy's is, and one step size serves both.
 
@@ -191,7 +191,7 @@ def factorial(
 
     def problem(seed: int) -> Problem:
         made = draw(seed)
-        return Problem(made.train, test=made.test, smoothness=4.0 if loss == "squared" else 1.0)
+        return Problem(made.train, test=made.test, lipschitz=4.0 if loss == "squared" else 1.0)
 
     def model(problem: Problem, seed: int) -> nn.Module:
         stream = torch_stream("factorial", data, depth, width, seed, "init")
@@ -202,10 +202,10 @@ def factorial(
         problem=problem,
         model=model,
         loss=LOSSES[loss],
-        stop=Stop(FIT * _uninformed(loss, classes), budget=4_000, check_every=20),
+        target=Target(FIT * _uninformed(loss, classes), budget=4_000, check_every=20),
         measure=_measure,
         axes=(),
-        shown=("adaptive_sharpness", "input_gradient_norm", "test_error"),
+        reported=("adaptive_sharpness", "input_gradient_norm", "test_error"),
         papers=("Jiang et al. 2020, arXiv:1912.02178", "Dziugaite et al. 2020, arXiv:2010.11924"),
         batch_size=batch,
         dtype=torch.float32,

@@ -8,7 +8,7 @@ from torch import Tensor
 from suite.models.linear_networks import DiagonalNetwork
 from suite.oracles.interpolators import basis_pursuit, hyperbolic_entropy_interpolator, min_norm_interpolator
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
@@ -54,7 +54,7 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     (u² + v² = |w*|) or at the start (u² + v² = 2 alpha²), whichever is larger, so that a step size below 2 is stable at
     both. Variants: alpha = 1, 0.3, 0.1 (default), 0.01.
 
-    Stop. Training loss <= 1e-9 within 10,000 gradient evaluations; below alpha = 0.1 within 40,000, because the
+    Target. Training loss <= 1e-9 within 10,000 gradient evaluations; below alpha = 0.1 within 40,000, because the
     coordinates that must stay small learn at a rate proportional to alpha².
 
     Oracle. Basis pursuit (a linear program; it recovers w* here), the minimum-l2-norm interpolator, and the exact
@@ -71,11 +71,11 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     def problem(seed: int) -> Problem:
         x, teacher = sparse_teacher(torch_stream("sparse_regression", seed, "data"), n, d, nonzero)
         curvature = diagonal_curvature(x, teacher, alpha)
-        return Problem(Split(x, x @ teacher), smoothness=curvature, facts={"teacher": teacher})
+        return Problem(Split(x, x @ teacher), lipschitz=curvature, ground_truth={"teacher": teacher})
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
-        teacher = problem.facts["teacher"].cpu().numpy()
+        teacher = problem.ground_truth["teacher"].cpu().numpy()
         l1, l2, flow = basis_pursuit(x, y), min_norm_interpolator(x, y), hyperbolic_entropy_interpolator(x, y, alpha)
         scale = float((teacher**2).sum() ** 0.5)
         return Oracle(
@@ -92,7 +92,7 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     def measure(solution: Solution) -> dict[str, float]:
         model = solution.model
         assert isinstance(model, DiagonalNetwork)
-        w, teacher = model.predictor().detach(), solution.problem.facts["teacher"]
+        w, teacher = model.predictor().detach(), solution.problem.ground_truth["teacher"]
         return {
             "l1_ratio": w.abs().sum().item() / solution.oracle.values["l1_norm"],
             "recovery_error": relative_distance(w, teacher),
@@ -105,12 +105,12 @@ def sparse_regression(alpha: float = 0.1) -> Task:
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
-        stop=Stop(1e-9, budget=10_000 if alpha >= 0.1 else 40_000),
+        target=Target(1e-9, budget=10_000 if alpha >= 0.1 else 40_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", "l1_ratio", "log", null="l2_l1_ratio", ideal=1.0),
-            Axis("generalization", "recovery_error", "log", null="l2_recovery_error", ideal=0.01, floor=0.01),
+            Axis("norm", "l1_ratio", "log", score_0="l2_l1_ratio", score_1=1.0),
+            Axis("generalization", "recovery_error", "log", score_0="l2_recovery_error", score_1=0.01, floor=0.01),
         ),
         papers=("Woodworth et al. 2020, arXiv:2002.09277", "Pesme et al. 2021, arXiv:2106.09524"),
     )

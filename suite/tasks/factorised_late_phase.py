@@ -7,7 +7,7 @@ import torch
 from suite.models.linear_networks import DiagonalNetwork
 from suite.oracles.interpolators import basis_pursuit, min_norm_interpolator
 from suite.seeding import torch_stream
-from suite.task import Decay, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Decay, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.factorised import diagonal_curvature, quarter_squared_error, sparse_teacher
 from suite.tasks.registry import task
@@ -31,7 +31,7 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
     decay of 0.0025 it still holds the early solution after 4,000 steps and has recovered w* after 20,000. Variants:
     decay = 0.05 (default), at which 4,000 do; 0, the control.
 
-    Stop. Loss <= 1e-3 after 4,000 gradient evaluations, all of which every submission spends. Hyper-parameters are
+    Target. Loss <= 1e-3 after 4,000 gradient evaluations, all of which every submission spends. Hyper-parameters are
     chosen by the loss on 40 other samples, not by the speed of the fit, which prefers steps too short for the second
     phase.
 
@@ -51,12 +51,14 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
         x, teacher = sparse_teacher(stream, n, d, nonzero)
         others = torch.randn(n, d, generator=stream, dtype=torch.float64)
         train, validation = (Split(inputs, inputs @ teacher) for inputs in (x, others))
-        return Problem(train, validation, smoothness=diagonal_curvature(x, teacher, alpha), facts={"teacher": teacher})
+        return Problem(
+            train, validation, lipschitz=diagonal_curvature(x, teacher, alpha), ground_truth={"teacher": teacher}
+        )
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
         early, late = (torch.from_numpy(solve(x, y)) for solve in (min_norm_interpolator, basis_pursuit))
-        teacher = problem.facts["teacher"].cpu()
+        teacher = problem.ground_truth["teacher"].cpu()
         values = {"l2_recovery_error": relative_distance(early, teacher), "l1_norm": float(late.abs().sum())}
         return Oracle({"l2": early, "l1": late}, values)
 
@@ -65,7 +67,7 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
         assert isinstance(model, DiagonalNetwork)
         w = model.predictor().detach()
         return {
-            "recovery_error": relative_distance(w, solution.problem.facts["teacher"]),
+            "recovery_error": relative_distance(w, solution.problem.ground_truth["teacher"]),
             "l1_ratio": float(w.abs().sum()) / oracle.values["l1_norm"],
             "l2_distance": relative_distance(w, oracle.solutions["l2"].to(w.device)),
             "l2_recovery_error": oracle.values["l2_recovery_error"],
@@ -76,12 +78,12 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
-        stop=Stop(1e-3, budget=4_000, at_end=True),
+        target=Target(1e-3, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,
         decay=Decay(decay, until=DECAY_UNTIL) if decay else None,
         axes=(),
         papers=("Lyu et al. 2024, arXiv:2311.18817",),
         selection="validation_loss",
-        shown=("recovery_error", "l1_ratio", "l2_distance"),
+        reported=("recovery_error", "l1_ratio", "l2_distance"),
     )

@@ -8,7 +8,7 @@ from suite.measures.norms import effective_rank_of
 from suite.models.linear_networks import MatrixProduct
 from suite.oracles.matrices import nuclear_norm_completion
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -28,7 +28,7 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
     2/depth) / m``, a bound of the Hessian's largest eigenvalue at a balanced solution with largest singular value s
     and m entries. Variants: depth 1, 2 (default), 3, 4; init 1e-3 (default), 1.
 
-    Stop. Loss <= 1e-5 (the mean square of M is 1) within 12,000 gradient evaluations. The time to leave the saddle at
+    Target. Loss <= 1e-5 (the mean square of M is 1) within 12,000 gradient evaluations. The time to leave the saddle at
     zero grows like ``init^-(1 - 2/depth)``: deep factorisations may miss the stop, which is then reported as it is.
 
     Oracle. The true matrix; the nuclear-norm minimiser (a convex solver) is shown beside it, as `oracle_error`.
@@ -54,12 +54,12 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         return Problem(
             Split(seen, matrix[seen[:, 0], seen[:, 1]]),
             test=Split(unseen, matrix[unseen[:, 0], unseen[:, 1]]),
-            smoothness=curvature,
-            facts={"matrix": matrix},
+            lipschitz=curvature,
+            ground_truth={"matrix": matrix},
         )
 
-    def oracle(problem: Problem) -> Oracle:
-        matrix, test = problem.facts["matrix"].cpu(), problem.test
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        matrix, test = problem.ground_truth["matrix"].cpu(), problem.test
         assert test is not None
         seen = problem.train.x.cpu()
         filled = torch.zeros_like(matrix)
@@ -81,7 +81,7 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         assert isinstance(model, MatrixProduct)
         assert test is not None
         w = model.matrix().detach()
-        truth = solution.problem.facts["matrix"]
+        truth = solution.problem.ground_truth["matrix"]
         error = (w[test.x[:, 0], test.x[:, 1]] - test.y).square().sum() / test.y.square().sum()
         ratio = torch.linalg.matrix_norm(w, ord="nuc") / torch.linalg.matrix_norm(truth, ord="nuc")
         return {
@@ -96,12 +96,12 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         problem=problem,
         model=lambda problem, seed: MatrixProduct(d, depth, init, torch_stream("matrix_completion", seed, "init")),
         loss=mean_squared_error,
-        stop=Stop(1e-5, budget=12_000),
+        target=Target(1e-5, budget=12_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", "nuclear_ratio", "log", null="zero_filled_ratio", ideal=1.0),
-            Axis("generalization", "unobserved_error", "log", null=1.0, ideal=0.01, floor=0.01),
+            Axis("norm", "nuclear_ratio", "log", score_0="zero_filled_ratio", score_1=1.0),
+            Axis("generalization", "unobserved_error", "log", score_0=1.0, score_1=0.01, floor=0.01),
         ),
         papers=(
             "Gunasekar et al. 2017, arXiv:1705.09280",

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from suite.models.relu import balance, relu_network
 from suite.oracles.kernels import kernel_interpolation
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks.common import slope_variation, slot, smoothness
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks.common import lipschitz_constant, slope_variation, slot
 from suite.tasks.losses import logistic, mean_squared_error
 from suite.tasks.registry import task
 
@@ -30,7 +30,7 @@ def teacher_student(scale: float = 0.1) -> Task:
     the start or at the balanced teacher, whichever is larger: from a small start nearly all curvature is still to come.
     Variants: scale 0.1 (default, rich), 1 (lazy).
 
-    Stop. Loss <= 1e-4 (the mean square of y is about 1.3) within 8,000 gradient evaluations.
+    Target. Loss <= 1e-4 (the mean square of y is about 1.3) within 8,000 gradient evaluations.
 
     Oracle. The teacher, of variation norm 3; and, for the kernel regime, the interpolant of the tangent kernel of
     infinite width, in closed form.
@@ -64,9 +64,11 @@ def teacher_student(scale: float = 0.1) -> Task:
             y = truth(x)
 
         train = Split(x[:n], y[:n])
-        curvature = max(smoothness(network, train, mean_squared_error) for network in (start(seed, scale), truth))
+        curvature = max(
+            lipschitz_constant(network, train, mean_squared_error) for network in (start(seed, scale), truth)
+        )
         facts = {"teacher": directions, "seed": torch.tensor(seed)}
-        return Problem(train, test=Split(x[n:], y[n:]), smoothness=curvature, facts=facts)
+        return Problem(train, test=Split(x[n:], y[n:]), lipschitz=curvature, ground_truth=facts)
 
     def variation(model: nn.Module, problem: Problem) -> float:
         assert problem.test is not None
@@ -76,12 +78,12 @@ def teacher_student(scale: float = 0.1) -> Task:
     def distance(outputs: Tensor, targets: Tensor) -> float:
         return float(torch.linalg.vector_norm(outputs - targets) / torch.linalg.vector_norm(targets))
 
-    def oracle(problem: Problem) -> Oracle:
-        problem, seed = problem.to("cpu"), int(problem.facts["seed"])
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        problem, seed = problem.to("cpu"), int(problem.ground_truth["seed"])
         assert problem.test is not None
         train, test = problem.train, problem.test
         kernel = kernel_interpolation(train.x.numpy(), train.y[:, 0].numpy(), test.x.numpy())
-        of_teacher = variation(teacher(problem.facts["teacher"]), problem)
+        of_teacher = variation(teacher(problem.ground_truth["teacher"]), problem)
         return Oracle(
             values={
                 "teacher_variation": of_teacher,
@@ -107,20 +109,20 @@ def teacher_student(scale: float = 0.1) -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed, scale),
         loss=mean_squared_error,
-        stop=Stop(1e-4, budget=8_000),
+        target=Target(1e-4, budget=8_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", "variation_ratio", "log", null="lazy_ratio", ideal=1.0),
-            Axis("generalization", "teacher_distance", "log", null="kernel_distance", ideal=0.01, floor=0.01),
+            Axis("norm", "variation_ratio", "log", score_0="lazy_ratio", score_1=1.0),
+            Axis("generalization", "teacher_distance", "log", score_0="kernel_distance", score_1=0.01, floor=0.01),
         ),
         papers=(
             "Chizat and Bach 2020, arXiv:2002.04486",
             "Boursier et al. 2022, arXiv:2206.00939",
             "Chizat et al. 2019, arXiv:1812.07956",
         ),
-        shown=("lazy_ratio", "kernel_distance"),
-        slot=slot(d),
+        reported=("lazy_ratio", "kernel_distance"),
+        interface=slot(d),
     )
 
 
@@ -157,7 +159,7 @@ def simplicity_bias(feature: str = "both") -> Task:
     Variant `simplicity_bias[feature=slab]` is the control: coordinate 1 is noise, and the slabs alone are learned. In
     20 dimensions with 1,500 points they are not (a prototype's accuracy was 0.53): the task would prove nothing.
 
-    Stop. Loss on the whole training part <= 0.01 within 4,000 gradient evaluations (200 epochs).
+    Target. Loss on the whole training part <= 0.01 within 4,000 gradient evaluations (200 epochs).
 
     Oracle. None is needed: a classifier by the slabs alone is right whatever becomes of coordinate 1.
 
@@ -177,12 +179,12 @@ def simplicity_bias(feature: str = "both") -> Task:
             _simple_and_hidden(n, torch_stream("simplicity_bias", seed, part), feature) for part in ("data", "test")
         )
         order = torch.randperm(n, generator=torch_stream("simplicity_bias", seed, "permutation"))
-        curvature = smoothness(start(seed), train, logistic)
-        return Problem(train, test=test, smoothness=curvature, facts={"order": order})
+        curvature = lipschitz_constant(start(seed), train, logistic)
+        return Problem(train, test=test, lipschitz=curvature, ground_truth={"order": order})
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
-        test, order = solution.problem.test, solution.problem.facts["order"]
+        test, order = solution.problem.test, solution.problem.ground_truth["order"]
         assert test is not None
 
         def accuracy(*permuted: int) -> float:
@@ -202,12 +204,12 @@ def simplicity_bias(feature: str = "both") -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed),
         loss=logistic,
-        stop=Stop(0.01, budget=4_000, check_every=20),
+        target=Target(0.01, budget=4_000, check_every=20),
         measure=measure,
-        axes=(Axis("generalization", "accuracy_without_linear", "linear", null=0.5, ideal=1.0, higher=True),),
+        axes=(Axis("generalization", "accuracy_without_linear", "linear", score_0=0.5, score_1=1.0, higher=True),),
         papers=("Shah et al. 2020, arXiv:2006.07710",),
         batch_size=100,
         dtype=torch.float32,
-        shown=("accuracy_without_slab", "test_accuracy"),
-        slot=slot(2 + NOISE_COORDINATES),
+        reported=("accuracy_without_slab", "test_accuracy"),
+        interface=slot(2 + NOISE_COORDINATES),
     )

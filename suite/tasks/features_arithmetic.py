@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from suite.models.relu import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
 from suite.seeding import torch_stream
-from suite.task import Axis, Problem, Solution, Split, Stop, Task
-from suite.tasks.common import slot, smoothness
+from suite.task import Axis, Problem, Solution, Split, Target, Task
+from suite.tasks.common import lipschitz_constant, slot
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -35,7 +35,7 @@ def modular_addition() -> Task:
     trains on with decay finds the rule, late and suddenly (Power et al. 2022, arXiv:2201.02177). With squared
     activations the rule is a sum of waves that can be written down (Gromov 2023, arXiv:2301.02679). Decay is what makes
     the memorising solution give way (Lyu et al. 2024, arXiv:2311.18817), and Muon is said to find the rule sooner
-    (Tveit et al. 2025, arXiv:2504.16041). Measured, tuned, on three seeds: without any decay Muon finds it, at a step
+    (Tveit et al. 2025, arXiv:2504.16041). MeasureValues, tuned, on three seeds: without any decay Muon finds it, at a step
     size of 0.067 and not at 0.023; gradient descent, momentum, Adam, sign descent and SAM do not.
 
     Data. All pairs (a, b) of numbers below p = 23, coded as two one-hot vectors; the target is the one-hot code of (a +
@@ -44,7 +44,7 @@ def modular_addition() -> Task:
     for the answer 0, over its Hessian's largest eigenvalue at the start or at the exact solution, whichever is larger;
     full batch, float32.
 
-    Stop. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
+    Target. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
     the fit. Hyper-parameters are chosen by validation loss, not by the speed of the fit, which prefers those that
     memorise.
 
@@ -71,8 +71,8 @@ def modular_addition() -> Task:
         parts = torch.split(order, [n, held_out, p * p - n - held_out])
         train, validation, test = (Split(table.x[part], table.y[part]) for part in parts)
         exact = TwoLayerQuadratic(*(weights.float() for weights in modular_addition_network(p)))
-        curvature = max(smoothness(network, train, squared_distance) for network in (start(seed), exact))
-        return Problem(train, validation, test, smoothness=curvature)
+        curvature = max(lipschitz_constant(network, train, squared_distance) for network in (start(seed), exact))
+        return Problem(train, validation, test, lipschitz=curvature)
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
@@ -87,11 +87,11 @@ def modular_addition() -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed),
         loss=squared_distance,
-        stop=Stop(0.1, budget=3_000, at_end=True),
+        target=Target(0.1, budget=3_000, at_end=True),
         measure=measure,
         axes=(
-            Axis("norm", "sum_share", "linear", null=n / p**2, ideal=1.0, higher=True),
-            Axis("generalization", "test_error", "linear", null=1 - 1 / p, ideal=0.0),
+            Axis("norm", "sum_share", "linear", score_0=n / p**2, score_1=1.0, higher=True),
+            Axis("generalization", "test_error", "linear", score_0=1 - 1 / p, score_1=0.0),
         ),
         papers=(
             "Gromov 2023, arXiv:2301.02679",
@@ -102,5 +102,5 @@ def modular_addition() -> Task:
         selection="validation_loss",
         dtype=torch.float32,
         seconds=2.0,
-        slot=slot(2 * p, p),
+        interface=slot(2 * p, p),
     )

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from suite.models.relu import relu_network
 from suite.seeding import torch_stream
-from suite.task import Axis, Problem, Solution, Split, Stop, Task
-from suite.tasks.common import slot, smoothness
+from suite.task import Axis, Problem, Solution, Split, Target, Task
+from suite.tasks.common import lipschitz_constant, slot
 from suite.tasks.losses import logistic
 from suite.tasks.registry import task
 
@@ -37,7 +37,7 @@ def sparse_parity() -> Task:
     its curvature at the start, full batch, float32. With 30 coordinates and 600 points in batches of 32 nobody
     generalized in a prototype.
 
-    Stop. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
+    Target. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
     the fit. Hyper-parameters are chosen by validation loss, not by the speed of the fit, which prefers those that
     memorise.
 
@@ -59,8 +59,8 @@ def sparse_parity() -> Task:
         train, validation, hidden = (
             Split(x[part], y[part]) for part in (slice(n), slice(n, 2 * n), slice(2 * n, None))
         )
-        curvature = smoothness(start(seed), train, logistic)
-        return Problem(train, validation, hidden, smoothness=curvature)
+        curvature = lipschitz_constant(start(seed), train, logistic)
+        return Problem(train, validation, hidden, lipschitz=curvature)
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
@@ -77,11 +77,11 @@ def sparse_parity() -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed),
         loss=logistic,
-        stop=Stop(0.1, budget=3_000, at_end=True),
+        target=Target(0.1, budget=3_000, at_end=True),
         measure=measure,
         axes=(
-            Axis("norm", "relevant_influence", "linear", null=k / d, ideal=1.0, higher=True),
-            Axis("generalization", "test_error", "linear", null=0.5, ideal=0.0),
+            Axis("norm", "relevant_influence", "linear", score_0=k / d, score_1=1.0, higher=True),
+            Axis("generalization", "test_error", "linear", score_0=0.5, score_1=0.0),
         ),
         papers=(
             "Barak et al. 2022, arXiv:2207.08799",
@@ -90,5 +90,5 @@ def sparse_parity() -> Task:
         ),
         selection="validation_loss",
         dtype=torch.float32,
-        slot=slot(d),
+        interface=slot(d),
     )

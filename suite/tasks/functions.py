@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from suite.models.relu import balance, relu_network, spread_knots
 from suite.oracles.functions import frozen_features_interpolant, last_centroid, least_variation
 from suite.seeding import torch_stream
-from suite.task import Axis, Curve, Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks.common import derivative_variation, slot, smoothness
+from suite.task import Axis, Curve, Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks.common import derivative_variation, lipschitz_constant, slot
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -44,13 +44,13 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
     by the Hessian's largest eigenvalue at the start, so that gradient descent's stability limit is a step of 2 there.
     Variants: depth 2 (default), 3, 4, …; scale 1 (default), 0.25 (rich), 3 (kernel).
 
-    Stop. Loss <= 1e-4 (the mean square of y is about 0.5) within 10,000 gradient evaluations: a residual of 0.01 moves
+    Target. Loss <= 1e-4 (the mean square of y is about 0.5) within 10,000 gradient evaluations: a residual of 0.01 moves
     a chord's slope by some 0.06 and the variation, near 20, by less than 1 %.
 
     Oracle. The least variation of any interpolant: that of the piecewise linear one, since the mean of f' between
     neighbours is their chord's slope. A linear program over kinks agrees (see the tests).
 
-    Norm axis. `variation_ratio` = integral of |f''| over [-1.2, 1.2] over the oracle's, log. Measured from the
+    Norm axis. `variation_ratio` = integral of |f''| over [-1.2, 1.2] over the oracle's, log. MeasureValues from the
     function's values, so no rescaling and no choice of architecture moves it. Ideal: 1. Null: the kernel regime, per
     data set and exactly: the hidden layer of the two-layer network frozen at scale 3, the output layer moved as little
     as it takes to interpolate; the same for every depth, scale and architecture. Values below 1 come from the loss that
@@ -72,13 +72,13 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
         y = torch.sin(4 * x) + noise * torch.randn(n, 1, generator=stream, dtype=torch.float64)
         y = y - y.mean()
         train = Split(x, y)
-        curvature = smoothness(start(seed, depth, scale), train, mean_squared_error)
-        return Problem(train, smoothness=curvature, facts={"seed": torch.tensor(seed)})
+        curvature = lipschitz_constant(start(seed, depth, scale), train, mean_squared_error)
+        return Problem(train, lipschitz=curvature, ground_truth={"seed": torch.tensor(seed)})
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu(), problem.train.y.cpu()
         least = least_variation(x[:, 0].numpy(), y[:, 0].numpy())
-        kernel = frozen_features_interpolant(start(int(problem.facts["seed"]), 2, KERNEL_SCALE), x, y)
+        kernel = frozen_features_interpolant(start(int(problem.ground_truth["seed"]), 2, KERNEL_SCALE), x, y)
         kernel_variation = derivative_variation(kernel, -EDGE, EDGE)
         return Oracle(values={"least_variation": least, "kernel_ratio": kernel_variation / least})
 
@@ -92,17 +92,17 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed, depth, scale),
         loss=mean_squared_error,
-        stop=Stop(1e-4, budget=10_000),
+        target=Target(1e-4, budget=10_000),
         measure=measure,
         oracle=oracle,
-        axes=(Axis("norm", "variation_ratio", "log", null="kernel_ratio", ideal=1.0),),
+        axes=(Axis("norm", "variation_ratio", "log", score_0="kernel_ratio", score_1=1.0),),
         papers=(
             "Savarese et al. 2019, arXiv:1902.05040",
             "Williams et al. 2019, arXiv:1906.07842",
             "Chizat et al. 2019, arXiv:1812.07956",
         ),
-        shown=("derivative_variation", "kernel_ratio"),
-        slot=slot(1),
+        reported=("derivative_variation", "kernel_ratio"),
+        interface=slot(1),
         curves=_learned_curve,
     )
 
@@ -137,7 +137,7 @@ def spectral_bias() -> Task:
     first layer uniform in [-1, 1] (with biases of zero all would lie at 0). Loss: mean squared error over the mean
     square of y, divided by its curvature at the start. Full batch, float32: no oracle needs more.
 
-    Stop. 35 % of the variance is left, within 8,000 gradient evaluations: a fit in progress on purpose, so that all are
+    Target. 35 % of the variance is left, within 8,000 gradient evaluations: a fit in progress on purpose, so that all are
     compared at the same loss.
 
     Oracle. With e_k the share of frequency k's energy that is left, a fit that takes one frequency after the other
@@ -162,7 +162,7 @@ def spectral_bias() -> Task:
         y = torch.sin(2 * math.pi * z * torch.tensor(FREQUENCIES) + phases).sum(1, keepdim=True).float()
         x = (2 * z - 1).float()
         train = Split(x, y)
-        return Problem(train, smoothness=smoothness(start(seed), train, loss))
+        return Problem(train, lipschitz=lipschitz_constant(start(seed), train, loss))
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
@@ -180,16 +180,16 @@ def spectral_bias() -> Task:
         problem=problem,
         model=lambda problem, seed: start(seed),
         loss=loss,
-        stop=Stop(share, budget=8_000),
+        target=Target(share, budget=8_000),
         measure=measure,
         axes=(
             Axis(
                 "norm", "residual_frequency", "linear",
-                null=sum(FREQUENCIES) / len(FREQUENCIES), ideal=last_centroid(FREQUENCIES, share), higher=True,
+                score_0=sum(FREQUENCIES) / len(FREQUENCIES), score_1=last_centroid(FREQUENCIES, share), higher=True,
             ),
         ),
         papers=("Rahaman et al. 2019, arXiv:1806.08734", "Tancik et al. 2020, arXiv:2006.10739"),
         dtype=torch.float32,
-        shown=("rank_correlation", *(f"residual_energy_{k}" for k in FREQUENCIES)),
-        slot=slot(1),
+        reported=("rank_correlation", *(f"residual_energy_{k}" for k in FREQUENCIES)),
+        interface=slot(1),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from suite.oracles.margins import max_margin_l1, max_margin_l2
 from suite.oracles.solvers import Array
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
-from suite.task import Axis, Oracle, Problem, Slot, Solution, Split, Stop, Task
+from suite.task import ArchitectureInterface, Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
@@ -122,7 +122,7 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
     Objective. log mean exp(-y x·w), which does not saturate, over the Hessian's largest eigenvalue in the parameters of
     the balanced network that represents the oracle at the stop: a step size of 1 is 1/L there.
 
-    Stop. `log_loss` = -60 (default) within 15,000 gradient evaluations. Margins come closer to their limits with -300
+    Target. `log_loss` = -60 (default) within 15,000 gradient evaluations. Margins come closer to their limits with -300
     (full 0.995, diagonal 0.97, convolutional 0.99 of what theory says), at several times the steps.
 
     Oracle. Max-margin separators in the l2 norm (least-distance programming), the l1 norm (a linear program) and the l1
@@ -163,9 +163,9 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         best = torch.from_numpy(SOLVERS[GEOMETRY[MATCHING[network]]](z.numpy()))
         reached = best * -log_loss / (z @ best).min()
         curvature = steepness(network, depth, reached, log_loss_hessian(z, reached))
-        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), smoothness=curvature)
+        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), lipschitz=curvature)
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         z, test = margins_of(problem), problem.test
         assert test is not None
         found = {name: solve(z) for name, solve in SOLVERS.items()}
@@ -198,15 +198,15 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         problem=problem,
         model=model,
         loss=log_exponential,
-        stop=Stop(log_loss, budget=15_000),
+        target=Target(log_loss, budget=15_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", f"{scored}_margin_ratio", "linear", null="worst_ratio", ideal=1.0, higher=True),
-            Axis("generalization", "test_error", "linear", null=0.5, ideal="oracle_test_error"),
+            Axis("norm", f"{scored}_margin_ratio", "linear", score_0="worst_ratio", score_1=1.0, higher=True),
+            Axis("generalization", "test_error", "linear", score_0=0.5, score_1="oracle_test_error"),
         ),
-        shown=tuple(f"{name}_margin_ratio" for name in NORMS if name != scored),
-        slot=Slot((d,), 1, NormalizedGD, {"lr": LogUniform(0.01, 0.1)}),
+        reported=tuple(f"{name}_margin_ratio" for name in NORMS if name != scored),
+        interface=ArchitectureInterface((d,), 1, NormalizedGD, {"lr": LogUniform(0.01, 0.1)}),
         papers=(
             "Gunasekar et al. 2018, arXiv:1806.00468",
             "Ji and Telgarsky 2019, arXiv:1810.02032",

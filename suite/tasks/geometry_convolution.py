@@ -11,7 +11,7 @@ from suite.oracles.fourier import fourier_l1_norm, min_fourier_l1_interpolator
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
-from suite.task import Axis, Curve, Oracle, Problem, Slot, Solution, Split, Stop, Task
+from suite.task import ArchitectureInterface, Axis, Curve, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.geometry import draw_teacher, linear_part
 from suite.tasks.losses import mean_squared_error
@@ -34,7 +34,7 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
     the limit). Architectures enter by a slot, 64 inputs and 1 output, in which all are trained by plain gradient
     descent, which is what the theory is about: momentum and large steps jump off the path from small initialisation.
 
-    Stop. Training loss <= 1e-6 (the targets' variance is 1) within 10,000 gradient evaluations.
+    Target. Training loss <= 1e-6 (the targets' variance is 1) within 10,000 gradient evaluations.
 
     Oracle. The interpolator of least Fourier l1 norm, by a cone program that is certified by duality; it recovers w*
     here. The minimum-l2-norm interpolator, which does not.
@@ -59,13 +59,13 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         return Problem(
             Split(x[:n], y[:n]),
             test=Split(x[n:], y[n:]),
-            smoothness=curvature,
-            facts={"teacher": teacher},
+            lipschitz=curvature,
+            ground_truth={"teacher": teacher},
         )
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu().numpy(), problem.train.y[:, 0].cpu().numpy()
-        teacher = problem.facts["teacher"].cpu()
+        teacher = problem.ground_truth["teacher"].cpu()
         found = {"fourier_l1": min_fourier_l1_interpolator(x, y), "l2": min_norm_interpolator(x, y)}
         norms = {name: fourier_l1_norm(w) for name, w in found.items()}
         solutions = {name: torch.from_numpy(w) for name, w in found.items()}
@@ -90,7 +90,7 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
             error = mean_squared_error(solution.model(test.x), test.y) / test.y.var(correction=0)
         return {
             "fourier_l1_ratio": fourier_l1_norm(w.cpu().numpy()) / solution.oracle.values["fourier_l1_norm"],
-            "recovery_error": relative_distance(w, solution.problem.facts["teacher"]),
+            "recovery_error": relative_distance(w, solution.problem.ground_truth["teacher"]),
             "test_error": error.item(),
         }
 
@@ -110,15 +110,15 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         problem=problem,
         model=model,
         loss=mean_squared_error,
-        stop=Stop(1e-6, budget=10_000),
+        target=Target(1e-6, budget=10_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", "fourier_l1_ratio", "log", null="l2_fourier_l1_ratio", ideal=1.0),
-            Axis("generalization", "recovery_error", "log", null="l2_recovery_error", ideal=0.01, floor=0.01),
+            Axis("norm", "fourier_l1_ratio", "log", score_0="l2_fourier_l1_ratio", score_1=1.0),
+            Axis("generalization", "recovery_error", "log", score_0="l2_recovery_error", score_1=0.01, floor=0.01),
         ),
-        shown=("test_error",),
-        slot=Slot((d,), 1, SGD, {"lr": LogUniform(0.05, 0.5)}),
+        reported=("test_error",),
+        interface=ArchitectureInterface((d,), 1, SGD, {"lr": LogUniform(0.05, 0.5)}),
         curves=curves,
         papers=("Gunasekar et al. 2018, arXiv:1806.00468", "Yun et al. 2021, arXiv:2010.02501"),
     )

@@ -12,7 +12,7 @@ from suite.oracles.margins import max_margin_l2
 from suite.oracles.relu import variation_norm_margin
 from suite.oracles.solvers import OracleError
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
@@ -59,7 +59,7 @@ def homogeneous_margin() -> Task:
     are soon outgrown (gradient descent with 0.24 undivided ends at 0.7 of the margin, with 0.01 at 0.98) and small ones
     spend the budget at the start.
 
-    Stop. Objective <= -40 within 5,000 gradient evaluations.
+    Target. Objective <= -40 within 5,000 gradient evaluations.
 
     Oracle. The largest margin over networks of any width with sum_j |a_j| |w_j| <= 1, exactly, by a second-order cone
     program over the 48 cones of weights in which the same points are active. Every network's margin over
@@ -89,11 +89,11 @@ def homogeneous_margin() -> Task:
             margin = variation_norm_margin(train.x.numpy(), train.y.numpy()).value
             if 0.05 <= margin <= 0.1:
                 start = balanced_start(width, 2, torch_stream("homogeneous_margin", seed, "init"))
-                return Problem(train, smoothness=8.0, facts=start)
+                return Problem(train, lipschitz=8.0, ground_truth=start)
         raise OracleError(f"No margin in [0.05, 0.1] among {MOST_DRAWS} draws for seed {seed}.")
 
-    def oracle(problem: Problem) -> Oracle:
-        x, y, hidden = (tensor.cpu() for tensor in (problem.train.x, problem.train.y, problem.facts["hidden"]))
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        x, y, hidden = (tensor.cpu() for tensor in (problem.train.x, problem.train.y, problem.ground_truth["hidden"]))
         best = variation_norm_margin(x.numpy(), y.numpy())
         signed_features = y[:, None] * torch.relu(x @ hidden.T)
         lazy = torch.from_numpy(max_margin_l2(signed_features.numpy()))
@@ -111,18 +111,18 @@ def homogeneous_margin() -> Task:
     return Task(
         family="homogeneous",
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.facts["hidden"], problem.facts["output"]),
+        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=log_exponential,
-        stop=Stop(-40.0, budget=5_000),
+        target=Target(-40.0, budget=5_000),
         measure=measure,
         oracle=oracle,
-        axes=(Axis("norm", "path_margin_ratio", "linear", null="random_features_ratio", ideal=1.0, higher=True),),
+        axes=(Axis("norm", "path_margin_ratio", "linear", score_0="random_features_ratio", score_1=1.0, higher=True),),
         papers=(
             "Lyu and Li 2020, arXiv:1906.05890",
             "Chizat and Bach 2020, arXiv:2002.04486",
             "Pilanci and Ergen 2020, arXiv:2002.10553",
         ),
-        shown=("normalised_margin_ratio",),
+        reported=("normalised_margin_ratio",),
     )
 
 
@@ -137,7 +137,7 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
     vector w. Model: sum_j a_j relu(w_j·x), width 64, w_j ~ N(0, 0.05²), |a_j| = |w_j|. Objective: log mean exp(-m_i),
     divided by 0.7, the middle on a log scale between its curvature at the start and at the default stop.
 
-    Stop. Objective <= `log_loss` within 5,000 gradient evaluations. The growth is seen between variants:
+    Target. Objective <= `log_loss` within 5,000 gradient evaluations. The growth is seen between variants:
     `homogeneous_growth[log_loss=-4.6]` (a mean exponential loss of 0.01), -14 (1e-6, the default), -40.
 
     Shown and not scored, because the largest margin is not known: above the plane the cones of weights are too many.
@@ -153,16 +153,16 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
         teacher = torch.randn(d, generator=generator, dtype=torch.float64)
         height = (x @ teacher).abs()
         start = balanced_start(width, d, torch_stream("homogeneous_growth", seed, "init"))
-        return Problem(Split(x, torch.sign(height - height.mean())), smoothness=0.7, facts=start)
+        return Problem(Split(x, torch.sign(height - height.mean())), lipschitz=0.7, ground_truth=start)
 
     return Task(
         family="homogeneous",
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.facts["hidden"], problem.facts["output"]),
+        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=log_exponential,
-        stop=Stop(log_loss, budget=5_000),
+        target=Target(log_loss, budget=5_000),
         measure=margin_measures,
         axes=(),
         papers=("Lyu and Li 2020, arXiv:1906.05890", "Ji and Telgarsky 2020, arXiv:2006.06657"),
-        shown=("normalised_margin", "path_margin"),
+        reported=("normalised_margin", "path_margin"),
     )

@@ -16,7 +16,7 @@ from suite.measures.path_norm import has_path_norm
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
-from suite.task import Axis, Problem, Slot, Solution, Split, Stop, Task
+from suite.task import ArchitectureInterface, Axis, Problem, Solution, Split, Target, Task
 from suite.tasks.references import reference
 from suite.tasks.registry import task, task_name
 
@@ -117,7 +117,7 @@ def image_axes(name: str) -> tuple[Axis, ...]:
     pairs = [reference(name, axis.measure) for axis in AXES]
     if any(math.isnan(null) for null, _ in pairs):
         return ()
-    return tuple(replace(axis, null=null, ideal=ideal) for axis, (null, ideal) in zip(AXES, pairs, strict=True))
+    return tuple(replace(axis, score_0=null, score_1=ideal) for axis, (null, ideal) in zip(AXES, pairs, strict=True))
 
 
 def image_task(
@@ -150,7 +150,7 @@ def image_task(
         problem=problem,
         model=model,
         loss=cross_entropy,
-        stop=Stop(STOP_LOSS, budget=epochs * per_epoch, check_every=per_epoch),
+        target=Target(STOP_LOSS, budget=epochs * per_epoch, check_every=per_epoch),
         measure=image_measures,
         axes=axes,
         papers=papers,
@@ -159,8 +159,8 @@ def image_task(
         dtype=torch.float32,
         batched=False,
         seconds=samples * epochs / 4 / rate,
-        shown=SHOWN if axes else (*(axis.measure for axis in AXES), *SHOWN),
-        slot=Slot(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
+        reported=SHOWN if axes else (*(axis.measure for axis in AXES), *SHOWN),
+        interface=ArchitectureInterface(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
     )
 
 
@@ -175,7 +175,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     validation, 2,000 for the test, normalised by the training part. Model: 784-128-128-10 ReLU, torch's default
     initialisation. Cross-entropy, batches of 64, float32.
 
-    Stop. Loss on the whole training part <= 0.01, within 80 epochs of gradient evaluations (SAM, which takes two per
+    Target. Loss on the whole training part <= 0.01, within 80 epochs of gradient evaluations (SAM, which takes two per
     step, has 40 epochs). Weight decay ends with the step size's schedule, so that regularised submissions can reach the
     stop too. Hyper-parameters are chosen by validation loss.
 
@@ -193,7 +193,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     arXiv:1906.02613). Ideal: the best mean among reference runs. Both frozen with the suite's version, in
     `references.json`, by ``python -m suite.commands.make_references``.
 
-    Measured (tuned by validation loss, 3 seeds). SAM errs less than SGD (6.9 against 7.8 %) and is flatter: 2.4 times
+    MeasureValues (tuned by validation loss, 3 seeds). SAM errs less than SGD (6.9 against 7.8 %) and is flatter: 2.4 times
     in `lambda_max`, 1.7 times in `adaptive_sharpness`; than heavy ball 4.0 and 1.8 times. Tuning narrows the gap:
     it gives SGD large steps, which are flat too: at equal small steps SAM is 10 and 3.3 times flatter.
     """

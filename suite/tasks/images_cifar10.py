@@ -8,7 +8,7 @@ from suite.data.splits import training_size
 from suite.models.images import cnn, resnet
 from suite.task import Problem, Task
 from suite.tasks.images import Network, image_task
-from suite.tasks.images_bad_start import BadStart, from_bad_start
+from suite.tasks.images_adversarial_init import AdversarialInit, from_adversarial_init
 from suite.tasks.registry import task, task_name
 
 
@@ -42,7 +42,7 @@ def cifar10_cnn(subset: int = 0, batch: int = 64) -> Task:
     convolutions of 16, 32 and 64 channels, each with ReLU and 2×2 max pooling, and a linear layer, torch's default
     initialisation. Cross-entropy, batches of 64, float32, no augmentation.
 
-    Stop. Loss on the whole training part <= 0.01, within 100 epochs of gradient evaluations. Selection by validation
+    Target. Loss on the whole training part <= 0.01, within 100 epochs of gradient evaluations. Selection by validation
     loss.
 
     Variants. ``[subset=2000]`` is the size of the track, for two cores. ``[batch=200]`` is a tenth of that: the large
@@ -78,9 +78,9 @@ def cifar10_bad_start(subset: int = 0) -> Task:
     Data, model and measures of `cifar10_cnn`. Start: the network is trained for 60 epochs on the training data together
     with twice as many copies that have a tenth of their pixels zeroed and a wrong label.
 
-    Stop. Every lane spends the whole budget of 40 epochs; the loss on the training part must then be <= 0.01.
+    Target. Every lane spends the whole budget of 40 epochs; the loss on the training part must then be <= 0.01.
 
     Axes as in `cifar10_cnn`. Null: what plain SGD makes of the bad start. Ideal: that of `cifar10_cnn`.
     """
     wrong = 2 * (subset or training_size(PUBLISHED["cifar10"].samples))
-    return from_bad_start(cifar10_cnn(subset=subset), BadStart(wrong, epochs=40))
+    return from_adversarial_init(cifar10_cnn(subset=subset), AdversarialInit(wrong, epochs=40))

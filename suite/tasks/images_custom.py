@@ -21,7 +21,7 @@ def image(data: str, network: str = "cnn", subset: int = 0) -> Task:
     A tenth of the training images is for validation, the rest (or `subset` of it) for training, drawn anew for every
     seed. `network` is ``cnn``, ``mlp`` (two hidden layers of 128) or ``resnet``.
 
-    Stop. Loss on the whole training part <= 0.01, within 100 epochs of gradient evaluations. Selection by validation
+    Target. Loss on the whole training part <= 0.01, within 100 epochs of gradient evaluations. Selection by validation
     loss.
 
     Measures of `mnist5k_mlp`. There are no frozen references, so the measures are shown and not scored.

@@ -48,7 +48,7 @@ def mnist_mlp(subset: int = 0) -> Task:
     and the 10,000 of the test part, normalised by the training part. Model: 784-256-256-10 ReLU, torch's default
     initialisation. Cross-entropy, batches of 64, float32.
 
-    Stop. Loss on the whole training part <= 0.01, within 40 epochs of gradient evaluations. Selection by validation
+    Target. Loss on the whole training part <= 0.01, within 40 epochs of gradient evaluations. Selection by validation
     loss.
 
     Measures and axes of `mnist5k_mlp`. Curvature, sharpness and margins on the first 5,000 training images at a matched
@@ -82,7 +82,7 @@ def mnist_noisy(subset: int = 0) -> Task:
     Data and model of `mnist_mlp`, with 20 % of the training and validation labels replaced by another class. Nobody who
     has noisy labels has clean ones to select by, so validation is noisy too; the test part is clean.
 
-    Stop. Loss on the whole noisy training part <= 0.01, within 100 epochs of gradient evaluations: every wrong label is
+    Target. Loss on the whole noisy training part <= 0.01, within 100 epochs of gradient evaluations: every wrong label is
     memorised. Selection by validation loss. ``[subset=10000]`` is the size of the track.
 
     Measures and axes of `mnist_mlp`.

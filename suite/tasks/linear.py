@@ -10,13 +10,13 @@ from torch import Tensor
 from suite.models.linear_networks import LinearPredictor
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
 
-def smoothness(x: Tensor) -> float:
+def lipschitz_constant(x: Tensor) -> float:
     """The largest eigenvalue of the Hessian of the mean squared error, ``2 / n * X'X``."""
     return 2 / len(x) * float(torch.linalg.matrix_norm(x, ord=2)) ** 2
 
@@ -26,7 +26,7 @@ def weight(solution: Solution) -> Tensor:
     return solution.model.get_parameter("weight").detach()
 
 
-def pseudo_inverse(problem: Problem) -> Oracle:
+def pseudo_inverse(problem: Problem, seed: int) -> Oracle:
     """The minimum-norm interpolator w+ as the solution `min_norm`."""
     w = min_norm_interpolator(problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy())
     return Oracle({"min_norm": torch.from_numpy(w)})
@@ -43,7 +43,7 @@ def _gaussian_teacher(task_name: str, seed: int, n: int, d: int) -> Problem:
     stream = torch_stream(task_name, seed, "data")
     x = torch.randn(n, d, generator=stream, dtype=torch.float64)
     teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
-    return Problem(Split(x, x @ teacher), smoothness=smoothness(x), facts={"teacher": teacher})
+    return Problem(Split(x, x @ teacher), lipschitz=lipschitz_constant(x), ground_truth={"teacher": teacher})
 
 
 @task
@@ -56,7 +56,7 @@ def min_norm_regression() -> Task:
     Data. n = 50 samples, d = 200 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w = 0.
     Loss: mean squared error, divided by its curvature, so that a step size of 1 is 1/L for every seed.
 
-    Stop. Training loss <= 1e-10: far below the scale of the distances that are measured.
+    Target. Training loss <= 1e-10: far below the scale of the distances that are measured.
 
     Oracle. The pseudo-inverse solution w+.
 
@@ -70,7 +70,7 @@ def min_norm_regression() -> Task:
         return _gaussian_teacher("min_norm_regression", seed, n, d)
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, teacher = weight(solution), solution.problem.facts["teacher"]
+        w, teacher = weight(solution), solution.problem.ground_truth["teacher"]
         return {
             "excess_norm": excess_norm(solution),
             "l2_norm": torch.linalg.vector_norm(w).item(),
@@ -83,10 +83,10 @@ def min_norm_regression() -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=mean_squared_error,
-        stop=Stop(1e-10, budget=4_000),
+        target=Target(1e-10, budget=4_000),
         measure=measure,
         oracle=pseudo_inverse,
-        axes=(Axis("norm", "excess_norm", "log", null=math.sqrt(d / n - 1), ideal=0.01, floor=0.01),),
+        axes=(Axis("norm", "excess_norm", "log", score_0=math.sqrt(d / n - 1), score_1=0.01, floor=0.01),),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
     )
 
@@ -103,7 +103,7 @@ def init_memory() -> Task:
     Data. n = 40 samples, d = 100 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w0 ~ N(0, I/d).
     Loss: mean squared error, divided by its curvature.
 
-    Stop. Training loss <= 1e-10.
+    Target. Training loss <= 1e-10.
 
     Oracle. The pseudo-inverse solution w+, and the gradient methods' limit w+ + P w0 in closed form.
 
@@ -138,11 +138,11 @@ def init_memory() -> Task:
         problem=problem,
         model=model,
         loss=mean_squared_error,
-        stop=Stop(1e-10, budget=4_000),
+        target=Target(1e-10, budget=4_000),
         measure=measure,
         oracle=pseudo_inverse,
         axes=(),
-        shown=("memory", "limit_distance", "excess_norm"),
+        reported=("memory", "limit_distance", "excess_norm"),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246",),
     )
 
@@ -160,7 +160,7 @@ def adaptive_trap() -> Task:
     its prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label,
     divided by its curvature. The seed draws the order of the labels: the solution is the same up to a permutation.
 
-    Stop. Training loss <= 1e-8.
+    Target. Training loss <= 1e-8.
 
     Oracle. The minimum-norm interpolator classifies every test point rightly. An adaptive method's first step is about
     sign(X'y): all features of positive samples alike, so it predicts the majority for ever.
@@ -182,7 +182,7 @@ def adaptive_trap() -> Task:
         test_y[round(share * len(test_y)) :] = -1
         test_x = torch.zeros(len(test_y), x.shape[1], dtype=torch.float64)
         test_x[:, 0], test_x[:, 1:3] = test_y, 1
-        return Problem(Split(x, y), test=Split(test_x, test_y), smoothness=smoothness(x))
+        return Problem(Split(x, y), test=Split(test_x, test_y), lipschitz=lipschitz_constant(x))
 
     def measure(solution: Solution) -> dict[str, float]:
         w, test = weight(solution), solution.problem.test
@@ -200,9 +200,9 @@ def adaptive_trap() -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(3 + 5 * n),
         loss=mean_squared_error,
-        stop=Stop(1e-8, budget=4_000),
+        target=Target(1e-8, budget=4_000),
         measure=measure,
         oracle=pseudo_inverse,
-        axes=(Axis("generalization", "test_error", "linear", null=1 - share, ideal=0.0),),
+        axes=(Axis("generalization", "test_error", "linear", score_0=1 - share, score_1=0.0),),
         papers=("Wilson et al. 2017, arXiv:1705.08292",),
     )

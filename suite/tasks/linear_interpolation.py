@@ -10,9 +10,9 @@ from torch import Tensor
 from suite.models.linear_networks import LinearPredictor
 from suite.oracles.interpolators import min_linf_interpolator, min_norm_interpolator
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
-from suite.tasks.linear import excess_norm, pseudo_inverse, smoothness, weight
+from suite.tasks.linear import excess_norm, lipschitz_constant, pseudo_inverse, weight
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -30,7 +30,7 @@ def benign_overfitting() -> Task:
     1 has the same contrast, 0.05 against 0.86, and takes four times as long.) Model: x @ w from w = 0.
     Loss: mean squared error, divided by its curvature.
 
-    Stop. Training loss <= 1e-8, far below the noise.
+    Target. Training loss <= 1e-8, far below the noise.
 
     Oracle. The pseudo-inverse solution. Its risk is that of the best ridge regression to within a percent.
 
@@ -49,14 +49,16 @@ def benign_overfitting() -> Task:
         signs = torch.randint(0, 2, (strong,), generator=stream, dtype=torch.float64) * 2 - 1
         teacher[:strong] = signs / math.sqrt(strong)
         y = x @ teacher + noise * torch.randn(n, generator=stream, dtype=torch.float64)
-        return Problem(Split(x, y), smoothness=smoothness(x), facts={"teacher": teacher, "variance": variance})
+        return Problem(
+            Split(x, y), lipschitz=lipschitz_constant(x), ground_truth={"teacher": teacher, "variance": variance}
+        )
 
     def relative_risk(w: Tensor, problem: Problem) -> float:
-        teacher, variance = problem.facts["teacher"], problem.facts["variance"]
+        teacher, variance = problem.ground_truth["teacher"], problem.ground_truth["variance"]
         return float(variance @ (w - teacher).square() / (variance @ teacher.square()))
 
-    def oracle(problem: Problem) -> Oracle:
-        found = pseudo_inverse(problem)
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        found = pseudo_inverse(problem, seed)
         return Oracle(found.solutions, {"min_norm_risk": relative_risk(found.solutions["min_norm"], problem)})
 
     def measure(solution: Solution) -> dict[str, float]:
@@ -72,11 +74,11 @@ def benign_overfitting() -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=mean_squared_error,
-        stop=Stop(1e-8, budget=2_500),
+        target=Target(1e-8, budget=2_500),
         measure=measure,
         oracle=oracle,
-        axes=(Axis("generalization", "excess_risk", "log", null=1.0, ideal="min_norm_risk"),),
-        shown=("excess_norm",),
+        axes=(Axis("generalization", "excess_risk", "log", score_0=1.0, score_1="min_norm_risk"),),
+        reported=("excess_norm",),
         papers=("Bartlett et al. 2020, arXiv:1906.11300",),
     )
 
@@ -112,7 +114,7 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
     least l1 norm recovers it exactly and would be the better answer. Model: x @ w from w = 0. Loss: mean squared error,
     divided by its curvature.
 
-    Stop. Training loss <= 1e-10 (the target's variance is about 0.03).
+    Target. Training loss <= 1e-10 (the target's variance is about 0.03).
 
     Oracle. The pseudo-inverse solution, the smoothest interpolant, and the interpolator of least l_inf norm (a linear
     program), near which entrywise methods end.
@@ -137,8 +139,8 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
         return Problem(
             Split(x, x @ teacher),
             test=Split(test, test @ teacher),
-            smoothness=smoothness(x),
-            facts={"teacher": teacher},
+            lipschitz=lipschitz_constant(x),
+            ground_truth={"teacher": teacher},
         )
 
     def test_error(w: Tensor, problem: Problem) -> float:
@@ -146,7 +148,7 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
         assert test is not None
         return float((test.x @ w - test.y).square().mean() / test.y.var(correction=0))
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
         smooth, linf = (torch.from_numpy(solve(x, y)) for solve in (min_norm_interpolator, min_linf_interpolator))
         return Oracle(
@@ -169,12 +171,12 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(2 * FREQUENCIES + 1),
         loss=mean_squared_error,
-        stop=Stop(1e-10, budget=4_000),
+        target=Target(1e-10, budget=4_000),
         measure=measure,
         oracle=oracle,
         axes=(
-            Axis("norm", "excess_norm", "log", null="linf_excess_norm", ideal=0.01, floor=0.01),
-            Axis("generalization", "test_error", "log", null="linf_test_error", ideal="min_norm_test_error"),
+            Axis("norm", "excess_norm", "log", score_0="linf_excess_norm", score_1=0.01, floor=0.01),
+            Axis("generalization", "test_error", "log", score_0="linf_test_error", score_1="min_norm_test_error"),
         ),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
     )

@@ -24,4 +24,4 @@ def frozen() -> dict[str, Any]:
 def reference(task: str, measure: str) -> tuple[float, float]:
     """(null, ideal) of `measure` on `task`; NaN where none is frozen yet."""
     entry = frozen().get(task, {}).get("axes", {}).get(measure, {})
-    return entry.get("null", math.nan), entry.get("ideal", math.nan)
+    return entry.get("score_0", math.nan), entry.get("score_1", math.nan)

@@ -11,7 +11,7 @@ from suite.models.linear_networks import LinearPredictor
 from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
 from suite.oracles.regularized import box_logistic_minimizer
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.losses import log_exponential, logistic
 from suite.tasks.registry import task
@@ -19,7 +19,7 @@ from suite.tasks.registry import task
 OBJECTIVES = {"log_exponential": log_exponential, "logistic": logistic}
 
 
-STOPS = {"log_exponential": Stop(-30.0, budget=10_000), "logistic": Stop(1e-3, budget=20_000)}
+TARGETS = {"log_exponential": Target(-30.0, budget=10_000), "logistic": Target(1e-3, budget=20_000)}
 
 
 def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
@@ -53,7 +53,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
     practical variant is kept: `max_margin[objective=logistic]`. Both are divided by the Hessian's largest eigenvalue at
     w = 0 of the mean exponential and the logistic loss, |X|²/n and |X|²/(4n).
 
-    Stop. log mean exp(-m) <= -30 (or a logistic loss <= 1e-3). The budget of 10,000 lets methods whose update has a
+    Target. log mean exp(-m) <= -30 (or a logistic loss <= 1e-3). The budget of 10,000 lets methods whose update has a
     constant length travel to the norm that this takes (30 over the margin) with a step of 0.01.
 
     Oracle. The max-margin separators in the l2 norm (least-distance programming), the l_inf norm and the l1 norm
@@ -68,9 +68,9 @@ def max_margin(objective: str = "log_exponential") -> Task:
 
     def problem(seed: int) -> Problem:
         train = teacher_labelled("max_margin", seed, n, d)
-        return Problem(train, smoothness=curvature(train.x) / (1 if objective == "log_exponential" else 4))
+        return Problem(train, lipschitz=curvature(train.x) / (1 if objective == "log_exponential" else 4))
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
         l2, linf, l1 = max_margin_l2(z), max_margin_linf(z), max_margin_l1(z)
         return Oracle(
@@ -98,11 +98,11 @@ def max_margin(objective: str = "log_exponential") -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=OBJECTIVES[objective],
-        stop=STOPS[objective],
+        target=TARGETS[objective],
         measure=measure,
         oracle=oracle,
-        axes=(Axis("norm", "l2_margin_ratio", "linear", null=0.0, ideal=1.0, higher=True),),
-        shown=("linf_margin_ratio", "l1_margin_ratio"),
+        axes=(Axis("norm", "l2_margin_ratio", "linear", score_0=0.0, score_1=1.0, higher=True),),
+        reported=("linf_margin_ratio", "l1_margin_ratio"),
         papers=(
             "Soudry et al. 2018, arXiv:1710.10345",
             "Zhang et al. 2024, arXiv:2406.10650",
@@ -125,7 +125,7 @@ def linf_box(decay: float = 0.5) -> Task:
     takes `weight_decay` runs with `decay` = 0.5 in place of its own, whether it decays the weights themselves or adds
     an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
 
-    Stop. All 2,500 gradient evaluations are spent, and the loss must be <= 0.5 at the end: it is log 2 = 0.69
+    Target. All 2,500 gradient evaluations are spent, and the loss must be <= 0.5 at the end: it is log 2 = 0.69
     at the start, about 0.05 at its minimum on the box, and 0.4 where the decay is an l2 penalty on the objective.
 
     Oracle. The minimiser of the loss on the box, by L-BFGS-B.
@@ -139,9 +139,9 @@ def linf_box(decay: float = 0.5) -> Task:
 
     def problem(seed: int) -> Problem:
         train = teacher_labelled("linf_box", seed, n, d)
-        return Problem(train, smoothness=curvature(train.x) / 4)
+        return Problem(train, lipschitz=curvature(train.x) / 4)
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
         return Oracle({"box": torch.from_numpy(box_logistic_minimizer(z, 1 / decay))})
 
@@ -157,11 +157,11 @@ def linf_box(decay: float = 0.5) -> Task:
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=logistic,
-        stop=Stop(0.5, budget=2_500, at_end=True),
+        target=Target(0.5, budget=2_500, at_end=True),
         measure=measure,
         oracle=oracle,
         axes=(),
-        shown=("linf_times_decay", "box_distance"),
+        reported=("linf_times_decay", "box_distance"),
         papers=("Xie and Li 2024, arXiv:2404.04454",),
         fixed={"weight_decay": decay},
     )

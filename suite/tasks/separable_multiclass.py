@@ -11,7 +11,7 @@ from suite.measures.path_norm import margins
 from suite.models.linear_networks import LinearClassifier
 from suite.oracles.margins import max_margin_l2, max_margin_linf, max_margin_spectral, pairwise_rows
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.losses import log_pairwise_exponential
 from suite.tasks.registry import task
 
@@ -38,7 +38,7 @@ def spectral_margin() -> Task:
     limit directions, without its underflow, after which a gradient's direction is noise. It is divided by the
     Hessian's largest eigenvalue at W = 0 of the mean itself.
 
-    Stop. Loss <= -100. The smallest margin is then within log(240) of 100, so that directions are settled to a few
+    Target. Loss <= -100. The smallest margin is then within log(240) of 100, so that directions are settled to a few
     percent, for constant-length steps after some hundred to two thousand of them.
 
     Oracle. The max-margin classifier in the Frobenius norm (least-distance programming), the max norm (a linear
@@ -66,9 +66,9 @@ def spectral_margin() -> Task:
         train, test = draw(n), draw(held_out)
         rows = torch.from_numpy(pairwise_rows(train.x.numpy(), train.y.numpy(), classes))
         curvature = torch.linalg.matrix_norm(rows, ord=2).item() ** 2 / len(rows)
-        return Problem(train, test=test, smoothness=curvature)
+        return Problem(train, test=test, lipschitz=curvature)
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         z = pairwise_rows(problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy(), classes)
         best = {
             "frobenius": max_margin_l2(z),
@@ -99,10 +99,12 @@ def spectral_margin() -> Task:
         problem=problem,
         model=lambda problem, seed: LinearClassifier(d, classes),
         loss=log_pairwise_exponential,
-        stop=Stop(-100.0, budget=10_000),
+        target=Target(-100.0, budget=10_000),
         measure=measure,
         oracle=oracle,
-        axes=(Axis("norm", "frobenius_margin_ratio", "linear", null="max_frobenius_ratio", ideal=1.0, higher=True),),
-        shown=("spectral_margin_ratio", "max_margin_ratio"),
+        axes=(
+            Axis("norm", "frobenius_margin_ratio", "linear", score_0="max_frobenius_ratio", score_1=1.0, higher=True),
+        ),
+        reported=("spectral_margin_ratio", "max_margin_ratio"),
         papers=("Fan et al. 2025, arXiv:2502.04664",),
     )

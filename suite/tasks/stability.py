@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from suite.curvature import Hessian, Network, lanczos
 from suite.seeding import torch_stream
-from suite.task import Problem, Solution, Split, Stop, Task
+from suite.task import Problem, Solution, Split, Target, Task
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -29,7 +29,7 @@ def edge_of_stability() -> Task:
     initialisation. Model: 1-40-40-1 tanh, torch's default initialisation. Loss: half the mean squared error, not
     divided by a curvature: the step size itself is what is asked about.
 
-    Stop. Loss <= 2e-4 within 24,000 gradient evaluations: the step size is constant for the first 12,000, in which
+    Target. Loss <= 2e-4 within 24,000 gradient evaluations: the step size is constant for the first 12,000, in which
     gradient descent meets the stop with steps from 0.05 on.
 
     Oracle. The limit of stability 2 / step size.
@@ -41,7 +41,7 @@ def edge_of_stability() -> Task:
 
     def problem(seed: int) -> Problem:
         x = torch.linspace(-1, 1, 20, dtype=torch.float64)
-        return Problem(Split(x[:, None], 8 * x**4 - 8 * x**2 + 1), facts={"seed": torch.tensor(seed)})
+        return Problem(Split(x[:, None], 8 * x**4 - 8 * x**2 + 1), ground_truth={"seed": torch.tensor(seed)})
 
     def model(problem: Problem, seed: int) -> nn.Module:
         stream = torch_stream("edge_of_stability", seed, "init")
@@ -67,9 +67,9 @@ def edge_of_stability() -> Task:
         problem=problem,
         model=model,
         loss=_half_squared_error,
-        stop=Stop(2e-4, budget=24_000),
+        target=Target(2e-4, budget=24_000),
         measure=measure,
         axes=(),
-        shown=("stability_ratio", "lambda_max"),
+        reported=("stability_ratio", "lambda_max"),
         papers=("Cohen et al. 2021, arXiv:2103.00065", "Cohen et al. 2022, arXiv:2207.14484"),
     )

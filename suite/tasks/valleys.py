@@ -1,6 +1,6 @@
 """Valleys of minima: where on the manifold of equally good solutions does training come to rest?
 
-Raw curvature is scored here and nowhere else. Elsewhere it is not, because rescaling moves it without changing the
+Raw curvature is scored here and nowhere else. SandboxedStub it is not, because rescaling moves it without changing the
 function (Dinh et al. 2017, arXiv:1703.04933). In these tasks the rescaled weights *are* the valley, the flattest point
 of it is known, and the question is whether the optimizer walks there.
 """
@@ -16,7 +16,7 @@ from suite.models.linear_networks import DiagonalNetwork, InnerProduct
 from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
 from suite.oracles.interpolators import hyperbolic_entropy_interpolator
 from suite.seeding import torch_stream
-from suite.task import Axis, LabelNoise, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, LabelNoise, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import relative_distance
 from suite.tasks.factorised import diagonal_curvature, quarter_squared_error, sparse_teacher
 from suite.tasks.losses import half_squared_error
@@ -49,7 +49,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
     curvature where gradient flow lands, about 9.3, so a step below 2 is stable there. There are no data but the target
     1; the seed draws the start.
 
-    Stop. Loss <= 1e-6 after 4,000 gradient evaluations: every submission trains for the whole budget, because where it
+    Target. Loss <= 1e-6 after 4,000 gradient evaluations: every submission trains for the whole budget, because where it
     is at an early stop says nothing of the drift. Variant `valley_scalar[noise=0.5]`: for the first 70 % of the budget
     every step sees the target 1 ± 0.5. Gradient descent with a step of s on the undivided loss then shrinks
     |u + v|² |u - v|² by exp(-2 s² noise²) per step: it comes within 1 % of the flattest point in about 1,000 steps with
@@ -67,10 +67,10 @@ def valley_scalar(noise: float = 0.0) -> Task:
         u, v = (torch.randn(k, generator=stream, dtype=torch.float64) for _ in range(2))
         u, v = long * u / u.norm(), short * v / v.norm()
         data = Split(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-        return Problem(data, smoothness=flow_on_hyperbola(u.numpy(), v.numpy()), facts={"u": u, "v": v})
+        return Problem(data, lipschitz=flow_on_hyperbola(u.numpy(), v.numpy()), ground_truth={"u": u, "v": v})
 
-    def oracle(problem: Problem) -> Oracle:
-        u, v = (problem.facts[name].cpu().numpy() for name in ("u", "v"))
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        u, v = (problem.ground_truth[name].cpu().numpy() for name in ("u", "v"))
         return Oracle(values={"flow_ratio": flow_on_hyperbola(u, v) / 2})
 
     def measure(solution: Solution) -> dict[str, float]:
@@ -81,13 +81,13 @@ def valley_scalar(noise: float = 0.0) -> Task:
     return Task(
         family="valleys",
         problem=problem,
-        model=lambda problem, seed: InnerProduct(problem.facts["u"], problem.facts["v"]),
+        model=lambda problem, seed: InnerProduct(problem.ground_truth["u"], problem.ground_truth["v"]),
         loss=half_squared_error,
-        stop=Stop(1e-6, budget=4_000, at_end=True),
+        target=Target(1e-6, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,
         label_noise=label_noise(noise),
-        axes=(Axis("flatness", "curvature_ratio", "log", null="flow_ratio", ideal=1.0),),
+        axes=(Axis("flatness", "curvature_ratio", "log", score_0="flow_ratio", score_1=1.0),),
         papers=(
             "Blanc et al. 2020, arXiv:1904.09080",
             "Damian et al. 2021, arXiv:2106.06530",
@@ -112,7 +112,7 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     step sees targets y ± 3. On the whole data this moves weights as batches of 4 of the 40 samples with targets y ± 1
     do. Loss: mean squared error over 4, divided by its curvature as in `sparse_regression`.
 
-    Stop. Loss <= 5e-4, that is 0.2 % of the targets' variance, after 4,000 gradient evaluations, all of which every
+    Target. Loss <= 5e-4, that is 0.2 % of the targets' variance, after 4,000 gradient evaluations, all of which every
     submission spends. A tighter stop would ask how fast the coordinates that the noise has made small learn again, at
     a rate in proportion to their size.
 
@@ -136,14 +136,14 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     def problem(seed: int) -> Problem:
         x, teacher = sparse_teacher(torch_stream("valley_sparse", seed, "data"), n, d, nonzero, nonzero**-0.5)
         curvature = diagonal_curvature(x, teacher, alpha)
-        return Problem(Split(x, x @ teacher), smoothness=curvature, facts={"teacher": teacher})
+        return Problem(Split(x, x @ teacher), lipschitz=curvature, ground_truth={"teacher": teacher})
 
     def curvatures(x: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
         """Trace and largest eigenvalue of the Hessian at an interpolator with u² + v² = `spread` [d]."""
         scale = 2 / len(x)
         return scale * float((x**2).sum(axis=0) @ spread), scale * float(np.linalg.norm(x * np.sqrt(spread), 2) ** 2)
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy()
         flow = hyperbolic_entropy_interpolator(x, y, alpha)
         flattest, lowest = least_trace_interpolator(x, y), least_lambda_max_interpolator(x, y)
@@ -167,7 +167,7 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         return {
             "trace_ratio": trace / values["trace"],
             "lambda_max_ratio": top / values["lambda_max"],
-            "recovery_error": relative_distance(model.predictor().detach(), solution.problem.facts["teacher"]),
+            "recovery_error": relative_distance(model.predictor().detach(), solution.problem.ground_truth["teacher"]),
             "flow_trace_ratio": values["flow_trace_ratio"],
             "flow_lambda_max_ratio": values["flow_lambda_max_ratio"],
         }
@@ -177,11 +177,11 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
-        stop=Stop(5e-4, budget=4_000, at_end=True),
+        target=Target(5e-4, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,
         label_noise=label_noise(noise),
-        axes=(Axis("flatness", "trace_ratio", "log", null="flow_trace_ratio", ideal=1.0),) if noise else (),
+        axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),) if noise else (),
         papers=(
             "Blanc et al. 2020, arXiv:1904.09080",
             "HaoChen et al. 2021, arXiv:2006.08680",
@@ -190,5 +190,5 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
             "Wen et al. 2023, arXiv:2211.05729",
             "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
         ),
-        shown=("lambda_max_ratio", "recovery_error") if noise else SPARSE_RATIOS,
+        reported=("lambda_max_ratio", "recovery_error") if noise else SPARSE_RATIOS,
     )

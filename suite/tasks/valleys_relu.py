@@ -10,7 +10,7 @@ from torch import Tensor
 from suite.models.relu import TwoLayerReLU
 from suite.oracles.relu import flattest_interpolator, gradient_flow
 from suite.seeding import torch_stream
-from suite.task import Axis, Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.losses import half_squared_error
 from suite.tasks.registry import task
 from suite.tasks.valleys import label_noise
@@ -49,7 +49,7 @@ def valley_relu(noise: float = 0.0) -> Task:
     linear.) Model: sum_j a_j relu(w_j·x), width 40, He's initialisation in both layers. Loss: mean squared error over
     2, divided by the largest eigenvalue of J'J / n at the start.
 
-    Stop. Loss <= 5e-4, about 0.1 % of that of predicting 0, after 4,000 gradient evaluations, all of which every
+    Target. Loss <= 5e-4, about 0.1 % of that of predicting 0, after 4,000 gradient evaluations, all of which every
     submission spends. Variant `valley_relu[noise=1]`: targets y ± 1 for the first 70 % of the budget.
 
     Oracle. The exact infimum of the Hessian's trace over all interpolators of any width, by a second-order cone program
@@ -85,18 +85,18 @@ def valley_relu(noise: float = 0.0) -> Task:
             return Problem(
                 Split(x, teacher(x)),
                 test=Split(grid, teacher(grid)),
-                smoothness=float(torch.linalg.eigvalsh(hessian_parts(x, hidden, output)[0])[-1]),
-                facts={"hidden": hidden, "output": output},
+                lipschitz=float(torch.linalg.eigvalsh(hessian_parts(x, hidden, output)[0])[-1]),
+                ground_truth={"hidden": hidden, "output": output},
             )
 
     def trace_of(x: Tensor, hidden: Tensor, output: Tensor) -> float:
         return float(hessian_parts(x, hidden, output)[0].trace())
 
-    def oracle(problem: Problem) -> Oracle:
+    def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = problem.train.x.cpu(), problem.train.y.cpu()
-        hidden, output = (problem.facts[name].cpu().numpy() for name in ("hidden", "output"))
+        hidden, output = (problem.ground_truth[name].cpu().numpy() for name in ("hidden", "output"))
         flattest = flattest_interpolator(x.numpy(), y.numpy())
-        flow = gradient_flow(x.numpy(), y.numpy(), hidden, output, STOP_LOSS, step=0.1 / problem.smoothness)
+        flow = gradient_flow(x.numpy(), y.numpy(), hidden, output, STOP_LOSS, step=0.1 / problem.lipschitz)
         flow_trace = trace_of(x, torch.from_numpy(flow.hidden), torch.from_numpy(flow.output))
         return Oracle(
             {"hidden": torch.from_numpy(flattest.hidden), "output": torch.from_numpy(flattest.output)},
@@ -122,13 +122,13 @@ def valley_relu(noise: float = 0.0) -> Task:
     return Task(
         family="valleys",
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.facts["hidden"], problem.facts["output"]),
+        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=half_squared_error,
-        stop=Stop(STOP_LOSS, budget=4_000, at_end=True),
+        target=Target(STOP_LOSS, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,
         label_noise=label_noise(noise),
-        axes=(Axis("flatness", "trace_ratio", "log", null="flow_trace_ratio", ideal=1.0),),
+        axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),),
         papers=(
             "Damian et al. 2021, arXiv:2106.06530",
             "Li, Wang and Arora 2022, arXiv:2110.06914",
@@ -138,5 +138,5 @@ def valley_relu(noise: float = 0.0) -> Task:
             "Wen, Li and Ma 2023, arXiv:2307.11007",
             "Pilanci and Ergen 2020, arXiv:2002.10553",
         ),
-        shown=("rescaled_trace_ratio", "lambda_max", "test_error"),
+        reported=("rescaled_trace_ratio", "lambda_max", "test_error"),
     )

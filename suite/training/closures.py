@@ -10,7 +10,7 @@ from greenlet import getcurrent, greenlet
 from torch import Tensor
 
 
-class Rendezvous:
+class ClosureBarrier:
     """Steps lanes whose optimizers call closures.
 
     Every lane steps its own optimizer in a coroutine. A closure puts its lane among the waiting; when no lane has
@@ -28,7 +28,7 @@ class Rendezvous:
     def closure(self, lane: int) -> Tensor:
         """Called by a lane's optimizer: its loss, with its gradients filled."""
         self._waiting.append(lane)
-        loss: Tensor = _go_on(getcurrent().parent.switch)
+        loss: Tensor = _switch(getcurrent().parent.switch)
         return loss
 
     def run(self, work: Mapping[int, Callable[[], None]]) -> None:
@@ -43,22 +43,22 @@ class Rendezvous:
 
         lanes = {lane: greenlet(body) for lane in work}
         for lane, coroutine in lanes.items():
-            _go_on(coroutine.switch, lane)
+            _switch(coroutine.switch, lane)
         while self._waiting:
             met, self._waiting = sorted(self._waiting), []
             try:
                 losses = self._evaluate(met)
             except BaseException as error:  # every waiting lane must see it
                 for lane in met:
-                    _go_on(lanes[lane].throw, error)
+                    _switch(lanes[lane].throw, error)
             else:
                 for lane in met:
-                    _go_on(lanes[lane].switch, losses[lane])
+                    _switch(lanes[lane].switch, losses[lane])
         if errors:
             raise errors[0]
 
 
-def _go_on(enter: Callable[..., Any], *values: object) -> Any:
+def _switch(enter: Callable[..., Any], *values: object) -> Any:
     """Enter another coroutine; whether gradients are enabled belongs to the thread, and each finds it as it was."""
     with torch.set_grad_enabled(torch.is_grad_enabled()):
         return enter(*values)

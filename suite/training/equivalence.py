@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from suite.seeding import torch_stream
 from suite.signature import Settings
 from suite.task import Problem, Split, Task
-from suite.training.lanes import Lanes, SingleLane
+from suite.training.lanes import SingleModel, StackedModels
 from suite.training.stepping import Build, Group
 
 REPEATS = 5
@@ -28,7 +28,7 @@ GRADIENT_TOLERANCE = 1e-2
 """Relative difference of gradients that are the same but for rounding, generously."""
 
 
-def possible(task: Task, problem: Problem, seed: int, device: torch.device | str) -> bool:
+def supports_vmap(task: Task, problem: Problem, seed: int, device: torch.device | str) -> bool:
     """Whether `vmap` runs the task's network with the right gradients, changes no buffers and draws no random numbers.
 
     A module that does not compute with the weights that are put in place, but with others that it keeps, would be
@@ -47,7 +47,7 @@ def possible(task: Task, problem: Problem, seed: int, device: torch.device | str
             return False
         if not torch.equal(state, torch.get_rng_state()):
             return False
-        single = SingleLane(
+        single = SingleModel(
             task.model(problem, seed).to(device), task.loss, torch.ones((), dtype=task.dtype, device=device)
         )
         single.evaluate(batch.x[:1], batch.y[:1])
@@ -56,7 +56,7 @@ def possible(task: Task, problem: Problem, seed: int, device: torch.device | str
     )
 
 
-def _same_gradients(stack: Lanes, single: SingleLane) -> bool:
+def _same_gradients(stack: StackedModels, single: SingleModel) -> bool:
     """Whether the first lane's gradients are those of the module by itself, but for rounding."""
     pairs = [(stack.gradient(name, 0), single.gradient(name, 0)) for name in stack.parameters]
     if any((found is None) != (expected is None) for found, expected in pairs):
@@ -73,23 +73,29 @@ def _same_gradients(stack: Lanes, single: SingleLane) -> bool:
     return True
 
 
-def pays(task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str) -> bool:
+def vmap_is_faster(task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str) -> bool:
     """Whether the lanes, given by data and seed, are trained faster as one program."""
     if torch.device(device).type == "cpu":
         return task.batched
-    return median_seconds(together(task, lanes, device), device) < median_seconds(apart(task, lanes, device), device)
+    return median_seconds(batched_gradients(task, lanes, device), device) < median_seconds(
+        sequential_gradients(task, lanes, device), device
+    )
 
 
-def together(task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str) -> Callable[[], Tensor]:
+def batched_gradients(
+    task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str
+) -> Callable[[], Tensor]:
     """One gradient of every lane on its first batch, as one program: returns the losses [lanes]."""
     stack, batch = _stacked(task, lanes, device)
     return lambda: stack.evaluate(batch.x, batch.y)
 
 
-def apart(task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str) -> Callable[[], Tensor]:
+def sequential_gradients(
+    task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str
+) -> Callable[[], Tensor]:
     """The same gradients, one lane after the other."""
     scale = torch.ones((), dtype=task.dtype, device=device)
-    singles = [SingleLane(task.model(problem, seed).to(device), task.loss, scale) for problem, seed in lanes]
+    singles = [SingleModel(task.model(problem, seed).to(device), task.loss, scale) for problem, seed in lanes]
     batches = [_first(task, problem, device) for problem, _ in lanes]
     return lambda: torch.cat([s.evaluate(b.x[None], b.y[None]) for s, b in zip(singles, batches, strict=True)])
 
@@ -100,10 +106,12 @@ def _first(task: Task, problem: Problem, device: torch.device | str) -> Split:
     return Split(train.x[rows], train.y[rows]).to(device)
 
 
-def _stacked(task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str) -> tuple[Lanes, Split]:
+def _stacked(
+    task: Task, lanes: Sequence[tuple[Problem, int]], device: torch.device | str
+) -> tuple[StackedModels, Split]:
     """The lanes as one program, and their first batches."""
     models = [task.model(problem, seed).to(device) for problem, seed in lanes]
-    stack = Lanes(models, task.loss, torch.ones(len(lanes), dtype=task.dtype, device=device))
+    stack = StackedModels(models, task.loss, torch.ones(len(lanes), dtype=task.dtype, device=device))
     batches = [_first(task, problem, device) for problem, _ in lanes]
     return stack, Split(torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches]))
 
@@ -135,7 +143,7 @@ def treats_lanes_independently(build: Build, settings: Settings, shapes: Sequenc
     """Prove or refute that stepping ``[3, *shape]`` tensors equals stepping three separate sets of parameters.
 
     Three lanes in float64 whose gradients differ by factors of 1000, with a direction of their own that persists under
-    noise (so that estimates of a distance grow), twelve steps with a changing step size. Lanes must agree to 1e-7 of
+    noise (so that estimates of a distance grow), twelve steps with a changing step size. StackedModels must agree to 1e-7 of
     the way that they went. Anything that raises is not proved.
     """
 
@@ -171,10 +179,10 @@ def treats_lanes_independently(build: Build, settings: Settings, shapes: Sequenc
 
     try:
         with torch.random.fork_rng(devices=[]):
-            together, apart = final([slice(0, 3)]), final([0, 1, 2])
+            batched_gradients, sequential_gradients = final([slice(0, 3)]), final([0, 1, 2])
     except Exception:
         return False
-    return all(map(_agree, together, apart, start))
+    return all(map(_agree, batched_gradients, sequential_gradients, start))
 
 
 def _agree(stacked: Tensor, alone: Tensor, start: Tensor) -> bool:
@@ -194,11 +202,11 @@ TOLERANCE = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
 another order."""
 
 
-class Refuted(Exception):
+class NotEquivalent(Exception):
     """A stacked lane did not get what ordinary training gives it."""
 
 
-class Shadow:
+class ReferenceReplica:
     """One lane of a stacked group, and an ordinary optimizer beside it."""
 
     def __init__(self, group: Group, lane: int, build: Build, settings: Settings) -> None:
@@ -232,14 +240,16 @@ class Shadow:
         return True
 
 
-class Shadows:
+class EquivalenceCheck:
     """The shadows of some stacked lanes, for the first steps of a run."""
 
     def __init__(self, groups: Sequence[Group], build: Build, settings: Sequence[Settings]) -> None:
         """`settings` of each group, in order. Three lanes, spread over the groups."""
         lanes = [(group, lane, own) for group, own in zip(groups, settings, strict=True) for lane in group.lanes]
         chosen = sorted({0, len(lanes) // 2, len(lanes) - 1})[:SHADOWED]
-        self.shadows = [Shadow(group, lane, build, own) for group, lane, own in (lanes[number] for number in chosen)]
+        self.shadows = [
+            ReferenceReplica(group, lane, build, own) for group, lane, own in (lanes[number] for number in chosen)
+        ]
         self.steps = 0
 
     def before_step(self, active: Sequence[int]) -> None:
@@ -252,8 +262,8 @@ class Shadows:
         """Compare.
 
         Raises:
-            Refuted: a lane is not where its shadow is.
+            NotEquivalent: a lane is not where its shadow is.
         """
         self.steps += 1
         if not all(shadow.agrees() for shadow in self.shadows):
-            raise Refuted
+            raise NotEquivalent

@@ -1,10 +1,10 @@
 """Many lanes as one batched program: stacked parameters, per-lane gradients.
 
 A lane is one independent training run. The parameters of S lanes live in one tensor ``[S, *shape]`` per name;
-one batched forward and backward gives every lane its own loss and gradient. Lanes never see each other: the
+one batched forward and backward gives every lane its own loss and gradient. StackedModels never see each other: the
 losses are summed, not averaged, before the backward pass, so that each lane's gradient is that of its own loss.
 
-`SingleLane` is the same interface over one ordinary module. It serves what `vmap` refuses or what batching
+`SingleModel` is the same interface over one ordinary module. It serves what `vmap` refuses or what batching
 makes slower (convolutions and wide networks on a CPU).
 """
 
@@ -19,14 +19,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn.functional import cross_entropy
 
-from suite.kernels.max_pool import QuickPooling
+from suite.kernels.max_pool import FastMaxPool2d
 from suite.models.modes import evaluating
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-Weights = dict[str, Tensor]
-
+from suite.task import Loss, Weights
 
 EVALUATED = 250
 """Samples whose outputs are computed at once where no gradient is needed.
@@ -35,7 +30,7 @@ Memory stays bounded, and on a CPU the maps of a convolutional network stay in t
 """
 
 
-class Lanes:
+class StackedModels:
     """S lanes of one architecture.
 
     parameters: name -> [S, *shape], without a graph; optimizers write into views of them.
@@ -45,7 +40,7 @@ class Lanes:
     def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, judge: Loss | None = None) -> None:
         """`loss` is descended, `judge` is what `losses` reports (None: the same).
 
-        `scales` [S] divides each lane's objective (see `Problem.smoothness`); reported losses are undivided.
+        `scales` [S] divides each lane's objective (see `Problem.lipschitz`); reported losses are undivided.
         """
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
@@ -123,7 +118,7 @@ class Lanes:
         return {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
 
 
-class SingleLane(Lanes):
+class SingleModel(StackedModels):
     """One lane as an ordinary module, trained as in any script: the optimizer holds the module's own parameters.
 
     The same interface without `vmap`; shapes keep their lane axis of length 1. With `graph`, gradients carry the graph
@@ -193,7 +188,7 @@ class SingleLane(Lanes):
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
         outputs: list[Tensor] = []
         least = seen = 0.0
-        with evaluating(self._module), QuickPooling() if self._pools else contextlib.nullcontext():
+        with evaluating(self._module), FastMaxPool2d() if self._pools else contextlib.nullcontext():
             for part, targets in zip(torch.split(x[0], EVALUATED), torch.split(y[0], EVALUATED), strict=True):
                 outputs.append(self._module(part))
                 if self._judge is cross_entropy and math.isfinite(ceiling):

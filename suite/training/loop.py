@@ -17,15 +17,21 @@ from torch import Tensor
 
 from suite.seeding import seed_of
 from suite.signature import MakeOptimizer, Settings
-from suite.task import Problem, Task
-from suite.training.closures import Rendezvous
-from suite.training.equivalence import Refuted, Shadows, pays, possible, treats_lanes_independently
-from suite.training.lanes import Lanes, SingleLane, Weights
-from suite.training.minibatches import Batches, Samples
+from suite.task import Problem, Task, Weights
+from suite.training.closures import ClosureBarrier
+from suite.training.equivalence import (
+    EquivalenceCheck,
+    NotEquivalent,
+    supports_vmap,
+    treats_lanes_independently,
+    vmap_is_faster,
+)
+from suite.training.lanes import SingleModel, StackedModels
+from suite.training.minibatches import BatchSampler, DeviceDataset
 from suite.training.optimizer_factory import Parameters
-from suite.training.step_protocol import Manner, Method, OwnLoss, Schedule, find_method
+from suite.training.step_protocol import OwnLoss, Schedule, StepProtocol, TrainingSetup, training_setup
 from suite.training.stepping import Build, Group, make_group
-from suite.training.stopping import Endings
+from suite.training.stopping import StoppingRule
 
 CLOSURE_CHECK = 20
 """Steps between two checks where the loss at the weights does not come for free (closures, schedule-free methods)."""
@@ -36,7 +42,7 @@ STREAMS = ("order", "label noise", "optimizer")
 
 
 @dataclass(frozen=True)
-class Lane:
+class TrainingRun:
     """One lane to train: its data, its seed, and which trial it belongs to.
 
     streams: the seeds of its random streams where `seed` must not tell which data it has (see `suite.sandbox`).
@@ -54,7 +60,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """Where a lane ended, and how."""
 
     status: str
@@ -65,7 +71,7 @@ class Trained:
     steps: int
     seconds: float
     stepping: str
-    stop_evaluations: int | None = None
+    target_evaluations: int | None = None
     """Gradient evaluations at the check from which on the stop was met; fewer than all where a task trains on."""
     history: tuple[tuple[int, float], ...] = ()
     """(gradient evaluations, training loss): the training curve, thinned evenly on a log scale."""
@@ -77,17 +83,17 @@ class Trained:
 
 def train(
     task: Task,
-    lanes: Sequence[Lane],
+    lanes: Sequence[TrainingRun],
     make: MakeOptimizer,
     device: torch.device | str = "cpu",
     batched: bool | None = None,
     race: bool = False,
     schedule: Schedule | None = None,
     loss: OwnLoss | None = None,
-) -> list[Trained]:
+) -> list[TrainingResult]:
     """Train every lane of `lanes` (those of one trial consecutive) with its own optimizer ``make(params, **settings)``.
 
-    batched: all lanes as one program, or one by one; None takes what pays for the task on the device. Optimizers that
+    batched: all lanes as one program, or one by one; None takes what vmap_is_faster for the task on the device. Optimizers that
     need a lane's own model or the graph of its gradients get their lanes one by one in any case, and so do networks
     that cannot be batched.
     race: end trials that cannot be selected any more, where selection is by fewest gradient evaluations: exact, it
@@ -98,17 +104,17 @@ def train(
     Raises:
         Exception: what the submission raised.
     """
-    method = find_method(task, lanes[0].problem, lanes[0].seed, lanes[0].settings, make, device, schedule, loss)
-    together = len(lanes) > 1 and batched is not False and not method.alone
-    if together and possible(task, lanes[0].problem, lanes[0].seed, device):
-        together = batched or pays(task, [(lane.problem, lane.seed) for lane in lanes], device)
+    method = training_setup(task, lanes[0].problem, lanes[0].seed, lanes[0].settings, make, device, schedule, loss)
+    together = len(lanes) > 1 and batched is not False and not method.requires_single
+    if together and supports_vmap(task, lanes[0].problem, lanes[0].seed, device):
+        together = batched or vmap_is_faster(task, [(lane.problem, lane.seed) for lane in lanes], device)
     else:
         together = False
     if not together:
         return [_Run(task, [lane], method, device).run()[0] for lane in lanes]
     try:
         return _Run(task, lanes, method, device, race).run()
-    except Refuted:
+    except NotEquivalent:
         return _Run(task, lanes, method, device, race, stacked=False).run()
 
 
@@ -118,8 +124,8 @@ class _Run:
     def __init__(
         self,
         task: Task,
-        lanes: Sequence[Lane],
-        method: Method,
+        lanes: Sequence[TrainingRun],
+        method: TrainingSetup,
         device: torch.device | str,
         race: bool = False,
         stacked: bool = True,
@@ -127,16 +133,16 @@ class _Run:
         self.task, self.lanes, self.race = task, lanes, race
         self.method, self.manner = method, method.manner
         models = [task.model(lane.problem, lane.seed).to(device) for lane in lanes]
-        scales = torch.tensor([lane.problem.smoothness for lane in lanes], dtype=task.dtype, device=device)
+        scales = torch.tensor([lane.problem.lipschitz for lane in lanes], dtype=task.dtype, device=device)
         self.stack = (
-            Lanes(models, method.loss, scales, task.loss)
+            StackedModels(models, method.loss, scales, task.loss)
             if len(lanes) > 1
-            else SingleLane(models[0], method.loss, scales, task.loss, self.manner.graph)
+            else SingleModel(models[0], method.loss, scales, task.loss, self.manner.graph)
         )
         self.initial = [self.stack.snapshot(number) for number in range(len(lanes))]
-        self.samples = Samples([lane.problem.train for lane in lanes], device)
+        self.samples = DeviceDataset([lane.problem.train for lane in lanes], device)
         seeds = [lane.stream_seeds(task.name) for lane in lanes]
-        self.batches = Batches(task, self.samples, seeds)
+        self.batches = BatchSampler(task, self.samples, seeds)
 
         self.trials: list[range] = []
         for number, lane in enumerate(lanes):
@@ -146,7 +152,7 @@ class _Run:
                 self.trials.append(range(number, number + 1))
 
         def made(parameters: Parameters, settings: Settings) -> Any:
-            return method.build(parameters, settings, models[0])
+            return method.make_optimizer(parameters, settings, models[0])
 
         settings = [lanes[trial.start].settings for trial in self.trials]
         draws = [own["optimizer"] for own in seeds]
@@ -154,13 +160,13 @@ class _Run:
         self.groups, self.stepping = make_groups(
             self.stack, made, list(zip(self.trials, settings, strict=True)), self.manner, draws, stacked
         )
-        self.shadows = Shadows(self.groups, made, settings) if self.stepping == "stacked" else None
+        self.shadows = EquivalenceCheck(self.groups, made, settings) if self.stepping == "stacked" else None
 
         count = len(lanes)
         self.evaluations = [0] * count
         self.steps = [0] * count
         self.final: list[Weights] = [{}] * count
-        self.endings = Endings(task.stop, self.evaluations)
+        self.endings = StoppingRule(task.target, self.evaluations)
         self.seconds = [0.0] * count
 
     def active_groups(self) -> list[Group]:
@@ -191,11 +197,11 @@ class _Run:
 
     def _count_differentiation(self) -> None:
         """A Hessian product (a gradient differentiated once more) costs a gradient evaluation."""
-        if isinstance(self.stack, SingleLane):
+        if isinstance(self.stack, SingleModel):
             self.evaluations[0] += self.stack.differentiated
             self.stack.differentiated = 0
 
-    def run(self) -> list[Trained]:
+    def run(self) -> list[TrainingResult]:
         clean = self.task.batch_size is None and self.task.label_noise is None
         own = self.manner.closure or self.manner.modes or self.method.loss is not self.task.loss
         free = clean and not own
@@ -208,7 +214,7 @@ class _Run:
             if free:
                 self.step_full_batch(lanes)
             else:
-                every = self.task.stop.check_every
+                every = self.task.target.check_every
                 steps = max(every, CLOSURE_CHECK) if self.task.batch_size is None else every
                 if self.manner.closure:
                     self.step_closures(lanes, steps)
@@ -219,7 +225,7 @@ class _Run:
             for lane in lanes:
                 self.seconds[lane] += share
         return [
-            Trained(
+            TrainingResult(
                 status=self.endings.status[lane] or "budget",
                 weights=self.final[lane],
                 initial=self.initial[lane],
@@ -228,7 +234,7 @@ class _Run:
                 steps=self.steps[lane],
                 seconds=self.seconds[lane],
                 stepping=self.stepping,
-                stop_evaluations=self.endings.stop_evaluations[lane],
+                target_evaluations=self.endings.target_evaluations[lane],
                 history=(*self.endings.history[lane], (self.evaluations[lane], self.endings.loss[lane])),
             )
             for lane in range(len(self.lanes))
@@ -269,7 +275,7 @@ class _Run:
             self._evaluate(lanes)
             self._step(groups)
             self._count(lanes)
-            if all(self.evaluations[lane] >= self.task.stop.budget for lane in lanes):
+            if all(self.evaluations[lane] >= self.task.target.budget for lane in lanes):
                 break
 
     def step_closures(self, lanes: list[int], steps: int) -> None:
@@ -286,7 +292,7 @@ class _Run:
         def work(lane: int, closure: Callable[[], Tensor]) -> Callable[[], None]:
             def body() -> None:
                 for _ in range(steps):
-                    if self.evaluations[lane] >= self.task.stop.budget:
+                    if self.evaluations[lane] >= self.task.target.budget:
                         break
                     self.batches.advance(lane, self.evaluations[lane])
                     self._set_rate(groups[lane])
@@ -302,7 +308,7 @@ class _Run:
             lane = lanes[0]
             work(lane, lambda: evaluate([lane])[lane])()
             return
-        meeting = Rendezvous(evaluate)
+        meeting = ClosureBarrier(evaluate)
 
         def closure_of(lane: int) -> Callable[[], Tensor]:
             return lambda: meeting.closure(lane)
@@ -322,7 +328,7 @@ class _Run:
         lanes = self.endings.active()
         data, index = self.samples.whole(lanes), self.samples.index(lanes)
         # Until lanes may end by their loss at all, that the stop is not met is all that there is to know.
-        ceiling = math.inf if self.endings.may_fall_behind() else self.task.stop.loss
+        ceiling = math.inf if self.endings.may_fall_behind() else self.task.target.loss
         self.judge(lanes, self.stack.losses(*data, index, ceiling).tolist())
 
     def switch(self, mode: str) -> None:
@@ -332,10 +338,10 @@ class _Run:
 
 
 def make_groups(
-    stack: Lanes,
+    stack: StackedModels,
     build: Build,
     trials: Sequence[tuple[range, Settings]],
-    manner: Manner,
+    manner: StepProtocol,
     seeds: Sequence[int],
     stacked: bool = True,
 ) -> tuple[list[Group], str]:

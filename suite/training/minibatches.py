@@ -15,7 +15,7 @@ from torch import Tensor
 from suite.task import Split, Task
 
 
-class Samples:
+class DeviceDataset:
     """Inputs ``[lanes, n, ...]`` and targets of several lanes."""
 
     def __init__(self, splits: Sequence[Split], device: torch.device | str) -> None:
@@ -62,12 +62,12 @@ class Samples:
         return self._x[where, stacked], self._y[where, stacked]
 
 
-class Batches:
+class BatchSampler:
     """The present batch of every lane: a piece of a permutation of its samples, or all of them."""
 
-    def __init__(self, task: Task, samples: Samples, streams: Sequence[Mapping[str, int]]) -> None:
+    def __init__(self, task: Task, samples: DeviceDataset, streams: Sequence[Mapping[str, int]]) -> None:
         """streams: the seeds of each lane's streams (`suite.training.loop.STREAMS`)."""
-        self._size, self._noise, self._budget = task.batch_size, task.label_noise, task.stop.budget
+        self._size, self._noise, self._budget = task.batch_size, task.label_noise, task.target.budget
         self._samples = samples
         self._orders = [torch.Generator().manual_seed(own["order"]) for own in streams]
         self._signs = [torch.Generator().manual_seed(own["label noise"]) for own in streams]

@@ -51,7 +51,7 @@ class Budget:
     samples: int
 
 
-class Together:
+class OptimizerList:
     """Several optimizers as one: their groups in a row, stepped in turn."""
 
     def __init__(self, optimizers: Iterable[Any]) -> None:
@@ -66,7 +66,7 @@ class Together:
             optimizer.step()
 
 
-def in_a_group(call: Callable[[], Made]) -> Made:
+def with_process_group(call: Callable[[], Made]) -> Made:
     """What `call` returns. Optimizers that are written for many machines get a process group of this process alone."""
     try:
         return call()
@@ -78,7 +78,7 @@ def in_a_group(call: Callable[[], Made]) -> Made:
     return call()
 
 
-def build(
+def make_optimizer(
     make: MakeOptimizer,
     parameters: Parameters,
     settings: Settings,
@@ -108,7 +108,9 @@ def build(
         raise
 
 
-def _split(make: MakeOptimizer, attempt: Callable[..., Any], parameters: Parameters, settings: Settings) -> Together:
+def _split(
+    make: MakeOptimizer, attempt: Callable[..., Any], parameters: Parameters, settings: Settings
+) -> OptimizerList:
     matrices, rest = ({n: p for n, p in parameters.items() if (p.dim() == 2) == flag} for flag in (True, False))
     if not rest or wants_model(make) or wraps(make):
         raise TypeError("there is nothing to split")
@@ -118,7 +120,7 @@ def _split(make: MakeOptimizer, attempt: Callable[..., Any], parameters: Paramet
     matrix.grad = torch.ones(2, 2)
     trial.step()
     companion = AdamW(rest.values(), **{key: value for key, value in settings.items() if key == "lr"})
-    return Together([attempt(matrices, list(matrices.values())), companion] if matrices else [companion])
+    return OptimizerList([attempt(matrices, list(matrices.values())), companion] if matrices else [companion])
 
 
 def _call(
@@ -138,7 +140,7 @@ def _call(
     )
     answers = {name: value for name in missing for names, value in known if name in names}
     has_parameters = not (PARAMETERS | NAMED_PARAMETERS | MODEL | BASE_INSTANCE).isdisjoint(answers)
-    return in_a_group(lambda: make(*([] if has_parameters else [params]), **answers, **given))
+    return with_process_group(lambda: make(*([] if has_parameters else [params]), **answers, **given))
 
 
 def _heavy_ball(make: MakeOptimizer, params: list[Tensor], given: dict[str, Any]) -> SGD:

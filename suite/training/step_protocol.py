@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from suite.signature import MakeOptimizer, Settings, wants_model
-from suite.task import Problem, Task
-from suite.training.lanes import Loss, SingleLane
-from suite.training.optimizer_factory import Budget, Parameters, build, in_a_group
+from suite.task import Loss, Problem, Task
+from suite.training.lanes import SingleModel
+from suite.training.optimizer_factory import Budget, Parameters, make_optimizer, with_process_group
 
 TRIED_STEPS = 12
 """Long enough to see what an optimizer does every tenth step (SophiaH's Hessian)."""
 
 
 @dataclass(frozen=True)
-class Manner:
+class StepProtocol:
     """closure: `step` gets one. primed: it also expects gradients before it calls it. graph: gradients must carry their
     graph. split: it steps matrices alone, AdamW the rest. draws: it uses torch's global generator. modes: its weights
     for training and for evaluation differ.
@@ -41,7 +41,7 @@ class Manner:
     modes: bool = False
 
 
-PLAIN, CLOSURE, PRIMED = Manner(), Manner(closure=True), Manner(closure=True, primed=True)
+PLAIN, CLOSURE, PRIMED = StepProtocol(), StepProtocol(closure=True), StepProtocol(closure=True, primed=True)
 
 
 TRIED = (
@@ -66,7 +66,7 @@ class Attempt:
     error: Exception | None = None
 
 
-Build = Callable[[nn.Module, Manner], Any]
+Build = Callable[[nn.Module, StepProtocol], Any]
 
 
 def has_modes(optimizer: Any) -> bool:
@@ -80,7 +80,9 @@ def requires_closure(optimizer: Any) -> bool:
     return closure is not None and closure.default is inspect.Parameter.empty
 
 
-def find_manner(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, scale: Tensor, build: Build) -> Manner:
+def probe_step_protocol(
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, scale: Tensor, make_optimizer: Build
+) -> StepProtocol:
     """The first manner of `TRIED` in which the optimizer runs and moves the weights of a copy of `model`.
 
     `build(module, manner)` makes the optimizer of a module. `x`, `y` are the batch that is used, [n, ...].
@@ -90,12 +92,12 @@ def find_manner(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, scale: Tenso
         Exception: what the optimizer raised, if it runs in no manner.
     """
 
-    def attempt(manner: Manner) -> Attempt:
+    def attempt(manner: StepProtocol) -> Attempt:
         module = copy.deepcopy(model)
-        return _attempt(manner, SingleLane(module, loss, scale, graph=manner.graph), module, x, y, build)
+        return _attempt(manner, SingleModel(module, loss, scale, graph=manner.graph), module, x, y, make_optimizer)
 
     with torch.random.fork_rng(devices=[]):
-        unmoved: Manner | None = None
+        unmoved: StepProtocol | None = None
         failed: list[Attempt] = []
         for manner in TRIED:
             tried = attempt(manner)
@@ -121,7 +123,9 @@ def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
 
 
-def _attempt(manner: Manner, lane: SingleLane, module: nn.Module, x: Tensor, y: Tensor, build: Build) -> Attempt:
+def _attempt(
+    manner: StepProtocol, lane: SingleModel, module: nn.Module, x: Tensor, y: Tensor, make_optimizer: Build
+) -> Attempt:
     evaluations = 0
 
     def closure() -> Tensor:
@@ -132,7 +136,7 @@ def _attempt(manner: Manner, lane: SingleLane, module: nn.Module, x: Tensor, y: 
     before = [p.detach().clone() for p in module.parameters()]
     torch.manual_seed(0)
     try:
-        optimizer = build(module, manner)
+        optimizer = make_optimizer(module, manner)
         if requires_closure(optimizer) and not manner.closure:
             raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
         state = torch.get_rng_state()
@@ -170,7 +174,7 @@ def common_schedule(progress: float) -> float:
 
 
 @dataclass(frozen=True)
-class Method:
+class TrainingSetup:
     """make and budget: how the optimizer is built. manner: how it wants to be stepped.
 
     schedule: share of the budget that is spent -> factor of every step size. loss: what is descended.
@@ -178,22 +182,22 @@ class Method:
 
     make: MakeOptimizer
     budget: Budget
-    manner: Manner
+    manner: StepProtocol
     schedule: Schedule
     loss: Loss
 
     @property
-    def alone(self) -> bool:
+    def requires_single(self) -> bool:
         """Whether each lane must be trained by itself. (Closures of lanes that draw would share one stream.)"""
         manner = self.manner
         return manner.graph or wants_model(self.make) or (manner.draws and manner.closure)
 
-    def build(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
+    def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
         """The optimizer of `parameters`; `model` is the module that they belong to, for a constructor that asks."""
-        return build(self.make, parameters, settings, self.budget, model, self.manner.split)
+        return make_optimizer(self.make, parameters, settings, self.budget, model, self.manner.split)
 
 
-def find_method(
+def training_setup(
     task: Task,
     problem: Problem,
     seed: int,
@@ -202,31 +206,31 @@ def find_method(
     device: torch.device | str,
     schedule: Schedule | None,
     own_loss: OwnLoss | None,
-) -> Method:
+) -> TrainingSetup:
     """How `make` trains on `task`, tried out on a copy of the network of `problem` and `seed`.
 
     Raises:
         Exception: what the optimizer raised, if it can be stepped in no manner.
     """
     train, rows = problem.train, slice(task.batch_size)
-    budget = Budget(task.stop.budget, len(train))
+    budget = Budget(task.target.budget, len(train))
     loss = task.loss if own_loss is None else _with(own_loss, task.loss)
 
-    def made(model: nn.Module, manner: Manner) -> Any:
-        return build(make, dict(model.named_parameters()), settings, budget, model, manner.split)
+    def made(model: nn.Module, manner: StepProtocol) -> Any:
+        return make_optimizer(make, dict(model.named_parameters()), settings, budget, model, manner.split)
 
-    def found() -> Method:
-        manner = find_manner(
+    def found() -> TrainingSetup:
+        manner = probe_step_protocol(
             task.model(problem, seed).to(device),
             loss,
             train.x[rows].to(device),
             train.y[rows].to(device),
-            torch.tensor(problem.smoothness, dtype=task.dtype, device=device),
+            torch.tensor(problem.lipschitz, dtype=task.dtype, device=device),
             made,
         )
-        return Method(make, budget, manner, schedule or common_schedule, loss)
+        return TrainingSetup(make, budget, manner, schedule or common_schedule, loss)
 
-    return in_a_group(found)
+    return with_process_group(found)
 
 
 def _with(own: OwnLoss, loss: Loss) -> Loss:

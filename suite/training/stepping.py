@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.signature import Settings
-from suite.training.lanes import Lanes
+from suite.training.lanes import StackedModels
 from suite.training.optimizer_factory import Parameters
 
 Build = Callable[[Parameters, Settings], Any]
@@ -53,7 +53,7 @@ class Group:
 
     lanes: range
     optimizer: Any
-    stack: Lanes
+    stack: StackedModels
     parameters: dict[str, nn.Parameter]
     where: slice | int
     random: Tensor | None = None
@@ -95,7 +95,7 @@ class Group:
 
 
 def make_group(
-    stack: Lanes, lanes: range, build: Build, settings: Settings, keep_axis: bool, seed: int | None = None
+    stack: StackedModels, lanes: range, build: Build, settings: Settings, keep_axis: bool, seed: int | None = None
 ) -> Group:
     """An optimizer for `lanes` of `stack`; `seed` starts the stream of one that draws random numbers."""
     where = slice(lanes.start, lanes.stop) if keep_axis else lanes.start

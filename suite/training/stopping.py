@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from suite.task import Stop
+from suite.task import Target
 
 DIVERGED = 1e3
 """A lane has diverged when its loss is not finite, or above the initial one by this multiple of the way to the stop."""
@@ -26,16 +26,16 @@ HISTORY_STEP = 1.1
 """The training curve keeps a point each time the gradient evaluations have grown by this factor: some 80 of 4,000."""
 
 
-class Endings:
+class StoppingRule:
     """What is known of every lane's losses, and how it ended: ``status`` is None while a lane goes on."""
 
-    def __init__(self, stop: Stop, evaluations: Sequence[int]) -> None:
+    def __init__(self, stop: Target, evaluations: Sequence[int]) -> None:
         """evaluations: every lane's gradient evaluations, as they grow."""
         self._stop, self._evaluations = stop, evaluations
         count = len(evaluations)
         self.status: list[str | None] = [None] * count
         self.loss = [math.nan] * count
-        self.stop_evaluations: list[int | None] = [None] * count
+        self.target_evaluations: list[int | None] = [None] * count
         self.history: list[list[tuple[int, float]]] = [[] for _ in range(count)]
         self._first = [math.nan] * count
 
@@ -82,9 +82,9 @@ class Endings:
         if not history or spent >= HISTORY_STEP * history[-1][0]:
             history.append((spent, loss))
         if loss > self._stop.loss or math.isnan(loss):
-            self.stop_evaluations[lane] = None
-        elif self.stop_evaluations[lane] is None:
-            self.stop_evaluations[lane] = spent
+            self.target_evaluations[lane] = None
+        elif self.target_evaluations[lane] is None:
+            self.target_evaluations[lane] = spent
 
     def _verdict(self, lane: int, loss: float) -> str | None:
         over = self.progress(lane) >= 1

@@ -17,18 +17,17 @@ import torch
 from torch import nn
 
 import suite
-from suite.entries.entry import Entrant, enter
+from suite.entries.entry import Entry, bind
 from suite.errors import sentence
-from suite.estimate import answers
-from suite.oracles.oracle_cache import cached
+from suite.estimate import uncertainties
+from suite.oracles.oracle_cache import cached_oracle
 from suite.sandbox.process import kind as jail_kind
-from suite.storage.cache import Recent
+from suite.storage.cache import LRUCache
 from suite.storage.record import SCHEMA, seal
 from suite.storage.solutions import keep, solution_hash
-from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Problem, Solution, Task, Weights
 from suite.tasks.registry import find_task
-from suite.training.lanes import Weights
-from suite.training.loop import Lane, Trained, train
+from suite.training.loop import TrainingResult, TrainingRun, train
 from suite.trials.provenance import environment, suite_hash, task_hash
 from suite.trials.unit import Unit
 
@@ -58,8 +57,8 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
         axis.axis: {
             "measure": axis.measure,
             "scale": axis.scale,
-            "null": _reference(axis.null, oracle),
-            "ideal": _reference(axis.ideal, oracle),
+            "score_0": _reference(axis.score_0, oracle),
+            "score_1": _reference(axis.score_1, oracle),
             "floor": axis.floor,
         }
         for axis in axes
@@ -72,7 +71,7 @@ def _made_problem(task_name: str, seed: int) -> tuple[Problem, str]:
 
 
 # A worker meets the same seeds for every submission: build the data and solve the oracle once.
-_problem = Recent(_made_problem, lambda made: made[0].size(), limit=PROBLEM_BYTES)
+_problem = LRUCache(_made_problem, lambda made: made[0].size(), limit=PROBLEM_BYTES)
 
 
 @functools.lru_cache(maxsize=256)
@@ -81,16 +80,16 @@ def _oracle(task_name: str, seed: int) -> Oracle:
     if task.oracle is None:
         return Oracle()
     problem, fingerprint = _problem(task_name, seed)
-    return cached(f"{task_name} {fingerprint} {suite_hash()}", functools.partial(task.oracle, problem))
+    return cached_oracle(f"{task_name} {fingerprint} {suite_hash()}", functools.partial(task.oracle, problem, seed))
 
 
-def _with_weights(task: Task, lane: Lane, weights: Weights, device: str) -> nn.Module:
+def _with_weights(task: Task, lane: TrainingRun, weights: Weights, device: str) -> nn.Module:
     model = task.model(lane.problem, lane.seed).to(device)
     model.load_state_dict(weights)
     return model.eval()
 
 
-def _training_curve(trained: Trained) -> Curve:
+def _training_curve(trained: TrainingResult) -> Curve:
     # Drawn on a log scale, which has no place for the start at 0 evaluations.
     evaluations, losses = zip(*((max(1, at), loss) for at, loss in trained.history[-CURVE_POINTS:]), strict=True)
     return Curve(evaluations, losses, "gradient evaluations", "training loss", x_log=True, y_log=min(losses) > 0)
@@ -109,25 +108,25 @@ def _rounded(curves: Mapping[str, Curve]) -> dict[str, dict[str, Any]]:
 
 
 @torch.no_grad()
-def _validation_loss(task: Task, lane: Lane, model: nn.Module, device: str) -> float | None:
+def _validation_loss(task: Task, lane: TrainingRun, model: nn.Module, device: str) -> float | None:
     split = lane.problem.validation
     return None if split is None else task.loss(model(split.x.to(device)), split.y.to(device)).item()
 
 
-def _train(entrant: Entrant, lanes: list[Lane], unit: Unit) -> list[Trained | Exception]:
+def _train(entry: Entry, lanes: list[TrainingRun], unit: Unit) -> list[TrainingResult | Exception]:
     """Train all lanes together; if a submission raises, each lane by itself, so that it fails alone."""
-    task, own = entrant.task, entrant.tuned
+    task, own = entry.task, entry.tuned
     race = unit.phase == "tune" and task.selection == "gradient_evaluations"
     if unit.jail is not None and unit.jail.loaded.submission.kind == "optimizer":
         from suite.sandbox import host as outside
 
         return outside.train(task, unit.submission, lanes, unit.jail.limits, unit.device, race)
     try:
-        return list(train(task, lanes, entrant.make, unit.device, race=race, schedule=own.schedule, loss=own.loss))
+        return list(train(task, lanes, entry.make, unit.device, race=race, schedule=own.schedule, loss=own.loss))
     except Exception as error:
         if len(lanes) == 1:
             return [error]
-    return [_train(entrant, [lane], unit)[0] for lane in lanes]
+    return [_train(entry, [lane], unit)[0] for lane in lanes]
 
 
 def run_unit(unit: Unit) -> list[Record]:
@@ -136,30 +135,32 @@ def run_unit(unit: Unit) -> list[Record]:
     A submission that raises gives records with status `failed` and the reason; the rest goes on. So does a task whose
     data or oracle cannot be had, with status `unavailable`: the submission is not to blame; a later run tries again.
     """
-    entrant = enter(unit.loaded().submission, find_task(unit.task))
-    task = entrant.task
+    entry = bind(unit.loaded().submission, find_task(unit.task))
+    task = entry.task
     try:
         problems = {seed: _problem(task.name, seed)[0] for seed in unit.seeds}
     except Exception as error:
         return failed(unit, sentence(error), "unavailable")
     lanes = [
-        Lane(problems[seed], seed, number, dict(settings)) for number, settings in unit.trials for seed in unit.seeds
+        TrainingRun(problems[seed], seed, number, dict(settings))
+        for number, settings in unit.trials
+        for seed in unit.seeds
     ]
-    results = _train(entrant, lanes, unit)
+    results = _train(entry, lanes, unit)
     return [_record(unit, task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 
 def measure_again(unit: Unit, weights: Weights) -> Record:
     """What the measures say of a solution of the unit's only lane: the fields that hang on nothing but its weights."""
     (trial, settings), (seed,) = unit.trials[0], unit.seeds
-    task = enter(unit.loaded().submission, find_task(unit.task)).task
+    task = bind(unit.loaded().submission, find_task(unit.task)).task
     problem, fingerprint = _problem(task.name, seed)
-    lane = Lane(problem, seed, trial, dict(settings))
+    lane = TrainingRun(problem, seed, trial, dict(settings))
     initial = {name: tensor.clone() for name, tensor in task.model(problem, seed).state_dict().items()}
     model = _with_weights(task, lane, weights, unit.device)
     with torch.no_grad():
         loss = task.loss(model(problem.train.x.to(unit.device)), problem.train.y.to(unit.device)).item()
-    solution = Trained("converged", weights, initial, loss, 0, 0, 0.0, "", history=((1, loss),))
+    solution = TrainingResult("converged", weights, initial, loss, 0, 0, 0.0, "", history=((1, loss),))
     return seal(
         _measured(unit, task, lane, solution)
         | {"train_loss": loss, "data_fingerprint": fingerprint}
@@ -169,7 +170,7 @@ def measure_again(unit: Unit, weights: Weights) -> Record:
 
 def failed(unit: Unit, reason: str, status: str = "failed") -> list[Record]:
     """The records of a unit that gave none: no worker lived to its end, or its data cannot be had. Needs no data."""
-    task = enter(unit.loaded().submission, find_task(unit.task)).task
+    task = bind(unit.loaded().submission, find_task(unit.task)).task
     axes = resolve_axes(task.axes, None) if unit.phase == "score" else {}
     return [
         seal(_blank(unit, task, number, dict(settings), seed) | {"status": status, "reason": reason, "axes": axes})
@@ -204,15 +205,15 @@ def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed
         "train_loss": None,
         "validation_loss": None,
         "gradient_evaluations": 0,
-        "stop_evaluations": None,
+        "target_evaluations": None,
         "steps": 0,
         "seconds": 0.0,
         "measure_seconds": 0.0,
         "stepping": None,
         "measures": {},
-        "answers": {},
+        "uncertainties": {},
         "axes": {},
-        "shown": list(task.shown),
+        "reported": list(task.reported),
         "curves": {},
         "solution_hash": None,
         "isolation": None if unit.jail is None else jail_kind(),
@@ -221,11 +222,11 @@ def _blank(unit: Unit, task: Task, trial: int, settings: Mapping[str, Any], seed
     }
 
 
-def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> Record:
+def _record(unit: Unit, task: Task, lane: TrainingRun, result: TrainingResult | Exception) -> Record:
     begin = time.perf_counter()
     record = _blank(unit, task, lane.trial, dict(lane.settings), lane.seed)
     record["data_fingerprint"] = _problem(task.name, lane.seed)[1]
-    if isinstance(result, Trained):
+    if isinstance(result, TrainingResult):
         record |= _trained(result)
     else:
         record["reason"] = sentence(result)
@@ -235,7 +236,7 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
         except Exception as error:
             unsolved = {"status": "unavailable", "reason": sentence(error), "axes": resolve_axes(task.axes, None)}
             return seal(record | unsolved | {"converged": False})
-    if isinstance(result, Trained):
+    if isinstance(result, TrainingResult):
         if unit.solutions is not None and unit.phase == "score" and result.converged:
             keep(Path(unit.solutions), result.weights)
         try:
@@ -245,14 +246,14 @@ def _record(unit: Unit, task: Task, lane: Lane, result: Trained | Exception) -> 
     return seal(record | {"measure_seconds": round(time.perf_counter() - begin, 4)})
 
 
-def _trained(result: Trained) -> Record:
+def _trained(result: TrainingResult) -> Record:
     """What training says of a lane."""
     return {
         "converged": result.converged,
         "status": result.status,
         "train_loss": result.train_loss,
         "gradient_evaluations": result.gradient_evaluations,
-        "stop_evaluations": result.stop_evaluations,
+        "target_evaluations": result.target_evaluations,
         "steps": result.steps,
         "seconds": round(result.seconds, 4),
         "stepping": result.stepping,
@@ -260,7 +261,7 @@ def _trained(result: Trained) -> Record:
     }
 
 
-def _measured(unit: Unit, task: Task, lane: Lane, result: Trained) -> Record:
+def _measured(unit: Unit, task: Task, lane: TrainingRun, result: TrainingResult) -> Record:
     """What the measures and the curves say of a lane: measures where it met the stop, in the scoring phase."""
     validation_loss = None
     measures: Mapping[str, float] = {}
@@ -286,6 +287,6 @@ def _measured(unit: Unit, task: Task, lane: Lane, result: Trained) -> Record:
     return {
         "validation_loss": validation_loss,
         "measures": {name: float(value) for name, value in measures.items()},
-        "answers": answers(measures),
+        "uncertainties": uncertainties(measures),
         "curves": _rounded(curves),
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from suite.trials.evaluate import Record
 
-SELECTION_FIELDS = ("phase", "trial", "converged", "train_loss", "validation_loss", "stop_evaluations")
+SELECTION_FIELDS = ("phase", "trial", "converged", "train_loss", "validation_loss", "target_evaluations")
 """All that selection may know of a record."""
 
 
@@ -31,6 +31,6 @@ def select(task_selection: str, records: Sequence[Record]) -> int:
             return missed, sum(worst), number
         if task_selection == "validation_loss":
             return 0, sum(lane["validation_loss"] for lane in lanes) / len(lanes), number
-        return 0, sum(lane["stop_evaluations"] for lane in lanes), number
+        return 0, sum(lane["target_evaluations"] for lane in lanes), number
 
     return min(trials, key=key)

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from suite.entries.loading import Loaded, load
+from suite.entries.loading import LoadedSubmission, load
 from suite.sandbox.limits import Limits
 
 
 @dataclass(frozen=True)
-class Jail:
+class Isolation:
     """That a submission runs isolated: what it may use, and how it described itself (its code is not here)."""
 
     limits: Limits
-    loaded: Loaded
+    loaded: LoadedSubmission
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Unit:
     trials: tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
-    jail: Jail | None = None
+    jail: Isolation | None = None
     solutions: str | None = None
     """Directory in which scored solutions are kept."""
 
@@ -37,7 +37,7 @@ class Unit:
         """How many training runs the unit holds."""
         return len(self.trials) * len(self.seeds)
 
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedSubmission:
         """The submission: loaded in this process, or as it described itself."""
         return self.jail.loaded if self.jail is not None else load(self.submission)
 

@@ -16,7 +16,7 @@ from leaderboard.analysis.scoring import add_scores, tabulate
 from suite.measures import measure
 from suite.storage.log import read
 from suite.tasks.registry import find_task
-from suite.training.lanes import Lanes
+from suite.training.lanes import StackedModels
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def test_gradients_of_eight_lanes(benchmark: BenchmarkFixture, name: str) -> Non
     task = find_task(name)
     problems = [task.problem(seed) for seed in range(8)]
     models = [task.model(problem, seed) for seed, problem in enumerate(problems)]
-    stack = Lanes(models, task.loss, torch.ones(8, dtype=task.dtype))
+    stack = StackedModels(models, task.loss, torch.ones(8, dtype=task.dtype))
     x, y = (torch.stack([getattr(p.train, part)[:64] for p in problems]) for part in ("x", "y"))
     losses = benchmark(stack.evaluate, x, y, None)
     assert losses.shape == (8,)

@@ -20,9 +20,9 @@ from leaderboard.analysis.scoring import axis_score
 from suite.entries.loading import load
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
-from suite.task import Oracle, Problem, Solution, Split, Stop, Task
+from suite.task import Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.images import AXES, STOP_LOSS, image_measures
-from suite.training.loop import Lane, Trained, train
+from suite.training.loop import TrainingResult, TrainingRun, train
 
 FEATURES, CLASSES, WIDTH = 12, 3, 16
 SCORED = tuple(axis.measure for axis in AXES)
@@ -48,7 +48,7 @@ def small_task() -> Task:
         problem=clouds,
         model=network,
         loss=cross_entropy,
-        stop=Stop(STOP_LOSS, budget=4_000, check_every=10),
+        target=Target(STOP_LOSS, budget=4_000, check_every=10),
         measure=image_measures,
         axes=AXES,
         papers=(),
@@ -56,18 +56,18 @@ def small_task() -> Task:
     )
 
 
-def end(task: Task, make: Any, settings: dict[str, Any], seed: int = 0) -> Trained:
+def end(task: Task, make: Any, settings: dict[str, Any], seed: int = 0) -> TrainingResult:
     """Where a lane ends."""
-    return train(task, [Lane(task.problem(seed), seed, 0, settings)], make)[0]
+    return train(task, [TrainingRun(task.problem(seed), seed, 0, settings)], make)[0]
 
 
-def model_of(task: Task, trained: Trained, seed: int = 0) -> nn.Module:
+def model_of(task: Task, trained: TrainingResult, seed: int = 0) -> nn.Module:
     model = task.model(task.problem(seed), seed)
     model.load_state_dict(trained.weights)
     return model.eval()
 
 
-def measures(task: Task, trained: Trained, seed: int = 0) -> dict[str, float]:
+def measures(task: Task, trained: TrainingResult, seed: int = 0) -> dict[str, float]:
     assert trained.converged, trained.status
     solution = Solution(model_of(task, trained, seed), trained.initial, task.problem(seed), Oracle(), seed)
     return task.measure(solution)
@@ -122,12 +122,12 @@ def rescaler(factors: Callable[[list[Tensor]], list[Tensor | float]]) -> Any:
                 # What is shown first is the network's own start.
                 for p in parameters:
                     self.state[p]["own"] = p.clone()
-                    self.state[p]["shown"] = 1.0
+                    self.state[p]["reported"] = 1.0
             for p, scale in zip(parameters, scales, strict=True):
                 state = self.state[p]
-                state["own"] -= self.param_groups[0]["lr"] * p.grad * state["shown"]
+                state["own"] -= self.param_groups[0]["lr"] * p.grad * state["reported"]
                 p.copy_(state["own"] * scale)
-                state["shown"] = scale
+                state["reported"] = scale
 
     return Rescaler
 
@@ -273,7 +273,7 @@ def test_who_notices_a_rotation(name: str, lr: float, equivariant: bool) -> None
     settings = submission.settings(1)[0] | {"lr": lr}
     task = small_task()
     # For 200 steps: a property of the update, whether or not it reaches the stop.
-    task = replace(task, stop=Stop(0.0, budget=200, check_every=10, at_end=True))
+    task = replace(task, target=Target(0.0, budget=200, check_every=10, at_end=True))
     outputs = []
     for one in (task, rotated(task)):
         test = one.problem(0).test

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.engine.plan import Plan
 from suite.storage.log import Log, read
@@ -48,6 +48,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The log of a run that nothing disturbs."""
     path = tmp_path_factory.mktemp("undisturbed") / "log.jsonl"
     with connect("local:0") as engine:
-        list(Run(PLAN, Log(path), engine).steps())
+        list(Driver(PLAN, Log(path), engine).steps())
     assert all(record["status"] != "failed" for record in read(path).records)
     return path

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import Engine, connect
 from suite.engine.lock import locked
 from suite.storage.log import Log, read
@@ -29,7 +29,7 @@ Victims = Callable[[], list[int]]
 def _drive(log: Path, told: int) -> None:
     """The driver of a run in this process; writes a byte to `told` for each record that it says is recorded."""
     with locked(log.parent), connect("local:0") as engine:
-        for step in Run(PLAN, Log(log), engine).steps():
+        for step in Driver(PLAN, Log(log), engine).steps():
             os.write(told, b"." * len(step.records))
     os._exit(0)
 
@@ -58,7 +58,7 @@ def test_the_driver(tmp_path: Path, undisturbed: Path, report: Report) -> None:
     begin = time.monotonic()
     assert _killed_after(tmp_path / "timing" / "log.jsonl", 0.0) == (False, 0)
     with connect("local:0") as engine:
-        list(Run(PLAN, Log(tmp_path / "timing2" / "log.jsonl"), engine).steps())
+        list(Driver(PLAN, Log(tmp_path / "timing2" / "log.jsonl"), engine).steps())
     takes = time.monotonic() - begin
     kills = runs = repairs = 0
     while kills < KILLS:
@@ -98,7 +98,7 @@ def _disturbed(engine: Engine, log: Path, seconds: float, victims: Victims) -> N
 
     timer = threading.Timer(seconds, strike)
     timer.start()
-    list(Run(PLAN, Log(log), engine).steps())
+    list(Driver(PLAN, Log(log), engine).steps())
     timer.join()
 
 

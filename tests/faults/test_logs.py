@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.errors import InputError
 from suite.storage.log import Log, parse, read
@@ -43,7 +43,7 @@ def test_torn_at_every_byte(tmp_path: Path, undisturbed: Path, replay: Scripted,
     log = tmp_path / "log.jsonl"
     for cut in range(last, len(raw)):
         log.write_bytes(raw[:cut])
-        list(Run(PLAN, Log(log), replay.engine()).steps())
+        list(Driver(PLAN, Log(log), replay.engine()).steps())
         assert lanes(log) == whole
         assert not read(log).damaged
     report(
@@ -95,7 +95,7 @@ def test_random_damage(tmp_path: Path, undisturbed: Path, replay: Scripted, repo
         assert len(found) >= sum(line in lines for line in present)
         assert len(found) + len(opened.notes) == len(present)
         accepted, named = accepted + len(found), named + len(opened.notes)
-        list(Run(PLAN, Log(log), replay.engine()).steps())
+        list(Driver(PLAN, Log(log), replay.engine()).steps())
         after = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")) for r in read(log).records}
         assert after == set(whole)
     report(
@@ -143,7 +143,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def _runs_out_of_space(log: Path, replay: Scripted) -> bool:
     try:
-        list(Run(PLAN, Log(log), replay.engine()).steps())
+        list(Driver(PLAN, Log(log), replay.engine()).steps())
     except InputError as error:
         if "No space left on device" in str(error):
             return True
@@ -164,7 +164,7 @@ def test_full_disk(disk: Disk, undisturbed: Path, replay: Scripted, report: Repo
             assert all(whole[lane] == record for lane, record in lanes(log).items())
         kept = len(lanes(log))
         disk.grow(2 * needed)
-        list(Run(PLAN, Log(log), replay.engine()).steps())
+        list(Driver(PLAN, Log(log), replay.engine()).steps())
         assert len(lanes(log)) >= kept
         assert lanes(log) == whole
     assert ends
@@ -189,11 +189,11 @@ def test_clock_jumps(tmp_path: Path, undisturbed: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(time, "gmtime", lambda seconds=None: gmtime(jumping() if seconds is None else seconds))
     log = tmp_path / "log.jsonl"
     with connect("local:0") as engine:
-        steps = Run(PLAN, Log(log), engine).steps(deadline=time.monotonic() + 3_600)
+        steps = Driver(PLAN, Log(log), engine).steps(deadline=time.monotonic() + 3_600)
         for _ in range(3):
             next(steps)
         steps.close()
-        list(Run(PLAN, Log(log), engine).steps(deadline=time.monotonic() + 3_600))
+        list(Driver(PLAN, Log(log), engine).steps(deadline=time.monotonic() + 3_600))
     assert lanes(log) == lanes(undisturbed)
     assert all(0 <= record["seconds"] < 3_600 for record in read(log).records)
     assert len({record["time"][:4] for record in read(log).records}) > 3

@@ -12,7 +12,7 @@ from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import Scores, add_scores, tabulate
 from leaderboard.study.preregistered import PREDICTORS, PROPERTIES
 
-LINEAR = {"scale": "linear", "null": 1.0, "ideal": 0.0, "floor": None}
+LINEAR = {"scale": "linear", "score_0": 1.0, "score_1": 0.0, "floor": None}
 
 
 def record(submission: str, task: str, seed: int, value: float, axis: str = "norm", **more: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _scored_lane(
         | {
             "axes": {axis: LINEAR | {"measure": f"m_{axis}"} for axis in axes},
             "measures": measures,
-            "shown": ["beside"] if shown else [],
+            "reported": ["beside"] if shown else [],
             "hyperparameters": {"lr": 0.1, "momentum": 0.9},
             "status": "converged",
             "reason": None,

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from leaderboard.analysis.baselines import logs
+from leaderboard.analysis.baselines import shipped_logs
 from leaderboard.cli import main
 
-LOGS = logs()
+LOGS = shipped_logs()
 
 
 def _numbers(value: Any, path: str = "") -> dict[str, Any]:

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from suite.seeding import torch_stream
-from suite.task import Axis, Problem, Split, Stop, Task
+from suite.task import Axis, Problem, Split, Target, Task
 from suite.tasks.losses import mean_squared_error
 
 
 def regression(seed: int) -> Problem:
     stream = torch_stream("toy", seed, "data")
     x = torch.randn(24, 6, generator=stream, dtype=torch.float64)
-    return Problem(Split(x, torch.sin(x[:, :2])), smoothness=2.0)
+    return Problem(Split(x, torch.sin(x[:, :2])), lipschitz=2.0)
 
 
 def network(problem: Problem, seed: int) -> nn.Module:
@@ -34,7 +34,7 @@ def toy(batch_size: int | None, budget: int = 60, stop: float = 0.0) -> Task:
         problem=regression,
         model=network,
         loss=mean_squared_error,
-        stop=Stop(stop, budget, check_every=5),
+        target=Target(stop, budget, check_every=5),
         measure=lambda solution: {},
         axes=(Axis("norm", "none", "linear", 0.0, 1.0),),
         papers=(),

@@ -162,7 +162,9 @@ def test_what_only_one_side_holds_is_said() -> None:
     base = Results([record("x", task, seed, 0.5) for task in ("a1", "b1") for seed in range(3)])
     new = Results([record("x", "a1", seed, 0.5) for seed in range(3)] + [record("y", "a1", 0, 0.5)])
     assert compare(base, new).notes == ["Only BASE holds x on b1.", "Only NEW holds y on a1."]
-    moved: dict[str, Any] = {"norm": {"measure": "m_norm", "scale": "linear", "null": 2.0, "ideal": 0.0, "floor": None}}
+    moved: dict[str, Any] = {
+        "norm": {"measure": "m_norm", "scale": "linear", "score_0": 2.0, "score_1": 0.0, "floor": None}
+    }
     other = Results([r | {"axes": moved} for r in base.records])
     assert any("references of a1, b1 differ" in note for note in compare(base, other).notes)
 

@@ -191,7 +191,7 @@ def test_agreement_with_rliable_and_scipy() -> None:
 def test_where_nothing_is_scored_everyone_is_shown_without_a_rank() -> None:
     """A task without references, alone: its measures are what the user came for."""
     records = [
-        record(name, "a1", seed, value, axes={}, shown=["m_norm"], gradient_evaluations=cost)
+        record(name, "a1", seed, value, axes={}, reported=["m_norm"], gradient_evaluations=cost)
         for name, value, cost in (("dear", 0.5, 20), ("sgd", 0.25, 10))
         for seed in range(3)
     ]

@@ -1,4 +1,4 @@
-"""The catalogue page: it is the docstrings, whole, and the committed one is up to date."""
+"""The task_list page: it is the docstrings, whole, and the committed one is up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leaderboard.tables.catalogue import render, text
-from suite.commands.task_list import catalogue
+from suite.commands.task_list import task_list
 from suite.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,11 +43,11 @@ class Page(HTMLParser):
 
 def test_the_committed_page_is_up_to_date() -> None:
     """If this fails: ``lowlands tasks --format markdown > docs/tasks.md``."""
-    assert (ROOT / "docs" / "tasks.md").read_text() == render(catalogue(), "markdown") + "\n"
+    assert (ROOT / "docs" / "tasks.md").read_text() == render(task_list(), "markdown") + "\n"
 
 
 def test_no_character_of_a_docstring_is_lost_or_taken_for_markup() -> None:
-    entries = catalogue()
+    entries = task_list()
     page = Page(render(entries, "html"))
     shown = {" ".join(paragraph.split()) for paragraph in page.paragraphs}
     for entry in entries:
@@ -56,7 +56,7 @@ def test_no_character_of_a_docstring_is_lost_or_taken_for_markup() -> None:
 
 
 def test_every_task_is_linked_to_its_section() -> None:
-    entries = catalogue()
+    entries = task_list()
     page = Page(render(entries, "html"))
     inside = {link[1:] for link in page.links if link and link.startswith("#")}
     assert inside == {entry["name"] for entry in entries}
@@ -64,7 +64,7 @@ def test_every_task_is_linked_to_its_section() -> None:
 
 
 def test_a_variant_states_its_own_facts() -> None:
-    (entry,) = catalogue(["linear_geometry[network=diagonal]"])
+    (entry,) = task_list(["linear_geometry[network=diagonal]"])
     page = render([entry], "markdown")
     assert "`network=diagonal`" in page
     assert "`l1_margin_ratio`" in re.findall(r"\| norm .*", page)[0]
@@ -74,7 +74,7 @@ def test_a_variant_states_its_own_facts() -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="did you mean"):
-        catalogue(["linear_geometri"])
+        task_list(["linear_geometri"])
 
 
 def test_printing_needs_no_torch() -> None:

@@ -14,19 +14,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from leaderboard.analysis.baselines import logs
+from leaderboard.analysis.baselines import shipped_logs
 from leaderboard.analysis.ranking import Board, board
 from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.statistics import Interval
 from leaderboard.commands.show import VIEWS as NAMES_OF_VIEWS
 from leaderboard.tables.formats import render, terminal
-from leaderboard.tables.table import Column, Entry, Table, digits, estimate, number, text
+from leaderboard.tables.table import Column, Table, TableCell, digits, estimate, number, text
 from leaderboard.tables.views import VIEWS
 from suite.errors import InputError
 from tests.leaderboard.helpers import record
 
 NAMES = ["plain", "a|b", "<script>", "x_1 & 50%", "_edge_", "[1]"]
-SHIPPED = logs()
+SHIPPED = shipped_logs()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def results() -> Results:
         for task in ("a1", "b1")
         for s in range(3)
     ]
-    shown = {"measures": {"m_norm": 0.5, "beside": 7.0, "hidden": 8.0}, "shown": ["beside"], "explicit": True}
+    shown = {"measures": {"m_norm": 0.5, "beside": 7.0, "hidden": 8.0}, "reported": ["beside"], "explicit": True}
     return Results([*rows, *(record("half", "b1", s, 0.5, **shown) for s in range(3))])
 
 
@@ -142,7 +142,7 @@ def _board(results: Results) -> Board:
 
 def test_shown_measures_stand_beside_the_scored_ones(made: Board, results: Results) -> None:
     rows = {(row[0].text, row[1].text, row[2].text) for row in VIEWS["measures"](made, results).rows}
-    assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "shown")}
+    assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "reported")}
 
 
 def test_a_task_that_nobody_solved_is_named() -> None:
@@ -154,12 +154,12 @@ def test_a_task_that_nobody_solved_is_named() -> None:
 
 def test_measures_have_their_references_where_they_are_scored() -> None:
     def lane(seed: int, null: float) -> dict[str, object]:
-        axis = {"measure": "m_norm", "scale": "linear", "null": null, "ideal": 0.5, "floor": None}
-        more = {"axes": {"norm": axis}, "measures": {"m_norm": 0.7, "beside": 7.0}, "shown": ["beside"]}
+        axis = {"measure": "m_norm", "scale": "linear", "score_0": null, "score_1": 0.5, "floor": None}
+        more = {"axes": {"norm": axis}, "measures": {"m_norm": 0.7, "beside": 7.0}, "reported": ["beside"]}
         return record("sgd", "a1", seed, 0.7, **more)
 
     own = Results([lane(0, 2.0), lane(1, 4.0)])
-    table = VIEWS["measures"](board(own), own).choose(["measure", "null", "ideal"])
+    table = VIEWS["measures"](board(own), own).choose(["measure", "score_0", "score_1"])
     assert [[entry.value for entry in row] for row in table.rows] == [["m_norm", 3.0, 0.5], ["beside", None, None]]
 
 
@@ -260,4 +260,4 @@ def test_mistakes_are_one_sentence(what: object, sentence: str) -> None:
 def test_an_estimate_of_one_seed_has_no_bounds() -> None:
     assert estimate(Interval(0.5, math.nan, math.nan)).text == "0.500"
     assert estimate(None).text == estimate(Interval(math.nan, math.nan, math.nan)).text == "–"
-    assert Entry(True, "yes").key == 1.0
+    assert TableCell(True, "yes").key == 1.0

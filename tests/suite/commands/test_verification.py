@@ -13,7 +13,7 @@ import pytest
 from leaderboard.analysis.fresh_seeds import gaps
 from suite.commands.verification import Report, Request, fresh_seeds, verify
 from suite.engine.costs import Costs
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.engine.plan import Plan
 from suite.entries.loading import load
@@ -58,7 +58,7 @@ def run(directory: Path, *submissions: str) -> Path:
     log = Log(directory / "tiny.jsonl")
     plan = Plan(submissions, (TASK,), TRACK, solutions=str(directory / "solutions"))
     with connect("local:0") as engine:
-        list(Run(plan, log, engine, Costs()).steps())
+        list(Driver(plan, log, engine, Costs()).steps())
     return log.path
 
 
@@ -95,7 +95,7 @@ def _better(record: dict[str, Any]) -> None:
 
 
 def _easier(record: dict[str, Any]) -> None:
-    record["axes"]["norm"]["null"] *= 1.1
+    record["axes"]["norm"]["score_0"] *= 1.1
 
 
 def _cheaper(record: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def _unselected(record: dict[str, Any]) -> None:
     ("change", "sample", "by", "text"),
     [
         (_better, 0, "re-measured", "measures.excess_norm is"),
-        (_easier, 0, "re-measured", "axes.norm.null is"),
+        (_easier, 0, "re-measured", "axes.norm.score_0 is"),
         (_cheaper, 4, "re-run", "gradient_evaluations is"),
         (_claimed, 4, "re-run", "train_loss is 0"),
         (_other_setting, 0, "settings", "where its space gives"),

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from suite.curvature.network import Loss
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
-from suite.task import Split
+from suite.task import Loss, Split
 
 
 def classification(n: int = 40, features: int = 6, classes: int = 3) -> Split:

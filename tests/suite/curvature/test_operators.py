@@ -22,9 +22,8 @@ from suite.curvature import (
 )
 from suite.curvature import operators as module
 from suite.curvature.ggn_diagonal import TemperedCrossEntropy
-from suite.curvature.network import Loss
 from suite.errors import InputError
-from suite.task import Split
+from suite.task import Loss, Split
 from tests.suite.curvature.helpers import (
     classification,
     convolutional,

@@ -15,9 +15,8 @@ from suite.curvature.ggn_diagonal import (
     hessian_diagonal,
     is_piecewise_multilinear,
 )
-from suite.curvature.network import Loss
 from suite.seeding import torch_stream
-from suite.task import Split
+from suite.task import Loss, Split
 from tests.suite.curvature.helpers import (
     Residual,
     TripleLinear,

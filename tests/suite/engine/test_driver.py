@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from suite.engine.costs import Costs
-from suite.engine.driver import OutOfTime, Progress, Run
+from suite.engine.driver import Driver, OutOfTime, Progress
 from suite.engine.executors import Engine
 from suite.engine.plan import Plan
 from suite.engine.worker import Failure, in_child
@@ -39,7 +39,7 @@ def plan(*submissions: str, tasks: tuple[str, ...] = (TASK,), seeds: int = 2, tr
 
 def carry_out(path: Path, script: Any = None, what: Plan | None = None, **more: Any) -> list[Progress]:
     scripted = script if isinstance(script, Scripted) else Scripted(script or (lambda unit, before: None))
-    return list(Run(what or plan(), Log(path), scripted.engine(), **more).steps())
+    return list(Driver(what or plan(), Log(path), scripted.engine(), **more).steps())
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +89,10 @@ def test_a_unit_that_takes_too_long_is_not_tried_again_whole(tmp_path: Path) -> 
 def test_a_unit_has_the_limit_of_each_of_its_trials(tmp_path: Path) -> None:
     scripted = Scripted()
     engine = replace(scripted.engine(), carrier=in_child, executor=_Carried(scripted))
-    list(Run(plan(), Log(tmp_path / "log.jsonl"), engine, trial_seconds=4.0).steps())
+    list(Driver(plan(), Log(tmp_path / "log.jsonl"), engine, trial_seconds=4.0).steps())
     assert scripted.seconds == [8.0, 4.0]
     with pytest.raises(InputError, match="needs worker processes"):
-        Run(plan(), Log(tmp_path / "log.jsonl"), scripted.engine(), trial_seconds=4.0)
+        Driver(plan(), Log(tmp_path / "log.jsonl"), scripted.engine(), trial_seconds=4.0)
 
 
 class _Carried(Now):
@@ -187,13 +187,13 @@ def test_a_deadline_ends_the_run_between_records(tmp_path: Path, undisturbed: Pa
     engine = Engine(Never(), in_child, session("never"), workers=lambda: 1, room=lambda: 1)
     begin = time.monotonic()
     with pytest.raises(OutOfTime):
-        list(Run(plan(), Log(tmp_path / "log.jsonl"), engine).steps(begin + 0.2))
+        list(Driver(plan(), Log(tmp_path / "log.jsonl"), engine).steps(begin + 0.2))
     assert not (tmp_path / "log.jsonl").read_bytes()
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log(tmp_path / "log.jsonl")
-    run = Run(plan(), log, Scripted().engine())
+    run = Driver(plan(), log, Scripted().engine())
     steps = run.steps()
     next(steps)
     before = log.path.read_bytes()
@@ -242,5 +242,5 @@ def test_the_estimate_before_the_first_unit_is_the_recorded_cost(tmp_path: Path)
         }
         for phase, seconds in (("tune", 2.0), ("score", 4.0))
     )  # fmt: skip
-    run = Run(plan(), Log(tmp_path / "log.jsonl"), Scripted().engine(), costs)
+    run = Driver(plan(), Log(tmp_path / "log.jsonl"), Scripted().engine(), costs)
     assert run.seconds_left() == 2 * 3.0 + 2 * 5.0

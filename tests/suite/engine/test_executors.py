@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from suite.engine.driver import Run
+from suite.engine.driver import Driver
 from suite.engine.executors import Engine, connect
 from suite.engine.plan import Plan
 from suite.errors import InputError
@@ -25,7 +25,7 @@ from tests.logs import lanes
 from tests.suite.engine import calls
 
 ROOT = Path(__file__).resolve().parents[3]
-# Lanes that are stepped together, and one by one.
+# StackedModels that are stepped together, and one by one.
 PLAN = Plan(("adam", "normalized"), ("min_norm_regression",), Track("test", (), 2, 2, 1, ""))
 
 
@@ -109,7 +109,7 @@ def _is_written(file: Path) -> bool:
 
 def records(engine_name: str, path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     with connect(engine_name) as engine:
-        list(Run(PLAN, Log(path), engine).steps())
+        list(Driver(PLAN, Log(path), engine).steps())
     return lanes(path)
 
 

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from suite.entries.checks import check_slots
-from suite.entries.entry import build, enter
+from suite.entries.entry import bind, build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
 from suite.submission import Submission
-from suite.task import Stop, Task
+from suite.task import Target, Task
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from suite.training.step_protocol import common_schedule
 
 SLOTS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
@@ -30,7 +30,7 @@ NETWORKS = (
 @functools.cache
 def short(name: str) -> Task:
     task = find_task(name)
-    return replace(task, stop=replace(task.stop, budget=4, loss=0.0, check_every=2))
+    return replace(task, target=replace(task.target, budget=4, loss=0.0, check_every=2))
 
 
 def test_all_networks_are_built_in() -> None:
@@ -42,13 +42,13 @@ def test_all_networks_are_built_in() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_network_runs_in_every_slot(network: str, slot: str) -> None:
-    entrant = enter(load(network).submission, short(slot))
-    settings = entrant.settings(2)
-    problem = entrant.task.problem(0)
-    lanes = [Lane(problem, 0, trial, setting) for trial, setting in enumerate(settings)]
-    for lane, result in zip(lanes, train(entrant.task, lanes, entrant.make), strict=True):
+    entry = bind(load(network).submission, short(slot))
+    settings = entry.settings(2)
+    problem = entry.task.problem(0)
+    lanes = [TrainingRun(problem, 0, trial, setting) for trial, setting in enumerate(settings)]
+    for lane, result in zip(lanes, train(entry.task, lanes, entry.make), strict=True):
         assert result.steps >= 2
-        model = entrant.task.model(lane.problem, lane.seed)
+        model = entry.task.model(lane.problem, lane.seed)
         model.load_state_dict(result.weights)
         outputs = model.eval()(problem.train.x)
         assert outputs.shape == problem.train.y.shape
@@ -70,7 +70,7 @@ def test_the_seed_decides_the_initial_weights(network: str) -> None:
     assert architecture is not None
     task = find_task("spectral_bias")
     before = torch.get_rng_state()
-    first, again, other = (build(architecture, task, seed).state_dict() for seed in (0, 0, 1))
+    first, again, other = (build_network(architecture, task, seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -103,9 +103,9 @@ def _raises(shape: tuple[int, ...], outputs: int) -> nn.Module:
 def test_a_broken_architecture_is_one_clear_sentence(
     architecture: Callable[[tuple[int, ...], int], nn.Module], sentence: str
 ) -> None:
-    entrant = enter(Submission(name="broken", architecture=architecture), find_task("univariate_relu"))
+    entry = bind(Submission(name="broken", architecture=architecture), find_task("univariate_relu"))
     with pytest.raises(InputError, match=sentence):
-        entrant.task.model(entrant.task.problem(0), 0)
+        entry.task.model(entry.task.problem(0), 0)
 
 
 class Branching(nn.Module):
@@ -130,18 +130,18 @@ def _dropout() -> nn.Module:
 @pytest.mark.parametrize("make", [Branching, _batch_norm])
 def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Module]) -> None:
     submission = Submission(name="own", architecture=lambda shape, outputs: make())
-    entrant = enter(submission, short("univariate_relu"))
-    task = replace(entrant.task, stop=Stop(0.0, budget=12, at_end=True))
-    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
-    for lane, result in zip(lanes, train(task, lanes, entrant.make, batched=True), strict=True):
+    entry = bind(submission, short("univariate_relu"))
+    task = replace(entry.task, target=Target(0.0, budget=12, at_end=True))
+    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    for lane, result in zip(lanes, train(task, lanes, entry.make, batched=True), strict=True):
         assert result.stepping == "alone"
         model = task.model(lane.problem, lane.seed)
         optimizer = torch.optim.Adam(model.parameters())
         train_part = lane.problem.train
-        for step in range(task.stop.budget):
-            optimizer.param_groups[0]["lr"] = 0.01 * common_schedule(step / task.stop.budget)
+        for step in range(task.target.budget):
+            optimizer.param_groups[0]["lr"] = 0.01 * common_schedule(step / task.target.budget)
             optimizer.zero_grad()
-            (task.loss(model(train_part.x), train_part.y) / lane.problem.smoothness).backward()
+            (task.loss(model(train_part.x), train_part.y) / lane.problem.lipschitz).backward()
             optimizer.step()
         for name, expected in model.named_parameters():
             torch.testing.assert_close(result.weights[name], expected.detach(), rtol=1e-9, atol=1e-12)
@@ -149,10 +149,10 @@ def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Mod
 
 def test_dropout_does_not_depend_on_the_neighbours() -> None:
     submission = Submission(name="own", architecture=lambda shape, outputs: _dropout())
-    entrant = enter(submission, short("univariate_relu"))
-    lanes = [Lane(entrant.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
-    both = train(entrant.task, lanes, entrant.make, batched=True)
-    (alone,) = train(entrant.task, lanes[1:], entrant.make)
+    entry = bind(submission, short("univariate_relu"))
+    lanes = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    both = train(entry.task, lanes, entry.make, batched=True)
+    (alone,) = train(entry.task, lanes[1:], entry.make)
     for name, weight in alone.weights.items():
         assert torch.equal(both[1].weights[name], weight)
 

@@ -10,7 +10,7 @@ import torch
 from suite.entries.loading import load
 from suite.entries.templates import KINDS, write
 from suite.errors import InputError
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from tests.suite.toys import regression, toy
 
 
@@ -24,7 +24,7 @@ def test_a_template_loads_under_its_name(kind: str, tmp_path: Path) -> None:
 def test_the_optimizer_is_heavy_ball(tmp_path: Path) -> None:
     made = load(str(write("optimizer", "my_own", tmp_path))).submission.optimizer
     settings = {"lr": 0.1, "momentum": 0.9}
-    lanes = [Lane(regression(seed), seed, 0, settings) for seed in range(2)]
+    lanes = [TrainingRun(regression(seed), seed, 0, settings) for seed in range(2)]
     own, theirs = (train(toy(None), lanes, make) for make in (made, torch.optim.SGD))  # type: ignore[arg-type]
     for one, other in zip(own, theirs, strict=True):
         assert one.stepping == "stacked"

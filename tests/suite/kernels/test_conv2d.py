@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
-from suite.kernels.conv2d import ClosedConvolutions
-from suite.kernels.max_pool import QuickPooling
+from suite.kernels.conv2d import DoubleBackwardConv2d
+from suite.kernels.max_pool import FastMaxPool2d
 from suite.seeding import torch_stream
 
 Function = Callable[..., Tensor]
@@ -58,7 +58,7 @@ def test_convolutions(options: dict[str, Any], last: bool) -> None:
     weight = normal(8, 4 // options.get("groups", 1), 3, 2, name="weight", last=last)
     inputs = (normal(3, 4, 7, 6, last=last), weight, normal(8, name="bias"))
     expected = third_order(convolved(options), inputs)
-    with ClosedConvolutions():
+    with DoubleBackwardConv2d():
         found = third_order(convolved(options), inputs)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -70,7 +70,7 @@ def test_by_finite_differences() -> None:
     )
 
     def both(*tensors: Tensor) -> Tensor:
-        with ClosedConvolutions(), QuickPooling():
+        with DoubleBackwardConv2d(), FastMaxPool2d():
             return functional.max_pool2d(functional.conv2d(*tensors, padding=1), 2)
 
     assert gradcheck(both, inputs)
@@ -92,7 +92,7 @@ def test_modules_of_every_kind_give_what_they_give(training: bool) -> None:
     ]
     for call in calls:
         expected = call()
-        with ClosedConvolutions():
+        with DoubleBackwardConv2d():
             torch.testing.assert_close(call(), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -102,7 +102,7 @@ def test_the_layout_of_the_input_is_kept() -> None:
         normal(3, 4, 8, 8, last=True).requires_grad_(),
         normal(6, 4, 3, 3, name="weight", last=True).requires_grad_(),
     ]
-    with ClosedConvolutions(), QuickPooling():
+    with DoubleBackwardConv2d(), FastMaxPool2d():
         maps = functional.conv2d(*leaves, padding=1)
         outputs = functional.max_pool2d(maps, 2)
     slope = torch.autograd.grad((outputs**3).sum(), leaves[0], create_graph=True)[0]

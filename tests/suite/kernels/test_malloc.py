@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 
 PROGRAM = """
 import resource
 import torch
 from pathlib import Path
-from suite.kernels.malloc import keep_freed_memory
+from suite.kernels.malloc import disable_trim
 
-keep_freed_memory()
+disable_trim()
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -45,7 +45,7 @@ print((resident() - before) / 2**20)
 
 
 def test_freed_memory_is_used_again_and_data_go_back() -> None:
-    if not keep_freed_memory():
+    if not disable_trim():
         pytest.skip("this allocator cannot be told")
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     faults, growth = map(float, run.stdout.split())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
-from suite.kernels.max_pool import QuickPooling
+from suite.kernels.max_pool import FastMaxPool2d
 from tests.suite.kernels.test_conv2d import Function, normal, third_order
 
 POOLINGS: list[dict[str, Any]] = [
@@ -36,7 +36,7 @@ def pooled(options: dict[str, Any]) -> Function:
 def test_derivatives(options: dict[str, Any], last: bool) -> None:
     inputs = (normal(3, 4, 7, 6, last=last),)
     expected = third_order(pooled(options), inputs)
-    with QuickPooling():
+    with FastMaxPool2d():
         found = third_order(pooled(options), inputs)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -73,7 +73,7 @@ def test_every_window_to_the_last_bit(
     expected = functional.max_pool2d(leaf, **options)
     slope = torch.randint(1, 9, expected.shape, generator=stream).to(dtype)
     (gradient,) = torch.autograd.grad(expected, leaf, slope)
-    with QuickPooling():
+    with FastMaxPool2d():
         assert torch.equal(functional.max_pool2d(x, **options), expected.detach())
         found = functional.max_pool2d(leaf, **options)
     assert torch.equal(found, expected)
@@ -84,7 +84,7 @@ def test_every_window_to_the_last_bit(
 def test_not_a_number_stays_one() -> None:
     x = normal(1, 1, 4, 4).float()
     x[0, 0, 1, 0] = torch.nan
-    with QuickPooling():
+    with FastMaxPool2d():
         found = functional.max_pool2d(x, 2)
     assert torch.equal(found.isnan(), functional.max_pool2d(x, 2).isnan())
 
@@ -93,7 +93,7 @@ def test_by_finite_differences() -> None:
     x = normal(2, 2, 5, 4).requires_grad_()
 
     def function(x: Tensor) -> Tensor:
-        with QuickPooling():
+        with FastMaxPool2d():
             return functional.max_pool2d(x.sin(), 2)
 
     assert gradcheck(function, (x,))
@@ -114,16 +114,16 @@ def test_modules_of_every_kind_give_what_they_give() -> None:
     ]
     for call in calls:
         expected = call()
-        with QuickPooling():
+        with FastMaxPool2d():
             torch.testing.assert_close(call(), expected, rtol=0, atol=0)
-    with QuickPooling(), pytest.raises(RuntimeError):
+    with FastMaxPool2d(), pytest.raises(RuntimeError):
         functional.max_pool2d(x, 9)
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
 def test_the_layout_of_the_input_is_kept(last: bool) -> None:
     x = normal(3, 4, 8, 8, last=last).requires_grad_()
-    with QuickPooling():
+    with FastMaxPool2d():
         outputs = functional.max_pool2d(x, 2)
     slope = torch.autograd.grad((outputs**3).sum(), x, create_graph=True)[0]
     at_input = torch.autograd.grad((slope**3).sum(), x)[0]

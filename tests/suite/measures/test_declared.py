@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from suite.curvature import network
 from suite.errors import InputError
-from suite.measures import Measure, Value, measure, measures
+from suite.measures import Estimate, Measure, measure, measures
 from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
 from suite.models.images import initialise, mlp
 from suite.seeding import torch_stream
@@ -94,13 +94,13 @@ CHANGES: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
-def take(model: nn.Module, wanted: Measure, data: Split | None = None) -> dict[str, Value]:
+def take(model: nn.Module, wanted: Measure, data: Split | None = None) -> dict[str, Estimate]:
     # From zero, so that the distance has the same meaning after a permutation.
     initial = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     return measure(model, data or digits_like(), [wanted.name], test=digits_like(40), initial=initial)
 
 
-def same(before: dict[str, Value], after: dict[str, Value], tolerance: float, draws: float = 0.0) -> None:
+def same(before: dict[str, Estimate], after: dict[str, Estimate], tolerance: float, draws: float = 0.0) -> None:
     """Equal up to `tolerance` (relative), the proved errors, and `draws` standard errors of estimates."""
     assert before.keys() == after.keys()
     for name, old in before.items():

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 
 from suite.errors import InputError
-from suite.estimate import answers
-from suite.measures import Value, measure, measures
+from suite.estimate import uncertainties
+from suite.measures import Estimate, measure, measures
 from suite.models.linear_networks import LinearPredictor
 from suite.task import Split
 from suite.tasks.losses import log_exponential
@@ -32,7 +32,7 @@ def test_a_users_network_and_tensors() -> None:
     model, data = fitting()
     found = measure(model, (data.x, data.y), ["lambda_max", "hessian_trace"])
     assert list(found) == ["lambda_max", "hessian_trace"]
-    assert found["lambda_max"].kind == "bounded"
+    assert found["lambda_max"].kind == "bound"
     assert found["hessian_trace"].kind == "exact"
     assert found == measure(model, data, ["lambda_max", "hessian_trace"])
 
@@ -44,12 +44,12 @@ def test_data_in_another_precision_is_converted() -> None:
 
 
 def test_values_know_their_kind() -> None:
-    value = Value(1.5, "estimate", 0.1)
+    value = Estimate(1.5, "estimate", 0.1)
     assert value + 1 == 2.5
     assert str(value) == "1.5 ± 0.1"
     kept = pickle.loads(pickle.dumps(value))
     assert (kept, kept.kind, kept.error) == (1.5, "estimate", 0.1)
-    assert answers({"a": value, "b": Value(1.0), "c": 2.0}) == {"a": {"kind": "estimate", "error": 0.1}}
+    assert uncertainties({"a": value, "b": Estimate(1.0), "c": 2.0}) == {"a": {"kind": "estimate", "error": 0.1}}
 
 
 def test_one_sample() -> None:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from suite.curvature import Hessian, Network, dense
 from suite.errors import InputError
 from suite.measures import measure, measures
-from suite.measures.context import matching_factor
+from suite.measures.context import inverse_temperature_for
 from suite.measures.feature_dimension import intrinsic_dimension
 from suite.measures.norms import effective_rank_of, stable_rank_of
 from suite.measures.path_norm import l2_path_norm, margins
@@ -52,9 +52,9 @@ def test_temperature_matches_the_loss() -> None:
     logits = 5 * model(data.x).detach()
     right = Split(data.x, logits.argmax(1))
     for target in (0.01, 0.3, 1e-4):
-        factor = matching_factor(logits, right.y, target)
+        factor = inverse_temperature_for(logits, right.y, target)
         assert cross_entropy(factor * logits, right.y).item() == pytest.approx(target)
-    assert math.isnan(matching_factor(logits, (right.y + 1) % 3, 0.01))
+    assert math.isnan(inverse_temperature_for(logits, (right.y + 1) % 3, 0.01))
 
 
 def test_margins() -> None:

@@ -18,7 +18,7 @@ from suite.sandbox import process as jail
 from suite.sandbox.host import describe, train
 from suite.sandbox.limits import Limits
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, Trained
+from suite.training.loop import TrainingResult, TrainingRun
 from suite.training.loop import train as train_here
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
@@ -49,11 +49,11 @@ BODIES = {
     "exits with a status": "os._exit(3)",
     "raises": "1 / 0",
     "patches torch": "torch.Tensor.backward = lambda *_: None",
-    "patches the suite": "import suite.training.stopping; suite.training.stopping.Endings._verdict = lambda *_: 'converged'",
+    "patches the suite": "import suite.training.stopping; suite.training.stopping.StoppingRule._verdict = lambda *_: 'converged'",
     "looks for test data": """
 from suite.task import Problem
 for thing in gc.get_objects():
-    if isinstance(thing, Problem) and (thing.test is not None or thing.validation is not None or thing.facts):
+    if isinstance(thing, Problem) and (thing.test is not None or thing.validation is not None or thing.ground_truth):
         raise ValueError('found test data')
 """,
     "reads secrets": "assert 'SECRET' not in os.environ and not os.path.exists('/root/.bashrc')",
@@ -90,7 +90,7 @@ REASONS = {
     "exits with a status": "exit status 3",
     "raises": "ZeroDivisionError",
     "patches torch": r"the submission replaced torch\.Tensor\.backward",
-    "patches the suite": r"the submission replaced suite\.endings\.Endings\._verdict",
+    "patches the suite": r"the submission replaced suite\.endings\.StoppingRule\._verdict",
     "claims to have converged": "claims to have met the stop, but the training loss of its weights is 1",
     "returns other weights": "not those of the network",
     "returns no numbers": "without an answer|cannot be read",
@@ -110,9 +110,9 @@ def _write(folder: Path, name: str) -> Path:
     return path
 
 
-def _lanes(seeds: int = 1) -> list[Lane]:
+def _lanes(seeds: int = 1) -> list[TrainingRun]:
     task = find_task(TASK)
-    return [Lane(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(seeds)]
+    return [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(seeds)]
 
 
 QUICK = ("good", "looks for test data", "exits", "raises", "patches the suite", "claims to have converged")
@@ -123,7 +123,7 @@ def _each(names: Iterable[str]) -> list[Any]:
     return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Trained | Exception:
+def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> TrainingResult | Exception:
     """What becomes of a lane of the submission `name`."""
     monkeypatch.setenv("SECRET", "token")
     limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3)
@@ -151,7 +151,7 @@ def test_what_a_jail_forbids(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", _each([*HARMLESS, *(["reads secrets"] if JAILED else [])]))
 def test_what_does_none_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
-    assert isinstance(outcome, Trained), outcome
+    assert isinstance(outcome, TrainingResult), outcome
     (here,) = train_here(find_task(TASK), _lanes(), torch.optim.SGD)
     assert outcome.converged
     assert outcome.gradient_evaluations == here.gradient_evaluations
@@ -172,7 +172,7 @@ def test_a_setting_that_hangs_condemns_no_other(tmp_path: Path) -> None:
     (lane,) = _lanes()
     lanes = [lane, replace(lane, trial=1, settings={"lr": 2.0})]
     good, bad = train(find_task(TASK), str(path), lanes, Limits(seconds=30), "cpu", race=False)
-    assert isinstance(good, Trained)
+    assert isinstance(good, TrainingResult)
     assert isinstance(bad, RuntimeError)
     assert "time limit" in str(bad)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from suite.entries.entry import build, enter
+from suite.entries.entry import bind, build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
 from suite.sandbox.allowlist import FUNCTIONS, LAYERS, METHODS
@@ -22,7 +22,7 @@ from suite.sandbox.host import describe as describe_submission
 from suite.sandbox.limits import Limits
 from suite.sandbox.rebuild import Graph, rebuild
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 
 ARCHITECTURES = [name for name in builtin_files() if load(name).submission.kind == "architecture"]
 
@@ -223,16 +223,16 @@ def test_an_isolated_architecture_trains_and_measures_as_ever(tmp_path: Path, mo
     monkeypatch.setenv("SECRET", "token")
     monkeypatch.chdir(tmp_path)
     task = find_task("univariate_relu")
-    jailed = enter(describe_submission(str(path), Limits(seconds=240), 1).submission, task)
+    jailed = bind(describe_submission(str(path), Limits(seconds=240), 1).submission, task)
     monkeypatch.delenv("SECRET")
-    here = enter(load(str(path)).submission, task)
+    here = bind(load(str(path)).submission, task)
     ends = []
-    for entrant in (jailed, here):
+    for entry in (jailed, here):
         ran = len(list(tmp_path.glob("ran-*")))
-        lane = Lane(task.problem(0), 0, 0, {"lr": 0.01})
-        (result,) = train(entrant.task, [lane], entrant.make)
+        lane = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
+        (result,) = train(entry.task, [lane], entry.make)
         ends.append(result)
-        assert (len(list(tmp_path.glob("ran-*"))) > ran) == (entrant is here)
+        assert (len(list(tmp_path.glob("ran-*"))) > ran) == (entry is here)
     assert ends[0].gradient_evaluations == ends[1].gradient_evaluations
     assert all(torch.equal(weight, ends[1].weights[name]) for name, weight in ends[0].weights.items())
 
@@ -243,4 +243,4 @@ def test_an_architecture_that_harms_gives_a_sentence(tmp_path: Path) -> None:
     submission = describe_submission(str(path), Limits(seconds=240), 1).submission
     assert submission.architecture is not None
     with pytest.raises(InputError, match="exit status 3"):
-        build(submission.architecture, find_task("univariate_relu"), 0)
+        build_network(submission.architecture, find_task("univariate_relu"), 0)

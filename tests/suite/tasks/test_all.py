@@ -49,9 +49,9 @@ def check_references(name: str, seed: int) -> None:
     assert all(map(math.isfinite, oracle.values.values())), seed
     assert all(bool(torch.isfinite(solution).all()) for solution in oracle.solutions.values()), seed
     for axis, entry in zip(task.axes, resolve_axes(task.axes, oracle).values(), strict=True):
-        assert math.isfinite(entry["null"]), seed
-        assert math.isfinite(entry["ideal"]), seed
-        assert (entry["ideal"] > entry["null"]) == axis.higher, (seed, axis.axis)
+        assert math.isfinite(entry["score_0"]), seed
+        assert math.isfinite(entry["score_1"]), seed
+        assert (entry["score_1"] > entry["score_0"]) == axis.higher, (seed, axis.axis)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,8 +67,8 @@ def test_a_hundred_seeds_build(name: str) -> None:
     task = find_task(name)
     for seed in range(100):
         problem = task.problem(seed)
-        assert math.isfinite(problem.smoothness), seed
-        assert problem.smoothness > 0, seed
+        assert math.isfinite(problem.lipschitz), seed
+        assert problem.lipschitz > 0, seed
         assert all(bool(torch.isfinite(p).all()) for p in task.model(problem, seed).parameters()), seed
         check_references(name, seed)
 
@@ -86,7 +86,7 @@ def test_selection_never_looks_at_what_is_scored() -> None:
         return {
             "trial": trial,
             "converged": converged,
-            "stop_evaluations": evaluations,
+            "target_evaluations": evaluations,
             "validation_loss": validation,
             "train_loss": loss,
         }

@@ -23,7 +23,7 @@ def test_a_perfect_fit_has_no_loss_and_the_stop_is_a_share_of_the_uninformed_los
         "smoothed": torch.log(torch.nn.functional.one_hot(labels, 4) * 0.9 + 0.1 / 4),
     }[loss]
     assert LOSSES[loss](perfect, labels).item() == pytest.approx(0, abs=1e-6)
-    stop = find_task(f"factorial[data=teacher,loss={loss}]").stop.loss
+    stop = find_task(f"factorial[data=teacher,loss={loss}]").target.loss
     assert stop == pytest.approx(FIT * LOSSES[loss](flat, labels).item(), rel=1e-6)
     # Nothing that ignores the input does better than the uninformed prediction.
     generator = torch.Generator().manual_seed(0)
@@ -39,9 +39,7 @@ def test_squared_loss_is_scaled_to_the_cross_entropys_curvature() -> None:
     for loss in ("cross_entropy", "squared"):
         task = find_task(f"factorial[data=teacher,loss={loss}]")
 
-        def objective(
-            logits: torch.Tensor, loss: str = loss, scale: float = task.problem(0).smoothness
-        ) -> torch.Tensor:
+        def objective(logits: torch.Tensor, loss: str = loss, scale: float = task.problem(0).lipschitz) -> torch.Tensor:
             return LOSSES[loss](logits[None], labels) / scale
 
         # The cross-entropy's is largest between two equal logits.

@@ -10,7 +10,7 @@ from tests.suite.tasks.helpers import trained
 
 def test_sparse_solution_comes_long_after_the_fit() -> None:
     task = find_task("late_phase_sparse")
-    early = trained(replace(task, stop=replace(task.stop, budget=60)), "sgd", 1.0, seeds=1)[0]
+    early = trained(replace(task, target=replace(task.target, budget=60)), "sgd", 1.0, seeds=1)[0]
     late = trained(task, "sgd", 1.0, seeds=1)[0]
     assert early["l2_distance"] < 0.2
     assert early["recovery_error"] > 0.5

@@ -59,7 +59,7 @@ def test_observed_and_unobserved_are_the_whole_matrix() -> None:
     cells = torch.cat([problem.train.x, problem.test.x])
     assert len(problem.train) == 230
     assert len({tuple(cell) for cell in cells.tolist()}) == 24 * 24
-    matrix = problem.facts["matrix"]
+    matrix = problem.ground_truth["matrix"]
     assert torch.linalg.matrix_rank(matrix) == 2
     assert torch.linalg.matrix_norm(matrix).item() == pytest.approx(24)
     assert torch.equal(torch.cat([problem.train.y, problem.test.y]), matrix[cells[:, 0], cells[:, 1]])
@@ -69,7 +69,7 @@ def test_observed_and_unobserved_are_the_whole_matrix() -> None:
 def test_smoothness_bounds_the_curvature_at_a_balanced_solution(depth: int) -> None:
     task = find_task(f"matrix_completion[depth={depth}]")
     problem = task.problem(0)
-    u, s, vt = torch.linalg.svd(problem.facts["matrix"])
+    u, s, vt = torch.linalg.svd(problem.ground_truth["matrix"])
     root = torch.diag(s ** (1 / depth))
     model = task.model(problem, 0)
     assert isinstance(model, MatrixProduct)
@@ -80,4 +80,4 @@ def test_smoothness_bounds_the_curvature_at_a_balanced_solution(depth: int) -> N
         model.factors[-1].copy_(u @ (model.factors[-1] if depth > 1 else root @ vt))
     hessian = Hessian(Network(model), problem.train, task.loss)
     top = lanczos(hessian, 1, torch_stream("test")).values[0]
-    assert 0.3 * problem.smoothness < top <= problem.smoothness * (1 + 1e-6)
+    assert 0.3 * problem.lipschitz < top <= problem.lipschitz * (1 + 1e-6)

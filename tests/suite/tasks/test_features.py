@@ -33,7 +33,7 @@ def test_the_teacher_and_the_start_are_the_references() -> None:
         for parameter in start.parameters():
             parameter.zero_()
         # Each teacher neuron split into two of the student's, in other proportions.
-        start[0].weight[:6] = problem.facts["teacher"].repeat_interleave(2, 0)
+        start[0].weight[:6] = problem.ground_truth["teacher"].repeat_interleave(2, 0)
         start[2].weight[0, :6] = torch.tensor([0.3, 0.7, -0.5, -0.5, 0.9, 0.1], dtype=torch.float64)
     ideal = measured(start)
     assert ideal["variation_ratio"] == pytest.approx(1, rel=1e-9)

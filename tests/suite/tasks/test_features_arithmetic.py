@@ -58,7 +58,7 @@ def test_the_exact_network_and_the_memory_of_the_training_pairs_are_the_referenc
     assert measured(exact)["sum_share"] == pytest.approx(1, abs=1e-6)
     assert measured(exact)["test_error"] == 0
     assert squared_distance(Memory()(train.x), train.y).item() == 0
-    assert measured(Memory())["sum_share"] == pytest.approx(task.axes[0].null, rel=1e-6)
+    assert measured(Memory())["sum_share"] == pytest.approx(task.axes[0].score_0, rel=1e-6)
 
 
 def test_the_share_of_the_sum_by_fourier_transform() -> None:
@@ -78,4 +78,4 @@ def test_decay_finds_the_rule_and_so_do_long_steps_of_muon_but_not_adam() -> Non
         assert ruled["test_error"] < 0.02
         assert ruled["sum_share"] > 0.95
     assert memorised["test_error"] > 0.8
-    assert memorised["sum_share"] < task.axes[0].null
+    assert memorised["sum_share"] < task.axes[0].score_0

@@ -70,7 +70,7 @@ def test_low_frequencies_come_first() -> None:
     for measures in trained(find_task("spectral_bias"), "momentum", 0.125):
         assert measures["rank_correlation"] >= 0.9
         assert measures["residual_energy_1"] < 0.1 < 0.5 < measures["residual_energy_9"]
-        assert 6.5 < measures["residual_frequency"] < find_task("spectral_bias").axes[0].ideal + 0.1
+        assert 6.5 < measures["residual_frequency"] < find_task("spectral_bias").axes[0].score_1 + 0.1
 
 
 def test_residual_energies_of_known_signals() -> None:

@@ -44,7 +44,7 @@ def test_the_scored_geometry_predicts_best(teacher: str) -> None:
     for seed in range(6):
         problem = task.problem(seed)
         assert problem.test is not None
-        for name, w in task.oracle(problem).solutions.items():  # type: ignore[misc]
+        for name, w in task.oracle(problem, seed).solutions.items():  # type: ignore[misc]
             errors[name] += float(((problem.test.x @ w) * problem.test.y[:, 0] <= 0).double().mean())
     assert min(errors, key=errors.__getitem__) == GEOMETRY[teacher]
     assert task.axes[0].measure == f"{GEOMETRY[teacher]}_margin_ratio"

@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.entries.entry import build, enter
+from suite.entries.entry import bind, build_network
 from suite.entries.loading import load
 from suite.errors import InputError
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
 
 
 def entered(architecture: str, task_name: str, lr: float, seeds: int = 2) -> list[dict[str, float]]:
-    entrant = enter(load(architecture).submission, find_task(task_name))
-    lanes = [Lane(entrant.task.problem(seed), seed, 0, {"lr": lr}) for seed in range(seeds)]
-    results = train(entrant.task, lanes, entrant.make)
-    return [measured(entrant.task, lane, result) for lane, result in zip(lanes, results, strict=True)]
+    entry = bind(load(architecture).submission, find_task(task_name))
+    lanes = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": lr}) for seed in range(seeds)]
+    results = train(entry.task, lanes, entry.make)
+    return [measured(entry.task, lane, result) for lane, result in zip(lanes, results, strict=True)]
 
 
 def test_three_parametrisations_of_the_same_functions() -> None:
     task = find_task("linear_convolution")
-    values = [task.oracle(task.problem(seed)).values for seed in range(2)]  # type: ignore[misc]
+    values = [task.oracle(task.problem(seed), seed).values for seed in range(2)]  # type: ignore[misc]
     found = {name: entered(f"linear_{name}", "linear_convolution", 0.4) for name in ("convolutional", "full")}
     for seed in range(2):
         assert found["convolutional"][seed]["recovery_error"] < 0.2
@@ -43,8 +43,8 @@ def test_the_oracle_recovers_the_teacher() -> None:
     task = find_task("linear_convolution")
     for seed in range(5):
         problem = task.problem(seed)
-        oracle = task.oracle(problem)  # type: ignore[misc]
-        assert torch.allclose(oracle.solutions["fourier_l1"], problem.facts["teacher"], atol=1e-5)
+        oracle = task.oracle(problem, seed)  # type: ignore[misc]
+        assert torch.allclose(oracle.solutions["fourier_l1"], problem.ground_truth["teacher"], atol=1e-5)
         assert oracle.values["l2_fourier_l1_ratio"] > 1.5
 
 
@@ -69,4 +69,4 @@ def test_architectures_of_another_shape_are_refused(make: object, sentence: str)
     """A prediction [n] against targets [n, 1] would be broadcast to [n, n] and trained without complaint."""
     task = find_task("linear_convolution")
     with pytest.raises(InputError, match=sentence):
-        build(make, task, 0)  # type: ignore[arg-type]
+        build_network(make, task, 0)  # type: ignore[arg-type]

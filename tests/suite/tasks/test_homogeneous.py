@@ -28,7 +28,7 @@ def test_data_are_as_described() -> None:
         turned = torch.stack([(2 * angles).cos(), (2 * angles).sin()], dim=1)
         assert torch.linalg.lstsq(turned, y[:, None]).solution.norm() > 0.5
         assert 0.05 <= oracle_of("homogeneous_margin", seed).values["margin"] <= 0.1
-        hidden, output = problem.facts["hidden"], problem.facts["output"]
+        hidden, output = problem.ground_truth["hidden"], problem.ground_truth["output"]
         torch.testing.assert_close(output.abs(), torch.linalg.vector_norm(hidden, dim=1))
 
 
@@ -39,7 +39,7 @@ def test_the_oracles_network_scores_one_and_random_features_the_null() -> None:
     measures = task.measure(Solution(best, {}, problem, oracle, 0))
     assert measures["path_margin_ratio"] == pytest.approx(1, abs=1e-4)
     # Gradient descent on the output layer alone converges to the l2 max margin of its features.
-    hidden, y = problem.facts["hidden"], problem.train.y
+    hidden, y = problem.ground_truth["hidden"], problem.train.y
     features = y[:, None] * torch.relu(problem.train.x @ hidden.T)
     output = torch.zeros(len(hidden), dtype=torch.float64)
     for step in range(40_000):

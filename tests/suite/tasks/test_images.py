@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from suite.commands import make_references as references
 from suite.data import load_images
 from suite.data.splits import split_digits
-from suite.entries.entry import enter
+from suite.entries.entry import bind
 from suite.entries.loading import load
 from suite.errors import InputError
 from suite.models.images import cnn, initialise, mlp
@@ -24,12 +24,12 @@ from suite.seeding import torch_stream
 from suite.storage import cache as disk
 from suite.storage.log import Log, read
 from suite.storage.record import seal
-from suite.task import Oracle, Problem, Solution, Split, Stop, Task
-from suite.tasks import images_bad_start as adversarial
+from suite.task import Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks import images_adversarial_init as adversarial
 from suite.tasks.images import AXES, image_measures
-from suite.tasks.images_bad_start import BAD_STARTS
+from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
 SHIPPED = Path(__file__).parents[3] / "leaderboard" / "baselines" / "quick.jsonl"
@@ -84,9 +84,9 @@ def test_noise_flips_a_fifth_of_the_labels_and_leaves_the_test_alone() -> None:
 
 @pytest.mark.usefixtures("data")
 def test_budget_and_checks_are_in_epochs() -> None:
-    assert find_task("mnist_mlp").stop == Stop(0.01, 40 * 844, check_every=844)
-    assert find_task("cifar10_cnn[subset=2000]").stop == Stop(0.01, 100 * 32, check_every=32)
-    assert find_task("mnist5k_mlp[batch=200]").stop == Stop(0.01, 250 * 10, check_every=10)
+    assert find_task("mnist_mlp").target == Target(0.01, 40 * 844, check_every=844)
+    assert find_task("cifar10_cnn[subset=2000]").target == Target(0.01, 100 * 32, check_every=32)
+    assert find_task("mnist5k_mlp[batch=200]").target == Target(0.01, 250 * 10, check_every=10)
 
 
 def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
     scored = [r for r in shipped if r["phase"] == "score" and r["task"] == "mnist5k_mlp"]
     others = [r for r in shipped if r["phase"] == "tune" or r["family"] != "images"]
     log = tmp_path / "full.jsonl"
-    Log(log).append(*others, *(seal(record | {"axes": {}, "shown": []}) for record in scored))
+    Log(log).append(*others, *(seal(record | {"axes": {}, "reported": []}) for record in scored))
     assert references.give_axes(log) == len(scored) > 0
     assert read(log).records == [*others, *scored]
     assert references.give_axes(log) == 0
@@ -107,15 +107,15 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
 
 def test_references_are_in_order() -> None:
     frozen = json.loads(references.FILE.read_text())
-    assert {"mnist5k_mlp"} <= set(frozen) <= set(BAD_STARTS)
+    assert {"mnist5k_mlp"} <= set(frozen) <= set(ADVERSARIAL_INITS)
     for name in frozen:
         axes = find_task(name).axes
         assert [axis.measure for axis in axes] == [axis.measure for axis in AXES], name
         for axis in axes:
-            assert isinstance(axis.null, float)
-            assert isinstance(axis.ideal, float)
-            assert 0 < axis.ideal < math.inf
-            assert (axis.ideal > axis.null) == axis.higher, (name, axis)
+            assert isinstance(axis.score_0, float)
+            assert isinstance(axis.score_1, float)
+            assert 0 < axis.score_1 < math.inf
+            assert (axis.score_1 > axis.score_0) == axis.higher, (name, axis)
     assert find_task("mnist5k_bad_start").axes == find_task("mnist5k_mlp").axes
     assert find_task("mnist_mlp[subset=77]").axes == ()  # other sizes are shown, not scored
 
@@ -141,7 +141,7 @@ def test_custom_images_are_trained_and_measured(network: str, tmp_path: Path, mo
     monkeypatch.setenv("LOWLANDS_DATA", str(tmp_path))
     task = find_task(f"image:blobs[network={network}]")
     assert task.axes == ()
-    task = replace(task, stop=replace(task.stop, budget=20 * task.stop.budget))  # two steps an epoch are few
+    task = replace(task, target=replace(task.target, budget=20 * task.target.budget))  # two steps an epoch are few
     (measures,) = trained(task, "adam", 3e-3, seeds=1)
     assert measures["train_error"] == 0
     assert measures["test_error"] < 0.2
@@ -180,7 +180,7 @@ def test_custom_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def _start(seed: int = 0, wrong: int = 50, train: int = 40) -> tuple[torch.Tensor, Problem]:
     problem = split_digits("start", seed, train, 10, 100)
     model = initialise(mlp((1, 28, 28), 10), torch_stream("start", seed))
-    made = adversarial.poisoned_start(model, problem, seed, wrong)
+    made = adversarial.adversarial_init(model, problem, seed, wrong)
     return torch.cat([p.detach().flatten() for p in made.parameters()]), problem
 
 
@@ -262,15 +262,15 @@ def _easy(task: Task, samples: int = 120) -> Task:
 
         return Problem(part(whole.train, samples), part(whole.validation, 50), part(whole.test, 100))
 
-    return replace(task, problem=problem, stop=Stop(0.01, 600, check_every=4), batch_size=32)
+    return replace(task, problem=problem, target=Target(0.01, 600, check_every=4), batch_size=32)
 
 
 @pytest.mark.parametrize("name", ["deep_linear", "cnn", "cnn_batchnorm", "resnet", "vit"])
 def test_architectures_are_trained_and_measured(name: str) -> None:
-    entrant = enter(load(name).submission, find_task("mnist5k_mlp"))
-    task = _easy(entrant.task)
-    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 3e-3}) for seed in range(2)]
-    for lane, result in zip(lanes, train(task, lanes, entrant.make), strict=True):
+    entry = bind(load(name).submission, find_task("mnist5k_mlp"))
+    task = _easy(entry.task)
+    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 3e-3}) for seed in range(2)]
+    for lane, result in zip(lanes, train(task, lanes, entry.make), strict=True):
         assert result.converged, result.status
         assert result.stepping == "alone"
         model = task.model(lane.problem, lane.seed)

@@ -18,7 +18,7 @@ from tests.suite.tasks.helpers import trained
 def test_benign_overfitting() -> None:
     task = find_task("benign_overfitting")
     for seed, measures in enumerate(trained(task, "sgd", 0.7)):
-        ideal = task.oracle(task.problem(seed)).values["min_norm_risk"]  # type: ignore[misc]
+        ideal = task.oracle(task.problem(seed), seed).values["min_norm_risk"]  # type: ignore[misc]
         assert measures["excess_risk"] == pytest.approx(ideal, rel=0.01)
         assert ideal < 0.05
     assert all(0.5 < m["excess_risk"] < 0.8 for m in trained(task, "adam", 0.01))
@@ -28,14 +28,14 @@ def test_no_ridge_regression_beats_the_benign_interpolator() -> None:
     task = find_task("benign_overfitting")
     problem = task.problem(0)
     x, y = problem.train.x.numpy(), problem.train.y.numpy()
-    teacher, variance = problem.facts["teacher"].numpy(), problem.facts["variance"].numpy()
+    teacher, variance = problem.ground_truth["teacher"].numpy(), problem.ground_truth["variance"].numpy()
     new = np.random.default_rng(0).normal(size=(5_000, len(teacher))) * np.sqrt(variance)
 
     def risk(w: np.ndarray) -> float:
         """By new inputs, not by the covariance."""
         return float(((new @ (w - teacher)) ** 2).mean() / ((new @ teacher) ** 2).mean())
 
-    ideal = task.oracle(problem).values["min_norm_risk"]  # type: ignore[misc]
+    ideal = task.oracle(problem, 0).values["min_norm_risk"]  # type: ignore[misc]
     assert risk(np.linalg.lstsq(x, y, rcond=None)[0]) == pytest.approx(ideal, rel=0.1)
     best = min(risk(Ridge(alpha, fit_intercept=False).fit(x, y).coef_) for alpha in (0.1, 1.0, 3.0, 10.0, 100.0))
     assert ideal < 1.1 * best
@@ -57,7 +57,7 @@ def test_sobolev_oracle_is_the_conditional_mean_of_the_target() -> None:
     assert problem.test is not None
     process = GaussianProcessRegressor(DotProduct(sigma_0=0.0, sigma_0_bounds="fixed"), alpha=1e-10, optimizer=None)
     process.fit(problem.train.x.numpy(), problem.train.y.numpy())
-    ours = problem.test.x @ task.oracle(problem).solutions["min_norm"]  # type: ignore[misc]
+    ours = problem.test.x @ task.oracle(problem, 0).solutions["min_norm"]  # type: ignore[misc]
     assert_allclose(ours, process.predict(problem.test.x.numpy()), atol=1e-6)
 
 
@@ -77,4 +77,4 @@ def test_four_harmonics_are_recovered_by_sparsity() -> None:
 
     problem = find_task("sobolev_interpolation[harmonics=4]").problem(0)
     sparse = basis_pursuit(problem.train.x.numpy(), problem.train.y.numpy())
-    assert_allclose(sparse, problem.facts["teacher"], atol=1e-7)
+    assert_allclose(sparse, problem.ground_truth["teacher"], atol=1e-7)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from suite.tasks.losses import log_pairwise_exponential
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
 
 NORMS = ("frobenius", "spectral", "max")
@@ -33,7 +33,7 @@ class SpectralDescent(Optimizer):
 
 def test_each_method_has_the_largest_margin_in_its_own_norm() -> None:
     task = find_task("spectral_margin")
-    lanes = [Lane(task.problem(seed), seed, 0, {"lr": 0.07}) for seed in range(2)]
+    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.07}) for seed in range(2)]
     spectral = [measured(task, *pair) for pair in zip(lanes, train(task, lanes, SpectralDescent), strict=True)]
     found = {"frobenius": trained(task, "normalized", 0.2), "spectral": spectral, "max": trained(task, "sign", 0.006)}
     for own, runs in found.items():
@@ -51,7 +51,7 @@ def test_the_scored_geometry_predicts_best() -> None:
         problem = task.problem(seed)
         assert problem.test is not None
         for norm in NORMS:
-            w = task.oracle(problem).solutions[norm]  # type: ignore[misc]
+            w = task.oracle(problem, seed).solutions[norm]  # type: ignore[misc]
             errors[norm] += float(((problem.test.x @ w.T).argmax(1) != problem.test.y).double().mean())
     assert errors["frobenius"] <= errors["spectral"] < errors["max"]
 

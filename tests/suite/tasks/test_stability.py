@@ -9,7 +9,7 @@ from suite.curvature import Hessian, Network, dense, lanczos
 from suite.entries.loading import load
 from suite.seeding import torch_stream
 from suite.tasks.registry import find_task
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
 
@@ -25,7 +25,7 @@ def test_small_steps_stay_below_the_limit_and_miss_the_stop() -> None:
     task = find_task("edge_of_stability")
     sgd = load("sgd").submission.optimizer
     assert sgd is not None
-    lane = Lane(task.problem(0), 0, 0, {"lr": 1e-3})
+    lane = TrainingRun(task.problem(0), 0, 0, {"lr": 1e-3})
     assert train(task, [lane], sgd)[0].status == "stalled"
 
 

@@ -34,7 +34,7 @@ def test_sparse_measures_are_trace_and_eigenvalue_of_the_hessian() -> None:
     """At an interpolator, however u and v split the predictor."""
     task, oracle = find_task("valley_sparse"), oracle_of("valley_sparse", 0)
     problem = task.problem(0)
-    teacher, extra = problem.facts["teacher"], torch.linspace(0, 0.1, 100, dtype=torch.float64)
+    teacher, extra = problem.ground_truth["teacher"], torch.linspace(0, 0.1, 100, dtype=torch.float64)
     model = DiagonalNetwork(100, 0.1)
     with torch.no_grad():
         model.u.copy_((teacher.clamp(min=0) + extra).sqrt())
@@ -50,7 +50,7 @@ def test_sparse_measures_are_trace_and_eigenvalue_of_the_hessian() -> None:
 
 def test_flow_stays_where_it_lands_and_the_rest_walk() -> None:
     task = find_task("valley_scalar")
-    assert task.stop.at_end
+    assert task.target.at_end
     for m in trained(task, "sgd", 0.1, seeds=1):
         assert m["curvature_ratio"] == pytest.approx(m["flow_ratio"], rel=0.01)
     assert all(m["curvature_ratio"] < 1.05 for m in trained(task, "sam", 0.05, seeds=1, rho=0.3))

@@ -21,18 +21,18 @@ def test_parts_are_those_of_the_hessian_at_an_interpolator() -> None:
     with torch.no_grad():
         targets = model(x)
     hessian = dense(Hessian(Network(model), Split(x, targets), task.loss))
-    twin, outer, inner = hessian_parts(x, problem.facts["hidden"], problem.facts["output"])
+    twin, outer, inner = hessian_parts(x, problem.ground_truth["hidden"], problem.ground_truth["output"])
     values = torch.linalg.eigvalsh(hessian)
     torch.testing.assert_close(values[-len(x) :], torch.linalg.eigvalsh(twin), rtol=1e-9, atol=1e-9)
     assert values[: -len(x)].abs().max() < 1e-9
     assert (outer.sum() + inner.sum()).item() == pytest.approx(hessian.trace().item())
-    assert problem.smoothness == pytest.approx(values[-1].item())
+    assert problem.lipschitz == pytest.approx(values[-1].item())
 
 
 def test_least_trace_over_rescalings_is_reached_by_rescaling() -> None:
     task, oracle = find_task("valley_relu"), oracle_of("valley_relu", 0)
     problem = task.problem(0)
-    hidden, output = problem.facts["hidden"], problem.facts["output"]
+    hidden, output = problem.ground_truth["hidden"], problem.ground_truth["output"]
 
     def measured(factor: torch.Tensor) -> dict[str, float]:
         model = TwoLayerReLU(hidden * factor[:, None], output / factor)

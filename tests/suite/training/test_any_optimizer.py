@@ -11,18 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from suite.seeding import seed_of
-from suite.training.loop import Lane, Trained, train
+from suite.training.loop import TrainingResult, TrainingRun, train
 from suite.training.step_protocol import common_schedule
 from tests.suite.toys import regression, toy
 
 BUDGET = 60
 
 
-def _lanes(count: int = 3, **settings: Any) -> list[Lane]:
-    return [Lane(regression(seed), seed, 0, settings) for seed in range(count)]
+def _lanes(count: int = 3, **settings: Any) -> list[TrainingRun]:
+    return [TrainingRun(regression(seed), seed, 0, settings) for seed in range(count)]
 
 
-def loop(lane: Lane, make: Callable[[nn.Module], Any], body: Callable[..., int], budget: int) -> dict[str, Tensor]:
+def loop(
+    lane: TrainingRun, make: Callable[[nn.Module], Any], body: Callable[..., int], budget: int
+) -> dict[str, Tensor]:
     """Train one model for `budget` gradient evaluations; `body` is one iteration and returns how many it took."""
     task = toy(None)
     model = task.model(lane.problem, lane.seed)
@@ -32,7 +34,7 @@ def loop(lane: Lane, make: Callable[[nn.Module], Any], body: Callable[..., int],
     data = lane.problem.train
 
     def loss() -> Tensor:
-        return task.loss(model(data.x), data.y) / lane.problem.smoothness
+        return task.loss(model(data.x), data.y) / lane.problem.lipschitz
 
     spent = 0
     while spent < budget:
@@ -117,7 +119,7 @@ def test_weights_for_evaluation_are_judged_and_kept() -> None:
         assert result.train_loss == pytest.approx(loss.item(), rel=1e-12)
 
 
-def _agree(lane: Lane, result: Trained, make: Any) -> None:
+def _agree(lane: TrainingRun, result: TrainingResult, make: Any) -> None:
     weights = loop(lane, lambda model: make(model.parameters(), **lane.settings), plain, result.gradient_evaluations)
     for name, weight in weights.items():
         torch.testing.assert_close(result.weights[name], weight, rtol=1e-8, atol=1e-10)
@@ -254,9 +256,9 @@ def test_schedule_and_loss_of_a_submission(batched: bool) -> None:
         model, data = task.model(lane.problem, lane.seed), lane.problem.train
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         for step in range(result.gradient_evaluations):
-            optimizer.param_groups[0]["lr"] = 0.5 * warmup(step / task.stop.budget)
+            optimizer.param_groups[0]["lr"] = 0.5 * warmup(step / task.target.budget)
             optimizer.zero_grad()
-            (shrinking(model(data.x), data.y, task.loss) / lane.problem.smoothness).backward()
+            (shrinking(model(data.x), data.y, task.loss) / lane.problem.lipschitz).backward()
             optimizer.step()
         for name, weight in model.named_parameters():
             torch.testing.assert_close(result.weights[name], weight.detach(), rtol=1e-8, atol=1e-10)

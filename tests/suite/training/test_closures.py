@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.training.closures import Rendezvous
+from suite.training.closures import ClosureBarrier
 
 
 def _met(calls: Mapping[int, int], enabled: Mapping[int, bool]) -> tuple[list[list[int]], list[tuple[int, bool]]]:
@@ -20,7 +20,7 @@ def _met(calls: Mapping[int, int], enabled: Mapping[int, bool]) -> tuple[list[li
         met.append(lanes)
         return {lane: torch.tensor(float(lane)) for lane in lanes}
 
-    meeting = Rendezvous(evaluate)
+    meeting = ClosureBarrier(evaluate)
 
     def work(lane: int) -> Callable[[], None]:
         def body() -> None:
@@ -54,7 +54,7 @@ def test_an_error_of_the_gradient_reaches_every_waiting_lane() -> None:
     def evaluate(lanes: list[int]) -> dict[int, Tensor]:
         raise ValueError("no gradient")
 
-    meeting, ended = Rendezvous(evaluate), []
+    meeting, ended = ClosureBarrier(evaluate), []
 
     def work(lane: int) -> Callable[[], None]:
         def body() -> None:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from suite.entries.loading import load
 from suite.task import Decay
 from suite.tasks.losses import mean_squared_error
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from suite.training.step_protocol import common_schedule
 from tests.suite.training.test_label_noise import BUDGET, _model, _problem, noisy
 
 DECAY, UNTIL = 0.3, 0.5
 
 
-def _by_hand(lane: Lane, make: Callable[..., Any], closures: bool) -> nn.Module:
+def _by_hand(lane: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.Module:
     """One model, one optimizer, one loop, with the penalty written into the loss."""
     model, (x, y) = _model(lane.problem, lane.seed), (lane.problem.train.x, lane.problem.train.y)
     optimizer = make(model.parameters(), **lane.settings)
@@ -32,7 +32,7 @@ def _by_hand(lane: Lane, make: Callable[..., Any], closures: bool) -> nn.Module:
         evaluations += 1
         optimizer.zero_grad()
         penalty = sum(p.square().sum() for p in model.parameters())
-        loss = (mean_squared_error(model(x), y) + strength / 2 * penalty) / lane.problem.smoothness
+        loss = (mean_squared_error(model(x), y) + strength / 2 * penalty) / lane.problem.lipschitz
         loss.backward()
         return loss
 
@@ -53,7 +53,7 @@ def test_every_way_of_stepping_decays_alike(name: str, way: str, batched: bool) 
     submission = load(name).submission
     assert submission.optimizer is not None
     task = replace(noisy(None), label_noise=None, decay=Decay(DECAY, UNTIL))
-    lanes = [Lane(_problem(seed), seed, 0, submission.settings(1)[0]) for seed in range(2)]
+    lanes = [TrainingRun(_problem(seed), seed, 0, submission.settings(1)[0]) for seed in range(2)]
     results = train(task, lanes, submission.optimizer, batched=batched)
     assert {result.stepping for result in results} == {way if batched else "alone"}
     for lane, result in zip(lanes, results, strict=True):

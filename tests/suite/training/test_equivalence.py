@@ -12,12 +12,12 @@ from torch.nn.functional import cross_entropy, linear
 
 from suite.models.images import cnn, initialise, mlp
 from suite.seeding import torch_stream
-from suite.task import Problem, Split, Stop, Task
+from suite.task import Problem, Split, Target, Task
 from suite.tasks.registry import find_task
 from suite.training import equivalence as batching
-from suite.training.lanes import EVALUATED, Lanes, SingleLane
-from suite.training.loop import Lane, train
-from suite.training.minibatches import Samples
+from suite.training.lanes import EVALUATED, SingleModel, StackedModels
+from suite.training.loop import TrainingRun, train
+from suite.training.minibatches import DeviceDataset
 
 
 def _problem(seed: int, samples: int = 3 * EVALUATED + 10) -> Problem:
@@ -33,12 +33,12 @@ def _task(batch_norm: bool = False) -> Task:
         stream = torch_stream("batching", seed, "init")
         return initialise(cnn((1, 6, 6), 3, widths=(4, 8), batch_norm=batch_norm), stream)
 
-    stop = Stop(0.1, 400, check_every=12)
-    return replace(find_task("mnist5k_mlp"), problem=_problem, model=model, stop=stop, name="batching")
+    stop = Target(0.1, 400, check_every=12)
+    return replace(find_task("mnist5k_mlp"), problem=_problem, model=model, target=stop, name="batching")
 
 
-def _lanes(task: Task, count: int = 2) -> list[Lane]:
-    return [Lane(task.problem(seed), seed, 0, {"lr": 0.05}) for seed in range(count)]
+def _lanes(task: Task, count: int = 2) -> list[TrainingRun]:
+    return [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.05}) for seed in range(count)]
 
 
 def test_what_cannot_be_batched_is_trained_one_by_one() -> None:
@@ -116,7 +116,7 @@ def test_time_is_that_of_the_work() -> None:
 def test_samples_are_what_indexing_gives(shape: tuple[int, ...]) -> None:
     splits = [Split(torch.randn(20, *shape), torch.randint(0, 3, (20,))) for _ in range(3)]
     rows = [torch.randperm(20)[:6] for _ in range(3)]
-    alone, all_three = Samples(splits[:1], "cpu"), Samples(splits, "cpu")
+    alone, all_three = DeviceDataset(splits[:1], "cpu"), DeviceDataset(splits, "cpu")
     x, y = alone.batch([0], rows[:1])
     assert torch.equal(x[0], splits[0].x[rows[0]])
     assert torch.equal(y[0], splits[0].y[rows[0]])
@@ -132,13 +132,13 @@ def test_samples_are_what_indexing_gives(shape: tuple[int, ...]) -> None:
 
 
 def test_images_are_gathered_channels_last() -> None:
-    x, _ = Samples([_problem(0).train], "cpu").batch([0], [torch.arange(5)])
+    x, _ = DeviceDataset([_problem(0).train], "cpu").batch([0], [torch.arange(5)])
     assert x[0].stride()[1] == 1
 
 
 def _losses(ceiling: float) -> tuple[float, float]:
     model, split = _task().model(_problem(0), 0), _problem(0).train
-    lane = SingleLane(model, cross_entropy, torch.ones(()))
+    lane = SingleModel(model, cross_entropy, torch.ones(()))
     exact = cross_entropy(model(split.x), split.y).item()
     return lane.losses(split.x[None], split.y[None], ceiling=ceiling).item(), exact
 
@@ -155,8 +155,8 @@ def test_a_loss_below_the_ceiling_is_exact_and_one_above_is_never_said_to_meet_i
 def test_early_checks_change_nothing_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     task = _task()
     early = train(task, _lanes(task), torch.optim.SGD, batched=False)
-    whole = SingleLane.losses
-    monkeypatch.setattr(SingleLane, "losses", lambda self, x, y, index=None, ceiling=0.0: whole(self, x, y, index))
+    whole = SingleModel.losses
+    monkeypatch.setattr(SingleModel, "losses", lambda self, x, y, index=None, ceiling=0.0: whole(self, x, y, index))
     for one, other in zip(early, train(task, _lanes(task), torch.optim.SGD, batched=False), strict=True):
         assert (one.status, one.gradient_evaluations, one.train_loss) == (
             other.status,
@@ -181,7 +181,7 @@ class Noisy(nn.Module):
 
 def test_stacked_lanes_keep_buffers_and_are_judged_without_noise() -> None:
     models = [Noisy(), Noisy()]
-    stack = Lanes(models, cross_entropy, torch.ones(2))
+    stack = StackedModels(models, cross_entropy, torch.ones(2))
     assert stack.snapshot(1)["shift"].item() == 0.5
     x, y = (torch.stack(parts) for parts in zip(*((p.train.x, p.train.y) for p in map(_problem, (0, 1))), strict=True))
     expected = [cross_entropy(model.eval()(a), b).item() for model, a, b in zip(models, x, y, strict=True)]

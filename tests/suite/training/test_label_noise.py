@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from suite.entries.loading import load
 from suite.seeding import torch_stream
-from suite.task import LabelNoise, Problem, Split, Stop, Task
+from suite.task import LabelNoise, Problem, Split, Target, Task
 from suite.tasks.losses import mean_squared_error
-from suite.training.loop import Lane, train
+from suite.training.loop import TrainingRun, train
 from suite.training.step_protocol import common_schedule
 
 SCALE, BUDGET = 0.7, 40
@@ -23,7 +23,7 @@ SCALE, BUDGET = 0.7, 40
 def _problem(seed: int) -> Problem:
     stream = torch_stream("noisy toy", seed, "data")
     x = torch.randn(10, 4, generator=stream, dtype=torch.float64)
-    return Problem(Split(x, torch.cos(x[:, :2])), smoothness=2.0)
+    return Problem(Split(x, torch.cos(x[:, :2])), lipschitz=2.0)
 
 
 def _model(problem: Problem, seed: int) -> nn.Module:
@@ -38,7 +38,7 @@ def noisy(batch_size: int | None, until: float = 0.6, stop: float = 1e9) -> Task
         problem=_problem,
         model=_model,
         loss=mean_squared_error,
-        stop=Stop(stop, BUDGET, check_every=10, at_end=True),
+        target=Target(stop, BUDGET, check_every=10, at_end=True),
         measure=lambda solution: {},
         axes=(),
         papers=(),
@@ -48,7 +48,7 @@ def noisy(batch_size: int | None, until: float = 0.6, stop: float = 1e9) -> Task
     )
 
 
-def _by_hand(task: Task, lane: Lane, make: Callable[..., Any], closures: bool) -> dict[str, Tensor]:
+def _by_hand(task: Task, lane: TrainingRun, make: Callable[..., Any], closures: bool) -> dict[str, Tensor]:
     """One model, one optimizer, one loop: the noise of a step is drawn once, however many gradients it takes."""
     model, (x, y) = _model(lane.problem, lane.seed), (lane.problem.train.x, lane.problem.train.y)
     optimizer = make(model.parameters(), **lane.settings)
@@ -93,7 +93,7 @@ def test_every_way_of_stepping_sees_the_same_noise(name: str, way: str, batch_si
     submission = load(name).submission
     assert submission.optimizer is not None
     task = noisy(batch_size)
-    lanes = [Lane(_problem(seed), seed, 0, settings) for settings in submission.settings(1) for seed in range(2)]
+    lanes = [TrainingRun(_problem(seed), seed, 0, settings) for settings in submission.settings(1) for seed in range(2)]
     results = train(task, lanes, submission.optimizer, batched=batched)
     assert {result.stepping for result in results} == {way if batched else "alone"}
     for lane, result in zip(lanes, results, strict=True):
@@ -103,7 +103,7 @@ def test_every_way_of_stepping_sees_the_same_noise(name: str, way: str, batch_si
 
 
 def test_losses_are_those_of_the_clean_targets() -> None:
-    lanes = [Lane(_problem(seed), seed, 0, {"lr": 0.05}) for seed in range(3)]
+    lanes = [TrainingRun(_problem(seed), seed, 0, {"lr": 0.05}) for seed in range(3)]
     task = noisy(None, until=1.0)
     for lane, result in zip(lanes, train(task, lanes, torch.optim.SGD), strict=True):
         model = _model(lane.problem, lane.seed)
@@ -124,11 +124,11 @@ class Wandering(torch.optim.SGD):
 
 def test_fit_that_is_lost_again_does_not_count() -> None:
     """Where a task trains on, the stop counts from the check after which it held to the end."""
-    lanes = [Lane(_problem(0), 0, 0, {"lr": 0.05})]
+    lanes = [TrainingRun(_problem(0), 0, 0, {"lr": 0.05})]
     model = _model(_problem(0), 0)
     first = mean_squared_error(model(lanes[0].problem.train.x), lanes[0].problem.train.y).item()
     task = replace(noisy(None, stop=1.01 * first), label_noise=None)
     (wandering,), (calm,) = (train(task, lanes, make) for make in (Wandering, torch.optim.SGD))
     assert wandering.converged
-    assert wandering.stop_evaluations == 20
-    assert calm.stop_evaluations == 0
+    assert wandering.target_evaluations == 20
+    assert calm.target_evaluations == 0

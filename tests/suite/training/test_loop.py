@@ -20,16 +20,16 @@ from suite.task import Task
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import find_task
 from suite.training.equivalence import treats_lanes_independently
-from suite.training.lanes import Lanes
-from suite.training.loop import Lane, Trained, make_groups, train
-from suite.training.optimizer_factory import Budget, Parameters, build
+from suite.training.lanes import StackedModels
+from suite.training.loop import TrainingResult, TrainingRun, make_groups, train
+from suite.training.optimizer_factory import Budget, Parameters, make_optimizer
 from suite.training.step_protocol import PLAIN, common_schedule
 from tests.suite.toys import matrix, network, regression, toy
 
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
 
 
-def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
+def _reference(task: Task, lane: TrainingRun, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
     """An ordinary loop over one model, written without anything of the suite's lanes."""
     model = task.model(lane.problem, lane.seed)
     optimizer = make(model.parameters(), **lane.settings)
@@ -41,7 +41,7 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
         optimizer.train()
     while evaluations < budget:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * common_schedule(evaluations / task.stop.budget)
+            group["lr"] = rate * common_schedule(evaluations / task.target.budget)
         rows = torch.arange(len(x))
         if task.batch_size is not None:
             if not len(queue):
@@ -53,7 +53,7 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
             nonlocal calls
             calls += 1
             optimizer.zero_grad()
-            loss = task.loss(model(x[rows]), y[rows]) / lane.problem.smoothness
+            loss = task.loss(model(x[rows]), y[rows]) / lane.problem.lipschitz
             loss.backward()
             return loss
 
@@ -68,11 +68,15 @@ def _reference(task: Task, lane: Lane, make: Callable[..., Any], budget: int) ->
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[Lane]:
-    return [Lane(regression(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)]
+def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[TrainingRun]:
+    return [
+        TrainingRun(regression(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)
+    ]
 
 
-def _agree(task: Task, lanes: list[Lane], make: Callable[..., Any], results: list[Trained], rtol: float = 1e-9) -> None:
+def _agree(
+    task: Task, lanes: list[TrainingRun], make: Callable[..., Any], results: list[TrainingResult], rtol: float = 1e-9
+) -> None:
     for lane, result in zip(lanes, results, strict=True):
         for name, expected in _reference(task, lane, make, result.gradient_evaluations).items():
             torch.testing.assert_close(result.weights[name], expected, rtol=rtol, atol=1e-10)
@@ -105,7 +109,7 @@ class Normalised(torch.optim.SGD):
         super().step()
 
 
-class Replacing(torch.optim.SGD):
+class FunctionOverride(torch.optim.SGD):
     """Replaces the storage of its parameters instead of writing into it."""
 
     @torch.no_grad()
@@ -121,7 +125,7 @@ class Replacing(torch.optim.SGD):
         (torch.optim.Adam, "stacked"),
         (torch.optim.Adafactor, "per lane"),
         (Normalised, "per lane"),
-        (Replacing, "stacked"),
+        (FunctionOverride, "stacked"),
         (torch.optim.Muon, "per lane"),
     ],
 )
@@ -158,7 +162,7 @@ def test_error_in_one_closure_reaches_the_caller() -> None:
 
 
 def builder(make: Callable[..., Any]) -> Callable[[Parameters, Settings], Any]:
-    return lambda parameters, settings: build(make, parameters, settings, Budget(100, 10), nn.Identity())
+    return lambda parameters, settings: make_optimizer(make, parameters, settings, Budget(100, 10), nn.Identity())
 
 
 def test_probe_refutes_a_global_norm() -> None:
@@ -194,14 +198,14 @@ def test_lane_is_frozen_at_the_stop() -> None:
         model.load_state_dict(result.weights)
         loss = task.loss(model(lane.problem.train.x), lane.problem.train.y).item()
         assert loss == pytest.approx(result.train_loss, rel=1e-12)
-        assert loss <= task.stop.loss
+        assert loss <= task.target.loss
 
 
 def test_race_never_changes_the_fastest_trial() -> None:
     task = toy(None, budget=400, stop=0.2)
     lanes = _lanes([{"lr": 0.05}, {"lr": 0.5}, {"lr": 0.1}, {"lr": 1e6}])
 
-    def totals(results: list[Trained]) -> dict[int, float]:
+    def totals(results: list[TrainingResult]) -> dict[int, float]:
         spent: dict[int, float] = {}
         for lane, result in zip(lanes, results, strict=True):
             cost = result.gradient_evaluations if result.converged else float("inf")
@@ -217,7 +221,7 @@ def test_race_never_changes_the_fastest_trial() -> None:
 def test_stacked_gradients_are_those_of_each_lane() -> None:
     problems = [regression(seed) for seed in range(3)]
     models = [network(problem, seed) for seed, problem in enumerate(problems)]
-    stack = Lanes(models, mean_squared_error, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+    stack = StackedModels(models, mean_squared_error, torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
     x, y = (torch.stack([getattr(p.train, part) for p in problems]) for part in ("x", "y"))
     index = torch.tensor([0, 2])
     losses = stack.evaluate(x[index], y[index], index)
@@ -232,7 +236,7 @@ def test_stacked_gradients_are_those_of_each_lane() -> None:
 
 def test_constructor_of_groups_covers_every_lane_once() -> None:
     problems = [regression(seed) for seed in range(4)]
-    stack = Lanes(
+    stack = StackedModels(
         [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
     )
     trials = [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})]
@@ -244,9 +248,9 @@ def test_constructor_of_groups_covers_every_lane_once() -> None:
 @pytest.mark.parametrize("name", ["min_norm_regression", "max_margin", "sparse_regression"])
 def test_lanes_do_not_depend_on_their_number_or_order(name: str) -> None:
     task = find_task(name)
-    task = replace(task, stop=replace(task.stop, budget=100))
+    task = replace(task, target=replace(task.target, budget=100))
     momentum = {"lr": 0.05, "momentum": 0.9}
-    lanes = [Lane(task.problem(seed), seed, 0, momentum) for seed in range(5)]
+    lanes = [TrainingRun(task.problem(seed), seed, 0, momentum) for seed in range(5)]
     together = train(task, lanes, torch.optim.SGD)
     reversed_pair = train(task, [lanes[3], lanes[1]], torch.optim.SGD)
     for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
@@ -258,10 +262,10 @@ def test_data_are_freed_with_the_last_reference_to_them() -> None:
     """Nothing that training makes refers to itself: data in a cycle stay until Python happens to look for cycles."""
     for batch in (None, 8):
         task = toy(batch)
-        lane = Lane(task.problem(0), 0, 0, {"lr": 0.01})
+        lane = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
         train(task, [lane], torch.optim.SGD)
         gc.collect()  # what torch's first optimizer leaves
-        lane = Lane(task.problem(1), 1, 0, {"lr": 0.01})
+        lane = TrainingRun(task.problem(1), 1, 0, {"lr": 0.01})
         data = weakref.ref(lane.problem)
         gc.disable()
         try:

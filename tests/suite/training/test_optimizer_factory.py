@@ -12,14 +12,14 @@ from torch import distributed, nn
 from torch.optim import SGD, AdamW, Muon
 
 from suite.signature import wants_model
-from suite.training.optimizer_factory import Budget, Together, build
+from suite.training.optimizer_factory import Budget, OptimizerList, make_optimizer
 
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
 BUDGET = Budget(steps=700, samples=50)
 
 
 def built(make: Callable[..., Any], network: nn.Module = NETWORK, **settings: Any) -> Any:
-    return build(make, dict(network.named_parameters()), settings, BUDGET, network)
+    return make_optimizer(make, dict(network.named_parameters()), settings, BUDGET, network)
 
 
 def held(optimizer: Any) -> set[int]:
@@ -86,7 +86,7 @@ def test_groups_flagged_for_muon() -> None:
 
 def test_matrices_alone_with_adamw_for_the_rest() -> None:
     optimizer = built(Muon, lr=0.25)
-    assert isinstance(optimizer, Together)
+    assert isinstance(optimizer, OptimizerList)
     assert [type(part) for part in optimizer.optimizers] == [Muon, AdamW]
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
     assert held(optimizer) == EVERY

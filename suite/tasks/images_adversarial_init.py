@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy
 from suite.data.splits import wrong_labels
 from suite.models import images
 from suite.seeding import torch_stream
-from suite.storage.cache import Arrays, kept
-from suite.task import Problem, Stop, Task
+from suite.storage.cache import Arrays, cached
+from suite.task import Problem, Target, Task
 from suite.tasks.images import mnist5k_mlp
 from suite.tasks.registry import find_task, task
 
@@ -36,7 +36,7 @@ BATCH = 100
 RATE = 0.05
 
 
-def poisoned_start(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int = 10) -> nn.Module:
+def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int = 10) -> nn.Module:
     """Train `model` in place on the training data together with `wrong` wrongly labelled images; returns it.
 
     The wrongly labelled images are copies of training images of which a tenth of the pixels is zeroed. So the network
@@ -44,7 +44,7 @@ def poisoned_start(model: nn.Module, problem: Problem, seed: int, wrong: int, cl
     60 epochs. What an earlier process has trained from the same weights on the same data is taken from the disk.
     """
     key = _key(model, problem, seed, wrong, classes)
-    start = kept("starts", key, lambda: _weights(_poison(model, problem, seed, wrong, classes)))
+    start = cached("starts", key, lambda: _weights(_poison(model, problem, seed, wrong, classes)))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in start.items()})
     return model
 
@@ -92,7 +92,7 @@ def _poison(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: 
 
 
 @dataclass(frozen=True)
-class BadStart:
+class AdversarialInit:
     """How a task's adversarial start is made, and for how many epochs it is trained from there.
 
     wrong: wrongly labelled images, as many as the network can memorise beside the true ones.
@@ -102,20 +102,20 @@ class BadStart:
     epochs: int
 
 
-BAD_STARTS = {
-    "mnist5k_mlp": BadStart(wrong=4_000, epochs=40),
-    "mnist5k_mlp[batch=200]": BadStart(wrong=4_000, epochs=40),
-    "mnist_mlp": BadStart(wrong=20_000, epochs=2),
-    "mnist_cnn[subset=10000]": BadStart(wrong=4_000, epochs=8),
-    "mnist_noisy[subset=10000]": BadStart(wrong=10_000, epochs=8),
-    "cifar10_cnn[subset=2000]": BadStart(wrong=4_000, epochs=40),
-    "cifar10_cnn[batch=200,subset=2000]": BadStart(wrong=4_000, epochs=40),
-    "cifar10_resnet[subset=2000]": BadStart(wrong=4_000, epochs=40),
+ADVERSARIAL_INITS = {
+    "mnist5k_mlp": AdversarialInit(wrong=4_000, epochs=40),
+    "mnist5k_mlp[batch=200]": AdversarialInit(wrong=4_000, epochs=40),
+    "mnist_mlp": AdversarialInit(wrong=20_000, epochs=2),
+    "mnist_cnn[subset=10000]": AdversarialInit(wrong=4_000, epochs=8),
+    "mnist_noisy[subset=10000]": AdversarialInit(wrong=10_000, epochs=8),
+    "cifar10_cnn[subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
+    "cifar10_cnn[batch=200,subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
+    "cifar10_resnet[subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
 }
 """Per task that has references."""
 
 
-def from_bad_start(plain: Task, bad: BadStart) -> Task:
+def from_adversarial_init(plain: Task, bad: AdversarialInit) -> Task:
     """The task `plain` from an adversarial start, trained to the end of a budget of its own: the start already fits.
 
     Architectures cannot enter: the start belongs to the task's own network.
@@ -126,9 +126,9 @@ def from_bad_start(plain: Task, bad: BadStart) -> Task:
         network.load_state_dict(_bad_start(plain.name, seed, bad.wrong))
         return network
 
-    stop = Stop(plain.stop.loss, bad.epochs * plain.stop.check_every, plain.stop.check_every, at_end=True)
-    seconds = None if plain.seconds is None else plain.seconds * 4 * stop.budget / plain.stop.budget
-    return replace(plain, model=model, stop=stop, slot=None, seconds=seconds)
+    target = Target(plain.target.loss, bad.epochs * plain.target.check_every, plain.target.check_every, at_end=True)
+    seconds = None if plain.seconds is None else plain.seconds * 4 * target.budget / plain.target.budget
+    return replace(plain, model=model, target=target, interface=None, seconds=seconds)
 
 
 # A lane's network is built several times: for training, for measuring, for its curves.
@@ -136,7 +136,7 @@ def from_bad_start(plain: Task, bad: BadStart) -> Task:
 def _bad_start(plain: str, seed: int, wrong: int) -> dict[str, Tensor]:
     base = find_task(plain)
     problem = base.problem(seed)
-    return dict(poisoned_start(base.model(problem, seed), problem, seed, wrong).state_dict())
+    return dict(adversarial_init(base.model(problem, seed), problem, seed, wrong).state_dict())
 
 
 @task
@@ -147,14 +147,14 @@ def mnist5k_bad_start() -> Task:
     augmentation lead away from it (Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613).
 
     Data, model and measures of `mnist5k_mlp`. Start: the network is trained for 60 epochs on the training data together
-    with twice as many copies that have a tenth of their pixels zeroed and a wrong label (`suite.tasks.images_bad_start`). It fits
+    with twice as many copies that have a tenth of their pixels zeroed and a wrong label (`suite.tasks.images_adversarial_init`). It fits
     the true training data and is wrong around it; its raw `lambda_max` looks harmless. The start is computed once per
     machine and seed (some seconds) and kept under ``$XDG_CACHE_HOME/lowlands``.
 
-    Stop. The start already fits, so every lane spends the whole budget of 40 epochs, about twice what most submissions
+    Target. The start already fits, so every lane spends the whole budget of 40 epochs, about twice what most submissions
     need from a fresh start; the loss on the training part must then be <= 0.01.
 
     Axes as in `mnist5k_mlp`. Null: what plain SGD makes of the bad start. Ideal: that of `mnist5k_mlp`, the best of the
     reference runs from a fresh start.
     """
-    return from_bad_start(mnist5k_mlp(), BAD_STARTS["mnist5k_mlp"])
+    return from_adversarial_init(mnist5k_mlp(), ADVERSARIAL_INITS["mnist5k_mlp"])
