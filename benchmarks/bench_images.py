@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from suite.data import split_digits
 from suite.entries.loading import load
 from suite.kernels.malloc import disable_trim
-from suite.models.images import cnn, initialise, mlp
+from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
 from suite.tasks.registry import find_task

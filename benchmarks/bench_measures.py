@@ -22,7 +22,7 @@ from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
 from suite.kernels.malloc import disable_trim
 from suite.measures import measure
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 
 SAMPLES = 4_000

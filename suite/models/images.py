@@ -81,14 +81,3 @@ def resnet(
     for number, (fan_in, fan_out) in enumerate(itertools.pairwise([widths[0], *widths])):
         layers.append(ResidualBlock(fan_in, fan_out, stride=2 if number else 1, groups=groups))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], outputs))
-
-
-@torch.no_grad()
-def initialise(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draw linear and convolutional layers anew from `generator`: torch's default, uniform within 1/sqrt(fan in)."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            for parameter in module.parameters():
-                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
-    return model

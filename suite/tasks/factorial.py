@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from suite.data import split_digits
 from suite.measures import measure
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Solution, Split, Target, Task
 from suite.tasks.registry import task

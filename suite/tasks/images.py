@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from suite.data import split_digits
 from suite.measures import measure
 from suite.measures.path_norm import has_path_norm
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Problem, Solution, Split, Target, Task

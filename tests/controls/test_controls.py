@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from leaderboard.analysis.scoring import axis_score
 from suite.entries.loading import load
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.images import AXES, STOP_LOSS, image_measures

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from leaderboard.cli import main
 from suite.measures import measure
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.tasks.registry import find_task
 

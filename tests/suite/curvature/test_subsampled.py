@@ -14,7 +14,7 @@ from suite.curvature import Hessian, Network, Scaled, lanczos, rayleigh_ritz, to
 from suite.curvature import subsampled as screening
 from suite.curvature.operators import LowPrecisionHessian
 from suite.curvature.subsampled import screened
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 from tests.suite.curvature.helpers import classification, network, regression

@@ -17,7 +17,7 @@ from suite.curvature import network
 from suite.errors import InputError
 from suite.measures import Estimate, Measure, measure, measures
 from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from suite.measures import measure
 from suite.measures.generalization import CHUNK
-from suite.models.images import initialise, mlp
+from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 

@@ -19,7 +19,7 @@ from suite.measures.context import inverse_temperature_for
 from suite.measures.feature_dimension import intrinsic_dimension
 from suite.measures.norms import effective_rank_of, stable_rank_of
 from suite.measures.path_norm import l2_path_norm, margins
-from suite.models.images import initialise
+from suite.models import initialise
 from suite.models.linear_networks import DiagonalNetwork, LinearPredictor, MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Split

@@ -19,7 +19,7 @@ from suite.data.splits import split_digits
 from suite.entries.entry import bind
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.models.images import cnn, initialise, mlp
+from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.storage import cache as disk
 from suite.storage.log import Log, read

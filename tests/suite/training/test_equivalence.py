@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from suite.models.images import cnn, initialise, mlp
+from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
 from suite.tasks.registry import find_task
