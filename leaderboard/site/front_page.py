@@ -18,7 +18,7 @@ from leaderboard.figures.ranks import critical_difference
 from leaderboard.figures.svg import Picture
 from leaderboard.figures.tradeoff import Panel, Place, tradeoff
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.tables import docstrings as explanations
+from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables import views
 from suite.tracks import TRACKS
 
@@ -121,7 +121,7 @@ def task_list(survey: SiteContext) -> Page:
     """All tasks, by family."""
     families: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for name, own in sorted(survey.of_task.items()):
-        card = (name, survey.links.link("task", name), explanations.task(name).first)
+        card = (name, survey.links.link("task", name), task_text(name).first)
         families[own[0]["family"]].append(card)
     content = {
         "heading": "Tasks",
@@ -136,7 +136,7 @@ def measure_list(survey: SiteContext) -> Page:
     scored = {row.measure for rows in survey.measured.values() for row in rows if row.axis}
     groups: dict[str, list[tuple[str, str, str]]] = {"Scored": [], "Shown": []}
     for name in survey.shown_measures():
-        card = (name, survey.links.link("measure", name), explanations.measure(name).first)
+        card = (name, survey.links.link("measure", name), measure_text(name).first)
         groups["Scored" if name in scored else "Shown"].append(card)
     content = {
         "heading": "Measures",

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.tables import docstrings as explanations
+from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables.table import DASH, Column, Table, estimate, text
 
 
 def measure(survey: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
-    explanation = explanations.measure(name)
+    explanation = measure_text(name)
     labels = {"unit": "unit", "scale": "scale", "source": "source"}
     facts = [(label, explanation.facts[key]) for key, label in labels.items() if explanation.facts.get(key)]
     kinds = []
@@ -26,7 +26,7 @@ def measure(survey: SiteContext, name: str, path: str) -> Page:
     mentions = [
         (task, sentences)
         for task in sorted(set(tasks))
-        for sentences in [_mentions(name, explanations.task(task).paragraphs)]
+        for sentences in [_mentions(name, task_text(task).paragraphs)]
         if sentences
     ]
     content = {"name": name, "explanation": explanation, "facts": facts, "mentions": mentions, "kinds": kinds}

@@ -14,8 +14,8 @@ from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import trials
 from leaderboard.analysis.runtime import History
 from leaderboard.site.links import Links
+from leaderboard.site.texts import measure_text
 from leaderboard.study.study_log import Study
-from leaderboard.tables import docstrings as explanations
 from leaderboard.tables import views
 from leaderboard.tables.table import Table
 from suite.storage.record import Record
@@ -60,7 +60,7 @@ class SiteContext:
                 row.measure
                 for rows in self.measured.values()
                 for row in rows
-                if row.reported or explanations.measure(row.measure).paragraphs
+                if row.reported or measure_text(row.measure).paragraphs
             }
         )
 

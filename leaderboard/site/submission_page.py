@@ -13,7 +13,7 @@ from leaderboard.figures.svg import Picture
 from leaderboard.figures.tuning import tuning
 from leaderboard.site.curves import chart
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.tables import docstrings as explanations
+from leaderboard.site.texts import submission_text
 from leaderboard.tables.table import DASH, Column, Table, estimate, number, text
 from suite.storage.record import Record
 
@@ -29,7 +29,7 @@ def submission(survey: SiteContext, name: str, path: str) -> Page:
         "kind": board.kind,
         "standing": standing,
         "scores": _scores(standing),
-        "explanation": explanations.submission(name),
+        "explanation": submission_text(name),
         "why": survey.why[board.kind].filter(f"submission={_literal(name)}").choose(
             ["task", "axis", "score", "against", "other", "points"]
         ),

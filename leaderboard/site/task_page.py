@@ -16,7 +16,7 @@ from leaderboard.figures.strips import Strip, distributions
 from leaderboard.figures.svg import Picture
 from leaderboard.site.curves import chart
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.tables import docstrings as explanations
+from leaderboard.site.texts import task_text
 from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
 from suite.storage.record import Record
 
@@ -30,7 +30,7 @@ def task(survey: SiteContext, name: str, path: str) -> Page:
         "name": name,
         "family": own[0]["family"],
         "counts": counts,
-        "explanation": explanations.task(name),
+        "explanation": task_text(name),
         "axes": _axes(own),
         "kinds": kinds,
     }
