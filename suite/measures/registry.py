@@ -88,7 +88,16 @@ class Measure:
     source: str
     needs: frozenset[Need]
     function: Callable[[MeasureContext], float | Mapping[str, float]]
-    description: str
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """The paragraphs of the function's docstring, each on one line."""
+        return tuple(" ".join(part.split()) for part in (inspect.getdoc(self.function) or "").split("\n\n"))
+
+    @property
+    def description(self) -> str:
+        """The first paragraph of the docstring."""
+        return self.paragraphs[0]
 
     @property
     def canonical(self) -> bool:
@@ -123,7 +132,6 @@ def declare(
             source,
             frozenset(needs),
             function,
-            " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()),
         )
         return function
 
