@@ -17,10 +17,9 @@ from distributed import LocalCluster
 
 from suite.engine.driver import Driver
 from suite.engine.executors import Engine, connect
-from suite.engine.plan import Plan
+from suite.engine.plan import make_plan
 from suite.storage.log import Log, read
 from suite.storage.record import Record, identity, seal
-from suite.tasks.registry import find_task
 from suite.tracks import Track
 from suite.trials.evaluate import run_unit
 from suite.trials.unit import Unit
@@ -56,12 +55,11 @@ def carry_out(engine: Engine, home: Path, name: str, trials: int) -> tuple[float
     from benchmarks import overhead  # under its name a worker finds it; as a command this module has none
 
     track = Track("load", (), trials, 1, 1, "")
-    # StackedModels of this task are batched; here each is to be a trial of its own.
-    with (
-        mock.patch("suite.engine.plan.find_task", lambda name: replace(find_task(name), batched=False)),
-        mock.patch("suite.engine.driver.run_unit", overhead.timed_unit),
-    ):
-        run = Driver(Plan((str(home / "fast.py"),), (TASK,), track), Log(home / name), engine)
+    plan = make_plan([str(home / "fast.py")], [TASK], track)
+    # Runs of this task are batched; here each is to be a unit of its own.
+    plan = replace(plan, tasks=tuple(replace(task, batched=False) for task in plan.tasks))
+    with mock.patch("suite.engine.driver.run_unit", overhead.timed_unit):
+        run = Driver(plan, Log(home / name), engine)
         begin, used = time.perf_counter(), cpu()
         assert sum(1 for _ in run.steps()) == trials
         seconds, used = time.perf_counter() - begin, cpu() - used

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.schedule import Chain, bounds, chain_of, makespan
 from leaderboard.analysis.baselines import shipped_logs
 from suite.engine.costs import Costs
-from suite.engine.plan import Pair, Plan, pairs
+from suite.engine.plan import Pair, make_plan, pairs
 from suite.storage.log import read
 from suite.storage.record import Record
 from suite.tracks import find_track
@@ -75,7 +75,7 @@ def recorded_pairs(records: list[Record]) -> list[Pair]:
     """The track `full` with every optimizer of which the results know the cost."""
     names = sorted({record["submission"] for record in records})
     track = find_track("full")
-    return pairs(Plan(tuple(names), track.tasks, track), Costs(completed(records)))
+    return pairs(make_plan(names, track.tasks, track), Costs(completed(records)))
 
 
 def duration(seconds: float) -> str:

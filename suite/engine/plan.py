@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.engine.costs import Costs
-from suite.entries.checks import check
+from suite.entries.checks import check, check_slots
 from suite.entries.entry import accepts, bind
 from suite.entries.loading import LoadedSubmission, load
+from suite.errors import InputError
 from suite.sandbox.limits import Limits
 from suite.storage.record import clean, lane_key
 from suite.task import Task
@@ -25,20 +26,57 @@ from suite.trials.unit import Isolation, Unit
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: submissions (by the text that finds them) on tasks, with a track's seeds and tuning budget."""
+    """What to run: submissions on tasks, with a track's seeds and tuning budget. `make_plan` builds and checks one.
 
-    submissions: tuple[str, ...]
-    tasks: tuple[str, ...]
+    Attributes:
+        submissions: the loaded submissions, whose names differ.
+        tasks: the tasks; a submission runs on those that accept it.
+        track: seeds and tuning budget. Its own list of tasks is not read here.
+        device: torch device of the workers.
+        limits: what a submission may use if its code is to run in the sandbox only; None: it runs in the workers.
+        solutions: directory in which scored solutions are saved, the same path on every machine; None: nowhere.
+    """
+
+    submissions: tuple[LoadedSubmission, ...]
+    tasks: tuple[Task, ...]
     track: Track
     device: str = "cpu"
     limits: Limits | None = None
-    """What a submission may use if its code is to run isolated, in jailed processes only."""
     solutions: str | None = None
-    """Directory in which scored solutions are kept, the same path on every machine."""
+
+
+def make_plan(
+    submissions: Sequence[str],
+    tasks: Sequence[str],
+    track: Track,
+    device: str = "cpu",
+    limits: Limits | None = None,
+    solutions: str | None = None,
+) -> Plan:
+    """The plan for submissions and tasks given by name; whatever may be wrong with them is found here.
+
+    Args:
+        submissions: texts that find submissions: built-in names, files, import paths.
+        tasks: names of tasks.
+        track, device, limits, solutions: as in `Plan`.
+
+    Raises:
+        InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
+            its settings cannot be recorded, or an architecture fits none of the tasks.
+    """
+    opened_tasks = tuple(map(find_task, tasks))
+    loaded = tuple(open_submission(text, track.trials, limits) for text in submissions)
+    names = [each.submission.name for each in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
+    for each in loaded:
+        check_slots(each.submission, opened_tasks)
+    return Plan(loaded, opened_tasks, track, device, limits, solutions)
 
 
 def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubmission:
-    """The submission that `text` names, checked; with `limits` its code is run in a jail alone.
+    """The submission that `text` names, checked; with `limits` its code runs in the sandbox alone.
 
     Raises:
         InputError: there is none, or none of its settings can be built.
@@ -135,7 +173,7 @@ def pairs(plan: Plan, costs: Costs) -> list[Pair]:
     """Every submission of `plan` with every task that accepts it."""
     return [
         Pair(loaded, task, plan, costs)
-        for loaded in (open_submission(text, plan.track.trials, plan.limits) for text in plan.submissions)
-        for task in map(find_task, plan.tasks)
+        for loaded in plan.submissions
+        for task in plan.tasks
         if accepts(task, loaded.submission)
     ]

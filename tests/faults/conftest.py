@@ -10,12 +10,12 @@ import pytest
 
 from suite.engine.driver import Driver
 from suite.engine.executors import connect
-from suite.engine.plan import Plan
+from suite.engine.plan import make_plan
 from suite.storage.log import Log, read
 from suite.tracks import Track
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
-PLAN = Plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression",), Track("smoke", (), 2, 2, 1, ""))
+PLAN = make_plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression",), Track("smoke", (), 2, 2, 1, ""))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

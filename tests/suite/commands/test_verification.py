@@ -15,7 +15,7 @@ from suite.commands.verification import Report, Request, fresh_seeds, verify
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver
 from suite.engine.executors import connect
-from suite.engine.plan import Plan
+from suite.engine.plan import make_plan
 from suite.entries.loading import load
 from suite.errors import InputError
 from suite.storage.log import Log, read
@@ -56,7 +56,7 @@ submission = Submission(name="remembering", optimizer=Remembering, space={"lr": 
 def run(directory: Path, *submissions: str) -> Path:
     """The log of a small run that keeps its solutions."""
     log = Log(directory / "tiny.jsonl")
-    plan = Plan(submissions, (TASK,), TRACK, solutions=str(directory / "solutions"))
+    plan = make_plan(submissions, (TASK,), TRACK, solutions=str(directory / "solutions"))
     with connect("local:0") as engine:
         list(Driver(plan, log, engine, Costs()).steps())
     return log.path

@@ -14,7 +14,7 @@ import pytest
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver, OutOfTime, Progress
 from suite.engine.executors import Engine
-from suite.engine.plan import Plan
+from suite.engine.plan import Plan, make_plan
 from suite.engine.worker import Failure, in_child
 from suite.errors import InputError
 from suite.storage.log import Log, read
@@ -34,7 +34,7 @@ LATE = Failure("stopped by the time limit of 8 s")
 
 
 def plan(*submissions: str, tasks: tuple[str, ...] = (TASK,), seeds: int = 2, trials: int = 2) -> Plan:
-    return Plan(submissions or ("sgd",), tasks, Track("test", tasks, seeds, trials, 1, ""))
+    return make_plan(submissions or ("sgd",), tasks, Track("test", tasks, seeds, trials, 1, ""))
 
 
 def carry_out(path: Path, script: Any = None, what: Plan | None = None, **more: Any) -> list[Progress]:

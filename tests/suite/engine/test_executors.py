@@ -17,7 +17,7 @@ import pytest
 
 from suite.engine.driver import Driver
 from suite.engine.executors import Engine, connect
-from suite.engine.plan import Plan
+from suite.engine.plan import make_plan
 from suite.errors import InputError
 from suite.storage.log import Log
 from suite.tracks import Track
@@ -26,7 +26,7 @@ from tests.suite.engine import calls
 
 ROOT = Path(__file__).resolve().parents[3]
 # StackedModels that are stepped together, and one by one.
-PLAN = Plan(("adam", "normalized"), ("min_norm_regression",), Track("test", (), 2, 2, 1, ""))
+PLAN = make_plan(("adam", "normalized"), ("min_norm_regression",), Track("test", (), 2, 2, 1, ""))
 
 
 @pytest.mark.parametrize("text", ["", "locl", "local:", "local:x", "local:-1", "dask:", "daskx", "local:2:3"])
