@@ -56,7 +56,7 @@ def test_resume_runs_nothing_again(finished: Path) -> None:
     before = log.read_bytes()
     result = lowlands("run", "sgd", "adam", *SMALL, cwd=finished)
     assert result.returncode == 0, result.stderr
-    assert "lanes met" not in result.stderr
+    assert "reached the target loss" not in result.stderr
     assert log.read_bytes() == before
 
 
@@ -255,7 +255,7 @@ def test_verify_agrees_and_finds_what_was_changed(tmp_path: Path) -> None:
     assert lowlands("run", "sgd", *SMALL, "--keep-solutions", cwd=tmp_path).returncode == 0
     right = lowlands("verify", "results", "--sample", "1", cwd=tmp_path)
     assert right.returncode == 0, right.stdout + right.stderr
-    assert "2 solutions measured again, 1 lanes run again" in right.stdout
+    assert "2 solutions measured again, 1 runs repeated" in right.stdout
     log = tmp_path / "results" / "smoke.jsonl"
     records = read(log).records
     records[-1]["measures"]["excess_norm"] /= 2

@@ -1,1 +1,1 @@
-"""The commands of `lowlands`."""
+"""The commands of `lowlands`. None imports torch or pandas at import time: `--help` and `table` must start fast."""

@@ -1,49 +1,46 @@
-"""What every command shares: errors that a user understands, and tables that fit the terminal."""
+"""What every command shares: quantities with units, and tables that fit the terminal."""
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-import leaderboard
-import suite
-from suite.errors import InputError
-
 if TYPE_CHECKING:
     from leaderboard.tables.table import Table
 
-
-SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+FILE_WIDTH = 150
+"""Columns of a table that is written to a file or a pipe."""
 
 
-def _quantity(text: str, units: Mapping[str, float], example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
-    if match is None or match[2] not in units or not float(match[1]):
-        raise click.BadParameter(
-            f"{text!r} is not a number with a unit, such as {example} (units: {', '.join(units)})."
-        )
-    return float(match[1]) * units[match[2]]
+class Quantity(click.ParamType):
+    """A positive number with a unit, as the type of an option.
+
+    Args:
+        name: what is measured.
+        units: unit in lower case -> its size. The values have the type of the sizes, int or float.
+        example: shown where a text is no such quantity.
+    """
+
+    def __init__(self, name: str, units: Mapping[str, float], example: str) -> None:
+        self.name, self.units, self.example = name, units, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that a text such as ``90s`` says; fails with click's BadParameter."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", value.strip().lower())
+        if match is None or match[2] not in self.units or not float(match[1]):
+            units = ", ".join(self.units)
+            self.fail(f"{value!r} is not a number with a unit, such as {self.example} (units: {units}).", param, ctx)
+        unit = self.units[match[2]]
+        return type(unit)(float(match[1]) * unit)
 
 
-def seconds(text: str) -> float:
-    """The seconds that a text such as ``90s``, ``30m`` or ``8h`` says. An option's `type`."""
-    return _quantity(text, SECONDS, "90s or 8h")
-
-
-def size(text: str) -> int:
-    """The bytes that a text such as ``500MB`` or ``4GB`` says. An option's `type`."""
-    return int(_quantity(text, BYTES, "4GB"))
+SECONDS = Quantity("seconds", {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}, "90s or 8h")
+BYTES = Quantity("bytes", {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}, "4GB")
 
 
 def duration(seconds: float) -> str:
@@ -59,40 +56,6 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-FILE_WIDTH = 150
-"""Columns of a table that is written to a file or a pipe."""
-
-
-def _check_modules() -> None:
-    """PyPI has unrelated packages that install modules named `leaderboard` and `suite`: name the culprit."""
-    here = Path(__file__).resolve().parents[2]
-    for module in (leaderboard, suite):
-        found = Path(module.__file__ or "").resolve().parent.parent
-        if found != here:
-            raise InputError(
-                f"The module {module.__name__!r} comes from {found}, not from Lowlands: uninstall the other package "
-                f"or use a fresh virtual environment."
-            )
-
-
-def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """One clear sentence and exit status 2 for everything that the user can mend."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            _check_modules()
-            command(*args, **kwargs)
-        except InputError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-
-    return guarded
-
-
 def output() -> Console:
     """Standard output; a file or a pipe has no width of its own, and lines must not be cut there."""
     console = Console()
@@ -103,11 +66,11 @@ def print_table(table: Table) -> None:
     """Print a table as wide as the terminal is."""
     from leaderboard.tables.formats import terminal
 
-    out = output()
-    for part in terminal(table, out.width):
-        out.print(part)
+    console = output()
+    for part in terminal(table, console.width):
+        console.print(part)
     for note in table.notes:
-        out.print(note, style="dim", highlight=False)
+        console.print(note, style="dim", highlight=False)
 
 
 def progress(description: str) -> Callable[[Sequence[Any]], Iterable[Any]]:

@@ -1,27 +1,28 @@
-"""The commands that show results. They need records only, and never torch."""
+"""The commands that show results. They need records only: neither torch nor, before a table is asked for, pandas."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from leaderboard.analysis.baselines import BASELINES
-from leaderboard.commands.console import clear_errors, print_table, progress
+from leaderboard.commands.console import print_table, progress
 from suite.errors import InputError
+from suite.tracks import TRACKS
+
+if TYPE_CHECKING:
+    from leaderboard.analysis.results import Results
 
 FORMATS = ("markdown", "latex", "csv", "html", "json")
 
-
-VIEWS = (
-    "ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning",
-)  # fmt: skip
+VIEWS = ("ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning")
 """The names of `leaderboard.tables.views.VIEWS`, so that help needs no pandas; a test says that they are the same."""
 
-
-RESULTS = click.Path(exists=True, path_type=Path)
+LOG = click.Path(exists=True, path_type=Path)
 
 
 def find_log(results: Path | None, track: str) -> Path:
@@ -41,13 +42,14 @@ def find_log(results: Path | None, track: str) -> Path:
 @click.option("--view", type=click.Choice(VIEWS), default="ranking", show_default=True, help="What the table shows.")
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
 @click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
-@click.option("--track", default="quick", show_default=True, help="Which track's results.")
+@click.option("--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}.")
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
 @click.option("--sort", metavar="NAME", help="Rows by this column; -NAME: from the highest.")
-@click.option("--filter", "filters", multiple=True, metavar="CONDITION", help="Only rows that meet it (repeatable).")
-@clear_errors
+@click.option(
+    "--filter", "filters", multiple=True, metavar="CONDITION", help="Only rows that meet the CONDITION (repeatable)."
+)
 def table(
     view: str,
     style: str | None,
@@ -59,7 +61,7 @@ def table(
     sort: str | None,
     filters: Sequence[str],
 ) -> None:
-    """Print shipped or own results.
+    """Print the shipped results, or yours.
 
     A CONDITION compares a column with a pattern (submission=ada*) or a number (overall>=0.5). Columns are named as
     --format csv names them.
@@ -68,13 +70,10 @@ def table(
     Example: lowlands table --view tasks --format latex --columns task,axis,sgd,adam
     """
     from leaderboard.analysis.ranking import board
-    from leaderboard.analysis.results import load
     from leaderboard.tables import views
     from leaderboard.tables.formats import document
 
-    loaded = load([find_log(results, track)])
-    for note in loaded.notes:
-        click.echo(note, err=True)
+    loaded = _load(find_log(results, track))
     if tasks:
         loaded = loaded.of_tasks(tasks)
     kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
@@ -82,43 +81,44 @@ def table(
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
     tables = []
     for name in kinds:
-        made = views.VIEWS[view](board(loaded, name), loaded)
+        selection = views.VIEWS[view](board(loaded, name), loaded)
         for condition in filters:
-            made = made.filter(condition)
+            selection = selection.filter(condition)
         if sort:
-            made = made.sort(sort)
+            selection = selection.sort(sort)
         if columns:
-            made = made.choose([key.strip() for key in columns.split(",")])
-        tables.append(made)
+            selection = selection.choose([key.strip() for key in columns.split(",")])
+        tables.append(selection)
     if style is not None:
         click.echo(document(tables, style))
-        return
-    for made in tables:
-        print_table(made)
+    else:
+        for selection in tables:
+            print_table(selection)
 
 
 @click.command()
-@click.argument("base", type=RESULTS)
-@click.argument("new", type=RESULTS)
-@click.option("--track", default="quick", show_default=True, help="Which log, where BASE or NEW is a directory.")
+@click.argument("base", type=LOG)
+@click.argument("new", type=LOG)
 @click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    default=0.02,
+    "--track",
+    default="quick",
     show_default=True,
-    help="A score may fall by this much.",
+    metavar="NAME",
+    help=f"The log of this track, where BASE or NEW is a directory: {', '.join(TRACKS)}.",
+)
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=0.02, show_default=True, help="A score may fall by this much."
 )
 @click.option(
     "--cost-tolerance",
     type=click.FloatRange(min=0),
     default=0.1,
     show_default=True,
-    help="Gradient evaluations to the stop may rise by this share.",
+    help="Gradient evaluations to the target loss may rise by this share.",
 )
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a pull request.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
 @click.option("--json", "as_json", is_flag=True, help="Print all differences as JSON.")
-@clear_errors
 def compare(
     base: Path,
     new: Path,
@@ -141,44 +141,43 @@ def compare(
     from leaderboard.analysis.results import load
     from leaderboard.tables import reports
 
-    sides = [load([find_log(path, track)]) for path in (base, new)]
-    found = compare_results(sides[0], sides[1], tolerance, cost_tolerance)
-    for path, written in ((markdown, reports.markdown), (junit, reports.junit)):
+    before, after = (load([find_log(path, track)]) for path in (base, new))
+    comparison = compare_results(before, after, tolerance, cost_tolerance)
+    for path, report in ((markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:
-            _write(path, written(found))
+            _write(path, report(comparison))
     if as_json:
-        click.echo(reports.as_json(found))
+        click.echo(reports.as_json(comparison))
     else:
-        print_table(reports.table(found))
-    if found.regressions:
+        print_table(reports.table(comparison))
+    if comparison.regressions:
         sys.exit(1)
 
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
-@click.option("--track", default="quick", show_default=True, help="Which track's results.")
+@click.option("--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}.")
 @click.option(
     "--asv",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".asv"),
     show_default=True,
-    help="Where asv keeps its results, for the page on the runtime.",
+    help="The directory of asv's results, for the page on the runtime.",
 )
-@click.option("--asv-pages", default="", metavar="LINK", help="Where asv's own pages lie, seen from the site's root.")
+@click.option("--asv-pages", default="", metavar="LINK", help="A link from the site's root to asv's own pages.")
 @click.option(
     "--study",
     "study_log",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The study's log, for the page on its findings [default: a whole one beside the results].",
+    help="The study's log, for the page of its findings [default: a complete one in the directory of the results].",
 )
-@clear_errors
 def publish(
     directory: Path, results: Path | None, track: str, asv: Path, asv_pages: str, study_log: Path | None
 ) -> None:
     """Write the static site to DIRECTORY: it works from a file, without a network.
 
-    Where results of other tracks lie beside those of --track, the site shows how well they agree.
+    Where the directory holds results of other tracks too, the site shows how well they agree.
 
     \b
     Example: lowlands publish site --results results
@@ -189,13 +188,9 @@ def publish(
     from leaderboard.study.study_log import find_study, open_study
 
     path = find_log(results, track)
-    loaded = load([path])
-    for note in loaded.notes:
-        click.echo(note, err=True)
-    others = [
-        load([other]) for name in ("quick", "theory", "full") if (other := path.parent / f"{name}.jsonl").is_file()
-    ]
-    others = [other for other in others if other.track != loaded.track]
+    loaded = _load(path)
+    logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
+    others = [other for other in (load([log]) for log in logs if log.is_file()) if other.track != loaded.track]
     study = open_study(study_log) if study_log else find_study(path.parent)
     files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, progress("Writing pages"))
     click.echo(f"{len(files)} files; open {directory / 'index.html'}")
@@ -206,8 +201,7 @@ def publish(
 @click.option(
     "--tracks", default="quick,full", show_default=True, metavar="ONE,OTHER", help="Which two; ONE+MORE joins logs."
 )
-@click.option("--other-tasks", is_flag=True, help="Leave the tasks of ONE out of OTHER: does ONE foretell the rest?")
-@clear_errors
+@click.option("--other-tasks", is_flag=True, help="Leave the tasks of ONE out of OTHER: does ONE predict the rest?")
 def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
     """Print how well two tracks order the same submissions: Kendall's rank correlation with its interval.
 
@@ -225,17 +219,28 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
     names = [name.strip() for name in tracks.split(",")]
     if len(names) != 2:
         raise InputError(f"--tracks names two tracks, as in quick,full, not {tracks!r}.")
-    loaded = [load([find_log(results, part) for part in name.split("+")]) for name in names]
-    for kind in (kind for kind in loaded[0].kinds() if kind in loaded[1].kinds()):
-        first, second = (board(own, kind) for own in loaded)
-        found = agree(first, second, other_tasks=other_tasks)
-        if found is None:
-            click.echo(f"{kind}s: too few are ranked on both tracks, or one of them has no task that tells them apart.")
+    one, other = (load([find_log(results, part) for part in name.split("+")]) for name in names)
+    for kind in one.kinds():
+        if kind not in other.kinds():
+            continue
+        result = agree(board(one, kind), board(other, kind), other_tasks=other_tasks)
+        if result is None:
+            click.echo(f"{kind}s: too few are ranked on both tracks, or one track has no task that distinguishes them.")
         else:
             click.echo(
-                f"{kind}s: Kendall's tau {estimate(found.tau).text} over {len(found.names)} submissions "
-                f"({found.tasks[0]} tasks of {names[0]}, {found.tasks[1]} of {names[1]})."
+                f"{kind}s: Kendall's tau {estimate(result.tau).text} over {len(result.names)} submissions "
+                f"({result.tasks[0]} tasks of {names[0]}, {result.tasks[1]} of {names[1]})."
             )
+
+
+def _load(path: Path) -> Results:
+    """The results of a log; what is wrong with it is noted on standard error."""
+    from leaderboard.analysis.results import load
+
+    results = load([path])
+    for note in results.notes:
+        click.echo(note, err=True)
+    return results
 
 
 def _write(path: Path, text: str) -> None:

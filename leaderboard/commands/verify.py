@@ -13,28 +13,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leaderboard.commands.console import clear_errors
-from leaderboard.commands.run import Resources, isolation_limits
+from leaderboard.commands.run import SOLUTIONS, isolation_limits
 from suite.errors import InputError
 
 if TYPE_CHECKING:
     from suite.commands.verification import Report
 
 
-SOLUTIONS = "solutions"
-"""The folder beside a log in which scored solutions are kept."""
-
-
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
 @click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
-@click.option("--sample", type=click.IntRange(min=0), default=10, show_default=True, help="Scored lanes to run again.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which lanes are drawn.")
+@click.option("--sample", type=click.IntRange(min=0), default=10, show_default=True, help="Scored runs to repeat.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Determines which runs are drawn.")
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
-@click.option("--nonce", help="What fresh seeds hang on, to repeat a verification [default: drawn and printed].")
+@click.option("--nonce", help="Nonce that determines the fresh seeds (printed; pass it to repeat a verification).")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
-@click.option("--isolate", is_flag=True, help="Run code of strangers in jailed processes.")
-@clear_errors
+@click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 def verify(
     results: Path,
     submissions: tuple[str, ...],
@@ -45,7 +39,7 @@ def verify(
     tolerance: float | None,
     isolate: bool,
 ) -> None:
-    """Check recorded results: checksums, sources, choices, stored solutions, and a sample of lanes run again.
+    """Check recorded results: checksums, sources, choices, stored solutions, and a sample of runs repeated.
 
     RESULTS is a log or a directory of logs; name the SUBMISSIONs that are not built in, as for `lowlands run`. Exits
     with 1 if anything disagrees, or if nothing could be checked.
@@ -53,7 +47,7 @@ def verify(
     \b
     Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
     """
-    from leaderboard.analysis import fresh_seeds as gaps
+    from leaderboard.analysis import fresh_seeds
     from suite.commands.verification import Request
     from suite.commands.verification import verify as check
     from suite.entries.loading import builtin_files
@@ -70,17 +64,17 @@ def verify(
         nonce=nonce or secrets.token_hex(8),
         solutions=logs[0].parent / SOLUTIONS,
         tolerance=tolerance,
-        limits=isolation_limits(Resources("local", None, None, None)) if isolate else None,
+        limits=isolation_limits() if isolate else None,
     )
     report = check(logs, request)
     for line in _summary(report):
         click.echo(line)
-    found = gaps.gaps(report.known, report.fresh)
-    if found:
+    gaps = fresh_seeds.gaps(report.known, report.fresh)
+    if gaps:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
-        click.echo("\n".join(gaps.lines(found)))
-    nothing = not (report.measured or report.rerun or report.fresh)
-    if report.disagreements or nothing or any(gap.suspicious for gap in found):
+        click.echo("\n".join(fresh_seeds.lines(gaps)))
+    checked = report.measured or report.rerun or report.fresh
+    if report.disagreements or not checked or any(gap.suspicious for gap in gaps):
         sys.exit(1)
 
 
@@ -98,6 +92,6 @@ def _logs(results: Path) -> list[Path]:
 
 def _summary(report: Report) -> Iterator[str]:
     """The report as lines of text."""
-    yield f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} lanes run again."
+    yield f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} runs repeated."
     yield from (f"Not checked: {text}." for text in report.unchecked)
     yield from (f"DISAGREES {disagreement}" for disagreement in report.disagreements)

@@ -105,7 +105,7 @@ def test_agreement_of_two_tracks(tmp_path: Path) -> None:
     assert "optimizers: Kendall's tau 1.00" in result.output
     assert "over 3 submissions (2 tasks of quick, 2 of full)" in result.output
     nothing = lowlands("agreement", "--results", tmp_path, "--other-tasks")
-    assert "has no task that tells them apart" in nothing.output
+    assert "has no task that distinguishes them" in nothing.output
     joined = lowlands("agreement", "--results", tmp_path, "--tracks", "quick,quick+full")
     assert joined.exit_code == 0, joined.output
     assert "of quick+full)" in joined.output

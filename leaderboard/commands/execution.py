@@ -1,0 +1,189 @@
+"""What `run` and `study` share: options, the engine, progress, and an orderly end whatever happens.
+
+The suite (and torch with it, two seconds) is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from leaderboard.analysis.baselines import shipped_logs
+from leaderboard.commands.console import BYTES, SECONDS, duration
+from suite.errors import InputError
+from suite.storage.record import Status
+
+if TYPE_CHECKING:
+    from suite.engine.costs import Costs
+    from suite.engine.driver import Progress as Step
+    from suite.engine.executors import Engine
+    from suite.engine.plan import Plan
+
+TIMED_OUT = 124
+"""Exit status of a run that its time limit ended, as that of timeout(1)."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where a plan runs and how much it may take.
+
+    Attributes:
+        engine: ``local``, ``local:N``, ``dask`` or ``dask:SCHEDULER``.
+        deadline: when the run must end, on the clock of `time.monotonic`; None for no limit.
+        trial_seconds: the time limit of one trial; None for none.
+        memory: bytes that a worker process may allocate; None for no limit.
+    """
+
+    engine: str
+    deadline: float | None
+    trial_seconds: float | None
+    memory: int | None
+
+
+def resource_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of a run; it gets them as one argument `resources`."""
+
+    @click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        metavar="local[:N] | dask[:SCHEDULER]",
+        help="N processes (one per core; 0: none but this), or a Dask cluster by address or scheduler file.",
+    )
+    @click.option("--time-limit", type=SECONDS, metavar="8h", help="End after this long; runs are resumable.")
+    @click.option("--trial-time-limit", type=SECONDS, metavar="30m", help="A trial that takes longer has failed.")
+    @click.option("--memory-limit", type=BYTES, metavar="4GB", help="What a worker process may allocate (Linux).")
+    @functools.wraps(command)
+    def with_resources(
+        *args: Any,
+        engine: str,
+        time_limit: float | None,
+        trial_time_limit: float | None,
+        memory_limit: int | None,
+        **kwargs: Any,
+    ) -> None:
+        deadline = None if time_limit is None else time.monotonic() + time_limit
+        command(*args, resources=Resources(engine, deadline, trial_time_limit, memory_limit), **kwargs)
+
+    return with_resources
+
+
+@contextlib.contextmanager
+def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
+    """The engine that `resources` names, closed at the end; torch is loaded within.
+
+    Raises:
+        InputError: the engine cannot be reached, or this machine cannot use the device.
+    """
+    from suite.engine.executors import connect
+
+    # Workers start first: they import torch while this process does.
+    with connect(resources.engine, resources.memory) as engine:
+        with Console(stderr=True).status("Loading torch"):
+            import torch
+        if resources.engine.startswith("local"):  # a cluster's devices are not this machine's
+            try:
+                torch.empty(1, device=device)
+            except (RuntimeError, AssertionError) as error:
+                raise InputError(f"The device {device!r} cannot be used ({str(error).splitlines()[0]}).") from None
+        yield engine
+
+
+def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> None:
+    """Run `plan` on `engine`, with the log `path`; finished runs of the log are skipped.
+
+    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed.
+
+    Raises:
+        InputError: the log cannot be read or written, or the engine cannot run the plan.
+    """
+    from suite.engine.driver import Driver, OutOfTime
+    from suite.engine.lock import locked
+    from suite.storage.log import Log
+
+    console = Console(stderr=True)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with locked(path.parent):
+            log = Log(path)
+            driver = Driver(plan, log, engine, _costs(), resources.trial_seconds)
+            for note in log.notes:
+                console.print(note, style="yellow", highlight=False, soft_wrap=True)
+            if driver.seconds_left():
+                console.print(f"About {duration(driver.seconds_left())}, from recorded costs.", highlight=False)
+            _follow(driver.steps(resources.deadline), console)
+    except (_Stopped, OutOfTime) as end:
+        reason, status = (
+            ("Stopped", end.status) if isinstance(end, _Stopped) else ("The time limit has passed", TIMED_OUT)
+        )
+        console.print(f"\n{reason}. What is done lies in {path}; the same command goes on from there.", soft_wrap=True)
+        sys.exit(status)
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM has come."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+def _stop(number: int, _: object) -> None:
+    # A second one must not disturb the clearing up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Stopped(number)
+
+
+def _costs() -> Costs:
+    """What the shipped results say of how long tasks take."""
+    from suite.engine.costs import Costs
+    from suite.storage.log import read
+
+    return Costs(record for path in shipped_logs() for record in read(path).records)
+
+
+def _follow(steps: Iterator[Step], console: Console) -> None:
+    """A progress bar with an estimate on a terminal, else a plain line per finished unit."""
+    if not console.is_terminal:
+        for step in steps:
+            if step.records:
+                click.echo(_line(step), err=True)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]} left"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        handle = bar.add_task("starting", total=1.0, left="?")
+        for step in steps:
+            doing = f"{step.unit.task} {step.unit.phase}"
+            bar.update(handle, completed=step.done, description=doing, left=duration(step.left))
+            if not all(Status(record["status"]).trained for record in step.records):
+                bar.console.print(_line(step), style="yellow", highlight=False)
+
+
+def _line(step: Step) -> str:
+    """What became of a unit."""
+    converged = sum(record["converged"] for record in step.records)
+    first = step.records[0]
+    text = (
+        f"{step.done:4.0%}, {duration(step.left)} left  {first['submission']} on {first['task']}, {step.unit.phase}: "
+        f"{converged} of {len(step.records)} runs reached the target loss"
+    )
+    reasons = {record["reason"] for record in step.records if record["reason"]}
+    return f"{text} ({'; '.join(sorted(reasons))})" if reasons else text
