@@ -76,11 +76,11 @@ def cnn_task() -> Task:
 def _task(problem: Callable[[int], Problem], model: Callable[[Problem, int], nn.Module]) -> Task:
     """The protocol of the image tasks: until the loss on the training part, checked once an epoch, is 0.01."""
     steps = -(-SAMPLES // BATCH)
-    stop = Target(0.01, 100 * steps, check_every=steps)
-    return replace(find_task(DIGITS), problem=problem, model=model, target=stop, batch_size=BATCH)
+    target = Target(0.01, 100 * steps, check_every=steps)
+    return replace(find_task(DIGITS), problem=problem, model=model, target=target, batch_size=BATCH)
 
 
-def lanes(task: Task, count: int) -> list[TrainingRun]:
+def runs(task: Task, count: int) -> list[TrainingRun]:
     return [TrainingRun(task.problem(seed), seed, 0, SETTINGS) for seed in range(count)]
 
 
@@ -92,9 +92,9 @@ def ours(task: Task, group: list[TrainingRun], batched: bool | None = None) -> f
     return sum(result.gradient_evaluations for result in results) * _samples_per_evaluation(task, group[0]) / seconds
 
 
-def _samples_per_evaluation(task: Task, lane: TrainingRun) -> float:
+def _samples_per_evaluation(task: Task, run: TrainingRun) -> float:
     """The mean over an epoch: its last batch may be smaller."""
-    return len(lane.problem.train) / task.target.check_every
+    return len(run.problem.train) / task.target.check_every
 
 
 def steps_alone(task: Task, optimizer: str, epochs: int) -> float:
@@ -102,14 +102,14 @@ def steps_alone(task: Task, optimizer: str, epochs: int) -> float:
     steps = epochs * task.target.check_every
     blind = replace(task, target=Target(0.0, steps, check_every=steps))
     settings = SETTINGS if optimizer == "momentum" else {"lr": SETTINGS["lr"]}
-    lane = TrainingRun(task.problem(0), 0, 0, settings)
+    run = TrainingRun(task.problem(0), 0, 0, settings)
     begin = time.process_time()
-    train(blind, [lane], load(optimizer).submission.optimizer)
+    train(blind, [run], load(optimizer).submission.optimizer)
     return epochs * SAMPLES / (time.process_time() - begin)
 
 
 def by_processes(count: int) -> float:
-    """Samples per second of the clock of `count` lanes of `mnist5k_mlp`, a process of one thread for every core."""
+    """Samples per second of the clock of `count` runs of `mnist5k_mlp`, a process of one thread for every core."""
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_ready) as pool:
         list(pool.map(_warm, range(2 * (os.cpu_count() or 1))))
         begin = time.perf_counter()
@@ -127,11 +127,11 @@ def _warm(_: int) -> None:
 
 
 def _samples(seed: int) -> float:
-    """Train one lane; the samples that it took."""
+    """Train one run; the samples that it took."""
     task = find_task(DIGITS)
-    (lane,) = group = [TrainingRun(task.problem(seed), seed, 0, SETTINGS)]
+    (run,) = group = [TrainingRun(task.problem(seed), seed, 0, SETTINGS)]
     (result,) = train(task, group, load("momentum").submission.optimizer)
-    return result.gradient_evaluations * _samples_per_evaluation(task, lane)
+    return result.gradient_evaluations * _samples_per_evaluation(task, run)
 
 
 def idiomatic(problem: Problem, seed: int, task: Task, clock: Clock = time.process_time) -> float:
@@ -199,7 +199,7 @@ class Throughput:
     def track_mlp_against_the_idiomatic_loop(self) -> float:
         """Samples per second of 8 seeds of `mnist5k_mlp` over those of the idiomatic loop."""
         task = find_task(DIGITS)
-        group = lanes(task, LANES)
+        group = runs(task, LANES)
         return _ratio(lambda: ours(task, group), lambda: idiomatic(group[0].problem, 0, task))
 
     def track_all_cores_against_the_idiomatic_loop(self) -> float:
@@ -237,14 +237,14 @@ class Throughput:
         return _whole(cnn_task())
 
     def track_lanes_as_one_program(self) -> float:
-        """Rate of 8 lanes as one program over their rate one after the other: below 1, the suite's choice is right."""
+        """Rate of 8 runs as one program over their rate one after the other: below 1, the suite's choice is right."""
         task = mlp_task()
-        group = lanes(task, LANES)
+        group = runs(task, LANES)
         return _ratio(lambda: ours(task, group, True), lambda: ours(task, group, False))
 
 
 def _whole(task: Task) -> float:
-    group, flops = lanes(task, 1), sum(flops_a_sample(task))
+    group, flops = runs(task, 1), sum(flops_a_sample(task))
     return _ratio(lambda: flops * ours(task, group), matrix_product)
 
 

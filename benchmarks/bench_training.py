@@ -28,34 +28,34 @@ STEPS = 160
 
 
 class _Training:
-    """`STEPS` gradient evaluations of every lane, without a stop."""
+    """`STEPS` gradient evaluations of every run, without a target loss."""
 
     timeout = 300
 
-    def prepare(self, family: str, submission: str, lanes: int, steps: int = STEPS) -> None:
+    def prepare(self, family: str, submission: str, runs: int, steps: int = STEPS) -> None:
         # The first optimizer of a process imports torch._dynamo, two seconds that are nobody's training loop.
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
         task = find_task(FAMILIES[family])
-        stop = replace(task.target, loss=-1e9, budget=steps, check_every=min(task.target.check_every, steps))
-        self.task = replace(task, target=stop)
+        target = replace(task.target, loss=-1e9, budget=steps, check_every=min(task.target.check_every, steps))
+        self.task = replace(task, target=target)
         loaded = load(submission).submission
         self.make, settings = loaded.optimizer, loaded.settings(1)[0]
-        self.lanes = [TrainingRun(self.task.problem(seed), seed, 0, settings) for seed in range(lanes)]
+        self.runs = [TrainingRun(self.task.problem(seed), seed, 0, settings) for seed in range(runs)]
 
     def run(self) -> int:
-        return sum(result.gradient_evaluations for result in train(self.task, self.lanes, self.make))
+        return sum(result.gradient_evaluations for result in train(self.task, self.runs, self.make))
 
 
 class TrainingLoop(Quiet, _Training):
-    """Time, by how the optimizer is stepped (plain, with a closure) and by the number of lanes."""
+    """Time, by how the optimizer is stepped (plain, with a closure) and by the number of runs."""
 
     params = (list(FAMILIES), ["sgd", "sam"], [1, 8])
-    param_names = ("family", "submission", "lanes")
+    param_names = ("family", "submission", "runs")
 
-    def setup(self, family: str, submission: str, lanes: int) -> None:
-        self.prepare(family, submission, lanes)
+    def setup(self, family: str, submission: str, runs: int) -> None:
+        self.prepare(family, submission, runs)
 
-    def time_train(self, family: str, submission: str, lanes: int) -> None:
+    def time_train(self, family: str, submission: str, runs: int) -> None:
         self.run()
 
 
@@ -66,7 +66,7 @@ class TrainingCounts(_Training):
     param_names = ("family", "submission")
 
     def setup(self, family: str, submission: str) -> None:
-        self.prepare(family, submission, lanes=4, steps=32)
+        self.prepare(family, submission, runs=4, steps=32)
 
     def track_gradient_evaluations(self, family: str, submission: str) -> int:
         return self.run()
@@ -81,13 +81,13 @@ class TrainingCounts(_Training):
 
 
 class TrainingMemory(_Training):
-    """The peak memory of a process that trains eight lanes."""
+    """The peak memory of a process that trains eight runs."""
 
     params = (list(FAMILIES),)
     param_names = ("family",)
 
     def setup(self, family: str) -> None:
-        self.prepare(family, "sgd", lanes=8, steps=32)
+        self.prepare(family, "sgd", runs=8, steps=32)
 
     def peakmem_train(self, family: str) -> None:
         self.run()
@@ -104,8 +104,8 @@ class Measuring(Quiet):
         self.problem = task.problem(0)
         self.model = task.model(self.problem, 0)
         # At matched loss only a network that fits can be measured.
-        lane = TrainingRun(self.problem, 0, 0, {"lr": 1e-3})
-        (result,) = train(task, [lane], load("adam").submission.optimizer)
+        run = TrainingRun(self.problem, 0, 0, {"lr": 1e-3})
+        (result,) = train(task, [run], load("adam").submission.optimizer)
         self.model.load_state_dict(result.weights)
 
     def time_measure(self, name: str) -> None:

@@ -35,7 +35,7 @@ NOISE = 0.05
 
 
 def many() -> Iterator[Record]:
-    """Records without end: the shipped submissions under many names, each with all lanes that `full` asks for."""
+    """Records without end: the shipped submissions under many names, each with all runs that `full` asks for."""
     track = find_track("full")
     tuning = list(itertools.product(range(track.trials), range(track.tuning_seeds)))
     rng = random.Random(0)

@@ -1,6 +1,6 @@
 """What a Dask cluster costs beyond the trials that it runs: ``python -m benchmarks.overhead`` (about two minutes).
 
-1,000 trials of one lane each on two workers of this machine, and what of their time was not spent in the trial. Records
+1,000 trials of one run each on two workers of this machine, and what of their time was not spent in the trial. Records
 must equal those of one process; docs/scale.md shows the figures.
 """
 
@@ -51,7 +51,7 @@ def timed_unit(unit: Unit) -> list[Record]:
 
 
 def carry_out(engine: Engine, home: Path, name: str, trials: int) -> tuple[float, float, list[Record]]:
-    """Seconds of the clock and of CPU for `trials` scored lanes, each a unit of its own, and their records by seed."""
+    """Seconds of the clock and of CPU for `trials` scored runs, each a unit of its own, and their records by seed."""
     from benchmarks import overhead  # under its name a worker finds it; as a command this module has none
 
     track = Track("load", (), trials, 1, 1, "")

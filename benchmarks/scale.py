@@ -48,7 +48,7 @@ def otherwise_known() -> list[Record]:
 
 
 def lane_seconds(records: Iterable[Record]) -> dict[str, dict[str, float]]:
-    """Submission -> task -> mean seconds of a lane, training and measuring."""
+    """Submission -> task -> mean seconds of a run, training and measuring."""
     seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record["status"] not in ("failed", "unavailable"):

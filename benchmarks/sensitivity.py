@@ -53,7 +53,7 @@ def _plant(clone: Path) -> None:
     _git(clone, "checkout", "-b", "same")
     _git(clone, "commit", "--allow-empty", "-m", "Change nothing")
     _git(clone, "checkout", "-b", "slow", "base")
-    path = clone / "suite" / "training.py"
+    path = clone / "suite" / "training" / "loop.py"
     path.write_text(path.read_text(encoding="utf-8") + PLANTED, encoding="utf-8")
     _git(clone, "commit", "-am", "Train 1.5 times as long")
 

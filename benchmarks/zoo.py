@@ -1,8 +1,8 @@
 """Which optimizers of the collections run unmodified: ``python -m benchmarks.zoo > docs/zoo.md`` (half an hour).
 
 Every class is given to ``lowlands run module:Class --track smoke`` as a user would give it: in a process of its own,
-under a time limit, with the default space for its step size. What counts is whether it trains, not how well: a lane
-that diverges or misses the stop is a result, one that raises is a failure. The collections are the extra `zoo`.
+under a time limit, with the default space for its step size. What counts is whether it trains, not how well: a run
+that diverges or misses the target loss is a result, one that raises is a failure. The collections are the extra `zoo`.
 
 heavyball's compiler is off (its `compile_mode`): it takes minutes for a class, and changes rounding alone.
 """
@@ -69,15 +69,15 @@ WORKS, ARGUMENT, CANNOT = "works", "needs an argument", "cannot"
 class Outcome:
     """What became of one class.
 
-    result: `WORKS`, `ARGUMENT` or `CANNOT`. note: which argument, or why not. met, lanes: how many of the scored lanes
-    met the stop. stepping: how its lanes were stepped.
+    result: `WORKS`, `ARGUMENT` or `CANNOT`. note: which argument, or why not. met, runs: how many of the scored runs
+    reached the target loss. stepping: how its runs were stepped.
     """
 
     name: str
     result: str
     note: str = ""
     met: int = 0
-    lanes: int = 0
+    runs: int = 0
     stepping: str = ""
 
 
@@ -181,11 +181,12 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
             yield f"| `{module}` | {installed(module)} | {total} | {own[WORKS]} | {own[ARGUMENT]} | {own[CANNOT]} |"
     yield from (
         "",
-        "*At stop* says how many of the four scored lanes met the stop, with the default space and two trials: a slow",
-        "optimizer is a result, not a failure. *Stepped* says how its lanes were stepped: `stacked`, all as one; `per",
-        "lane`, an instance for each on batched gradients; `rendezvous`, the same with closures; `alone`, one by one.",
+        "*At target* says how many of the four scored runs reached the target loss, with the default space and two",
+        "trials: a slow optimizer is a result, not a failure. *Stepped* says how its runs were stepped: `stacked`, all as",
+        "one; `per lane`, an instance for each on batched gradients; `rendezvous`, the same with closures; `alone`, one by",
+        "one.",
         "",
-        "| optimizer | result | at stop | stepped |",
+        "| optimizer | result | at target | stepped |",
         "| --- | --- | --- | --- |",
     )
     yield from map(_row, outcomes)
@@ -200,7 +201,7 @@ def _module(name: str) -> str:
 
 def _row(outcome: Outcome) -> str:
     if outcome.result == WORKS:
-        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.lanes} | {outcome.stepping} |"
+        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.runs} | {outcome.stepping} |"
     note = outcome.note.replace("|", "\\|")
     return f"| `{outcome.name}` | {outcome.result}: {note} | | |"
 
