@@ -1,7 +1,8 @@
 """A simulation of the engine's schedule: how long a plan takes on any number of workers, without running it.
 
-The policy is that of `suite.engine.driver`: whenever a worker is free, the unit with the longest chain of work behind it
-starts. That is list scheduling: it takes at most ``work / workers + (1 - 1 / workers) * longest chain`` (Graham 1969).
+The policy is that of `suite.engine.driver`: whenever a worker is free, the unit with the longest chain of work behind
+it starts. That is list scheduling: it takes at most ``work / workers + (1 - 1 / workers) * longest chain`` (Graham
+1969).
 """
 
 from __future__ import annotations
