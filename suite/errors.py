@@ -18,16 +18,17 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
-def unknown(kind: str, name: str, known: Iterable[str], otherwise: str | None = None) -> InputError:
-    """The error for a name that is none: it suggests the nearest one that there is, or names all.
+def unknown(kind: str, name: str, names: Iterable[str], otherwise: str | None = None, where: str = "") -> InputError:
+    """The error for a name that does not exist: it suggests the nearest of `names`, or lists them all.
 
     Args:
-        kind: what is looked for, such as ``track``.
-        name: what was given.
-        known: the names that there are.
-        otherwise: what is said where no name is near, in place of all that there are.
+        kind: what the name should be of, such as ``track``.
+        name: the unknown name.
+        names: the names that exist.
+        otherwise: the hint where no name is near, in place of the list.
+        where: where it was looked for, such as ``in the module 'math'``; empty if `kind` says it.
     """
-    names = list(known)
+    names = list(names)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(names)}."
-    return InputError(f"There is no {kind} {name!r}: {hint}")
+    return InputError(f"There is no {kind} {name!r}{where and ' '}{where}: {hint}")

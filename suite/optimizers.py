@@ -1,4 +1,4 @@
-"""What optimizers share, and those that tasks themselves use to train submitted architectures, where torch has none."""
+"""A helper for optimizers with closures, and the optimizers by which tasks train architectures that torch lacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 def evaluated(closure: Callable[[], Any] | None) -> Any:
-    """What `closure` returns, called with gradients on as `step` must call it; None without a closure."""
+    """The value of `closure`, called with gradients enabled as `step` must call it; None without a closure."""
     if closure is None:
         return None
     with torch.enable_grad():
@@ -33,6 +33,6 @@ class NormalizedGD(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    # The tiny constant keeps a zero gradient from becoming 0 / 0.
+                    # The constant avoids 0 / 0 where the gradient is zero.
                     parameter.sub_(group["lr"] * parameter.grad / (norm + 1e-30))
         return loss

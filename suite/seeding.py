@@ -1,16 +1,15 @@
-"""Independent random streams, each named by what it is for.
+"""Independent random streams, each named by its purpose.
 
 Every draw of the suite comes from a generator that is seeded by the hash of a name such as
-``("min_norm_regression", 3, "data")``. So data, initialisation and batch order of one seed are
-independent of each other, two tasks never share a stream by accident, and no draw touches torch's
-global generator (which belongs to the submission).
+``("min_norm_regression", 3, "data")``. So data, initialisation and batch order of one seed are independent of each
+other, two tasks never share a stream by accident, and no draw touches torch's global generator, which belongs to the
+submission.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 
 
@@ -21,10 +20,5 @@ def seed_of(*name: object) -> int:
 
 
 def torch_stream(*name: object) -> torch.Generator:
-    """A CPU generator for the stream `name`; draw on the CPU and move, so that devices agree."""
+    """A CPU generator for the stream `name`: numbers are drawn on the CPU and moved, so that devices agree."""
     return torch.Generator().manual_seed(seed_of(*name))
-
-
-def numpy_stream(*name: object) -> np.random.Generator:
-    """The numpy twin of `torch_stream` (another stream even for an equal name)."""
-    return np.random.default_rng(seed_of("numpy", *name))

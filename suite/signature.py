@@ -1,4 +1,8 @@
-"""What a constructor's signature says of the arguments that an optimizer wants. No torch import."""
+"""What an optimizer's constructor asks for, judged by the names of its arguments. No torch import.
+
+The sets hold the names under which optimizers ask for the same thing: parameters, named parameters, the model, the
+number of steps, the number of samples, the class or an instance of another optimizer.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,20 @@ MODEL = frozenset({"model", "module", "network", "net"})
 
 STEPS = frozenset(
     {
-        "num_iterations", "num_steps", "num_training_steps", "total_iterations", "total_steps", "training_steps",
-        "max_iterations", "max_steps", "iterations", "n_steps", "t_total", "T_max",
+        "T_max",
+        "iterations",
+        "max_iterations",
+        "max_steps",
+        "n_steps",
+        "num_iterations",
+        "num_steps",
+        "num_training_steps",
+        "t_total",
+        "total_iterations",
+        "total_steps",
+        "training_steps",
     }
-)  # fmt: skip
+)
 
 
 SAMPLES = frozenset({"num_data", "num_samples", "n_samples", "dataset_size", "train_size"})
@@ -39,7 +53,7 @@ BASE_INSTANCE = frozenset({"optimizer", "base", "inner_optimizer"})
 
 
 def signature(make: MakeOptimizer) -> Mapping[str, inspect.Parameter]:
-    """The arguments of `make`; none for a callable that hides them."""
+    """The parameters of `make` by name; empty for a callable that does not tell them."""
     try:
         return inspect.signature(make).parameters
     except (TypeError, ValueError):
@@ -53,7 +67,7 @@ def required(make: MakeOptimizer) -> list[str]:
 
 
 def wants_model(make: MakeOptimizer) -> bool:
-    """Whether the constructor asks for the model itself, so that it must be the very one that is trained."""
+    """Whether the constructor asks for the model, which must then be the one that is trained."""
     return not MODEL.isdisjoint(required(make))
 
 

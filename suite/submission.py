@@ -1,7 +1,6 @@
-"""What a submission is: an optimizer or an architecture under test, with its search space.
+"""What a submission is: an optimizer or an architecture under test, with its search space. No torch import.
 
-This file imports no torch, so that listing submissions is instant. Loading one from a file or an import
-path is in `suite.entries.loading`.
+`suite.entries.loading` finds submissions by name, file or import path.
 """
 
 from __future__ import annotations
@@ -15,12 +14,19 @@ from typing import Any
 from suite.errors import InputError, sentence
 
 TUNING_SEED = 20180225
-"""Seed of the quasi-random tuning settings: the same points of the unit cube for every submission."""
+"""Seed of the quasi-random settings: every submission gets the same points of the unit cube."""
 
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A positive number, uniform on a log scale between `low` and `high`."""
+    """A positive number, uniform on a log scale between `low` and `high`.
+
+    Attributes:
+        low, high: the bounds, inclusive.
+
+    Raises:
+        InputError: unless 0 < low <= high, both finite.
+    """
 
     low: float
     high: float
@@ -36,7 +42,14 @@ class LogUniform:
 
 @dataclass(frozen=True)
 class Uniform:
-    """A number, uniform between `low` and `high`."""
+    """A number, uniform between `low` and `high`.
+
+    Attributes:
+        low, high: the bounds, inclusive.
+
+    Raises:
+        InputError: unless low <= high, both finite.
+    """
 
     low: float
     high: float
@@ -52,7 +65,14 @@ class Uniform:
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of the given options, each equally likely."""
+    """One of several options, each equally likely: ``Choice(0.0, 0.9)``.
+
+    Attributes:
+        options: what may be chosen: numbers, texts, or tuples of them, which a record can hold.
+
+    Raises:
+        InputError: there are no options.
+    """
 
     options: tuple[Any, ...]
 
@@ -71,18 +91,28 @@ Distribution = LogUniform | Uniform | Choice
 
 @dataclass(frozen=True)
 class Submission:
-    """An optimizer or an architecture, and the space that its hyper-parameters are tuned in.
+    """An optimizer or an architecture, and the space that its hyper-parameters are tuned in::
 
-    optimizer: called as ``optimizer(params, **hyperparameters)``; anything that keeps to `torch.optim.Optimizer`.
-    architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
-    space: name -> `LogUniform`, `Uniform`, `Choice`, or a plain value that is passed as it is.
-    explicit: True if the submission regularises on purpose (weight decay, SAM, a loss of its own).
-    schedule: share of the budget that is spent, in [0, 1] -> factor of every step size, in place of the common one.
-    loss: called as ``loss(outputs, targets, task_loss)`` and descended in place of ``task_loss(outputs, targets)``. A
-    lane still ends when the task's own loss meets the stop, and evaluations of either loss count alike.
+        submission = Submission(
+            name="heavy_ball",
+            optimizer=torch.optim.SGD,
+            space={"lr": LogUniform(1e-3, 1.0), "momentum": 0.9},
+        )
+
+    Attributes:
+        name: what tables call it.
+        optimizer: called as ``optimizer(params, **settings)``; anything with the interface of `torch.optim.Optimizer`.
+        architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
+        space: by hyper-parameter, a `LogUniform`, `Uniform` or `Choice`, which is tuned, or a plain value.
+        explicit: whether it regularises on purpose (weight decay, SAM, a loss of its own).
+        schedule: maps the spent share of the budget, in [0, 1], to a factor of every step size; None: the common one.
+        loss: called as ``loss(outputs, targets, task_loss)`` and minimised in place of ``task_loss(outputs, targets)``.
+            A run still ends when the task's loss reaches the target loss, and evaluations of either loss count alike.
+        description: one paragraph; by default the docstring of the submission's file.
 
     Raises:
-        InputError: neither or both of optimizer and architecture, or a space, schedule or loss that is not one.
+        InputError: not exactly one of optimizer and architecture is given, the name cannot be printed, or the space,
+            the schedule or the loss cannot be used.
     """
 
     name: str
@@ -99,8 +129,8 @@ class Submission:
             raise InputError(f"A submission's name must be a printable, non-empty string, not {self.name!r}.")
         if (self.optimizer is None) == (self.architecture is None):
             raise InputError(f"Submission {self.name!r} must give either optimizer= or architecture=.")
-        if not callable(self.optimizer or self.architecture):
-            raise InputError(f"Submission {self.name!r}: the {self.kind} {self.optimizer!r} cannot be called.")
+        if not callable(self.factory):
+            raise InputError(f"Submission {self.name!r}: the {self.kind} {self.factory!r} cannot be called.")
         if not isinstance(self.space, Mapping) or not all(isinstance(key, str) for key in self.space):
             raise InputError(
                 f"Submission {self.name!r}: space= must be a dict of hyper-parameter names, not {self.space!r}."
@@ -111,8 +141,8 @@ class Submission:
                     f"Submission {self.name!r}: space[{key!r}] must be LogUniform, Uniform, Choice or a plain value, "
                     f"not {value!r}."
                 )
-        for name, own in (("schedule", self.schedule), ("loss", self.loss)):
-            if own is not None and (self.optimizer is None or not callable(own)):
+        for name, function in (("schedule", self.schedule), ("loss", self.loss)):
+            if function is not None and (self.optimizer is None or not callable(function)):
                 raise InputError(f"Submission {self.name!r}: {name}= must be a function, and needs optimizer=.")
         if self.schedule is not None:
             self._check_schedule(self.schedule)
@@ -135,20 +165,27 @@ class Submission:
         """`optimizer` or `architecture`."""
         return "optimizer" if self.optimizer is not None else "architecture"
 
+    @property
+    def factory(self) -> Callable[..., Any]:
+        """The optimizer or the architecture: what is under test."""
+        factory = self.architecture if self.optimizer is None else self.optimizer
+        assert factory is not None
+        return factory
+
     def settings(self, trials: int) -> list[dict[str, Any]]:
         """The first `trials` hyper-parameter settings: a scrambled Sobol sequence over the space.
 
-        The sequence is one for all budgets: 4 trials are the first 4 of 8, and submissions with equal spaces get equal
+        A smaller budget tries a prefix: 4 trials are the first 4 of 8. Submissions with equal spaces get equal
         settings. A space without a distribution has one setting only.
         """
-        free = [key for key, value in self.space.items() if isinstance(value, Distribution)]
-        if not free:
+        tuned = [name for name, value in self.space.items() if isinstance(value, Distribution)]
+        if not tuned:
             return [dict(self.space)]
         from scipy.stats import qmc
 
-        # Draw a full power of two: Sobol points are balanced only then, and prefixes do not depend on the draw's size.
-        points = qmc.Sobol(len(free), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[:trials]
+        # Sobol points are balanced only in full powers of two, and prefixes do not depend on how many are drawn.
+        points = qmc.Sobol(len(tuned), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[:trials]
         return [
-            dict(self.space) | {key: self.space[key].at(float(u)) for key, u in zip(free, point, strict=True)}
+            dict(self.space) | {key: self.space[key].at(float(u)) for key, u in zip(tuned, point, strict=True)}
             for point in points
         ]

@@ -1,4 +1,4 @@
-"""Mistakes in a submission are found before a run begins."""
+"""Finds the mistakes in submissions before a run begins: names, settings, and where architectures can enter."""
 
 from __future__ import annotations
 
@@ -8,44 +8,65 @@ from collections.abc import Sequence
 from torch import nn
 
 from suite.entries.entry import build_network
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 from suite.submission import Submission
 from suite.task import Task
-from suite.training.optimizer_factory import Budget, make_optimizer
+from suite.training import Budget, make_optimizer
 
 
-def check(submission: Submission, trials: int) -> None:
-    """Build the submission once per setting on toy parameters, so that a mistake in it is found before the run.
+def check_names(submissions: Sequence[Submission]) -> None:
+    """Check that no two submissions have one name: their records could not be distinguished.
+
+    Raises:
+        InputError: two have.
+    """
+    names = [submission.name for submission in submissions]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
+
+
+def check_settings(submission: Submission, trials: int) -> None:
+    """Check that records can hold the first `trials` settings, and that an optimizer can be built with one of them.
+
+    It is built on the parameters of a small linear layer.
 
     Raises:
         InputError: no setting can be built, or one cannot be written into a record.
     """
-    _check_settings(submission, trials)
+    for settings in submission.settings(trials):
+        for name, value in settings.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise InputError(
+                    f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
+                    f"numbers, texts, and tuples of them."
+                ) from None
     if submission.optimizer is None:
         return
-    failures, toy = [], nn.Linear(3, 2)
+    failures, layer = [], nn.Linear(3, 2)
     for settings in submission.settings(trials):
         try:
             optimizer = make_optimizer(
-                submission.optimizer, dict(toy.named_parameters()), settings, Budget(100, 10), toy
+                submission.optimizer, dict(layer.named_parameters()), settings, Budget(100, 10), layer
             )
         except (Exception, SystemExit) as error:
-            failures.append((settings, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            failures.append(f"{settings} ({sentence(error)})")
             continue
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
             raise InputError(f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer.")
         return
-    settings, why = failures[0]
-    raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {settings} ({why}).")
+    raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {failures[0]}.")
 
 
-def check_slots(submission: Submission, tasks: Sequence[Task]) -> None:
-    """See that an architecture has a slot among `tasks` and can be built in one.
+def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
+    """Check that an architecture can be built for at least one of `tasks`; optimizers enter every task.
 
-    One that only some slots suit runs: its lanes in the others fail by themselves, with the reason in their records.
+    One that suits only some tasks may run: on the others its runs fail by themselves, with the reason in their records.
 
     Raises:
-        InputError: no task has a slot, or the architecture can be built in none.
+        InputError: no task takes architectures, or the architecture can be built for none.
     """
     if submission.architecture is None:
         return
@@ -58,18 +79,4 @@ def check_slots(submission: Submission, tasks: Sequence[Task]) -> None:
             return
         except InputError as error:
             failures.append(f"Submission {submission.name!r} on {task.name}: {error}")
-    raise InputError(
-        failures[0] if failures else f"None of the tasks has a slot for architectures, such as {submission.name!r}."
-    )
-
-
-def _check_settings(submission: Submission, trials: int) -> None:
-    for settings in submission.settings(trials):
-        for name, value in settings.items():
-            try:
-                json.dumps(value, allow_nan=False)
-            except (TypeError, ValueError, RecursionError):
-                raise InputError(
-                    f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
-                    f"numbers, texts, and tuples of them."
-                ) from None
+    raise InputError([*failures, f"None of the tasks takes architectures, such as {submission.name!r}."][0])

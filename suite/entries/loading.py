@@ -1,9 +1,17 @@
-"""Finding a submission: by built-in name, from a file, or by import path; ``sgd[lr=0.1]`` fixes its settings."""
+"""Finds a submission by the text that names it. No torch import (a submission's own file may import it).
+
+``load(text)``::
+
+    NAME[a=1,b=2]      ->  load(NAME), with these hyper-parameters fixed
+    a built-in name    ->  the file submissions/*/NAME.py
+    a path to a file   ->  its variable `submission`
+    MODULE:CLASS       ->  the class as an optimizer with the default space, or a Submission of that name
+    anything else      ->  an InputError that suggests the nearest built-in name
+"""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import hashlib
 import importlib
@@ -18,54 +26,61 @@ from types import ModuleType
 from typing import Any
 
 import suite
-from suite.errors import InputError, sentence
+from suite.errors import InputError, sentence, unknown
 from suite.signature import signature, wraps
 from suite.submission import LogUniform, Submission
 
-LARGEST = 1.0
-"""The tasks with an oracle divide their loss by its curvature: a step size of 1 is gradient descent's 1/L there."""
+MAX_STEP_SIZE = 1.0
+"""Tasks with an oracle divide their loss by the Lipschitz constant L of its gradient: 1 is gradient descent's 1/L."""
 
 
-UNKNOWN = LogUniform(1e-4, LARGEST)
-"""The step size of an optimizer that names no default of its own."""
+STEP_SIZES_WITHOUT_DEFAULT = LogUniform(1e-4, MAX_STEP_SIZE)
+"""The space of an optimizer that names no default step size."""
 
 
-FREE = 1.0
-"""A default step size of exactly 1 is a factor on a step that the optimizer finds itself (Prodigy, D-Adaptation,
-Adadelta, a quasi-Newton step): it is left alone."""
+STEP_SIZE_AS_FACTOR = 1.0
+"""A default of exactly 1 is a factor on a step that the optimizer finds by itself (Prodigy, D-Adaptation, Adadelta,
+quasi-Newton methods): it is not tuned."""
 
 
 def default_space(optimizer: Callable[..., Any]) -> dict[str, Any]:
     """The space of `lr`: from a decade below the optimizer's default to 1, or to a decade above the default.
 
-    Defaults are chosen for deep networks; on losses that are divided by their curvature most optimizers reach the stop
-    with step sizes from their default to a hundred times it, SGD (default 0.001) with a thousand times it. An
-    `adamw_lr` beside it (Muon's, for vectors) is tuned alike.
+    Defaults are chosen for deep networks. On losses that are divided by their Lipschitz constant most optimizers reach
+    the target loss with step sizes from their default to a hundred times it, SGD (default 0.001) with a thousand times
+    it. Where there is also an `adamw_lr` (Muon's, for vectors), it is tuned alike.
     """
     arguments = signature(optimizer)
     names = [name for name in ("lr", "adamw_lr") if name in arguments]
     if not arguments or (not names and wraps(optimizer)):
-        return {"lr": UNKNOWN}
-    return {name: space for name in names if (space := _space(arguments[name].default)) is not None}
+        return {"lr": STEP_SIZES_WITHOUT_DEFAULT}
+    return {name: space for name in names if (space := _step_sizes(arguments[name].default)) is not None}
 
 
-def _space(default: Any) -> LogUniform | None:
-    if default is None:  # it finds its step size itself
+def _step_sizes(default: Any) -> LogUniform | None:
+    """The step sizes to tune over; None: the optimizer finds its step size by itself."""
+    if default is None:
         return None
     if not isinstance(default, int | float) or default <= 0:
-        return UNKNOWN
-    return None if default == FREE else LogUniform(default / 10, max(LARGEST, 10 * default))
+        return STEP_SIZES_WITHOUT_DEFAULT
+    return None if default == STEP_SIZE_AS_FACTOR else LogUniform(default / 10, max(MAX_STEP_SIZE, 10 * default))
 
 
 def decays_by_default(optimizer: Callable[..., Any]) -> bool:
-    """Whether the optimizer decays weights unless it is told otherwise: then it regularises on purpose."""
+    """Whether the optimizer decays weights by default: then it regularises on purpose."""
     decay = signature(optimizer).get("weight_decay")
     return decay is not None and isinstance(decay.default, int | float) and decay.default > 0
 
 
 @dataclass(frozen=True)
 class LoadedSubmission:
-    """A submission, the text that found it (workers load it again by that text), and the hash of its source."""
+    """A submission that was found.
+
+    Attributes:
+        submission: the submission.
+        text: what found it; workers load it again by this text.
+        source_hash: 16 hex digits that change with its source, the code that it imports, and the settings it fixes.
+    """
 
     submission: Submission
     text: str
@@ -73,23 +88,25 @@ class LoadedSubmission:
 
 
 def builtin_directory() -> Path:
-    """Where the built-in submissions lie: inside the package if installed from a wheel, else beside it."""
+    """The folder of the built-in submissions: inside the package if installed from a wheel, else beside it."""
     package = Path(suite.__file__).parent
-    packed = package / "_submissions"
-    return packed if packed.is_dir() else package.parent / "submissions"
+    installed = package / "_submissions"
+    return installed if installed.is_dir() else package.parent / "submissions"
 
 
 def builtin_files() -> dict[str, Path]:
-    """Name -> file of every built-in submission; a new file is found without registration."""
+    """The file of every built-in submission by name; a new file needs no registration."""
     return {path.stem: path for path in sorted(builtin_directory().glob("*/*.py")) if path.stem != "__init__"}
 
 
 def _version(module_name: str) -> str:
+    """The version of the module's package; empty if it states none."""
     root = sys.modules.get(module_name.partition(".")[0])
     return str(getattr(root, "__version__", ""))
 
 
 def _hash(source: bytes, *more: str) -> str:
+    """SHA-256 of all arguments, 16 hex digits."""
     return hashlib.sha256(b"\x1f".join([source, *(text.encode() for text in more)])).hexdigest()[:16]
 
 
@@ -108,14 +125,17 @@ def source_of(text: str) -> Path | None:
 
 
 def origin_of(submission: Submission) -> tuple[str, str]:
-    """Where the submitted code was defined, and the version of that package: the file may only import it."""
-    made = submission.optimizer or submission.architecture
-    module = getattr(made, "__module__", "") or ""
-    return f"{module}.{getattr(made, '__qualname__', '')}", _version(module)
+    """The full name of the submitted code, and the version of its package: the submission's file may only import it."""
+    module = getattr(submission.factory, "__module__", "") or ""
+    return f"{module}.{getattr(submission.factory, '__qualname__', '')}", _version(module)
 
 
 def source_hash(text: str, origin: tuple[str, str]) -> str:
-    """The hash of the file that `text` names, of what it imports from where, and of the settings that `text` fixes.
+    """The hash of the file that `text` names, of the origin of its code, and of the settings that `text` fixes.
+
+    Args:
+        text: names a file, as `load` understands it.
+        origin: see `origin_of`.
 
     Raises:
         InputError: the file cannot be read.
@@ -123,21 +143,25 @@ def source_hash(text: str, origin: tuple[str, str]) -> str:
     path, options = source_of(text), _parts(text)[1]
     assert path is not None
     try:
-        own = _hash(path.read_bytes(), *origin)
+        file_hash = _hash(path.read_bytes(), *origin)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    return own if options is None else _hash(own.encode(), options)
+    return file_hash if options is None else _hash(file_hash.encode(), options)
 
 
 def import_file(path: Path) -> ModuleType:
-    """The module in the file `path`; InputError if it cannot be imported."""
+    """The module in the file `path`.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
     spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles look their module up there
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
     try:
-        # Not by `exec_module`, for which kept bytecode is current while the file has the same size and second.
+        # `exec_module` would take cached bytecode for current if the file changed within a second and kept its size.
         exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -154,12 +178,12 @@ def _from_file(path: Path, text: str) -> LoadedSubmission:
         raise InputError(
             f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`."
         )
-    found = module.submission
-    if not isinstance(found, Submission):
-        raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(found).__name__}.")
-    if not found.description:
-        found = replace(found, description=(inspect.getdoc(module) or "").strip())
-    return LoadedSubmission(found, text, source_hash(text, origin_of(found)))
+    submission = module.submission
+    if not isinstance(submission, Submission):
+        raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(submission).__name__}.")
+    if not submission.description:
+        submission = replace(submission, description=(inspect.getdoc(module) or "").strip())
+    return LoadedSubmission(submission, text, source_hash(text, origin_of(submission)))
 
 
 def _from_import_path(text: str) -> LoadedSubmission:
@@ -168,32 +192,28 @@ def _from_import_path(text: str) -> LoadedSubmission:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise InputError(f"The module {module_name!r} of {text!r} cannot be imported ({sentence(error)}).") from error
-    made = getattr(module, class_name, None)
-    if made is None:
-        near = difflib.get_close_matches(class_name, dir(module), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise InputError(f"The module {module_name!r} has no {class_name!r}{hint}")
-    if isinstance(made, Submission):
-        submission: Submission = made
-        made = submission.optimizer or submission.architecture
-    else:
-        if not callable(made):
+    submission = getattr(module, class_name, None)
+    if submission is None:
+        raise unknown("class", class_name, dir(module), "no name there is similar.", f"in the module {module_name!r}")
+    if not isinstance(submission, Submission):
+        factory = submission
+        if not callable(factory):
             raise InputError(f"{text!r} is not a class or a function.")
         submission = Submission(
             name=class_name,
-            optimizer=made,
-            space=default_space(made),
-            explicit=decays_by_default(made),
-            description=(inspect.getdoc(made) or "").split("\n\n")[0],
+            optimizer=factory,
+            space=default_space(factory),
+            explicit=decays_by_default(factory),
+            description=(inspect.getdoc(factory) or "").split("\n\n")[0],
         )
     try:
-        source = inspect.getsource(inspect.getmodule(made) or module).encode()
+        source = inspect.getsource(inspect.getmodule(submission.factory) or module).encode()
     except (OSError, TypeError):
         source = b""
     return LoadedSubmission(submission, text, _hash(source, text, _version(module_name)))
 
 
-def _fixed(text: str, options: str) -> LoadedSubmission:
+def _with_settings(text: str, options: str) -> LoadedSubmission:
     """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` says."""
     loaded = load(text)
     settings = {}
@@ -205,28 +225,25 @@ def _fixed(text: str, options: str) -> LoadedSubmission:
             settings[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             settings[key] = value
-    made = loaded.submission
-    fixed = replace(made, name=f"{made.name}[{options}]", space={**made.space, **settings})
-    return LoadedSubmission(fixed, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
+    submission = loaded.submission
+    submission = replace(submission, name=f"{submission.name}[{options}]", space={**submission.space, **settings})
+    return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
 
 
 @functools.cache
 def load(text: str) -> LoadedSubmission:
     """The submission that `text` names: a built-in name, a path to a file, or ``module:Class``.
 
-    Each may be followed by settings to fix, ``sgd[lr=0.1]``: they leave the space that is tuned.
+    Each may be followed by settings to fix, ``sgd[lr=0.1]``: these are not tuned.
 
     Raises:
-        InputError: nothing there, it cannot be imported, or it defines no usable submission.
+        InputError: there is none, it cannot be imported, or it defines no usable submission.
     """
     base, options = _parts(text)
     if options is not None:
-        return _fixed(base, options)
+        return _with_settings(base, options)
     if (path := source_of(text)) is not None:
         return _from_file(path, text)
     if ":" in text:
         return _from_import_path(text)
-    files = builtin_files()
-    near = difflib.get_close_matches(text, files, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(files)}."
-    raise InputError(f"There is no submission {text!r}: {hint}")
+    raise unknown("submission", text, builtin_files())

@@ -1,16 +1,15 @@
-"""Running code that nobody has read, in jailed processes: each unit of an optimizer, each network of an architecture.
+"""Runs submissions whose code nobody has read, in processes of their own that can harm nothing.
 
-limits.py   what a jailed process may use
-jail.py     starting, bounding and ending one; bubblewrap where it is installed
-inside.py   what runs in it: loads the submission, trains, writes weights
-outside.py  what asks it: describes a submission, hands over training data, checks and measures what comes back
-watch.py    whether the suite or torch was patched inside
-tracing.py  an architecture's network as data, and rebuilding.py the network again, of what vocabulary.py allows
+What goes in: an optimizer gets the training part of the data, the initial networks and opaque seeds (`protocol.Job`);
+an architecture gets the sizes of inputs and outputs and a seed. There are no test data, no ground truth, no oracle, no
+environment variables and, under bubblewrap, no network and no other file.
 
-The process that trains gets the training part, the initial weights and opaque seeds; neither test data nor labels, no
-facts, no oracle, no environment. What it writes is read as JSON and safetensors, never unpickled. The training loss
-that decides is computed outside, from the weights.
+What comes out: JSON and safetensors, which are parsed and never unpickled. An optimizer sends weights and counts; an
+architecture sends its network as a graph of allowed layers and functions with initial weights.
 
-An architecture's code runs for no longer than it takes to draw a network. What comes out is a graph of known layers and
-functions with its initial weights, which is trained and measured outside as any other.
+What is believed: the weights, if they have the network's shapes, and the training loss that the host computes from
+them. The counts of steps and gradient evaluations are checked for consistency only; `tamper` finds the ordinary ways of
+falsifying them. A network that comes out as data is trained and measured by the host like any other.
+
+The host (`host`) asks and checks; the guest (`guest`) runs the submission; `process` and `limits` confine the guest.
 """

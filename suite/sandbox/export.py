@@ -1,7 +1,16 @@
 """A network as data: its layers by name, and where it is more than a sequence of layers, the graph of its operations.
 
-The graph is recorded by `torch.fx` while the network maps example inputs, so that sizes are known and ordinary Python
-may depend on them. It is recorded for several numbers of samples, for training and for evaluation; they must be one.
+The graph is recorded by `torch.fx` while the network maps example inputs. Sizes are then known numbers, and ordinary
+Python control flow may depend on them::
+
+    describe(module):
+        a layer of the allowlist    ->  its class and the arguments of its constructor
+        an nn.Sequential            ->  the description of each part
+        anything else               ->  record the graph for 2 and for 3 samples, in training and in evaluation mode;
+                                        the four graphs and their constants must be equal
+
+What depends on the number of samples beyond the first dimension, on the mode, on the data or on chance gives graphs
+that differ, or an error.
 """
 
 from __future__ import annotations
@@ -9,6 +18,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -22,24 +32,27 @@ Description = dict[str, Any]
 
 
 SAMPLES = (2, 3)
-"""How many samples the graph is recorded with: what hangs on the number shows."""
+"""The numbers of samples that the graph is recorded with: what depends on the number gives two graphs."""
 
 
-_FUNCTION_NAMES = {function: name for name, function in FUNCTIONS.items()}
+FUNCTION_NAMES = {function: name for name, function in FUNCTIONS.items()}
 
 
-_LAYER_NAMES = {layer: name for name, layer in LAYERS.items()}
+LAYER_NAMES = {layer: name for name, layer in LAYERS.items()}
 
 
-_PRESENT = {"bias": ("in_proj_bias", "bias"), "add_bias_kv": ("bias_k",)}
-"""Arguments that a layer keeps as the parameter itself: given if it is there."""
+PARAMETER_FLAGS = {"bias": ("in_proj_bias", "bias"), "add_bias_kv": ("bias_k",)}
+"""Constructor arguments that a layer does not keep: they were true if it has the parameter of one of these names."""
 
 
 def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Description, dict[str, Tensor]]:
-    """`model` as data that `suite.sandbox.rebuild` makes the same network of, and its tensors by name.
+    """`model` as data from which `suite.sandbox.rebuild` builds the same network.
+
+    Returns:
+        The description, which JSON can hold, and the tensors (parameters, buffers, constants) by name.
 
     Raises:
-        InputError: it does something that is not in the vocabulary, or what it does depends on its data.
+        InputError: it does something that is not in the allowlist, or what it does depends on its data.
     """
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
     pointers = [tensor.data_ptr() for tensor in model.state_dict().values() if tensor.numel()]
@@ -48,22 +61,22 @@ def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Descriptio
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     generator = torch.Generator().manual_seed(0)
     examples = [torch.randn(count, *input_shape, generator=generator).to(dtype) for count in SAMPLES]
-    description = _described(model, "", examples, tensors)
+    description = _module(model, "", examples, tensors)
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     return {"network": description, "frozen": frozen}, tensors
 
 
-def _described(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
-    if any(own._forward_hooks or own._forward_pre_hooks for own in module.modules()):
+def _module(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise InputError("the network has hooks")
-    if type(module) in _LAYER_NAMES:
+    if type(module) in LAYER_NAMES:
         return _layer(module)
     if type(module) is not nn.Sequential:
         return _traced(module, path, examples, tensors)
     parts = []
     for name, part in module._modules.items():
         assert part is not None
-        parts.append([name, _described(part, f"{path}{name}.", examples, tensors)])
+        parts.append([name, _module(part, f"{path}{name}.", examples, tensors)])
         with torch.no_grad():
             examples = [copy.deepcopy(part).eval()(example) for example in examples]
     return {"sequential": parts}
@@ -72,42 +85,47 @@ def _described(module: nn.Module, path: str, examples: list[Any], tensors: dict[
 def _layer(layer: nn.Module) -> Description:
     """A layer by its class and the arguments of its constructor, which it keeps as attributes."""
     arguments = {}
-    for name in list(inspect.signature(type(layer)).parameters):
+    for name in inspect.signature(type(layer)).parameters:
         if name in ("device", "dtype") or name.startswith("_"):
             continue
-        found = next((own for own in _PRESENT.get(name, (name,)) if hasattr(layer, own)), None)
-        if found is not None:
-            value = getattr(layer, found)
-            arguments[name] = value is not None and value is not False if name in _PRESENT else _plain(value)
-    return {"layer": _LAYER_NAMES[type(layer)], "arguments": arguments}
+        attribute = next((key for key in PARAMETER_FLAGS.get(name, (name,)) if hasattr(layer, key)), None)
+        if attribute is not None:
+            value = getattr(layer, attribute)
+            flag = value is not None and value is not False
+            arguments[name] = flag if name in PARAMETER_FLAGS else _argument(value)
+    return {"layer": LAYER_NAMES[type(layer)], "arguments": arguments}
 
 
 def _traced(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
+    """The one graph of `module`; its constants are added to `tensors`."""
     (nodes, constants), *others = [
         _graph(module, example, training) for training in (False, True) for example in examples
     ]
-    for other, values in others:
-        same = len(values) == len(constants) and all(map(torch.equal, values.values(), constants.values()))
-        if other != nodes or not same:
+    for other_nodes, other_constants in others:
+        equal = len(other_constants) == len(constants) and all(
+            map(torch.equal, other_constants.values(), constants.values())
+        )
+        if other_nodes != nodes or not equal:
             raise InputError("what the network does depends on the number of samples, the mode, or chance")
     tensors |= {f"{path}{name}": value for name, value in constants.items()}
     return {"graph": nodes, "tree": list(_tree(module)), "constants": list(constants)}
 
 
 def _tree(module: nn.Module) -> Iterator[Description]:
-    """The modules inside: layers, and what else holds parameters, buffers or layers, in order."""
+    """The modules inside, in order: layers, and modules that hold parameters, buffers or layers."""
     layers: list[str] = []
     for name, part in module.named_modules():
         if any(name.startswith(f"{layer}.") for layer in layers):
             continue
-        if type(part) in _LAYER_NAMES:
+        if type(part) in LAYER_NAMES:
             layers.append(name)
             yield {"path": name} | _layer(part)
-        else:
-            temporary = part._non_persistent_buffers_set
-            if temporary:
-                raise InputError(f"the network keeps {sorted(temporary)[0]!r} as a buffer that is not saved")
-            yield {"path": name, "parameters": _names(part._parameters), "buffers": _names(part._buffers)}
+            continue
+        if part._non_persistent_buffers_set:
+            raise InputError(
+                f"the network keeps {min(part._non_persistent_buffers_set)!r} as a buffer that is not saved"
+            )
+        yield {"path": name, "parameters": _names(part._parameters), "buffers": _names(part._buffers)}
 
 
 def _names(tensors: dict[str, Any]) -> list[str]:
@@ -116,18 +134,17 @@ def _names(tensors: dict[str, Any]) -> list[str]:
 
 def _graph(module: nn.Module, example: Any, training: bool) -> tuple[list[Description], dict[str, Tensor]]:
     """The operations of `module` on `example`, and the constants that they use."""
-    own = copy.deepcopy(module).train(training)
-    known = {name for name, _ in (*own.named_parameters(), *own.named_buffers())}
-    tracer = _Tracer(own, example)
+    model = copy.deepcopy(module).train(training)
+    saved = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     try:
         with torch.no_grad():
-            graph = tracer.trace(own)
+            graph = _Tracer(model, example).trace(model)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"the network cannot be recorded ({sentence(error)})") from error
-    fixed = [str(node.target) for node in graph.nodes if node.op == "get_attr" and node.target not in known]
-    constants = {name: getattr(own, name).detach().clone().contiguous() for name in dict.fromkeys(fixed)}
+    names = [str(node.target) for node in graph.nodes if node.op == "get_attr" and node.target not in saved]
+    constants = {name: getattr(model, name).detach().clone().contiguous() for name in dict.fromkeys(names)}
     return [_node(node) for node in graph.nodes], constants
 
 
@@ -136,26 +153,26 @@ def _node(node: fx.Node) -> Description:
     if node.op == "call_function":
         if target is getattr and node.args[1] in ATTRIBUTES:
             target = "getattr"
-        elif target in _FUNCTION_NAMES:
-            target = _FUNCTION_NAMES[target]
+        elif target in FUNCTION_NAMES:
+            target = FUNCTION_NAMES[target]
         else:
             raise InputError(f"the network calls {getattr(target, '__name__', target)}, which is not known to be safe")
     elif node.op == "call_method" and target not in METHODS:
         raise InputError(f"the network calls the method {target}, which is not known to be safe")
-    kwargs = {name: _plain(value) for name, value in node.kwargs.items()}
-    return {"name": node.name, "op": node.op, "target": target, "args": _plain(list(node.args)), "kwargs": kwargs}
+    kwargs = {name: _argument(value) for name, value in node.kwargs.items()}
+    return {"name": node.name, "op": node.op, "target": target, "args": _argument(list(node.args)), "kwargs": kwargs}
 
 
-def _plain(value: Any) -> Any:
-    """An argument as JSON can hold it; what is not a number, a text or nothing is an object with one key."""
+def _argument(value: Any) -> Any:
+    """An argument as JSON can hold it; what is not a number, a text or None is an object with one key."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, fx.Node):
         return {"node": value.name}
     if isinstance(value, tuple | list):
-        return {"tuple" if isinstance(value, tuple) else "list": [_plain(item) for item in value]}
+        return {"tuple" if isinstance(value, tuple) else "list": [_argument(item) for item in value]}
     if isinstance(value, slice):
-        return {"slice": [_plain(item) for item in (value.start, value.stop, value.step)]}
+        return {"slice": [_argument(item) for item in (value.start, value.stop, value.step)]}
     if value is Ellipsis:
         return {"ellipsis": True}
     if isinstance(value, torch.dtype):
@@ -163,8 +180,8 @@ def _plain(value: Any) -> Any:
     raise InputError(f"the network uses a {type(value).__name__} as an argument")
 
 
-class _Recorded(fx.Proxy):
-    """A value in the graph that knows what it is for the example: sizes but the first are numbers."""
+class _Proxy(fx.Proxy):
+    """A value in the graph, with the value that it has for the example: all its sizes but the first are numbers."""
 
     value: Any = None
 
@@ -221,37 +238,35 @@ class _Tracer(fx.Tracer):
     def __init__(self, module: nn.Module, example: Any) -> None:
         super().__init__()
         self._example = example
-        # Parameters of the module itself are recorded when they are read; those of a copy are not.
-        self._values = copy.deepcopy(module)
+        # Reading a parameter of the module itself would be recorded; reading one of a copy is not.
+        self._copy = copy.deepcopy(module)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in _LAYER_NAMES
+        return type(m) in LAYER_NAMES
 
-    def proxy(self, node: fx.Node) -> _Recorded:
-        return _Recorded(node, self)
+    def proxy(self, node: fx.Node) -> _Proxy:
+        return _Proxy(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> Any:
-        recorded: Any = super().create_proxy(kind, target, args, kwargs, *more, **options)
-        values, named = (
-            map_aggregate(own, lambda item: item.value if isinstance(item, _Recorded) else item)
-            for own in (args, kwargs)
+        proxy: Any = super().create_proxy(kind, target, args, kwargs, *more, **options)
+        values, named_values = (
+            map_aggregate(arguments, lambda item: item.value if isinstance(item, _Proxy) else item)
+            for arguments in (args, kwargs)
         )
-        recorded.value = self._evaluated(kind, target, values, named)
-        return recorded
+        proxy.value = self._evaluate(kind, target, values, named_values)
+        return proxy
 
-    def _evaluated(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
-        if kind == "placeholder":
-            return self._example
-        if kind == "get_attr":
-            return _reached(self._values, target)
-        if kind == "call_module":
-            return _reached(self._values, target).forward(*args, **kwargs)
-        if kind == "call_method":
-            return getattr(args[0], target)(*args[1:], **kwargs)
-        return target(*args, **kwargs) if kind == "call_function" else None
-
-
-def _reached(module: Any, path: str) -> Any:
-    for name in path.split("."):
-        module = getattr(module, name)
-    return module
+    def _evaluate(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        """The value of an operation for the example."""
+        match kind:
+            case "placeholder":
+                return self._example
+            case "get_attr":
+                return attrgetter(target)(self._copy)
+            case "call_module":
+                return self._copy.get_submodule(target).forward(*args, **kwargs)
+            case "call_method":
+                return getattr(args[0], target)(*args[1:], **kwargs)
+            case "call_function":
+                return target(*args, **kwargs)
+        return None

@@ -1,114 +1,115 @@
-"""What runs in the jail: loads the submission, trains, and writes weights and plain numbers.
+"""What runs in the sandbox: loads the submission, carries out the job, and writes weights and plain numbers.
 
-Everything here may be patched by the submission once it is loaded; nobody outside believes more than the weights.
+The submission may patch everything here once it is loaded; the host believes no more than the weights.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from suite.entries.checks import check_settings
+from suite.entries.entry import bind
+from suite.entries.loading import load, origin_of
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
+from suite.sandbox.export import describe
 from suite.sandbox.limits import apply, die_with_parent
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, ArchitectureInterface, Job
+from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
+from suite.sandbox.tamper import identities, patched
+from suite.submission import Distribution
+from suite.task import Problem
+from suite.training import TrainingResult, TrainingRun, train
+from suite.training.retry import by_run, train_in_parts
 
 
 def main(folder: str) -> None:
-    """Carry out the job in `folder` and write the answer beside it."""
+    """Carry out the job in `folder` and write the answer there."""
     directory = Path(folder)
-    job: Job = pickle.loads((directory / JOB).read_bytes())  # written by the process outside, which is trusted
+    job: Job = pickle.loads((directory / JOB).read_bytes())  # written by the host, which is trusted
     die_with_parent()
     apply(job.limits)
     disable_trim()
     try:
-        if job.slot is not None:
-            answer = _build(job, job.slot, directory)
+        if job.request is not None:
+            answer = _network(job, job.request, directory)
         else:
-            answer = _train(job, directory) if job.lanes else _describe(job)
+            answer = _train(job, directory) if job.runs else _description(job)
     except (InputError, MemoryError) as error:
         answer = {"error": sentence(error)}
     (directory / ANSWER).write_text(json.dumps(answer))
 
 
-def _describe(job: Job) -> dict[str, Any]:
-    from suite.entries.checks import check
-    from suite.entries.loading import load, origin_of
-
+def _description(job: Job) -> dict[str, Any]:
+    """What the submission is, as `suite.sandbox.host.describe` reads it."""
     loaded = load(job.submission)
-    check(loaded.submission, job.trials)
-    made = loaded.submission
+    submission = loaded.submission
+    check_settings(submission, job.trials)
     return {
-        "name": made.name,
-        "kind": made.kind,
-        "explicit": made.explicit,
-        "description": made.description,
-        "space": {key: _written(value) for key, value in made.space.items()},
-        "origin": origin_of(made),
+        "name": submission.name,
+        "kind": submission.kind,
+        "explicit": submission.explicit,
+        "description": submission.description,
+        "space": {name: _space_entry(value) for name, value in submission.space.items()},
+        "origin": origin_of(submission),
         "hash": loaded.source_hash,
     }
 
 
-def _written(value: Any) -> dict[str, Any]:
-    """A distribution or a plain value of a space, as `outside` reads it."""
-    from suite.submission import Distribution
-
+def _space_entry(value: Any) -> dict[str, Any]:
+    """A distribution or a plain value of a space as JSON can hold it."""
     if isinstance(value, Distribution):
         return {"distribution": type(value).__name__, **asdict(value)}
     return {"value": value}
 
 
-def _build(job: Job, slot: ArchitectureInterface, directory: Path) -> dict[str, Any]:
-    import torch
-    from safetensors.torch import save_file
-
-    from suite.entries.loading import load
-    from suite.sandbox.export import describe
-
+def _network(job: Job, request: NetworkRequest, directory: Path) -> dict[str, Any]:
+    """The network that an architecture draws, as data; its tensors are written beside."""
     architecture = load(job.submission).submission.architecture
     assert architecture is not None
-    torch.manual_seed(slot.seed)
+    torch.manual_seed(request.seed)
     try:
-        model = architecture(slot.input_shape, slot.outputs)
+        model = architecture(request.input_shape, request.outputs)
     except Exception as error:
         raise InputError(sentence(error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
-    description, tensors = describe(model, slot.input_shape)
+    description, tensors = describe(model, request.input_shape)
     save_file(tensors, directory / WEIGHTS)
     return description
 
 
 def _train(job: Job, directory: Path) -> dict[str, Any]:
-    import torch
-    from safetensors.torch import save_file
+    """The result or the error of every run; the weights are written beside."""
+    from suite.tasks.registry import find_task  # imports every task's file, which the other jobs do without
 
-    from suite.sandbox.tamper import patched, state
-    from suite.task import Problem
-    from suite.tasks.registry import find_task
-    from suite.training.loop import TrainingRun
-
+    task = find_task(job.task)
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # imports parts of torch that wrap others
-    before = state()
-    from suite.entries.entry import bind
-    from suite.entries.loading import load
-
-    entry = bind(load(job.submission).submission, find_task(job.task))
-    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.lanes[seed].model))
+    before = identities()
+    entry = bind(load(job.submission).submission, task)
+    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.runs[seed].model))
     entry = replace(entry, task=task)
-    lanes = [
-        TrainingRun(Problem(own.train, lipschitz=own.lipschitz), number, own.trial, own.settings, own.streams)
-        for number, own in enumerate(job.lanes)
+    runs = [
+        # The run's number stands for its seed, which would reveal the data.
+        TrainingRun(Problem(run.train, lipschitz=run.lipschitz), number, run.trial, run.settings, run.streams)
+        for number, run in enumerate(job.runs)
     ]
-    results = _results(entry, lanes, job)
+    own = entry.optimizer
+
+    def train_batch(part: Sequence[TrainingRun]) -> list[TrainingResult]:
+        return train(task, part, entry.make, job.device, race=job.race, schedule=own.schedule, loss=own.loss)
+
+    results = train_in_parts(runs, train_batch, by_run)
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
     weights: dict[str, Tensor] = {}
@@ -120,24 +121,4 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
         weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
         answers.append({name: value for name, value in vars(result).items() if name not in ("weights", "initial")})
     save_file(weights, directory / WEIGHTS)
-    return {"lanes": answers}
-
-
-def _results(entry: Any, lanes: list[Any], job: Job) -> list[Any]:
-    """Every lane trained; if the submission raises, each lane by itself, so that it fails alone."""
-    from suite.training.loop import train
-
-    own = entry.tuned
-
-    def trained(part: list[Any]) -> list[Any]:
-        return train(entry.task, part, entry.make, job.device, race=job.race, schedule=own.schedule, loss=own.loss)
-
-    with contextlib.suppress(Exception):
-        return trained(lanes)
-    results: list[Any] = []
-    for lane in lanes:
-        try:
-            results += trained([lane])
-        except Exception as error:
-            results.append(error)
-    return results
+    return {"runs": answers}

@@ -1,70 +1,61 @@
-"""What a jailed process may use. No torch import."""
+"""What a guest process may use. No torch import."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import signal
 from dataclasses import dataclass
-
-MEMORY = 4 * 1024**3
-
-
-SECONDS = 600.0
-
-
-FILE = 512 * 1024**2
-
-
-PROCESSES = 256
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: wall clock of one trial, start included. memory, file: bytes that may be allocated, and written to one
-    file. processes: how many processes and threads the user may have beyond those that run already (not for root).
+    """What a guest process may use.
+
+    Attributes:
+        seconds: wall clock of one trial, start included.
+        memory: bytes that may be allocated.
+        file: bytes that may be written to one file.
+        processes: how many processes and threads the user may have beyond those that run already (root is exempt).
     """
 
-    seconds: float = SECONDS
-    memory: int = MEMORY
-    file: int = FILE
-    processes: int = PROCESSES
+    seconds: float = 600.0
+    memory: int = 4 * 1024**3
+    file: int = 512 * 1024**2
+    processes: int = 256
 
 
 def apply(limits: Limits) -> None:
     """Bind the calling process to `limits`, for good: hard limits cannot be raised again."""
-    import resource
+    import resource  # not on Windows, where plans with limits can still be described
 
-    cpu = int(limits.seconds) + 60
-    for name, bound in (
+    for kind, bound in (
         # The data segment: a limit on the address space would break torch's import.
         (resource.RLIMIT_DATA, limits.memory),
         (resource.RLIMIT_FSIZE, limits.file),
-        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_CPU, int(limits.seconds) + 60),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, _threads_of_user() + limits.processes),
     ):
-        hard = resource.getrlimit(name)[1]
-        bounded = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(name, (bounded, bounded))
+        hard = resource.getrlimit(kind)[1]
+        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(kind, (value, value))
 
 
 def _threads_of_user() -> int:
-    """How many threads run in sight: limits on processes count those of other programs of the user too."""
-    import os
-    from pathlib import Path
-
+    """How many threads of the user are visible: a limit on processes counts those of other programs too."""
     count = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             with contextlib.suppress(OSError):
-                if entry.stat().st_uid == os.getuid():
-                    count += sum(1 for _ in (entry / "task").iterdir())
+                if process.stat().st_uid == os.getuid():
+                    count += sum(1 for _ in (process / "task").iterdir())
     return count
 
 
 def die_with_parent() -> None:
     """Ask Linux to kill this process when the one that started it ends."""
-    import ctypes
-    import signal
-
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,9 +1,9 @@
-"""What goes into the sandbox and comes out of it: the job, the files, and their names."""
+"""What goes into the sandbox: the job, and the names of the files that the two sides exchange."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -12,6 +12,7 @@ from suite.sandbox.limits import Limits
 from suite.task import Split
 
 JOB = "job.pickle"
+"""Written by the host, read by the guest. Nothing that the guest writes is ever unpickled."""
 
 
 ANSWER = "answer.json"
@@ -22,7 +23,16 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class RunInput:
-    """One lane as it is handed in: training data, the initial network, and seeds that tell nothing of the data."""
+    """One training run as the guest gets it.
+
+    Attributes:
+        train: the training part of the data.
+        lipschitz: see `suite.task.Problem`.
+        model: the network with its initial weights.
+        streams: the seeds of the run's random streams, which reveal nothing about the data.
+        trial: the number of the trial that the run belongs to.
+        settings: the optimizer's hyper-parameters.
+    """
 
     train: Split
     lipschitz: float
@@ -33,8 +43,8 @@ class RunInput:
 
 
 @dataclass(frozen=True)
-class ArchitectureInterface:
-    """What an architecture is asked for: its network for inputs and outputs of these sizes, drawn from `seed`."""
+class NetworkRequest:
+    """Asks an architecture for its network with inputs and outputs of these sizes, drawn from `seed`."""
 
     input_shape: tuple[int, ...]
     outputs: int
@@ -43,7 +53,16 @@ class ArchitectureInterface:
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked: with lanes, to train them; with a slot, a network for it; else, what the submission is."""
+    """What one guest process does: it trains `runs`, or draws the network of `request`, or describes the submission.
+
+    Attributes:
+        submission: the text that finds the submission (see `suite.entries.loading.load`).
+        limits: what the guest may use.
+        trials: to describe a submission: how many settings are checked.
+        task, device, race: to train: see `suite.training`.
+        runs: the runs to train.
+        request: the network to draw.
+    """
 
     submission: str
     limits: Limits
@@ -51,5 +70,5 @@ class Job:
     task: str = ""
     device: str = "cpu"
     race: bool = False
-    lanes: tuple[RunInput, ...] = field(default_factory=tuple)
-    slot: ArchitectureInterface | None = None
+    runs: tuple[RunInput, ...] = ()
+    request: NetworkRequest | None = None

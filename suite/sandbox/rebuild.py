@@ -1,13 +1,14 @@
-"""A network made of data that came out of a jail: nothing of it is code, and no other code than torch's runs.
+"""A network made of data that came out of the sandbox: it contains no code, and only torch's own code runs.
 
-Every layer, function and method is looked up in `suite.sandbox.allowlist`; layers are made without memory and then
-take the tensors that came with them.
+Every layer, function and method is looked up in `suite.sandbox.allowlist`. Layers are built without memory (on torch's
+`meta` device) and then take the tensors that came with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Operation:
 
 
 class Graph(nn.Module):
-    """A network that carries out operations one by one; its layers and parameters lie where the original has them."""
+    """A network that carries out operations one by one; its layers and parameters have the names of the original."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         super().__init__()
@@ -38,37 +39,43 @@ class Graph(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """The result of the operations on the inputs [n, ...]."""
         values: dict[str, Any] = {}
-        for own in self.operations:
-            args, kwargs = _values(own.args, values), {k: _values(v, values) for k, v in own.kwargs.items()}
-            if own.op == "placeholder":
-                values[own.name] = x
-            elif own.op == "output":
-                return args[0]
-            elif own.op == "get_attr":
-                values[own.name] = _reach(self, own.target)
-            elif own.op == "call_module":
-                values[own.name] = _reach(self, own.target)(*args, **kwargs)
-            elif own.op == "call_method":
-                values[own.name] = getattr(args[0], own.target)(*args[1:], **kwargs)
-            elif own.target == "getattr":
-                values[own.name] = getattr(args[0], args[1])
-            else:
-                values[own.name] = FUNCTIONS[own.target](*args, **kwargs)
+        for operation in self.operations:
+            name, target = operation.name, operation.target
+            args = _argument(operation.args, values)
+            kwargs = {key: _argument(value, values) for key, value in operation.kwargs.items()}
+            match operation.op:
+                case "placeholder":
+                    values[name] = x
+                case "output":
+                    return args[0]
+                case "get_attr":
+                    values[name] = attrgetter(target)(self)
+                case "call_module":
+                    values[name] = self.get_submodule(target)(*args, **kwargs)
+                case "call_method":
+                    values[name] = getattr(args[0], target)(*args[1:], **kwargs)
+                case _ if target == "getattr":
+                    values[name] = getattr(args[0], args[1])
+                case _:
+                    values[name] = FUNCTIONS[target](*args, **kwargs)
         raise InputError("the network has no output")
 
 
 def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
     """The network that `suite.sandbox.export.describe` described, with copies of its tensors.
 
+    Args:
+        description: layers, or a graph of operations, as JSON gives them back.
+        tensors: parameters, buffers and constants by name.
+
     Raises:
-        InputError: it is no description of a network, or uses what is not in the vocabulary.
+        InputError: it is no description of a network, or uses what is not in the allowlist.
     """
     try:
-        own = {name: tensor.clone() for name, tensor in tensors.items()}
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
         with torch.device("meta"):
-            model = _built(description["network"], "", own)
-        wanted = model.state_dict()
-        model.load_state_dict({name: own[name] for name in wanted}, assign=True)
+            model = _module(description["network"], "", copies)
+        model.load_state_dict({name: copies[name] for name in model.state_dict()}, assign=True)
         frozen = set(description["frozen"])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in frozen and parameter.is_floating_point())
@@ -79,13 +86,13 @@ def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn
     return model
 
 
-def _built(description: Mapping[str, Any], path: str, tensors: Mapping[str, Tensor]) -> nn.Module:
+def _module(description: Mapping[str, Any], path: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     if "layer" in description:
         return _layer(description)
     if "sequential" in description:
         model = nn.Sequential()
         for name, part in description["sequential"]:
-            model.add_module(name, _built(part, f"{path}{name}.", tensors))
+            model.add_module(name, _module(part, f"{path}{name}.", tensors))
         return model
     graph = Graph([_operation(node) for node in description["graph"]])
     for part in description["tree"]:
@@ -96,68 +103,62 @@ def _built(description: Mapping[str, Any], path: str, tensors: Mapping[str, Tens
 
 
 def _layer(description: Mapping[str, Any]) -> nn.Module:
-    arguments = {name: _values(value, {}) for name, value in description["arguments"].items()}
+    arguments = {name: _argument(value, {}) for name, value in description["arguments"].items()}
     return LAYERS[description["layer"]](**arguments)
 
 
 def _place(graph: Graph, part: Mapping[str, Any], path: str, tensors: Mapping[str, Tensor]) -> None:
-    """Put a layer, or a holder of parameters, into `graph` where the original has it."""
-    *above, name = part["path"].split(".")
-    holder: nn.Module = graph
-    for step in above:
-        holder = holder.get_submodule(step)
+    """Put a layer, or a module that holds parameters and buffers, into `graph` where the original has it."""
+    above, _, name = part["path"].rpartition(".")
+    parent = graph.get_submodule(above)
     if "layer" in part:
-        holder.add_module(name, _layer(part))
+        parent.add_module(name, _layer(part))
         return
-    here = graph
+    holder: nn.Module = graph
+    prefix = path
     if name:
-        here = nn.Module()  # type: ignore[assignment]
-        holder.add_module(name, here)
-    full = f"{path}{part['path']}." if name else path
-    for own in part["parameters"]:
-        here.register_parameter(own, nn.Parameter(tensors[f"{full}{own}"], tensors[f"{full}{own}"].is_floating_point()))
-    for own in part["buffers"]:
-        here.register_buffer(own, tensors[f"{full}{own}"])
+        holder = nn.Module()
+        parent.add_module(name, holder)
+        prefix = f"{path}{part['path']}."
+    for key in part["parameters"]:
+        tensor = tensors[f"{prefix}{key}"]
+        holder.register_parameter(key, nn.Parameter(tensor, tensor.is_floating_point()))
+    for key in part["buffers"]:
+        holder.register_buffer(key, tensors[f"{prefix}{key}"])
 
 
 def _operation(node: Mapping[str, Any]) -> Operation:
-    op, target = node["op"], node["target"]
-    known = {
+    """A node of a graph, if it may be carried out."""
+    op, target, args = node["op"], node["target"], node["args"]
+    allowed = {
+        "placeholder": True,
+        "output": True,
         "call_function": target in FUNCTIONS or target == "getattr",
         "call_method": target in METHODS,
         "call_module": isinstance(target, str),
         "get_attr": isinstance(target, str) and "__" not in target,
     }
-    if not known.get(op, op in ("placeholder", "output")):
+    if not allowed.get(op, False):
         raise InputError(f"the network's description asks for {op} {str(target)[:40]!r}")
-    args = node["args"]
     if target == "getattr" and args["list"][1] not in ATTRIBUTES:
         raise InputError(f"the network's description asks for the attribute {str(args['list'][1])[:40]!r}")
     return Operation(node["name"], op, target, args, node["kwargs"])
 
 
-def _values(value: Any, known: Mapping[str, Any]) -> Any:
-    """An argument as it was before `tracing` wrote it; nodes are looked up in `known`."""
+def _argument(value: Any, nodes: Mapping[str, Any]) -> Any:
+    """An argument as it was before `suite.sandbox.export` wrote it; `nodes` has the values of the graph so far."""
     if not isinstance(value, dict):
         return value
-    ((kind, own),) = value.items()
+    ((kind, content),) = value.items()
     if kind == "node":
-        return known[own]
+        return nodes[content]
     if kind in ("tuple", "list"):
-        items = [_values(item, known) for item in own]
+        items = [_argument(item, nodes) for item in content]
         return tuple(items) if kind == "tuple" else items
     if kind == "slice":
-        return slice(*(_values(item, known) for item in own))
-    if kind == "dtype":
-        found = getattr(torch, own)
-        if isinstance(found, torch.dtype):
-            return found
-    elif kind == "ellipsis":
+        return slice(*(_argument(item, nodes) for item in content))
+    if kind == "dtype" and isinstance(dtype := getattr(torch, content), torch.dtype):
+        return dtype
+    if kind == "ellipsis":
         return Ellipsis
     raise InputError(f"the network's description has an argument of the kind {str(kind)[:40]!r}")
-
-
-def _reach(module: Any, path: str) -> Any:
-    for name in path.split("."):
-        module = getattr(module, name)
-    return module

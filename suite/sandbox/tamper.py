@@ -1,42 +1,57 @@
-"""Whether the suite or torch was patched: the functions that the training loop rests on, before and after.
+"""Whether a submission patched the suite or torch: compares the functions that training rests on before and after.
 
 This finds the ordinary trick, not every possible one: code that runs in a process can in the end do anything there.
-So nothing that decides a score is believed from inside; see `suite.sandbox.host`.
+So nothing that decides a score is believed because this check passed; see `suite.sandbox.host`.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 from types import FunctionType, ModuleType
 from typing import Any
 
+import torch
+
+import suite.kernels
+import suite.training
+
 WATCHED = (
-    *(f"suite.{name}" for name in ("batches", "building", "endings", "lanes", "losses", "manner", "method")),
-    *(f"suite.{name}" for name in ("rendezvous", "samples", "seeding", "shadows", "stepping", "task", "training")),
-    *("suite.sandbox.guest", "suite.sandbox.tamper"),
-    *("torch.autograd", "torch.func", "torch.nn.functional"),
+    *(
+        f"{package.__name__}.{module.name}"
+        for package in (suite.kernels, suite.training)
+        for module in pkgutil.iter_modules(package.__path__)
+    ),
+    "suite.seeding",
+    "suite.task",
+    "suite.tasks.losses",
+    "suite.sandbox.guest",
+    "suite.sandbox.tamper",
+    "torch.autograd",
+    "torch.func",
+    "torch.nn.functional",
 )
-"""Not torch itself: its own parts replace each other as they are first used."""
+"""The modules whose functions are compared. `torch` itself is not among them: its own parts replace each other when
+they are first used."""
 
 
-State = dict[str, tuple[int, ...]]
+Identities = dict[str, tuple[int, ...]]
 
 
-def state() -> State:
+def identities() -> Identities:
     """The identity of every watched function, by its full name."""
-    found: State = {}
-    for name in WATCHED:
-        module = importlib.import_module(name)
-        for key, value in vars(module).items():
+    functions: dict[str, Any] = {f"torch.{function.__name__}": function for function in (torch.vmap, torch.no_grad)}
+    functions |= {f"torch.Tensor.{name}": value for name, value in vars(torch.Tensor).items()}
+    for path in WATCHED:
+        module = importlib.import_module(path)
+        for name, value in vars(module).items():
             if isinstance(value, type) and value.__module__ == module.__name__:
-                found |= {f"{name}.{key}.{own}": _identity(item) for own, item in vars(value).items() if callable(item)}
+                methods = ((key, method) for key, method in vars(value).items() if callable(method))
+                functions |= {f"{path}.{name}.{key}": method for key, method in methods}
             elif callable(value) and not isinstance(value, ModuleType):
-                found[f"{name}.{key}"] = _identity(value)
-    import torch
-
-    found |= {f"torch.{function.__name__}": _identity(function) for function in (torch.vmap, torch.no_grad)}
-    return found | {f"torch.Tensor.{key}": _identity(value) for key, value in vars(torch.Tensor).items()}
+                functions[f"{path}.{name}"] = value
+    return {name: _identity(function) for name, function in functions.items()}
 
 
 def _identity(value: Any) -> tuple[int, ...]:
@@ -44,7 +59,7 @@ def _identity(value: Any) -> tuple[int, ...]:
     return id(value), id(getattr(function, "__code__", None)), id(getattr(function, "__defaults__", None))
 
 
-def patched(before: State) -> str | None:
-    """The name of a watched function that is another one than `before`, or None. New names are nobody's concern."""
-    after = state()
+def patched(before: Identities) -> str | None:
+    """The name of a watched function that differs from `before`, or None. New names do not count."""
+    after = identities()
     return next((name for name, identity in before.items() if after.get(name) != identity), None)

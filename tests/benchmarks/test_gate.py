@@ -11,10 +11,10 @@ from benchmarks.gate import BROKEN, COUNTS, FINE, REGRESSION, TIMES, Run, judge,
 SLOW = "bench_training.TrainingLoop.time_train('linear', 'sgd', 1)"
 WORK = "bench_training.TrainingCounts.track_flops('images', 'sam')"
 
-GuestExit = tuple[int, str]
+Ended = tuple[int, str]
 
 
-def _said(*names: str) -> GuestExit:
+def _said(*names: str) -> Ended:
     """What `asv continuous` 0.6.6 says where `names` have got worse, and its exit status."""
     if not names:
         return 0, "BENCHMARKS NOT SIGNIFICANTLY CHANGED.\n"
@@ -28,7 +28,7 @@ def _asv(
 ) -> tuple[Run, list[Sequence[str]]]:
     calls: list[Sequence[str]] = []
 
-    def run(arguments: Sequence[str]) -> GuestExit:
+    def run(arguments: Sequence[str]) -> Ended:
         calls.append(arguments)
         if arguments[0] == "machine":
             return 0, ""
