@@ -17,7 +17,7 @@ FILE_WIDTH = 150
 """Columns of a table that is written to a file or a pipe."""
 
 
-class Quantity(click.ParamType):
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """A positive number with a unit, as the type of an option.
 
     Args:

@@ -53,7 +53,8 @@ def study(
 def _report(records: Path, directory: Path, command: str) -> None:
     """Analyse the log `records`, write the findings to `directory` and print the verdicts."""
     from leaderboard.analysis.results import load
-    from leaderboard.study.findings import analyse, study_frame
+    from leaderboard.study.findings import analyse
+    from leaderboard.study.frame import study_frame
     from leaderboard.study.report import write
 
     if not records.is_file():

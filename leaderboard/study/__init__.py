@@ -1,7 +1,10 @@
 """The factorial study: which factor decides which property of a solution, and how universally.
 
-`effects` says how much of a property each factor explains, `universality` whether submissions rank alike on all tasks,
-`prediction` which measure foretells generalization, and `claims` puts the field's claims to a test that was fixed
-before the runs. All are functions of one frame: a row per lane, with a column per factor, `seed`, and the measures.
-`findings` runs them all, `sections` says what was found, `report` and the site's page show it.
+`frame` makes a table of the records, a row per run. `effects`, `universality`, `prediction` and `claims` analyse it,
+`findings` runs them all. `sections` puts the findings into words, tables and figures, for `report` and the site.
 """
+
+from leaderboard.study.study_log import Study, find_study, open_study
+
+# What analyses is imported from its modules: scipy and statsmodels take as long to load as everything else.
+__all__ = ["Study", "find_study", "open_study"]

@@ -21,14 +21,23 @@ import pandas as pd
 from scipy.stats import f_oneway, t
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.study.factors import varied
+from leaderboard.study.frame import varied
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`treatment` has less (or, with `more`, more) of `measure` than `control`, levels of `factor`.
+    """`treatment` has less (or, with `more`, more) of `measure` than `control`.
 
-    `log` compares logarithms: a difference of -0.7 is a half. `where` restricts the runs to given levels.
+    Attributes:
+        name: a few words.
+        statement: the claim as a sentence.
+        source: who made it.
+        factor: what the runs of a pair differ in.
+        treatment, control: the two levels of `factor`.
+        measure: what is compared.
+        log: compare logarithms: a difference of -0.7 is a half.
+        more: the treatment is claimed to have more, not less.
+        where: factor -> level; the runs are restricted to these.
     """
 
     name: str
@@ -45,7 +54,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a claim: `difference` (treatment minus control) over all pairs and per environment."""
+    """What became of a claim.
+
+    Attributes:
+        claim: what was tested.
+        verdict: ``holds``, ``fails``, ``depends on`` or ``not tested``.
+        difference: treatment minus control over all pairs, with a 95 % interval.
+        pairs: how many there are.
+        environments: the same difference in every environment, by its name.
+        depends_on: the factor that the verdict depends on.
+    """
 
     claim: Claim
     verdict: str
@@ -61,7 +79,7 @@ class Verdict:
 
 
 def matched(frame: pd.DataFrame, claim: Claim, factors: Sequence[str]) -> pd.DataFrame:
-    """One row per matched pair: the other factors, and `difference` of the measure."""
+    """One row per matched pair: the other factors, the seed, and ``difference``, treatment minus control."""
     for name, level in claim.where.items():
         frame = frame[frame[name] == level]
     fixed = [name for name in (*factors, "seed") if name != claim.factor]
@@ -70,10 +88,10 @@ def matched(frame: pd.DataFrame, claim: Claim, factors: Sequence[str]) -> pd.Dat
         for level in (claim.treatment, claim.control)
     ]
     pairs = sides[0].merge(sides[1], on=fixed, suffixes=("_treatment", "_control"))
-    left, right = (pairs[f"{claim.measure}_{side}"].astype(float) for side in ("treatment", "control"))
+    treatment, control = (pairs[f"{claim.measure}_{side}"].astype(float) for side in ("treatment", "control"))
     if claim.log:
-        left, right = np.log(left.clip(lower=1e-30)), np.log(right.clip(lower=1e-30))
-    return pairs[fixed].assign(difference=left - right)
+        treatment, control = np.log(treatment.clip(lower=1e-30)), np.log(control.clip(lower=1e-30))
+    return pairs[fixed].assign(difference=treatment - control)
 
 
 def _mean(values: pd.Series, clusters: pd.Series, level: float) -> Interval:
@@ -87,7 +105,14 @@ def _mean(values: pd.Series, clusters: pd.Series, level: float) -> Interval:
 
 
 def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: float = 0.95) -> Verdict:
-    """Put `claim` to the test on the runs of `frame`."""
+    """Put `claim` to the test.
+
+    Args:
+        frame: a row per run that reached the target loss (see `frame.study_frame`).
+        claim: the test.
+        factors: columns of `frame` that the design crosses.
+        level: confidence of the intervals, before those of environments are widened for their number.
+    """
     pairs = matched(frame, claim, factors)
     if not len(pairs):
         return Verdict(claim, "not tested", Interval(math.nan, math.nan, math.nan), 0, {})
@@ -100,22 +125,23 @@ def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: floa
         for name in others
         for value, group in pairs.groupby(name, observed=True)
     }
-    sign = 1 if claim.more else -1
 
-    def claimed(interval: Interval, side: int = sign) -> bool:
-        return interval.low > 0 if side > 0 else interval.high < 0
+    def excludes_zero(interval: Interval, above: bool) -> bool:
+        return interval.low > 0 if above else interval.high < 0
 
-    against = [name for name, interval in environments.items() if claimed(interval, -sign)]
-    in_favour = [name for name, interval in environments.items() if claimed(interval)]
-    if claimed(overall) and not against:
+    supported = excludes_zero(overall, claim.more)
+    support = any(excludes_zero(interval, claim.more) for interval in environments.values())
+    contradiction = any(excludes_zero(interval, not claim.more) for interval in environments.values())
+    if supported and not contradiction:
         return Verdict(claim, "holds", overall, len(pairs), environments)
-    if not claimed(overall) and not in_favour:
+    if not supported and not support:
         return Verdict(claim, "fails", overall, len(pairs), environments)
     factor = max(others, key=lambda name: _interaction(pairs, name))
     return Verdict(claim, "depends on", overall, len(pairs), environments, factor)
 
 
 def _interaction(pairs: pd.DataFrame, factor: str) -> float:
+    """The F statistic of the difference over the factor's levels."""
     groups = [group["difference"].to_numpy() for _, group in pairs.groupby(factor, observed=True)]
     usable = [group for group in groups if len(group) > 1]
     return float(f_oneway(*usable).statistic) if len(usable) > 1 else 0.0

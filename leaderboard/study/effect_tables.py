@@ -12,8 +12,8 @@ from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
 from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
 
-MOST_TERMS = 12
-"""Of an analysis of variance: the rest explains next to nothing."""
+TERMS_SHOWN = 12
+"""Of an analysis of variance: the other terms explain next to nothing."""
 
 
 def claims(verdicts: Sequence[Verdict]) -> Table:
@@ -27,39 +27,39 @@ def claims(verdicts: Sequence[Verdict]) -> Table:
     )
     rows = tuple(
         (
-            text(found.claim.statement),
-            TableCell(found.outcome, found.outcome, best=True),
-            text(found.claim.measure),
-            change(found.claim, found.difference),
-            number(found.pairs, "d"),
+            text(verdict.claim.statement),
+            TableCell(verdict.outcome, verdict.outcome, best=True),
+            text(verdict.claim.measure),
+            change(verdict.claim, verdict.difference),
+            number(verdict.pairs, "d"),
         )
-        for found in verdicts
+        for verdict in verdicts
     )
     return Table("The claims and what became of them", columns, rows)
 
 
-def environments(found: Verdict) -> Table:
+def environments(verdict: Verdict) -> Table:
     """A claim's change in every environment by itself."""
     columns = (Column("where", "where", words=True), Column("change", "change"))
-    rows = tuple((text(name), change(found.claim, interval)) for name, interval in found.environments.items())
-    return Table(f"{found.claim.name}: the change of {found.claim.measure}", columns, rows)
+    rows = tuple((text(name), change(verdict.claim, interval)) for name, interval in verdict.environments.items())
+    return Table(f"{verdict.claim.name}: the change of {verdict.claim.measure}", columns, rows)
 
 
 def change(claim: Claim, difference: Interval) -> TableCell:
     """The treatment's measure against the control's: a ratio where logarithms were compared, else a difference."""
     if not claim.log:
-        shown = estimate(difference)
-        return TableCell(difference, shown.text if shown.text.startswith("-") else f"+{shown.text}")
+        words = estimate(difference).text
+        return TableCell(difference, words if words.startswith("-") else f"+{words}")
     ratio = Interval(*(math.exp(bound) for bound in (difference.value, difference.low, difference.high)))
     return TableCell(ratio, f"× {estimate(ratio).text}")
 
 
-def effects(title: str, found: Sequence[Effect]) -> Table:
+def effects(title: str, terms: Sequence[Effect]) -> Table:
     """The terms that explain most."""
     columns = (Column("term", "term", words=True), Column("share", "partial omega squared"), Column("p", "p"))
     rows = tuple(
         (text(effect.term), estimate(effect.omega_squared), _probability(effect.p_value))
-        for effect in found[:MOST_TERMS]
+        for effect in terms[:TERMS_SHOWN]
     )
     return Table(title, columns, rows)
 
@@ -68,8 +68,8 @@ def _probability(p: float) -> TableCell:
     return number(p, ".1g") if p > 0 else TableCell(p, "< 1e-300")
 
 
-def concordance(found: Mapping[str, Universality]) -> Table:
-    """How alike all variants of the task rank the submissions."""
+def concordance(properties: Mapping[str, Universality]) -> Table:
+    """How alike all variants of the task rank the submissions, property by property."""
     columns = (
         Column("measure", "property", words=True),
         Column("w", "Kendall's W"),
@@ -77,14 +77,19 @@ def concordance(found: Mapping[str, Universality]) -> Table:
         Column("predicted", "rank correlation of a held-out variant"),
     )
     rows = tuple(
-        (text(name), number(own.w, ".2f"), number(own.p_value, ".2g"), estimate(own.predicted))
-        for name, own in found.items()
+        (
+            text(name),
+            number(universality.w, ".2f"),
+            number(universality.p_value, ".2g"),
+            estimate(universality.predicted),
+        )
+        for name, universality in properties.items()
     )
     return Table("Is there a universal ranking?", columns, rows)
 
 
-def predictions(found: Sequence[Prediction]) -> Table:
-    """How well every measure foretells the test error, the best first."""
+def predictions(ordered: Sequence[Prediction]) -> Table:
+    """How well every measure predicts the test error, the best first."""
     columns = (
         Column("measure", "measure", words=True),
         Column("granulated", "granulated tau"),
@@ -95,9 +100,13 @@ def predictions(found: Sequence[Prediction]) -> Table:
     )
     rows = tuple(
         (
-            text(own.measure), estimate(own.granulated), estimate(own.tau), estimate(own.information),
-            estimate(own.sign_error), text(f"{own.worst_sign_error:.2f} ({own.worst})"),
+            text(prediction.measure),
+            estimate(prediction.granulated),
+            estimate(prediction.tau),
+            estimate(prediction.information),
+            estimate(prediction.sign_error),
+            text(f"{prediction.worst_sign_error:.2f} ({prediction.worst})"),
         )
-        for own in found
-    )  # fmt: skip
-    return Table("Which measure foretells generalization?", columns, rows)
+        for prediction in ordered
+    )
+    return Table("Which measure predicts generalization?", columns, rows)

@@ -11,12 +11,20 @@ from scipy.optimize import brentq
 from scipy.stats import ncf
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.study.factors import crossed, varied
+from leaderboard.study.frame import crossed, varied
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One term of the analysis of variance: `factors` holds one name, or two for an interaction."""
+    """One term of the analysis of variance.
+
+    Attributes:
+        factors: one name, or two for an interaction.
+        omega_squared: partial omega squared, the share of variance that the term explains beside the noise.
+        degrees: degrees of freedom of the term.
+        f: its F statistic.
+        p_value: the probability of so large an F by chance.
+    """
 
     factors: tuple[str, ...]
     omega_squared: Interval
@@ -50,6 +58,12 @@ def partial_omega_squared(f: float, df_effect: float, df_error: float, n: int, l
     The estimate is Olejnik and Algina's (2003, Psychological Methods 8); the interval inverts the noncentral F
     distribution and turns noncentralities l into shares of variance l / (l + n) (Steiger 2004, Psychological Methods
     9). Negative estimates are kept: they say that the factor explains less than noise would.
+
+    Args:
+        f: the F statistic.
+        df_effect, df_error: its degrees of freedom.
+        n: how many runs were analysed.
+        level: confidence of the interval.
     """
     estimate = df_effect * (f - 1) / (df_effect * (f - 1) + n)
     tail = (1 - level) / 2
@@ -58,10 +72,19 @@ def partial_omega_squared(f: float, df_effect: float, df_error: float, n: int, l
 
 
 def effects(frame: pd.DataFrame, response: str, factors: Sequence[str], block: str = "seed") -> list[Effect]:
-    """Type II analysis of variance of `response`: all factors and their pairs, largest share first.
+    """Type II analysis of variance of `response`: all factors and their pairs.
 
-    StackedModels of one seed share data and initialisation, so `block` is taken out first. A factor with one level is left
-    out, and so is an interaction of which a combination is missing (its lanes missed the stop).
+    A factor with one level is left out, and so is an interaction of which a combination is missing (its runs missed
+    the target loss).
+
+    Args:
+        frame: a row per run.
+        response: the column that is explained; runs without it are left out.
+        factors: columns that may explain it.
+        block: a column that is taken out first: runs of one seed share data and initialisation.
+
+    Returns:
+        The effects, the largest share first.
     """
     import statsmodels.api as sm
     import statsmodels.formula.api as smf
@@ -69,19 +92,20 @@ def effects(frame: pd.DataFrame, response: str, factors: Sequence[str], block: s
     frame = frame.dropna(subset=[response])
     mains = varied(frame, factors)
     pairs = [pair for pair in itertools.combinations(mains, 2) if crossed(frame, pair)]
-    terms = [(name,) for name in mains] + pairs
     # Plain column names: a factor may be called anything.
-    columns = {name: f"f{number}" for number, name in enumerate(mains)}
-    data = frame[mains].astype(str).rename(columns=columns).assign(y=frame[response].astype(float))
-    formula = "y ~ " + " + ".join(":".join(f"C({columns[name]}, Sum)" for name in term) for term in terms)
+    columns = {name: f"C(f{number}, Sum)" for number, name in enumerate(mains)}
+    terms = {term: ":".join(columns[name] for name in term) for term in [*((name,) for name in mains), *pairs]}
+    data = frame[mains].astype(str).set_axis([f"f{number}" for number in range(len(mains))], axis=1)
+    data = data.assign(y=frame[response].astype(float))
+    formula = f"y ~ {' + '.join(terms.values())}"
     if block in frame and varied(frame, [block]):
         data = data.assign(block=frame[block].astype(str))
         formula += " + C(block)"
     table = sm.stats.anova_lm(smf.ols(formula, data).fit(), typ=2)
     df_error = float(table.loc["Residual", "df"])
-    found = []
-    for term in terms:
-        row = table.loc[":".join(f"C({columns[name]}, Sum)" for name in term)]
+    explained = []
+    for term, label in terms.items():
+        row = table.loc[label]
         share = partial_omega_squared(float(row["F"]), float(row["df"]), df_error, len(data))
-        found.append(Effect(term, share, int(row["df"]), float(row["F"]), float(row["PR(>F)"])))
-    return sorted(found, key=lambda effect: -effect.omega_squared.value)
+        explained.append(Effect(term, share, int(row["df"]), float(row["F"]), float(row["PR(>F)"])))
+    return sorted(explained, key=lambda effect: -effect.omega_squared.value)

@@ -1,4 +1,4 @@
-"""The study's frame -> everything that is found in it."""
+"""The study's frame -> all its findings."""
 
 from __future__ import annotations
 
@@ -11,24 +11,35 @@ import pandas as pd
 
 from leaderboard.study.claims import Verdict, judge
 from leaderboard.study.effects import Effect, effects
-from leaderboard.study.factors import varied
-from leaderboard.study.frame import FACTORS
+from leaderboard.study.frame import FACTORS, varied
 from leaderboard.study.prediction import Prediction, predict
-from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES, TARGET
+from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES, RESPONSE
 from leaderboard.study.universality import Universality, universality
 
 SEED = 20201116
-
+"""Of the generator that draws every bootstrap of the analysis."""
 
 TEST_POINTS = 2_000
+"""Samples that the test error is taken over."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the study found; `lanes` and `met` count the runs and those that met the stop."""
+    """The results of all analyses.
 
-    lanes: int
-    met: int
+    Attributes:
+        runs: how many runs there are.
+        converged: how many of them reached the target loss; the others are counted only.
+        missed: optimizer and step size -> how many of its runs missed the target loss.
+        effects: property -> its analysis of variance, largest share first.
+        universality: property -> how alike the variants of the task rank submissions by it.
+        predictions: how well each of `PREDICTORS` predicts the test error.
+        verdicts: what became of each of `CLAIMS`.
+        factors: the factors that vary.
+    """
+
+    runs: int
+    converged: int
     missed: dict[str, int]
     effects: dict[str, list[Effect]]
     universality: dict[str, Universality]
@@ -39,12 +50,12 @@ class Findings:
 
 def _transformed(frame: pd.DataFrame) -> pd.DataFrame:
     """Properties as they are analysed: logarithms, but for the test error."""
-    logs = {name: np.log(frame[name].clip(lower=1e-30)) for name in PROPERTIES if name != TARGET}
+    logs = {name: np.log(frame[name].clip(lower=1e-30)) for name in PROPERTIES if name != RESPONSE}
     return frame.assign(**logs)
 
 
 def _ranking(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Task variant by submission: minus the mean of `measure`, so that larger is better; no gaps."""
+    """Minus the mean of `measure` [task variants, submissions], so that larger is better; no gaps."""
     tasks = [name for name in FACTORS if name not in ("optimizer", "step")]
     keyed = frame.assign(
         task=frame[tasks].astype(str).agg(" ".join, axis=1),
@@ -54,20 +65,24 @@ def _ranking(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def analyse(frame: pd.DataFrame) -> Findings:
-    """All analyses of the study's `frame` (see `frame.study_frame`); lanes that missed the stop are counted only."""
+    """All analyses of the study.
+
+    Args:
+        frame: a row per run (see `frame.study_frame`); runs that missed the target loss are counted only.
+    """
     generator = np.random.default_rng(SEED)
     factors = varied(frame, FACTORS)
-    met, missed = frame[frame["converged"]], frame[~frame["converged"]]
-    ready = _transformed(met)
+    converged, missed = frame[frame["converged"]], frame[~frame["converged"]]
+    transformed = _transformed(converged)
     # Two standard errors of the difference between two test errors of a fifth on the test points.
     noise = 2 * math.sqrt(2 * 0.2 * 0.8 / TEST_POINTS)
     return Findings(
-        lanes=len(frame),
-        met=len(met),
+        runs=len(frame),
+        converged=len(converged),
         missed=dict(Counter((missed["optimizer"] + " " + missed["step"]).tolist())),
-        effects={name: effects(ready, name, factors) for name in PROPERTIES},
-        universality={name: universality(_ranking(ready, name), generator) for name in PROPERTIES},
-        predictions=[predict(met, name, TARGET, factors, generator, noise) for name in PREDICTORS],
-        verdicts=[judge(met, claim, factors) for claim in CLAIMS],
+        effects={name: effects(transformed, name, factors) for name in PROPERTIES},
+        universality={name: universality(_ranking(transformed, name), generator) for name in PROPERTIES},
+        predictions=[predict(converged, name, RESPONSE, factors, generator, noise) for name in PREDICTORS],
+        verdicts=[judge(converged, claim, factors) for claim in CLAIMS],
         factors=factors,
     )

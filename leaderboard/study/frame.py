@@ -1,27 +1,30 @@
-"""The study's records -> the frame that is analysed."""
+"""The study's records -> the frame that is analysed, and its design: which factors vary, which pairs are crossed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from suite.errors import InputError
+from suite.storage.record import Record
 
 FACTORS = ("optimizer", "step", "data", "depth", "width", "normalisation", "loss", "batch", "scale")
-
+"""Columns of the frame: what the design crosses."""
 
 FAMILY = "factorial"
+"""The family of the study's task."""
 
 
-def study_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row per scored lane of the task `factorial`: `FACTORS`, `seed`, `converged`, and every measure.
+def study_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """The scored runs of the task `factorial` as a frame.
 
-    The step is `small` or `large` among the step sizes that the optimizer was run with.
+    Returns:
+        One row per run: `FACTORS`, ``seed``, ``converged``, and every measure. The factor ``step`` is `small` or
+        `large` among the step sizes that the optimizer was run with.
 
     Raises:
-        InputError: there are no such lanes.
+        InputError: there are no such runs.
     """
     rows = [
         {
@@ -40,3 +43,14 @@ def study_frame(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     middle = frame.groupby("optimizer")["rate"].transform(lambda rates: (rates.min() + rates.max()) / 2)
     return frame.assign(step=(frame["rate"] > middle).map({False: "small", True: "large"}))
+
+
+def varied(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
+    """The factors that take more than one level in `frame`."""
+    return [name for name in factors if len(frame[name].unique()) > 1]
+
+
+def crossed(frame: pd.DataFrame, pair: tuple[str, str]) -> bool:
+    """Whether every combination of the two factors' levels occurs: only then can their interaction be estimated."""
+    a, b = pair
+    return len(frame[[a, b]].drop_duplicates()) == len(frame[a].unique()) * len(frame[b].unique())

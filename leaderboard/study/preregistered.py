@@ -24,10 +24,11 @@ PREDICTORS = (
     "distance_from_initialization",
     "input_gradient_norm",
 )
-"""Measures that are asked to foretell the test error; a larger one should go with a larger error."""
+"""Measures that may predict the test error; a larger one should go with a larger error."""
 
 
-TARGET = "test_error"
+RESPONSE = "test_error"
+"""What they are to predict."""
 
 
 CLAIMS = (

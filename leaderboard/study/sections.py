@@ -1,4 +1,4 @@
-"""What is said of the findings, section by section: markdown and the site's page show the same."""
+"""The findings in words, tables and pictures, section by section: for the page of markdown and for the site's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from leaderboard.figures.svg import Picture
 from leaderboard.study import effect_tables as tables
 from leaderboard.study import study_figures as pictures
 from leaderboard.study.findings import Findings
-from leaderboard.study.preregistered import PROPERTIES, TARGET
+from leaderboard.study.preregistered import PROPERTIES, RESPONSE
 from leaderboard.tables.table import Table
 
 RULES = (
@@ -19,7 +19,16 @@ RULES = (
 
 @dataclass(frozen=True)
 class Detail:
-    """A table that is looked up rather than read: `lead` and `result` say in a line what is in it."""
+    """A table that is looked up rather than read.
+
+    Attributes:
+        heading: its name.
+        lead: what it is about, in a line.
+        result: what it says, in a line.
+        text: where it comes from.
+        table: the numbers.
+        verdict: of a claim, in words.
+    """
 
     heading: str
     lead: str
@@ -31,7 +40,16 @@ class Detail:
 
 @dataclass(frozen=True)
 class Section:
-    """`name` is the section's anchor, and that of the file of its picture."""
+    """One question of the study and its answer.
+
+    Attributes:
+        name: the anchor of the section, and the name of its picture's file.
+        heading: the question.
+        text: how it was answered.
+        picture, caption: the answer as a picture.
+        table: the answer as a table; None where the details have it.
+        details: further tables.
+    """
 
     name: str
     heading: str
@@ -42,31 +60,31 @@ class Section:
     details: tuple[Detail, ...] = ()
 
 
-def summary(found: Findings) -> str:
+def summary(findings: Findings) -> str:
     """What was run, in two sentences."""
-    missed = ", ".join(f"{name}: {count}" for name, count in found.missed.items()) or "none"
+    missed = ", ".join(f"{name}: {count}" for name, count in findings.missed.items()) or "none"
     return (
-        f"{found.lanes:,} lanes, of which {found.met:,} met the stop (missed: {missed}). "
-        f"Factors: {', '.join(found.factors)}."
+        f"{findings.runs:,} runs, of which {findings.converged:,} reached the target loss (missed: {missed}). "
+        f"Factors: {', '.join(findings.factors)}."
     )
 
 
-def sections(found: Findings) -> list[Section]:
+def sections(findings: Findings) -> list[Section]:
     """The findings in the order of the questions."""
-    return [_claims(found), _factors(found), _universality(found), _prediction(found)]
+    return [_claims(findings), _factors(findings), _universality(findings), _prediction(findings)]
 
 
-def _claims(found: Findings) -> Section:
+def _claims(findings: Findings) -> Section:
     return Section(
         "claims",
         "The claims",
-        "Pairs of lanes differ in the claim's factor alone. *holds*: the 95 % interval of the mean change is on the "
+        "Pairs of runs differ in the claim's factor alone. *holds*: the 95 % interval of the mean change is on the "
         "claimed side and no environment contradicts it. *fails*: neither the mean nor any environment is on the "
         f"claimed side. *depends on*: anything else, with the factor whose levels differ most. {RULES}",
-        pictures.claims(found.verdicts),
+        pictures.claims(findings.verdicts),
         "The mean change with its 95 % interval, as claimed to the right. Each stroke is an environment: the pairs "
         "that share one level of another factor.",
-        tables.claims(found.verdicts),
+        tables.claims(findings.verdicts),
         tuple(
             Detail(
                 verdict.claim.name,
@@ -76,54 +94,54 @@ def _claims(found: Findings) -> Section:
                 tables.environments(verdict),
                 verdict.outcome,
             )
-            for verdict in found.verdicts
+            for verdict in findings.verdicts
         ),
     )
 
 
-def _factors(found: Findings) -> Section:
+def _factors(findings: Findings) -> Section:
     return Section(
         "factors",
         "Which factor decides which property",
         "Type II analysis of variance, seeds as blocks; the share of variance that a term explains beside the noise "
         "(partial omega squared) with 95 % intervals. The tables hold the largest terms of each property, pairs of "
         "factors included.",
-        pictures.factors(found.effects, found.factors),
+        pictures.factors(findings.effects, findings.factors),
         "The share of each factor by itself (partial omega squared) with 95 % intervals.",
         None,
         tuple(
             Detail(
                 name,
                 f"{meaning.capitalize()}.",
-                ", ".join(f"{effect.term} {effect.omega_squared.value:.2f}" for effect in found.effects[name][:3]),
+                ", ".join(f"{effect.term} {effect.omega_squared.value:.2f}" for effect in findings.effects[name][:3]),
                 f"Stands for {meaning}.",
-                tables.effects(f"What decides {name}", found.effects[name]),
+                tables.effects(f"What decides {name}", findings.effects[name]),
             )
             for name, meaning in PROPERTIES.items()
         ),
     )
 
 
-def _universality(found: Findings) -> Section:
+def _universality(findings: Findings) -> Section:
     return Section(
         "universality",
         "Is there a universal ranking?",
         "Submissions (optimizer and step size) are ranked on every variant of the task. W is 1 where all variants "
-        "rank alike; p is from 2,000 random rankings; the last column says how well all other variants foretell one's "
+        "rank alike; p is from 2,000 random rankings; the last column says how well all other variants predict one's "
         "ranking.",
-        pictures.universality(found.universality),
-        "How well the mean ranking of all other variants foretells the ranking on one (Spearman's correlation). Grey: "
+        pictures.universality(findings.universality),
+        "How well the mean ranking of all other variants predicts the ranking on one (Spearman's correlation). Grey: "
         "the variants, the higher the more share a value; blue: their mean with its 95 % interval.",
-        tables.concordance(found.universality),
+        tables.concordance(findings.universality),
     )
 
 
-def _prediction(found: Findings) -> Section:
-    ordered = sorted(found.predictions, key=lambda own: -own.granulated.value)
+def _prediction(findings: Findings) -> Section:
+    ordered = sorted(findings.predictions, key=lambda prediction: -prediction.granulated.value)
     return Section(
         "prediction",
-        "Which measure foretells generalization?",
-        f"Of the runs' `{TARGET}`. Granulated: between runs that differ in one factor, averaged over factors. "
+        "Which measure predicts generalization?",
+        f"Of the runs' `{RESPONSE}`. Granulated: between runs that differ in one factor, averaged over factors. "
         "Conditional information: given any two factors, the least (Jiang et al. 2020, arXiv:1912.02178). Sign-error: "
         "how often the measure orders two runs that differ in one factor wrongly, 0.5 by chance (Dziugaite et al. "
         "2020, arXiv:2010.11924).",

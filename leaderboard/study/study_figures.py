@@ -20,7 +20,7 @@ from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
 
-FACTORS = (0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+RATIO_TICKS = (0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Ticks of an axis of ratios."""
 
 
@@ -30,36 +30,38 @@ COLOURS = {"holds": GOOD, "fails": WARM}
 @mpl.rc_context(STYLE)
 def claims(verdicts: Sequence[Verdict]) -> Picture:
     """The change that each claim is about, as claimed to the right: ratios above, differences below."""
-    tested = [found for found in verdicts if found.pairs]
-    kinds = [own for log in (True, False) if (own := [found for found in tested if found.claim.log == log])]
-    canvas = Canvas(len(kinds), 1, (8.6, 0.6 + 0.17 * len(tested)), heights=[len(own) + 1.5 for own in kinds])
-    for axes, own in zip(canvas.axes, kinds, strict=True):
-        log = own[0].claim.log
-        for row, found in enumerate(own):
-            colour = COLOURS.get(found.verdict, ACCENT)
-            each = np.array([_claimed(found, interval).value for interval in found.environments.values()])
+    tested = [verdict for verdict in verdicts if verdict.pairs]
+    ratios, differences = ([verdict for verdict in tested if verdict.claim.log == log] for log in (True, False))
+    panels = [panel for panel in (ratios, differences) if panel]
+    heights = [len(panel) + 1.5 for panel in panels]
+    canvas = Canvas(len(panels), 1, (8.6, 0.6 + 0.17 * len(tested)), heights=heights)
+    for axes, panel in zip(canvas.axes, panels, strict=True):
+        log = panel is ratios
+        for row, verdict in enumerate(panel):
+            colour = COLOURS.get(verdict.verdict, ACCENT)
+            each = np.array([_claimed(verdict, interval).value for interval in verdict.environments.values()])
             strokes(axes, each, np.full(len(each), row), 0.22, color=MUTED, alpha=0.6, linewidth=1.0)
-            _estimate(axes, _claimed(found, found.difference), row, colour)
+            _estimate(axes, _claimed(verdict, verdict.difference), row, colour)
             place = axes.get_yaxis_transform()
-            axes.text(1.02, row, found.outcome, transform=place, va="center", color=colour, fontweight="bold")
+            axes.text(1.02, row, verdict.outcome, transform=place, va="center", color=colour, fontweight="bold")
         axes.axvline(1 if log else 0, color=INK, linewidth=0.8)
         if log:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(FACTORS))
+            axes.xaxis.set_major_locator(FixedLocator(RATIO_TICKS))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(lambda value, _: f"×{value:g}")
         axes.margins(x=0.06)
-        _rows(axes, [found.claim.name for found in own])
+        _rows(axes, [verdict.claim.name for verdict in panel])
         axes.set_xlabel("ratio in the claimed direction" if log else "difference in the claimed direction")
-    outcomes = ". ".join(f"{found.claim.name}: {found.outcome}" for found in verdicts)
+    outcomes = ". ".join(f"{verdict.claim.name}: {verdict.outcome}" for verdict in verdicts)
     return canvas.picture("study-claims", f"The claims with intervals and environments. {outcomes}.")
 
 
-def _claimed(found: Verdict, interval: Interval) -> Interval:
+def _claimed(verdict: Verdict, interval: Interval) -> Interval:
     """The change with its sign turned so that more is as claimed; a ratio where logarithms were compared."""
-    if not found.claim.more:
+    if not verdict.claim.more:
         interval = Interval(-interval.value, -interval.high, -interval.low)
-    if not found.claim.log:
+    if not verdict.claim.log:
         return interval
     return Interval(*(math.exp(bound) for bound in (interval.value, interval.low, interval.high)))
 
@@ -71,7 +73,7 @@ def _estimate(axes: Axes, interval: Interval, row: float, colour: str) -> None:
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Named rows from the top down."""
+    """Named rows from the top deach."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
@@ -82,8 +84,8 @@ def factors(effects: Mapping[str, Sequence[Effect]], names: Sequence[str]) -> Pi
     """How much of each property every factor explains by itself, a panel for each property."""
     canvas = Canvas(len(effects), len(effects), (1.8, 0.7 + 0.24 * len(names)))
     leaders = []
-    for place, (axes, (response, found)) in enumerate(zip(canvas.axes, effects.items(), strict=True)):
-        shares = {effect.factors[0]: effect.omega_squared for effect in found if len(effect.factors) == 1}
+    for place, (axes, (response, terms)) in enumerate(zip(canvas.axes, effects.items(), strict=True)):
+        shares = {effect.factors[0]: effect.omega_squared for effect in terms if len(effect.factors) == 1}
         for row, name in enumerate(names):
             if name in shares:
                 axes.barh(row, max(0.0, shares[name].value), height=0.62, color=ACCENT, alpha=0.3)
@@ -98,42 +100,42 @@ def factors(effects: Mapping[str, Sequence[Effect]], names: Sequence[str]) -> Pi
 
 
 @mpl.rc_context(STYLE)
-def universality(found: Mapping[str, Universality]) -> Picture:
-    """How well all other variants foretell the ranking on one, property by property."""
-    canvas = Canvas(size=(8.6, 0.8 + 0.3 * len(found)))
+def universality(properties: Mapping[str, Universality]) -> Picture:
+    """How well all other variants predict the ranking on one, property by property."""
+    canvas = Canvas(size=(8.6, 0.8 + 0.3 * len(properties)))
     axes = canvas.axes[0]
-    for row, own in enumerate(found.values()):
+    for row, ranking in enumerate(properties.values()):
         # Rankings of a few submissions correlate in a few ways only: the height says how many variants share a value.
-        values, counts = np.unique(np.round(list(own.held_out.values()), 3), return_counts=True)
+        values, counts = np.unique(np.round(list(ranking.held_out.values()), 3), return_counts=True)
         heights = 0.4 * counts / counts.max()
         strokes(axes, values, np.full(len(values), row), heights, color=MUTED, alpha=0.6, linewidth=2.2)
-        _estimate(axes, own.predicted, row, ACCENT)
-        axes.text(1.02, row, f"W = {own.w:.2f}", transform=axes.get_yaxis_transform(), va="center")
+        _estimate(axes, ranking.predicted, row, ACCENT)
+        axes.text(1.02, row, f"W = {ranking.w:.2f}", transform=axes.get_yaxis_transform(), va="center")
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlim(-1.03, 1.03)
-    _rows(axes, list(found))
+    _rows(axes, list(properties))
     axes.set_xlabel("rank correlation of a held-out variant with all others")
-    means = "; ".join(f"{name}: {own.predicted.value:.2f}, W {own.w:.2f}" for name, own in found.items())
+    means = "; ".join(f"{name}: {each.predicted.value:.2f}, W {each.w:.2f}" for name, each in properties.items())
     return canvas.picture("study-universality", f"How alike the variants of the task rank submissions. {means}.")
 
 
 @mpl.rc_context(STYLE)
-def prediction(found: Sequence[Prediction]) -> Picture:
-    """How well every measure foretells the test error: rank correlations, and sign-errors with the worst case."""
-    canvas = Canvas(2, 2, (4.6, 0.8 + 0.3 * len(found)))
+def prediction(predictions: Sequence[Prediction]) -> Picture:
+    """How well every measure predicts the test error: rank correlations, and sign-errors with the worst case."""
+    canvas = Canvas(2, 2, (4.6, 0.8 + 0.3 * len(predictions)))
     correlations, errors = canvas.axes
-    for row, own in enumerate(found):
-        _estimate(correlations, own.tau, row + 0.16, MUTED)
-        _estimate(correlations, own.granulated, row - 0.16, ACCENT)
-        errors.plot([own.sign_error.value, own.worst_sign_error], [row, row], color=LINE, linewidth=1)
-        errors.plot(own.worst_sign_error, row, "x", color=WARM, markersize=6)
-        _estimate(errors, own.sign_error, row, ACCENT)
+    for row, each in enumerate(predictions):
+        _estimate(correlations, each.tau, row + 0.16, MUTED)
+        _estimate(correlations, each.granulated, row - 0.16, ACCENT)
+        errors.plot([each.sign_error.value, each.worst_sign_error], [row, row], color=LINE, linewidth=1)
+        errors.plot(each.worst_sign_error, row, "x", color=WARM, markersize=6)
+        _estimate(errors, each.sign_error, row, ACCENT)
     correlations.axvline(0, color=INK, linewidth=0.8)
     errors.axvline(0.5, color=INK, linewidth=0.8, linestyle="--")
     errors.set_xlim(-0.02, 1.02)
-    _rows(correlations, [own.measure for own in found])
-    _rows(errors, [""] * len(found))
+    _rows(correlations, [each.measure for each in predictions])
+    _rows(errors, [""] * len(predictions))
     correlations.set_xlabel("rank correlation with the test error")
     errors.set_xlabel("sign-error")
-    said = "; ".join(f"{own.measure} {own.granulated.value:.2f}" for own in found)
-    return canvas.picture("study-prediction", f"Granulated rank correlation with the test error. {said}.")
+    taus = "; ".join(f"{each.measure} {each.granulated.value:.2f}" for each in predictions)
+    return canvas.picture("study-prediction", f"Granulated rank correlation with the test error. {taus}.")

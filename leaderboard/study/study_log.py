@@ -1,4 +1,4 @@
-"""Logs of studies: which there are, and whether they are whole."""
+"""Logs of studies: which there are, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from suite.tracks import PRESETS, Preset
 
 @dataclass(frozen=True)
 class Study:
-    """A study's records, the file that they lie in, and the command that makes its findings from them."""
+    """The records of a study.
+
+    Attributes:
+        records: those of every run.
+        source: the name of their file.
+        command: what makes the findings from them.
+    """
 
     records: list[Record]
     source: str
@@ -29,14 +35,15 @@ def open_study(path: Path) -> Study:
 
 
 def find_study(directory: Path) -> Study | None:
-    """The largest whole study among the logs of `directory`; one that is still running is not shown."""
-    for preset in sorted(PRESETS.values(), key=_lanes, reverse=True):
+    """The largest complete study among the logs of `directory`; None if there is none, or only unfinished ones."""
+    for preset in sorted(PRESETS.values(), key=_size, reverse=True):
         for path in directory.glob(f"{preset.track().name}.jsonl*"):
-            found = open_study(path)
-            if sum(record["phase"] == "score" for record in found.records) >= _lanes(preset):
-                return found
+            study = open_study(path)
+            if sum(record["phase"] == "score" for record in study.records) >= _size(preset):
+                return study
     return None
 
 
-def _lanes(preset: Preset) -> int:
+def _size(preset: Preset) -> int:
+    """How many runs the preset comes to."""
     return len(preset.submissions()) * len(preset.track().tasks) * preset.seeds

@@ -1,4 +1,4 @@
-"""Measures that foretell generalization, that do not, and that only seem to."""
+"""Measures that predict generalization, that do not, and that only seem to."""
 
 from __future__ import annotations
 

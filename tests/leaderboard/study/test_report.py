@@ -36,7 +36,7 @@ def test_planted_effects_reach_the_page(found: Findings) -> None:
     assert best.measure == "input_gradient_norm"
     page = markdown(found, "log.jsonl", "lowlands study")
     assert all(claim.statement in page for claim in CLAIMS)
-    assert "96 lanes, of which 93 met the stop (missed: sgd small: 3)" in page
+    assert "96 runs, of which 93 reached the target loss (missed: sgd small: 3)" in page
     assert "Generated from `log.jsonl` by `lowlands study`." in page
 
 

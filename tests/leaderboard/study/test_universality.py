@@ -33,7 +33,7 @@ def test_chance_is_not_universal() -> None:
     assert rejected <= 9  # 3 expected; more than 9 has a probability below 1e-3
 
 
-def test_a_common_ranking_is_found_and_foretells_the_held_out_task() -> None:
+def test_a_common_ranking_is_found_and_predicts_the_held_out_task() -> None:
     generator = np.random.default_rng(2)
     scores = pd.DataFrame(np.arange(8.0) + generator.normal(scale=0.5, size=(6, 8)), index=[f"t{i}" for i in range(6)])
     found = universality(scores, generator)
