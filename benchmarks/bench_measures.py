@@ -16,8 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.allocated import peak_bytes
 from benchmarks.quiet import Quiet
-from suite.curvature import Hessian, Network, lanczos, top_eigenpairs
-from suite.curvature import subsampled as screening
+from suite.curvature import Hessian, Network, lanczos, subsampled, top_eigenpairs
 from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
 from suite.kernels.malloc import disable_trim
@@ -102,13 +101,13 @@ class Precisions(Fitted):
 
     def setup(self, weights: dict[str, torch.Tensor], precision: str) -> None:
         super().setup(weights)
-        self._kept = screening.multiplies_bfloat16
+        self._kept = subsampled.multiplies_bfloat16
         if precision == "bfloat16" and not self._kept(torch.device("cpu")):
             raise NotImplementedError("no bfloat16 instructions here")
-        screening.multiplies_bfloat16 = lambda device: precision == "bfloat16"
+        subsampled.multiplies_bfloat16 = lambda device: precision == "bfloat16"
 
     def teardown(self, weights: dict[str, torch.Tensor], precision: str) -> None:
-        screening.multiplies_bfloat16 = self._kept
+        subsampled.multiplies_bfloat16 = self._kept
 
 
 class Products(Precisions):
@@ -152,9 +151,9 @@ class TopFive(Precisions):
 
     def track_largest_error(self, weights: dict[str, torch.Tensor], precision: str) -> float:
         hessian = Hessian(self.network, self.data, cross_entropy)
-        exact = lanczos(hessian, 5, torch_stream("exact"), tolerance=1e-5, guards=5).values
-        found = top_eigenpairs(self.network, self.data, cross_entropy, 5, torch_stream("top five")).values
-        return float(((found - exact).abs() / exact).max())
+        exact = lanczos(hessian, 5, torch_stream("exact"), tol=1e-5, guards=5).values
+        values = top_eigenpairs(self.network, self.data, cross_entropy, 5, torch_stream("top five")).values
+        return float(((values - exact).abs() / exact).max())
 
 
 class AgainstPyHessian(Precisions):

@@ -1,9 +1,17 @@
-"""Exact diagonals: of the Gauss-Newton matrix of any network, of the Hessian where the two are one.
+"""The exact diagonal of the Gauss-Newton matrix, which for ReLU networks is that of the Hessian.
+
+    diagonal = 0
+    for every sample:
+        f = outputs, J = df/dtheta, S = the loss's Hessian in f
+        write S = sum_r sign_r b_r b_r'             at most C - 1 vectors for cross-entropy on C classes
+        for every r:
+            diagonal += sign_r (J' b_r)²            entry by entry: one backward pass for all samples
+    diagonal /= number of samples
 
 A network is piecewise multilinear in its weights if its activations are piecewise linear and no weight serves two
-layers: ReLU networks, convolutional ones and batch norm with fixed statistics included. Then every output is linear in
-each parameter tensor alone, the network's own curvature has a zero diagonal, and the Hessian's diagonal is that of the
-Gauss-Newton matrix: one backward pass a class.
+layers; convolutions and batch norm with fixed statistics are allowed. Then every output is linear in each parameter
+tensor alone, the network's own curvature has a zero diagonal, and the Hessian's diagonal is that of the Gauss-Newton
+matrix.
 """
 
 from __future__ import annotations
@@ -24,25 +32,33 @@ from suite.task import Loss, Split
 
 @dataclass(frozen=True)
 class TemperedCrossEntropy:
-    """Cross-entropy (nats) of logits times `factor`."""
+    """Cross-entropy (nats) of logits times `inverse_temperature`."""
 
-    factor: float
+    inverse_temperature: float
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(self.factor * logits, labels)
+        return cross_entropy(self.inverse_temperature * logits, labels)
 
 
 def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Vectors b like `outputs` and signs [n], for a loss that is a mean; as many pairs as S has rank.
+    """Factors of every sample's S, the loss's Hessian in the outputs: ``S = sum over pairs (b, sign) of sign b b'``.
 
     For cross-entropy ``S = diag(p) - p p'``, the covariance of a draw from the classes. Drawn as a row of yes-or-no
     decisions (class 1 or a later one? class 2 or a later one?) it splits, by the law of total variance, into the C - 1
     parts ``b_c = sqrt(p_c r_c / (p_c + r_c)) (e_c - p_{later} / r_c)``, r_c the probability of all classes after c. For
-    other losses they are the eigenvectors of every sample's S.
+    other losses the factors are the scaled eigenvectors of every sample's S.
+
+    Args:
+        loss: a mean over samples.
+        outputs: [n, ...].
+        y: targets [n, ...].
+
+    Yields:
+        A vector b for every sample, like `outputs`, and its signs [n]; as many pairs as S has rank.
     """
     tempered = TemperedCrossEntropy(1.0) if loss is cross_entropy else loss
     if isinstance(tempered, TemperedCrossEntropy):
-        yield from _softmax_factors(outputs, tempered.factor)
+        yield from _softmax_factors(outputs, tempered.inverse_temperature)
         return
     flat = outputs.detach().reshape(len(outputs), -1)
     values, vectors = torch.linalg.eigh(_output_hessians(loss, outputs, y))
@@ -51,18 +67,18 @@ def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Ten
         yield factor.reshape(outputs.shape), values[:, index].sign()
 
 
-def _softmax_factors(logits: Tensor, factor: float) -> Iterator[tuple[Tensor, Tensor]]:
-    shares = torch.softmax(factor * logits.detach(), dim=1)
-    signs = torch.ones_like(shares[:, 0])
-    from_here = shares.flip(1).cumsum(1).flip(1)  # summed from the end: nothing cancels
-    smallest = torch.finfo(shares.dtype).tiny
-    for index in range(shares.shape[1] - 1):
-        own, later = shares[:, index], from_here[:, index + 1]
-        root = factor * (own * (later / from_here[:, index].clamp_min(smallest))).sqrt()
-        away = torch.zeros_like(shares)
-        away[:, index] = root
-        away[:, index + 1 :] = shares[:, index + 1 :] * (-root / later.clamp_min(smallest))[:, None]
-        yield away, signs
+def _softmax_factors(logits: Tensor, inverse_temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
+    p = torch.softmax(inverse_temperature * logits.detach(), dim=1)
+    signs = torch.ones_like(p[:, 0])
+    tails = p.flip(1).cumsum(1).flip(1)  # summed from the end: nothing cancels
+    tiny = torch.finfo(p.dtype).tiny
+    for c in range(p.shape[1] - 1):
+        later = tails[:, c + 1]
+        root = inverse_temperature * (p[:, c] * (later / tails[:, c].clamp_min(tiny))).sqrt()
+        b = torch.zeros_like(p)
+        b[:, c] = root
+        b[:, c + 1 :] = p[:, c + 1 :] * (-root / later.clamp_min(tiny))[:, None]
+        yield b, signs
 
 
 def _output_hessians(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
@@ -79,51 +95,71 @@ def _output_hessians(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-WITNESSES = 32
+TESTED_SAMPLES = 32
+"""Samples, spread over the data, on which a network is tested for being piecewise multilinear."""
 
 
-ZERO = 1e-9
+LINEAR = 1e-9
+"""A slope that changes by at most this share, when the weights move by their own length, is constant up to rounding."""
 
 
 def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor]:
-    """The diagonal of ``J' S J`` for a `loss` that is a mean over samples, [*shape] for every leaf of one model."""
-    squares = squared_gradients(
-        network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y)
-    )  # fmt: skip
+    """The diagonal of the Gauss-Newton matrix ``J' S J``.
+
+    Args:
+        network: one model.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples.
+
+    Returns:
+        [*shape] for every leaf of the network.
+
+    Raises:
+        InputError: the network can be differentiated neither layer by layer nor sample by sample.
+    """
+    squares = squared_gradients(network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y))
     return [square / len(data) for square in squares]
 
 
 def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
-    """The sum of `gauss_newton_diagonal`, without the diagonal: half of its time for a fully connected network.
+    """The trace of the Gauss-Newton matrix, in half the time of its diagonal for a fully connected network.
 
-    Beside it the outputs [n, ...] that were met on the way.
+    Args:
+        network: one model.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples.
+
+    Returns:
+        The trace; and the outputs [n, ...], which are computed on the way.
+
+    Raises:
+        InputError: the network can be differentiated neither layer by layer nor sample by sample.
     """
-    met: list[Tensor] = []
+    chunks: list[Tensor] = []
 
     def factors(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        met.append(outputs.detach())
+        chunks.append(outputs.detach())
         return output_factors(loss, outputs, y)
 
     total = squared_norms(network, data.x, data.y, factors)
-    return total / len(data), torch.cat(met)
-
-
-def hessian_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor] | None:
-    """The diagonal of the Hessian, exact; None if the network is not piecewise multilinear."""
-    return gauss_newton_diagonal(network, data, loss) if is_piecewise_multilinear(network, data.x) else None
+    return total / len(data), torch.cat(chunks)
 
 
 def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     """Whether the outputs are linear in each parameter tensor alone, near the present weights.
 
     No parameter may enter the outputs' graph twice. And for each tensor, a random direction v in it and random weights
-    c of the outputs on up to `WITNESSES` samples of `x`, spread over the data, ``(c·f)'' v`` is computed within the
-    tensor, in float64. It is linear in v and in c, so it vanishes for random ones if and only if all these second
-    derivatives vanish, with probability one.
+    c of the outputs on up to `TESTED_SAMPLES` samples, ``(c·f)'' v`` is computed within the tensor, in float64. It is
+    linear in v and in c, so it vanishes for random ones if and only if all these second derivatives vanish, with
+    probability one.
+
+    Args:
+        network: one model; a copy in float64 is tested.
+        x: samples [n, ...].
     """
     module = copy.deepcopy(network.module).double()
-    rows = torch.linspace(0, len(x) - 1, min(len(x), WITNESSES)).round().long()
-    witnesses = x[rows].double() if x.is_floating_point() else x[rows]
+    rows = torch.linspace(0, len(x) - 1, min(len(x), TESTED_SAMPLES)).round().long()
+    samples = x[rows].double() if x.is_floating_point() else x[rows]
     leaves = [p for p in module.parameters() if p.requires_grad]
     stream = torch_stream("multilinear")
 
@@ -131,7 +167,7 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
         return torch.randn(like.shape, generator=stream).to(like.device, torch.float64)
 
     with torch.enable_grad():
-        outputs = module(witnesses)
+        outputs = module(samples)
         if not each_used_once([outputs.grad_fn], leaves):
             return False
         slopes = torch.autograd.grad((outputs * draw(outputs)).sum(), leaves, create_graph=True, materialize_grads=True)
@@ -142,9 +178,7 @@ def _is_linear(slope: Tensor, leaf: Tensor, direction: Tensor) -> bool:
     """Whether `slope`, a gradient in `leaf`, does not change when `leaf` moves along `direction`."""
     if not slope.requires_grad:
         return True
-    (change,) = torch.autograd.grad(
-        (slope * direction).sum(), leaf, retain_graph=True, materialize_grads=True
-    )  # fmt: skip
+    (change,) = torch.autograd.grad((slope * direction).sum(), leaf, retain_graph=True, materialize_grads=True)
     scale = torch.linalg.vector_norm(slope) * torch.linalg.vector_norm(direction)
     size = torch.linalg.vector_norm(leaf)
-    return bool(torch.linalg.vector_norm(change) * size <= ZERO * scale)
+    return bool(torch.linalg.vector_norm(change) * size <= LINEAR * scale)

@@ -1,4 +1,4 @@
-"""The layers of a network that are linear in their parameters, met on the way of one forward pass.
+"""The layers of a network that are linear in their parameters, recorded during one forward pass.
 
 For a linear layer the gradient of one sample is the outer product of the layer's input and of the slope at its
 output, so the sum of its squares is one product of two matrices of squares (Goodfellow 2015, arXiv:1510.01799).
@@ -19,14 +19,14 @@ from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, un
 
 from suite.curvature.network import Network, each_used_once
 
-ENTRIES = 2**23
+MAX_ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""
 
 
 def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tensor]:
-    """The layers in the order of their calls on `x`, and the outputs with their graph.
+    """The layers of one model in the order of their calls on `x` [n, ...], and the outputs with their graph.
 
-    None for layers unless every parameter of `network` serves one known layer, once.
+    None for the layers unless every parameter serves exactly one known layer, once.
     """
     with torch.enable_grad(), _Recording(network) as recording:
         outputs = network.outputs(x)
@@ -34,10 +34,11 @@ def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tens
 
 
 class Layer(ABC):
-    """A module that is linear in its parameters, with its input and its output [n, ...] on the present samples.
+    """A module that is linear in its parameters, with its input on the present samples and sums of squared gradients.
 
-    `edge` is the output's place in the graph at the time of the call: what is done to it in place later is not the
-    module's own.
+    Attributes:
+        edge: the output's place in the graph at the time of the call, before anything changed the output in place.
+        weight, bias: the module's parameters.
     """
 
     def __init__(self, module: nn.Module, edge: GradientEdge) -> None:
@@ -49,20 +50,20 @@ class Layer(ABC):
 
     @abstractmethod
     def add(self, slope: Tensor, signs: Tensor) -> None:
-        """Take in the slope of one cotangent at the output, weighted by `signs` [n]."""
+        """Add the squared gradients of one cotangent: its slope [n, ...] at the output, weighted by `signs` [n]."""
 
     def add_to_total(self, slope: Tensor, signs: Tensor) -> None:
-        """The same where only `total` is asked for afterwards."""
+        """The same if only `total` is called afterwards."""
         self.add(slope, signs)
 
     def squares(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(parameter, its sum of squares) of weight and bias."""
+        """Weight and bias, each with its sum of squared gradients."""
         yield self.weight, self._squares
         if self.bias is not None:
             yield self.bias, self._bias_squares
 
     def total(self) -> Tensor:
-        """The sum of the squares of the parameters that are not frozen, in float64."""
+        """The sum of all squares, without frozen parameters, in float64."""
         return sum(
             (square.sum(dtype=torch.float64) for parameter, square in self.squares() if parameter.requires_grad),
             torch.zeros((), dtype=torch.float64, device=self.weight.device),
@@ -70,7 +71,7 @@ class Layer(ABC):
 
 
 class _Outer(Layer):
-    """A linear layer that sees every sample once: the squares of an outer product are one of squares."""
+    """A linear layer with one input per sample: a squared outer product is the outer product of the squares."""
 
     def __init__(self, module: nn.Linear, value: Tensor, edge: GradientEdge) -> None:
         super().__init__(module, edge)
@@ -96,7 +97,7 @@ class _Outer(Layer):
 
 
 class _Patches(Layer):
-    """A linear map that is applied to L patches [n, groups, k, L] of every sample."""
+    """A linear map of L patches per sample, [n, groups, k, L]: positions of a sequence, or patches of an image."""
 
     def __init__(self, module: nn.Module, patches: Tensor, edge: GradientEdge, positions_last: bool) -> None:
         super().__init__(module, edge)
@@ -106,7 +107,7 @@ class _Patches(Layer):
     def add(self, slope: Tensor, signs: Tensor) -> None:
         slope = self._by_group(slope)
         self._add_bias(slope, signs)
-        rows = max(1, ENTRIES // self.weight.numel())
+        rows = max(1, MAX_ENTRIES // self.weight.numel())
         parts = zip(torch.split(slope, rows), torch.split(self._patches, rows), torch.split(signs, rows), strict=True)
         for slopes, patches, ss in parts:
             gradients = slopes @ patches.mT
@@ -127,10 +128,10 @@ class _Patches(Layer):
 
     @cached_property
     def _has_few_patches(self) -> bool:
-        """Whether products of patches cost less than gradients, and fit where those would be formed."""
+        """Whether products of patches cost less than gradients, and fit into the same memory."""
         n, groups, size, positions = self._patches.shape
         outputs = len(self.weight) // groups
-        return positions * (outputs + size // 8) < outputs * size and n * groups * positions**2 <= ENTRIES
+        return positions * (outputs + size // 8) < outputs * size and n * groups * positions**2 <= MAX_ENTRIES
 
     @cached_property
     def _patch_products(self) -> Tensor:
@@ -147,7 +148,7 @@ class _Patches(Layer):
 
 
 class _Normalised(Layer):
-    """The scale and the shift after a normalisation, of entries ``[n, *outer, *weight.shape, *inner]``."""
+    """The scale and shift after a normalisation; inputs are ``[n, *outer, *weight.shape, *inner]``."""
 
     def __init__(self, module: nn.Module, normal: Tensor, edge: GradientEdge, inner: int) -> None:
         super().__init__(module, edge)
@@ -157,13 +158,13 @@ class _Normalised(Layer):
         self._summed = (*outer, *range(normal.dim() - inner, normal.dim()))
 
     def add(self, slope: Tensor, signs: Tensor) -> None:
-        for total, each in ((self._squares, slope * self._normal), (self._bias_squares, slope)):
-            per_sample = each.sum(self._summed) if self._summed else each
-            total += torch.tensordot(signs, per_sample.square(), dims=1)
+        for total, products in ((self._squares, slope * self._normal), (self._bias_squares, slope)):
+            gradients = products.sum(self._summed) if self._summed else products
+            total += torch.tensordot(signs, gradients.square(), dims=1)
 
 
 def _layer(call: _Call, samples: int) -> Layer | None:
-    """The layer of a call; None if this file does not know its kind, or cannot tell samples from positions."""
+    """The layer of a call; None if its kind is unknown, or if samples cannot be distinguished from positions."""
     module, value, edge = call.module, call.value, call.edge
     if value.dim() < 2 or len(value) != samples or call.shape[:1] != (samples,):
         return None
@@ -172,7 +173,7 @@ def _layer(call: _Call, samples: int) -> Layer | None:
 
 
 def _is_ambiguous(value: Tensor, axes: int) -> bool:
-    """Whether some axis of positions, before the last `axes`, is as long as that of the samples: it could be theirs."""
+    """Whether an axis of positions, before the last `axes`, is as long as that of the samples: it could be theirs."""
     return len(value) > 1 and len(value) in value.shape[1 : value.dim() - axes]
 
 
@@ -221,7 +222,7 @@ _KINDS: dict[Callable[..., object], Callable[..., Layer | None]] = {
     nn.GroupNorm.forward: _group_norm,
     nn.modules.batchnorm._BatchNorm.forward: _batch_norm,
 }
-"""By what a module does, not by what it inherits: a subclass that scales the output is no linear layer."""
+"""By a module's `forward`, not by its class: a subclass that scales the output is no linear layer."""
 
 
 class _Call(NamedTuple):
@@ -234,7 +235,7 @@ class _Call(NamedTuple):
 
 
 class _Recording:
-    """Records every call of every module that owns parameters, while a network runs."""
+    """While it is entered, records every call of the modules that hold parameters."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -248,7 +249,7 @@ class _Recording:
         return self
 
     def _record(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        """Note a call, before hooks of others change its output; None for one that is not of one tensor to another."""
+        """Record a call, before other hooks change its output; None if it does not map one tensor to one tensor."""
         value = args[0] if len(args) == 1 else None
         if isinstance(value, Tensor) and isinstance(output, Tensor) and output.requires_grad:
             self._calls.append(_Call(module, value.detach(), output.shape, get_gradient_edge(output)))
@@ -260,12 +261,11 @@ class _Recording:
             handle.remove()
 
     def layers(self, outputs: Tensor) -> list[Layer] | None:
-        """The layers in the order of their calls; None unless every parameter serves one known layer, once."""
-        layers = [call and _layer(call, len(outputs)) for call in self._calls]
-        found = [layer for layer in layers if layer is not None]
-        owned = [id(p) for layer in found for p in (layer.weight, layer.bias) if p is not None]
-        leaves = self._network.leaves
-        if len(found) < len(layers) or len(set(owned)) < len(owned) or not set(map(id, leaves)) <= set(owned):
+        """The layers in the order of their calls; None unless every parameter serves exactly one known layer, once."""
+        layers = [layer for call in self._calls if call and (layer := _layer(call, len(outputs)))]
+        parameters = [id(p) for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+        leaves, unique = self._network.leaves, set(parameters)
+        if len(layers) < len(self._calls) or len(unique) < len(parameters) or not set(map(id, leaves)) <= unique:
             return None
-        roots = [outputs.grad_fn, *(layer.edge.node for layer in found)]
-        return found if each_used_once(roots, leaves) else None
+        roots = [outputs.grad_fn, *(layer.edge.node for layer in layers)]
+        return layers if each_used_once(roots, leaves) else None

@@ -1,7 +1,7 @@
-"""A network as curvature sees it: a vector of parameters, and outputs that depend on it.
+"""A network as a function of one vector of parameters.
 
-One ordinary module, or S lanes of one architecture stacked: then vectors are [S, P], data is [S, n, ...], and every
-operator is block-diagonal over the lanes.
+It is an ordinary module, or S lanes: models of one architecture, stacked. Then vectors are [S, P], data is [S, n, ...],
+and every operator is block-diagonal over the lanes.
 """
 
 from __future__ import annotations
@@ -20,31 +20,37 @@ from suite.kernels.max_pool import FastMaxPool2d
 from suite.seeding import torch_stream
 from suite.task import Loss
 
-ROUNDING = 1e-2
-"""Relative difference of two gradients that are the same but for rounding, generously."""
+SAME_GRADIENT = 1e-2
+"""Two gradients whose relative difference is smaller are equal up to rounding (a generous limit)."""
 
 
-MAX_CHUNK = 1024
-
-
-FEWEST = 32
+MIN_CHUNK, MAX_CHUNK = 32, 1024
 
 
 CHUNK_BYTES = 2**24
-"""What a graph may keep of the samples that are worked on at once: maps that stay in the cache are read for nothing.
+"""What a graph may store of the samples that are worked on at once: maps that fit into the cache are read fast.
 
 A gradient of the CIFAR network on 2,000 images takes half the time in chunks of 64 that it takes in chunks of 500.
 """
 
 
 class Network:
-    """The parameters (those that require gradients) and outputs of one model, which is used as it stands.
+    """The parameters (those that require gradients) and outputs of one model, which is not copied.
 
-    leaves: the parameters, each [*shape], or [S, *shape] for S lanes. size: P, their number in one lane.
+    Attributes:
+        module: the model; for lanes the first of them, whose structure all share.
+        lanes: S; None for one model.
+        leaves: the parameters, each [*shape], or [S, *shape] for S lanes.
+        size: P, the number of parameters of one lane.
+        dtype, device: of the parameters.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Raises InputError if no parameter requires a gradient."""
+        """Take one model, in the mode (train or eval) that it is in.
+
+        Raises:
+            InputError: no parameter requires a gradient.
+        """
         self.module = model
         self.lanes: int | None = None
         self.leaves: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -54,64 +60,62 @@ class Network:
         self._sizes = [leaf.numel() for leaf in self.leaves]
         self.size = sum(self._sizes)
         self._chunk: int | None = None
-        self._exchanges: bool | None = None
+        self._supports_functional_call: bool | None = None
 
     @classmethod
     def stacked(cls, models: Sequence[nn.Module]) -> Network:
-        """S lanes: models of one architecture, their weights copied into stacked leaves."""
+        """S lanes from models of one architecture, whose weights are copied into stacked leaves."""
         return _Lanes(models)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Outputs on `x`, with a graph to the leaves."""
+        """Outputs [n, ...] on `x` [n, ...], with a graph to the leaves; [S, n, ...] for lanes."""
         with FastMaxPool2d():
-            outputs: Tensor = self.module(x)
-        return outputs
+            return self.module(x)
 
     def twice_differentiable(self, x: Tensor) -> Tensor:
-        """Outputs on `x`, with a graph whose gradients have fast gradients of their own."""
+        """The same outputs, with a graph that is fast to differentiate twice."""
         with DoubleBackwardConv2d():
             return self.outputs(x)
 
-    def can_exchange_weights(self, x: Tensor) -> bool:
-        """Whether weights that `functional_call` puts in place are those that the module computes with (asked once).
+    def supports_functional_call(self, x: Tensor) -> bool:
+        """Whether the module computes with the weights that `functional_call` passes (tested on `x[:1]`, once).
 
-        A module may hold others: a slice of an `nn.ParameterList` wraps each anew, and no gradient finds its way back.
+        A module may hold copies: a slice of an `nn.ParameterList` wraps each parameter anew, outside of the graph.
         """
-        if self._exchanges is None:
+        if self._supports_functional_call is None:
             named = {name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad}
             with torch.enable_grad():
                 outputs = self.outputs(x[:1])
                 vector = torch.randn(outputs.shape, generator=torch_stream("exchange")).to(outputs)
                 expected = torch.autograd.grad(outputs, self.leaves, vector, materialize_grads=True)
-            found = vjp(lambda theta: functional_call(self.module, theta, (x[:1],)), named)[1](vector)[0]
+            functional = vjp(lambda theta: functional_call(self.module, theta, (x[:1],)), named)[1](vector)[0]
             norm = torch.linalg.vector_norm
-            self._exchanges = all(
-                bool(norm(one - other) <= ROUNDING * norm(other))
-                for one, other in zip(found.values(), expected, strict=True)
+            self._supports_functional_call = all(
+                bool(norm(one - other) <= SAME_GRADIENT * norm(other))
+                for one, other in zip(functional.values(), expected, strict=True)
             )
-        return self._exchanges
+        return self._supports_functional_call
 
     def chunk(self, x: Tensor) -> int:
-        """How many samples of `x` are best worked on at once: a power of two, so that blocks of one divide another."""
+        """How many samples of `x` are best worked on at once: a power of two, so that chunks divide one another."""
         if self._chunk is None:
             axis = 0 if self.lanes is None else 1
             one = x.narrow(axis, 0, 1).clone()
             with torch.enable_grad():
                 fitting = CHUNK_BYTES // max(1, saved_bytes(lambda: self.outputs(one), self.leaves))
-            self._chunk = 2 ** (max(FEWEST, fitting).bit_length() - 1)
+            self._chunk = 2 ** (max(MIN_CHUNK, fitting).bit_length() - 1)
         return min(MAX_CHUNK, self._chunk)
 
     def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        """The scalar loss, or the losses [S] of the lanes."""
+        """The loss of all samples, a scalar, or the losses [S] of the lanes."""
         return loss(outputs, y)
 
     def sample_losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        """The loss of every sample by itself, [n] or [S, n]."""
-        each: Tensor = torch.vmap(lambda z, t: loss(z[None], t[None]))(outputs, y)
-        return each
+        """The loss of every single sample, [n] or [S, n]."""
+        return torch.vmap(lambda z, t: loss(z[None], t[None]))(outputs, y)
 
     def flatten(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Tensors like the leaves as one vector: [P], or [S, P]."""
+        """Tensors like the leaves as one vector [P], or [S, P]."""
         return torch.cat([piece.reshape(-1) for piece in pieces])
 
     def split(self, vector: Tensor) -> list[Tensor]:
@@ -120,16 +124,20 @@ class Network:
         return [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, self.leaves, strict=True)]
 
     def weights(self) -> Tensor:
-        """The parameters themselves as one vector, without a graph."""
+        """The parameters as one vector [P], or [S, P], without a graph."""
         return self.flatten([leaf.detach() for leaf in self.leaves])
 
     def converted(self, dtype: torch.dtype) -> Network:
-        """A copy in another dtype."""
+        """A copy of the model in another dtype.
+
+        Raises:
+            NotImplementedError: the network is stacked lanes.
+        """
         return Network(copy.deepcopy(self.module).to(dtype))
 
 
 def saved_bytes(build: Callable[[], object], leaves: Sequence[Tensor]) -> int:
-    """What the graphs that `build` makes keep for a backward pass, beside the parameters themselves."""
+    """Bytes that the graphs built by `build` store for a backward pass, apart from the parameters in `leaves`."""
     sizes = {leaf.untyped_storage().data_ptr(): 0 for leaf in leaves}
     saved: list[list[Tensor]] = []
 
@@ -147,6 +155,8 @@ def saved_bytes(build: Callable[[], object], leaves: Sequence[Tensor]) -> int:
 
 
 class _Lanes(Network):
+    """Stacked models of one architecture, evaluated by `vmap`."""
+
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__(models[0])
         parameters, self._buffers = stack_module_state(list(models))
@@ -160,22 +170,18 @@ class _Lanes(Network):
         weights = dict(zip(self._names, self.leaves, strict=True)) | self._fixed
 
         def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            outputs: Tensor = functional_call(self.module, (weights, buffers), (x,))
-            return outputs
+            return functional_call(self.module, (weights, buffers), (x,))
 
-        outputs: Tensor = torch.vmap(one)(weights, self._buffers, x)
-        return outputs
+        return torch.vmap(one)(weights, self._buffers, x)
 
     def twice_differentiable(self, x: Tensor) -> Tensor:
         return self.outputs(x)
 
     def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        losses: Tensor = torch.vmap(loss)(outputs, y)
-        return losses
+        return torch.vmap(loss)(outputs, y)
 
     def sample_losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        each: Tensor = torch.vmap(torch.vmap(lambda z, t: loss(z[None], t[None])))(outputs, y)
-        return each
+        return torch.vmap(torch.vmap(lambda z, t: loss(z[None], t[None])))(outputs, y)
 
     def flatten(self, pieces: Sequence[Tensor]) -> Tensor:
         return torch.cat([piece.reshape(piece.shape[0], -1) for piece in pieces], dim=1)
@@ -185,12 +191,12 @@ class _Lanes(Network):
 
 
 def each_used_once(roots: Iterable[Node | None], leaves: Sequence[Tensor]) -> bool:
-    """Whether one edge at most of the graph behind `roots` leads to each leaf."""
+    """Whether at most one edge of the graph behind `roots` leads to each leaf."""
     uses = dict.fromkeys(map(id, leaves), 0)
-    waiting = list(roots)
+    queue = list(roots)
     seen: set[Node] = set()
-    while waiting:
-        node = waiting.pop()
+    while queue:
+        node = queue.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
@@ -198,5 +204,5 @@ def each_used_once(roots: Iterable[Node | None], leaves: Sequence[Tensor]) -> bo
             variable = getattr(following, "variable", None)
             if id(variable) in uses:
                 uses[id(variable)] += 1
-            waiting.append(following)
+            queue.append(following)
     return max(uses.values()) <= 1

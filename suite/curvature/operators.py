@@ -19,12 +19,12 @@ from suite.curvature.network import Network, saved_bytes
 from suite.errors import InputError
 from suite.task import Loss, Split
 
-CHUNKS = 4
-"""A product works on a quarter of the samples at a time: its temporaries are then small beside the kept graphs."""
+MIN_CHUNKS = 4
+"""A product works on a quarter of the samples at a time at most: its temporaries are then small next to the graphs."""
 
 
-KEPT_BYTES = 2**30
-"""Graphs beyond this are built afresh for every product (2 to 3 times slower)."""
+MAX_GRAPH_BYTES = 2**30
+"""Graphs beyond this are rebuilt for every product (2 to 3 times slower)."""
 
 
 Pieces = Sequence[Tensor]
@@ -34,19 +34,44 @@ Product = Callable[[Pieces], Pieces]
 
 
 class Operator(ABC):
-    """A symmetric matrix [size, size], or one for each of S lanes; ``operator @ vector`` with [P], or [S, P]."""
+    """A symmetric matrix, or one for each of S lanes, of which only products with vectors are formed.
+
+    Attributes:
+        size: P, the number of rows.
+        lanes: S; None for a single matrix.
+        dtype, device: of the vectors that it takes and returns.
+
+    Example:
+        The loss ``mean (x·w)²`` with X = diag(1, 2) has the Hessian diag(1, 4).
+
+        >>> from suite.curvature import Hessian, Network
+        >>> data = Split(torch.diag(torch.tensor([1.0, 2.0])), torch.zeros(2, 1))
+        >>> hessian = Hessian(Network(torch.nn.Linear(2, 1, bias=False)), data, mse_loss)
+        >>> hessian.shape
+        (2, 2)
+        >>> hessian @ torch.tensor([1.0, 1.0])
+        tensor([1., 4.])
+        >>> hessian.products(torch.eye(2))
+        tensor([[1., 0.],
+                [0., 4.]])
+    """
 
     size: int
     lanes: int | None
     dtype: torch.dtype
     device: torch.device
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(P, P), or (S, P, P)."""
+        return (self.size, self.size) if self.lanes is None else (self.lanes, self.size, self.size)
+
     @abstractmethod
     def __matmul__(self, vector: Tensor) -> Tensor:
-        """The product with a vector [P], or [S, P]."""
+        """The product with a vector [P], or [S, P]; of the same shape."""
 
     def products(self, vectors: Tensor) -> Tensor:
-        """The products with several vectors [K, P], or [K, S, P]."""
+        """The products with several vectors [K, P], or [K, S, P]; of the same shape."""
         return torch.stack([self @ vector for vector in vectors])
 
     def like(self, other: Operator | Network) -> None:
@@ -55,7 +80,7 @@ class Operator(ABC):
 
 
 class SampleMean(Operator):
-    """An operator that is a mean over samples; subclasses say how the product with one chunk is built."""
+    """An operator that is a mean over samples; a subclass says how the product with one chunk is built."""
 
     def __init__(
         self,
@@ -65,45 +90,51 @@ class SampleMean(Operator):
         *,
         rows: Tensor | None = None,
         chunk: int | None = None,
-        keep: bool = True,
+        keep_graphs: bool = True,
     ) -> None:
-        """`loss(outputs, targets)` is a mean over samples (for another summary pass ``chunk=len(data)``).
+        """Build the graphs.
 
-        rows: the samples of `data` that the operator sums over (of one model), all by default; the mean is over all the
-        same. keep: whether graphs are kept between products. An operator that is needed for one call of `products`
-        takes as long without them, and the memory of one chunk.
+        Args:
+            network: one model, or stacked lanes.
+            data: samples x [n, ...] and targets y [n, ...]; [S, n, ...] for lanes.
+            loss: ``loss(outputs, targets)``, a mean over samples (for another summary pass ``chunk=len(data)``).
+            rows: the samples of `data` that the operator sums over (of one model), all by default; the sum is divided
+                by the number of all samples either way.
+            chunk: samples that are worked on at a time.
+            keep_graphs: whether graphs are kept between products. An operator that is needed for one call of `products`
+                takes as long without them, and the memory of one chunk.
         """
         self.network, self.loss = network, loss
         self.like(network)
         self._axis = 0 if network.lanes is None else 1
         self._data, self._total = data, data.x.shape[self._axis]
         self._rows, samples = rows, self._total if rows is None else len(rows)
-        self._chunk = chunk or min(network.chunk(data.x), -(-samples // CHUNKS))
+        self._chunk = chunk or min(network.chunk(data.x), -(-samples // MIN_CHUNKS))
         chunks = range(0, samples, self._chunk)
-        kept = min(len(chunks), KEPT_BYTES // max(1, self._chunk * self._bytes_per_sample())) if keep else 0
-        self._kept = list(self._built(chunks[:kept]))
-        self._others = chunks[kept:]
+        fitting = MAX_GRAPH_BYTES // max(1, self._chunk * self._bytes_per_sample()) if keep_graphs else 0
+        self._kept = list(self._built(chunks[:fitting]))
+        self._rebuilt = chunks[fitting:]
 
     @abstractmethod
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
-        """The product with `weight` times the mean over the samples ``(x, y)``, as a function of its pieces."""
+        """The product with `weight` times the mean over ``(x, y)``, as a function of vectors split like the leaves."""
 
     def _built(self, chunks: Sequence[int]) -> Iterator[Product]:
-        """The products with the samples of `chunks`, each given by the number of its first one."""
+        """The products with the samples of `chunks`, each named by its first sample."""
         for begin in chunks:
             x, y = self._samples(slice(begin, begin + self._chunk))
             with torch.enable_grad():
                 product = self.build(x, y, x.shape[self._axis] / self._total)
             yield product
 
-    def _samples(self, taken: slice) -> tuple[Tensor, Tensor]:
+    def _samples(self, part: slice) -> tuple[Tensor, Tensor]:
         x, y = self._data.x, self._data.y
         if self._rows is not None:
-            return x[self._rows[taken]], y[self._rows[taken]]
-        return (x[taken], y[taken]) if self._axis == 0 else (x[:, taken], y[:, taken])
+            return x[self._rows[part]], y[self._rows[part]]
+        return (x[part], y[part]) if self._axis == 0 else (x[:, part], y[:, part])
 
     def _bytes_per_sample(self) -> int:
-        """What the graph of one sample keeps, beside the parameters themselves."""
+        """What the graph of one sample stores, apart from the parameters themselves."""
         x, y = self._data.x.narrow(self._axis, 0, 1).clone(), self._data.y.narrow(self._axis, 0, 1).clone()
         with torch.enable_grad():
             return saved_bytes(lambda: self.build(x, y, 1.0), self.network.leaves)
@@ -112,11 +143,11 @@ class SampleMean(Operator):
         return self.products(vector[None])[0]
 
     def products(self, vectors: Tensor) -> Tensor:
-        """The products with several vectors [K, P], or [K, S, P]: every chunk is built once for all of them."""
+        """The products with several vectors [K, P], or [K, S, P]: a graph that is not kept is built once for all."""
         pieces = [self.network.split(vector) for vector in vectors]
         totals = torch.zeros_like(vectors, dtype=torch.promote_types(vectors.dtype, torch.float32))
         results = [self.network.split(total) for total in totals]
-        for product in itertools.chain(self._kept, self._built(self._others)):
+        for product in itertools.chain(self._kept, self._built(self._rebuilt)):
             for piece, result in zip(pieces, results, strict=True):
                 for total, part in zip(result, product(piece), strict=True):
                     total.add_(part)
@@ -124,7 +155,7 @@ class SampleMean(Operator):
 
 
 class Hessian(SampleMean):
-    """The Hessian of the training loss (what a product costs stands in `docs/measures.md`)."""
+    """The Hessian of the training loss (`docs/measures.md` says what a product costs)."""
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
@@ -143,10 +174,10 @@ class Hessian(SampleMean):
 
 
 class NetworkCurvature(Hessian):
-    """What the Hessian has beside the Gauss-Newton matrix: the network's second derivatives times the loss's slopes.
+    """The Hessian minus the Gauss-Newton matrix: the network's second derivatives times the loss's slopes.
 
-    It is the Hessian of the loss without its own curvature, ``slope · outputs`` with the slopes held: one product in
-    place of two, and no difference of large numbers.
+    It is the Hessian of ``slope · outputs`` with constant slopes, the loss without its own curvature: one product
+    instead of two, and no difference of large numbers.
     """
 
     def _total_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -156,7 +187,7 @@ class NetworkCurvature(Hessian):
 
 
 def _backward(outputs: Pieces, leaves: Pieces, cotangents: Pieces) -> Pieces:
-    """Vector-Jacobian product on a graph that is kept; zeros where there is no graph."""
+    """Vector-Jacobian product on a kept graph; zeros where there is no graph."""
     if not outputs:
         return [torch.zeros_like(leaf) for leaf in leaves]
     return torch.autograd.grad(outputs, leaves, cotangents, retain_graph=True, materialize_grads=True)
@@ -177,9 +208,10 @@ def _forward(outputs: Tensor, leaves: Pieces) -> Callable[[Pieces], Tensor]:
 
 
 class GaussNewton(SampleMean):
-    """``J' S J``: the Hessian without the curvature of the network itself; S is the loss's Hessian in the outputs.
+    """``J' S J``: J the outputs' Jacobian in the parameters, S the loss's Hessian in the outputs (Schraudolph 2002).
 
-    Schraudolph 2002. For losses that are convex in the outputs it is positive semi-definite.
+    It is the Hessian without the curvature of the network itself. For losses that are convex in the outputs it is
+    positive semi-definite.
     """
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
@@ -198,21 +230,25 @@ class GaussNewton(SampleMean):
 
 
 class Fisher(GaussNewton):
-    """The Fisher information of the model that the loss is the negative log-likelihood of.
+    """The Fisher information of the model whose negative log-likelihood is the loss.
 
     For cross-entropy (a categorical distribution) and the squared error (a normal one) it equals the Gauss-Newton
     matrix (Martens 2020, arXiv:1412.1193), which is how it is computed.
     """
 
     def __init__(self, network: Network, data: Split, loss: Loss, **options: Any) -> None:
-        """Raises InputError for any other loss."""
+        """Take the arguments of `SampleMean`.
+
+        Raises:
+            InputError: another loss.
+        """
         if loss not in (cross_entropy, mse_loss):
             raise InputError("The Fisher information is known for cross-entropy and the squared error alone.")
         super().__init__(network, data, loss, **options)
 
 
 class EmpiricalFisher(SampleMean):
-    """The mean over samples of ``g g'``, g the gradient of one sample's loss on its own label."""
+    """The mean over samples of ``g g'``, where g is the gradient of one sample's loss at its label."""
 
     def build(self, x: Tensor, y: Tensor, weight: float) -> Product:
         leaves = self.network.leaves
@@ -234,6 +270,7 @@ class Scaled(Operator):
     """
 
     def __init__(self, operator: Operator, diagonal: Tensor) -> None:
+        """Scale `operator` by `diagonal`, in its dtype and on its device."""
         self._operator, self._diagonal = operator, diagonal
         self.like(operator)
 
@@ -245,9 +282,10 @@ class Scaled(Operator):
 
 
 class Combination(Operator):
-    """A weighted sum of operators, for example of the parts of an operator that different samples give."""
+    """A weighted sum of operators, for example of the contributions of different samples."""
 
     def __init__(self, *parts: tuple[float, Operator]) -> None:
+        """Take pairs of a weight and an operator, all of one shape."""
         self._parts = parts
         self.like(parts[0][1])
 
@@ -262,16 +300,17 @@ class Combination(Operator):
 
 
 class LowPrecisionHessian(Operator):
-    """The Hessian of one model with the products computed in bfloat16; vectors are in the network's own dtype.
+    """The Hessian of one model with products in bfloat16; vectors are in the network's dtype.
 
     Every entry of every matrix is rounded to 8 bits (relative error up to ``2^-9``); sums are in float32.
     """
 
     def __init__(self, network: Network, data: Split, loss: Loss, **options: Any) -> None:
+        """Take the arguments of `Hessian`."""
         self.like(network)
         x = data.x.bfloat16() if data.x.is_floating_point() else data.x
         if network.device.type == "cpu":
-            x = x.contiguous()  # images map after map: products with convolutions take 10 to 40 % less
+            x = x.contiguous()  # channels first: products with convolutions take 10 to 40 % less
         self._hessian = Hessian(
             network.converted(torch.bfloat16), Split(x, data.y), lambda z, y: loss(z.float(), y), **options
         )
@@ -284,7 +323,23 @@ class LowPrecisionHessian(Operator):
 
 
 def dense(operator: Operator) -> Tensor:
-    """The whole matrix [P, P], or [S, P, P], column by column: for small models and tests."""
+    """The whole matrix, column by column: for small models and tests.
+
+    Args:
+        operator: a matrix [P, P], or one for each of S lanes.
+
+    Returns:
+        [P, P], or [S, P, P].
+
+    Example:
+        The loss ``mean (x·w)²`` with the rows (1, 1) and (1, -2) in X has the Hessian ``X'X``.
+
+        >>> from suite.curvature import Hessian, Network
+        >>> data = Split(torch.tensor([[1.0, 1.0], [1.0, -2.0]]), torch.zeros(2, 1))
+        >>> dense(Hessian(Network(torch.nn.Linear(2, 1, bias=False)), data, mse_loss))
+        tensor([[ 2., -1.],
+                [-1.,  5.]])
+    """
     columns = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
     if operator.lanes is None:
         return torch.stack([operator @ column for column in columns], dim=-1)

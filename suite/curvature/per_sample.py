@@ -1,7 +1,12 @@
 """Sums over samples of squared per-sample gradients, entry by entry, without forming the gradients where possible.
 
-They are not formed for the layers that `layers.py` knows. Any other network is differentiated sample by sample, with
-`vmap`.
+for every chunk of samples:
+    forward pass; record the calls of linear layers (`layers.py`)
+    if each parameter serves exactly one linear layer, once:
+        for every cotangent b of the outputs:               one backward pass to the layers' outputs
+            each layer adds the squares of its gradients,   products of squared inputs and squared slopes
+    else:
+        for every sample, by vmap: add (J' b)² for every b
 """
 
 from __future__ import annotations
@@ -13,32 +18,48 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
-from suite.curvature.layers import ENTRIES, Layer, linear_layers
+from suite.curvature.layers import MAX_ENTRIES, Layer, linear_layers
 from suite.curvature.network import Network
-from suite.curvature.operators import CHUNKS
+from suite.curvature.operators import MIN_CHUNKS
 from suite.errors import InputError
 
 Cotangents = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
-"""(outputs, targets) -> pairs of a vector like the outputs, and signs [n]."""
+"""(outputs, targets) -> pairs of a vector b like the outputs and its signs [n]."""
 
 
-TOGETHER = 16
+COTANGENTS_PER_PASS = 16
 """Cotangents that share one forward pass of `vmap`; more would only take memory."""
 
 
 def squared_gradients(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
-    """The sum over samples and cotangents b of ``sign * (J' b)²``, [*shape] for every leaf of `network` (one model)."""
-    total = [torch.zeros_like(leaf) for leaf in network.leaves]
-    for xs, ys in _parts(network, x, y):
-        for so_far, part in zip(total, _chunk(network, xs, ys, cotangents), strict=True):
-            so_far.add_(part)
-    return total
+    """The sum over samples and cotangents b of ``sign * (J' b)²``, entry by entry.
+
+    Args:
+        network: one model, with the Jacobian J of its outputs in the parameters.
+        x: samples [n, ...].
+        y: targets [n, ...].
+        cotangents: called on the outputs and the targets of a chunk of samples.
+
+    Returns:
+        [*shape] for every leaf of the network.
+
+    Raises:
+        InputError: the network can be differentiated neither layer by layer nor sample by sample.
+    """
+    totals = [torch.zeros_like(leaf) for leaf in network.leaves]
+    for xs, ys in _chunks(network, x, y):
+        for total, square in zip(totals, _squares(network, xs, ys, cotangents), strict=True):
+            total.add_(square)
+    return totals
 
 
 def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> float:
-    """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work."""
+    """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work.
+
+    Args and errors are those of `squared_gradients`.
+    """
     total = 0.0
-    for xs, ys in _parts(network, x, y):
+    for xs, ys in _chunks(network, x, y):
         layers, outputs = _layers(network, xs, ys, cotangents, total_only=True)
         if layers is None:
             total += sum(float(part.double().sum()) for part in _by_vmap(network, xs, cotangents(outputs, ys)))
@@ -47,12 +68,12 @@ def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents
     return total
 
 
-def _parts(network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    chunk = min(network.chunk(x), -(-len(x) // CHUNKS))
+def _chunks(network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    chunk = min(network.chunk(x), -(-len(x) // MIN_CHUNKS))
     return zip(torch.split(x, chunk), torch.split(y, chunk), strict=True)
 
 
-def _chunk(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
+def _squares(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
     layers, outputs = _layers(network, x, y, cotangents)
     if layers is None:
         return _by_vmap(network, x, cotangents(outputs, y))
@@ -63,13 +84,13 @@ def _chunk(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> li
 def _layers(
     network: Network, x: Tensor, y: Tensor, cotangents: Cotangents, *, total_only: bool = False
 ) -> tuple[list[Layer] | None, Tensor]:
-    """The linear layers, if they are all of the network, which have taken in all cotangents; and the outputs."""
+    """The linear layers, after they have added all cotangents (None if the network has other parameters); the outputs."""
     layers, outputs = linear_layers(network, x)
     if layers is None:
         return None, outputs.detach()
-    at = [layer.edge for layer in layers]
+    edges = [layer.edge for layer in layers]
     for vector, signs in cotangents(outputs, y):
-        slopes = torch.autograd.grad(outputs, at, vector, retain_graph=True, allow_unused=True)
+        slopes = torch.autograd.grad(outputs, edges, vector, retain_graph=True, allow_unused=True)
         for layer, slope in zip(layers, slopes, strict=True):
             if slope is not None:
                 layer.add_to_total(slope, signs) if total_only else layer.add(slope, signs)
@@ -77,36 +98,34 @@ def _layers(
 
 
 def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """The same for any module, from per-sample gradients.
-
-    Raises:
-        InputError: `vmap` refuses the module, or its weights cannot be exchanged.
-    """
-    if not network.can_exchange_weights(x):
-        raise InputError("The network cannot be differentiated sample by sample (its weights cannot be exchanged).")
+    """The squares for any module that `vmap` and `functional_call` support, from per-sample gradients."""
+    if not network.supports_functional_call(x):
+        raise InputError(
+            "The network cannot be differentiated sample by sample (`functional_call` does not reach its weights)."
+        )
     named = {name: p for name, p in network.module.named_parameters() if p.requires_grad}
     weights = {name: p.detach() for name, p in named.items()}
 
     def squares(sample: Tensor, vectors: Tensor, signs: Tensor) -> dict[str, Tensor]:
-        pulled = vjp(lambda theta: functional_call(network.module, theta, (sample[None],)), weights)[1]
-        found = {name: torch.zeros_like(p) for name, p in weights.items()}
+        pull_back = vjp(lambda theta: functional_call(network.module, theta, (sample[None],)), weights)[1]
+        sums = {name: torch.zeros_like(p) for name, p in weights.items()}
         for vector, sign in zip(vectors, signs, strict=True):
-            for name, each in pulled(vector[None])[0].items():
-                found[name] = found[name] + sign * each.square()
-        return found
+            for name, gradient in pull_back(vector[None])[0].items():
+                sums[name] = sums[name] + sign * gradient.square()
+        return sums
 
-    total = {name: torch.zeros_like(p) for name, p in weights.items()}
-    rows = max(1, ENTRIES // network.size)
+    totals = {name: torch.zeros_like(p) for name, p in weights.items()}
+    rows = max(1, MAX_ENTRIES // network.size)
     remaining = iter(cotangents)
-    while pairs := list(itertools.islice(remaining, TOGETHER)):
+    while pairs := list(itertools.islice(remaining, COTANGENTS_PER_PASS)):
         vectors, signs = (torch.stack(column, dim=1) for column in zip(*pairs, strict=True))
         parts = zip(torch.split(x, rows), torch.split(vectors, rows), torch.split(signs, rows), strict=True)
         for xs, bs, ss in parts:
             try:
-                found = vmap(squares)(xs, bs, ss)
+                sums = vmap(squares)(xs, bs, ss)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 raise InputError(f"The network cannot be differentiated sample by sample ({reason}).") from error
-            for name, each in found.items():
-                total[name] += each.sum(0)
-    return list(total.values())
+            for name, per_sample in sums.items():
+                totals[name] += per_sample.sum(0)
+    return list(totals.values())

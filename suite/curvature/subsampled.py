@@ -1,10 +1,15 @@
-"""The top eigenvalues of a network's Hessian, with a cheap operator to find them and the exact one to prove them.
+"""The top eigenvalues of a network's Hessian: found on the informative samples, then certified on all of them.
+
+    informative, others = the samples with 98 % of the curvature in the outputs, and the rest
+    V = Lanczos vectors of the Hessian on `informative`, in bfloat16 where the hardware multiplies it natively
+    repeat up to five times:
+        Ritz pairs of the exact Hessian on span(V), with error bounds from their residuals
+        if every bound is at most 1 % of its value: return them
+        V = V and the residuals of the pairs that miss it
+    return the result of Lanczos on the exact Hessian
 
 At a solution of a classification problem few samples carry nearly all curvature: the cross-entropy of a sample that is
-classified with confidence is flat. So Lanczos runs on the samples that carry 98 % of the curvature in the outputs, in
-bfloat16 where the hardware multiplies it natively. Then the whole operator is applied to what was found, and
-Rayleigh-Ritz gives values whose residuals bound their error, whatever the cheap operator did. If the bounds are too
-wide, the span grows by the residuals, and then Lanczos runs on the whole operator.
+classified with confidence is flat. The bounds hold whatever the cheap operator was.
 """
 
 from __future__ import annotations
@@ -19,35 +24,34 @@ from suite.curvature.operators import Combination, Hessian, LowPrecisionHessian,
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 
-CARRIED = 0.98
-"""Share of the curvature in the outputs that the screened samples carry: residuals are then below 1 % as a rule."""
+CURVATURE_SHARE = 0.98
+"""Share of the curvature in the outputs that the informative samples have: residuals are then usually below 1 %."""
 
 
 BLOCK = 256
-"""Whole blocks of samples are screened: libraries keep a program and its buffers for every shape of matrix that they
-meet (60 MB for every solution that was measured)."""
+"""Samples are selected in whole blocks: libraries cache a program and its buffers for every new shape of matrix (60 MB
+for every solution that was measured)."""
 
 
-PROVING = 2 * BLOCK
-"""Samples at once in a proof, twice as many where most of it is in bfloat16: as many as fit beside the finder into
-three times the memory of a gradient."""
+CERTIFYING_CHUNK = 2 * BLOCK
+"""Samples at once while values are certified, twice as many where most of it is in bfloat16: as many as fit, together
+with the subsampled operator, into three times the memory of a gradient."""
 
 
-WORTHWHILE = 0.5
-"""Screening pays if it leaves at most this share of the samples."""
+MAX_SUBSAMPLE = 0.5
+"""Subsampling pays if it selects at most this share of the samples."""
 
 
-ACCEPTED = 1e-2
-"""Proved relative error up to which the found eigenvalues are taken; a hundredth of it is usual."""
+CERTIFIED_ERROR = 1e-2
+"""Relative error that the bounds must prove; a hundredth of it is usual."""
 
 
-FOUND = 1e-2
-"""Residual, as a share of the value, up to which the cheap operator's pairs are found: the samples that it lacks turn
-them off by as much."""
+SUBSAMPLED_TOL = 1e-2
+"""Tolerance for pairs of the subsampled operator: the samples that it lacks rotate them by as much."""
 
 
-REFINEMENTS = 4
-"""Times that a span grows by the residuals of what misses the proof, before Lanczos begins anew."""
+MAX_REFINEMENTS = 4
+"""How often the span grows by residuals before Lanczos runs on the exact Hessian."""
 
 
 def top_eigenpairs(
@@ -59,116 +63,144 @@ def top_eigenpairs(
     *,
     diagonal: Tensor | None = None,
 ) -> Eigenpairs:
-    """The `k` largest eigenvalues of the Hessian of `network` (one model) on `data`, or of ``D H D`` for a diagonal D.
+    """The `k` largest eigenvalues of the Hessian H of a network's loss, or of ``D H D`` for a diagonal D.
 
-    `loss` is a mean over samples. Every error bound is at most `ACCEPTED` of its value, or Lanczos ran on the whole
-    operator to its own stop.
+    Args:
+        network: one model, at a solution.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples.
+        k: how many eigenvalues.
+        generator: what Lanczos draws its starts from, on the CPU.
+        diagonal: D [P]; None for the identity.
+
+    Returns:
+        The pairs. Either every bound is at most `CERTIFIED_ERROR` of its value, or they come from `lanczos` on the
+        whole operator with its own stopping rule.
     """
 
     def scaled(operator: Operator) -> Operator:
         return operator if diagonal is None else Scaled(operator, diagonal)
 
-    most, others = screened(network, data, loss)
-    if len(most) > WORTHWHILE * len(data):
-        most, others = torch.arange(len(data)), torch.arange(0)
+    informative, others = select_informative(network, data, loss)
+    if len(informative) > MAX_SUBSAMPLE * len(data):
+        informative, others = torch.arange(len(data)), torch.arange(0)
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
     chunk = network.chunk(data.x)
-    proving = min(chunk, 2 * PROVING if low else PROVING)
+    certifying_chunk = min(chunk, 2 * CERTIFYING_CHUNK if low else CERTIFYING_CHUNK)
 
-    def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor | None, *, keep: bool = True) -> Operator:
-        return kind(network, data, loss, rows=rows, chunk=chunk if keep else proving, keep=keep)
+    def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor | None, *, keep_graphs: bool = True) -> Operator:
+        size = chunk if keep_graphs else certifying_chunk
+        return kind(network, data, loss, rows=rows, chunk=size, keep_graphs=keep_graphs)
 
     def whole() -> Operator:
         return scaled(part(Hessian, None))
 
     if network.size <= k + 1 or (len(others) == 0 and not low):
         return lanczos(whole(), k, generator)
-    finder = part(LowPrecisionHessian if low else Hessian, most)
-    found = lanczos(scaled(finder), k + 1, generator, tolerance=FOUND, guards=GUARDS - 1)
-    main = part(Hessian, most, keep=False) if low else finder
-    del finder  # its graphs are not needed beside others
-    spent = found.products
-    # The rest carries 2 %: the rounding of its products to bfloat16 is another 0.4 % of that, which may be too much for
-    # a proof; and a span that the rounding turned off may need to grow.
-    stages = ((LowPrecisionHessian, 0), (Hessian, REFINEMENTS)) if low and len(others) else ((Hessian, REFINEMENTS),)
-    for kind, refinements in stages:
-        rest = [(1.0, part(kind, others, keep=False))] if len(others) else []
-        proved = rayleigh_ritz(scaled(Combination((1.0, main), *rest)), found.vectors, k, spent, refinements)
-        if proved.converged:
-            return proved
-        spent = proved.products
+    cheap = part(LowPrecisionHessian if low else Hessian, informative)
+    candidates = lanczos(scaled(cheap), k + 1, generator, tol=SUBSAMPLED_TOL, guards=GUARDS - 1)
+    main = part(Hessian, informative, keep_graphs=False) if low else cheap
+    del cheap  # frees its graphs, unless they are those of `main`
+    products = candidates.products
+    # The other samples have 2 % of the curvature. In bfloat16 their products are off by 0.4 % of that, which may be too
+    # much for the bounds; so they are exact at the second attempt, where the span may also grow.
+    exact = (Hessian, MAX_REFINEMENTS)
+    for kind, refinements in ((LowPrecisionHessian, 0), exact) if low and len(others) else (exact,):
+        rest = [(1.0, part(kind, others, keep_graphs=False))] if len(others) else []
+        certified = rayleigh_ritz(scaled(Combination((1.0, main), *rest)), candidates.vectors, k, products, refinements)
+        if certified.converged:
+            return certified
+        products = certified.products
     return lanczos(whole(), k, generator)
 
 
 @torch.no_grad()
-def screened(network: Network, data: Split, loss: Loss, share: float = CARRIED) -> tuple[Tensor, Tensor]:
-    """Indices of the fewest samples that carry `share` of the loss's slope and curvature in the outputs, and the rest.
-
-    They are as many as whole blocks hold.
+def select_informative(
+    network: Network, data: Split, loss: Loss, share: float = CURVATURE_SHARE
+) -> tuple[Tensor, Tensor]:
+    """The fewest samples that have `share` of the loss's slope and curvature in the outputs, rounded up to blocks.
 
     A sample's part of the Hessian is ``J' S J`` plus its slopes times the network's own curvature: it is small where
-    both its S and its slope are. S is felt with four random sign vectors.
+    both its S and its slope are. The size of S is estimated by products with four random sign vectors.
+
+    Args:
+        network: one model.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples.
+        share: between 0 and 1.
+
+    Returns:
+        Their indices, the most informative first, and those of the other samples.
     """
     outputs = torch.cat([network.outputs(part) for part in torch.split(data.x, network.chunk(data.x))]).requires_grad_()
     with torch.enable_grad():
         total = loss(outputs, data.y) * len(data)
         (slope,) = torch.autograd.grad(total, outputs, create_graph=True)
-    carried = slope.detach().reshape(len(data), -1).norm(dim=1)
+    weights = slope.detach().reshape(len(data), -1).norm(dim=1)
     stream = torch_stream("screened")
     for _ in range(4 if slope.requires_grad else 0):
         signs = (torch.randint(0, 2, slope.shape, generator=stream) * 2 - 1).to(slope)
         (curved,) = torch.autograd.grad(slope, outputs, signs, retain_graph=True)
-        carried += curved.reshape(len(data), -1).norm(dim=1) / 4
-    ordered, samples = carried.sort(descending=True)
-    enough = BLOCK * (int((ordered.cumsum(0) < share * ordered.sum()).sum()) // BLOCK + 1)
-    return samples[:enough], samples[enough:]
+        weights += curved.reshape(len(data), -1).norm(dim=1) / 4
+    ordered, samples = weights.sort(descending=True)
+    count = BLOCK * (int((ordered.cumsum(0) < share * ordered.sum()).sum()) // BLOCK + 1)
+    return samples[:count], samples[count:]
 
 
-def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, spent: int = 0, refinements: int = 0) -> Eigenpairs:
-    """The `k` largest Ritz pairs of `operator` on the span of `vectors` [K, P], K > k, with error bounds.
+def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, products: int = 0, refinements: int = 0) -> Eigenpairs:
+    """The `k` largest Ritz pairs of an operator on the span of K > k vectors, with error bounds.
 
     Within its residual of every Ritz value lies an eigenvalue (Weinstein); and within ``|R|² / gap``, R the residuals
-    of all K, if `gap` separates the value from the spectrum outside the span (Mathias 1998), for whose top the smallest
-    of the K values stands. While a bound is above `ACCEPTED` of its value, the span grows by the residuals of the pairs
-    that miss it, at most `refinements` times (Davidson 1975, without a preconditioner); `converged` says whether none
-    does. `spent` products are added to the count.
+    of all K, if `gap` separates the value from the spectrum outside the span (Mathias 1998), whose top is estimated by
+    the smallest of the K values. While a bound is above `CERTIFIED_ERROR` of its value, the span grows by the residuals
+    of the pairs that miss it (Davidson 1975, without a preconditioner).
+
+    Args:
+        operator: a symmetric matrix [P, P].
+        vectors: [K, P], which span candidates; they need not be orthonormal.
+        k: how many pairs.
+        products: the number that was spent before, which is added to the count.
+        refinements: how often the span may grow.
+
+    Returns:
+        The pairs; `converged` is False if some bound is still above `CERTIFIED_ERROR` of its value.
     """
     guard = len(vectors) - 1
     basis = vectors if _orthonormal(vectors) else torch.linalg.qr(vectors.T).Q.T
     images = operator.products(basis)
     while True:
         small = (basis @ images.T).double().cpu().numpy()
-        ascending, turns = np.linalg.eigh((small + small.T) / 2)
+        ascending, columns = np.linalg.eigh((small + small.T) / 2)
         values = torch.from_numpy(ascending[::-1].copy())
-        turn = torch.from_numpy(turns[:, ::-1].T.copy()).to(basis)
-        residuals = (turn @ images).addmm_(values.to(basis)[:, None] * turn, basis, alpha=-1)
-        own = torch.linalg.vector_norm(residuals, dim=1).double().cpu()
-        gaps = values - values[guard] - own[guard]
+        rotation = torch.from_numpy(columns[:, ::-1].T.copy()).to(basis)
+        residuals = (rotation @ images).addmm_(values.to(basis)[:, None] * rotation, basis, alpha=-1)
+        norms = torch.linalg.vector_norm(residuals, dim=1).double().cpu()
+        gaps = values - values[guard] - norms[guard]
         squared = float(np.linalg.eigvalsh((residuals @ residuals.T).double().cpu().numpy())[-1])  # of the largest norm
         quadratic = torch.where(gaps > 0, squared / gaps, torch.inf)
-        bounds = torch.minimum(own, quadratic)[:k]
-        missed = ~(bounds <= ACCEPTED * values[:k].abs())
-        if refinements == 0 or not missed.any():
-            del images, residuals  # as large as what is made of the basis now
-            proved = not bool(missed.any())
-            return Eigenpairs(values[:k], turn[:k] @ basis, bounds, spent + len(basis), converged=proved)
-        fresh = residuals[:k][missed.to(residuals.device)]
+        bounds = torch.minimum(norms, quadratic)[:k]
+        missed = ~(bounds <= CERTIFIED_ERROR * values[:k].abs())
+        converged = not bool(missed.any())
+        if refinements == 0 or converged:
+            del images, residuals  # as large as the vectors that are formed next
+            return Eigenpairs(values[:k], rotation[:k] @ basis, bounds, products + len(basis), converged)
+        directions = residuals[:k][missed.to(residuals.device)]
         for _ in range(2):
-            fresh = fresh - (fresh @ basis.T) @ basis
-            fresh = torch.linalg.qr(fresh.T).Q.T
-        basis = torch.cat([basis, fresh])
-        images = torch.cat([images, operator.products(fresh)])
+            directions = directions - (directions @ basis.T) @ basis
+            directions = torch.linalg.qr(directions.T).Q.T
+        basis = torch.cat([basis, directions])
+        images = torch.cat([images, operator.products(directions)])
         refinements -= 1
 
 
 def _orthonormal(vectors: Tensor) -> bool:
-    """Whether `vectors` [K, P] are orthonormal up to rounding that no bound can feel."""
-    off = vectors @ vectors.T - torch.eye(len(vectors), dtype=vectors.dtype, device=vectors.device)
-    return bool(off.abs().max() <= 1e-5)
+    """Whether `vectors` [K, P] are orthonormal, up to rounding that is far below every bound."""
+    difference = vectors @ vectors.T - torch.eye(len(vectors), dtype=vectors.dtype, device=vectors.device)
+    return bool(difference.abs().max() <= 1e-5)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products of bfloat16 matrices; without them they are emulated slowly."""
+    """Whether `device` has instructions for products of bfloat16 matrices (their emulation is slow)."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch

@@ -29,7 +29,7 @@ def _dots(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _mean(draws: Tensor, offset: float) -> Estimate:
-    """`offset` plus the mean of draws [r], as an estimate."""
+    """`offset` plus the mean of draws [r], with the mean's standard error."""
     count = len(draws)
     error = float(draws.std() / math.sqrt(count)) if count > 1 else math.inf
     return Estimate(offset + float(draws.mean()), "estimate", error)
@@ -44,30 +44,61 @@ def hutchinson(
     precision: float | None = None,
     max_probes: int = 100,
 ) -> list[Estimate]:
-    """`offset` (a part that is known) plus the trace, as the mean of ``z'Az`` over random signs z (Hutchinson 1990).
+    """The trace as the mean of ``z'Az`` over random signs z (Hutchinson 1990); its error falls like ``probes^-1/2``.
 
-    With `precision` more probes are drawn until every lane's standard error is at most that share of its value, or
-    `max_probes` are spent. For at most `probes` parameters the diagonal is taken entry by entry: exact.
+    For at most `probes` parameters the diagonal is computed entry by entry: exact.
+
+    Args:
+        operator: a symmetric matrix [P, P], or one for each of S lanes.
+        generator: what the signs are drawn from, on the CPU; all lanes get the same.
+        probes: vectors that are drawn at a time.
+        offset: a part of the trace that is known, which is added.
+        precision: if given, probes are drawn until every lane's standard error is at most this share of its value.
+        max_probes: the most probes for it.
+
+    Returns:
+        One estimate for each lane, with its standard error; a single network is one lane.
+
+    Example:
+        The loss ``mean (x·w)²`` with X = diag(1, 2) has the Hessian diag(1, 4).
+
+        >>> from torch.nn.functional import mse_loss
+        >>> from suite.curvature import Hessian, Network
+        >>> from suite.task import Split
+        >>> data = Split(torch.diag(torch.tensor([1.0, 2.0])), torch.zeros(2, 1))
+        >>> hessian = Hessian(Network(torch.nn.Linear(2, 1, bias=False)), data, mse_loss)
+        >>> trace = hutchinson(hessian, torch.Generator().manual_seed(0))[0]
+        >>> float(trace), trace.kind
+        (5.0, 'exact')
+        >>> float(hutchinson(hessian, torch.Generator().manual_seed(0), probes=1, offset=10.0)[0])
+        15.0
     """
     lanes = operator.lanes or 1
     if operator.size <= probes:
         unit = torch.eye(operator.size, dtype=operator.dtype, device=operator.device).expand(lanes, -1, -1)
-        return [Estimate(offset + float(each)) for each in _dots(unit, _apply(operator, unit)).sum(1)]
+        return [Estimate(offset + float(trace)) for trace in _dots(unit, _apply(operator, unit)).sum(1)]
     draws = torch.empty(lanes, 0, dtype=torch.float64)
     while True:
         z = _signs(operator, probes, generator).expand(lanes, -1, -1)
         draws = torch.cat([draws, _dots(z, _apply(operator, z))], dim=1)
-        values = [_mean(each, offset) for each in draws]
-        precise = precision is None or all(value.error <= precision * abs(value) for value in values)
+        traces = [_mean(draw, offset) for draw in draws]
+        precise = precision is None or all(trace.error <= precision * abs(trace) for trace in traces)
         if precise or draws.shape[1] + probes > max_probes:
-            return values
+            return traces
 
 
 def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products: int = 30) -> list[Estimate]:
     """The trace by Hutch++ (Meyer et al. 2021, arXiv:2010.09649): exact on a sketched range, Hutchinson on the rest.
 
-    Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``. At least six
-    products.
+    Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``.
+
+    Args:
+        operator: a symmetric matrix [P, P], or one for each of S lanes.
+        generator: what the sketch and the probes are drawn from, on the CPU; all lanes get the same.
+        products: a third each for the sketch, the exact part and the rest; six at least are taken.
+
+    Returns:
+        One estimate for each lane, with its standard error; a single network is one lane.
     """
     lanes, rank = operator.lanes or 1, max(2, products // 3)
     if operator.size <= products:
@@ -78,4 +109,4 @@ def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products:
     probes = _signs(operator, rank, generator).expand(lanes, -1, -1)
     rest = probes - (probes @ basis.mT) @ basis
     draws = _dots(rest, _apply(operator, rest))
-    return [_mean(each, float(known)) for each, known in zip(draws, exact, strict=True)]
+    return [_mean(draw, float(part)) for draw, part in zip(draws, exact, strict=True)]

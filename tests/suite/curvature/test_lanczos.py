@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import scipy.sparse.linalg
@@ -38,18 +40,26 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch_stream("test", seed)
 
 
-@pytest.mark.parametrize("which", ["largest", "smallest"])
-def test_values_and_vectors_are_scipys(which: str) -> None:
+@pytest.mark.parametrize("which", ["LM", "LA", "SA"])
+def test_values_and_vectors_are_scipys(which: Literal["LM", "LA", "SA"]) -> None:
     hessian = Hessian(Network(network()), classification(), cross_entropy)
     matrix = dense(hessian).numpy()
-    expected = scipy.sparse.linalg.eigsh(matrix, k=4, which="LA" if which == "largest" else "SA")[0]
-    expected = np.sort(expected)[::-1] if which == "largest" else np.sort(expected)
-    found = lanczos(hessian, 4, stream(), which=which, tolerance=1e-6)
+    expected = scipy.sparse.linalg.eigsh(matrix, k=4, which=which)[0]
+    expected = expected[np.argsort({"LM": -np.abs(expected), "LA": -expected, "SA": expected}[which])]
+    found = lanczos(hessian, 4, stream(), which=which, tol=1e-6)
     assert found.converged
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
     torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(4, dtype=torch.float64))
     residual = found.vectors @ dense(hessian) - found.values[:, None] * found.vectors
     assert (residual.norm(dim=1) <= found.bounds + 1e-12).all()
+
+
+@pytest.mark.parametrize(("which", "expected"), [("LM", [-3.0, 2.9]), ("LA", [2.9, 1.0]), ("SA", [-3.0, -1.0])])
+def test_which_end_of_a_spectrum(which: Literal["LM", "LA", "SA"], expected: list[float]) -> None:
+    values = torch.cat([torch.linspace(-1, 1, 100), torch.tensor([-3.0, 2.9])]).double()
+    operator = Matrix(values)
+    assert operator.shape == (102, 102)
+    np.testing.assert_allclose(lanczos(operator, 2, stream(), which=which).values, expected, rtol=1e-3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,7 +72,7 @@ def test_any_spectrum_with_multiplicities(values: list[float], k: int, seed: int
     """Repeated, zero and negative eigenvalues, fewer than asked for, spaces that close early."""
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))[0]
     matrix = torch.from_numpy(turn @ np.diag(values) @ turn.T)
-    found = lanczos(Matrix((matrix + matrix.T) / 2), k, stream(seed), tolerance=1e-8)
+    found = lanczos(Matrix((matrix + matrix.T) / 2), k, stream(seed), tol=1e-8)
     expected = sorted(values, reverse=True)[: min(k, len(values))]
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
 
@@ -91,6 +101,7 @@ def test_lanes_do_not_see_each_other() -> None:
     generator = np.random.default_rng(0)
     matrices = [torch.from_numpy(m + m.T) for m in generator.normal(size=(4, 40, 40))]
     matrices[1] = torch.diag(torch.linspace(0, 1, 40, dtype=torch.float64))
+    assert Matrix(torch.stack(matrices)).shape == (4, 40, 40)
     together = lanczos(Matrix(torch.stack(matrices)), 3, stream())
     turned = lanczos(Matrix(torch.stack(matrices[::-1])), 3, stream())
     for lane, matrix in enumerate(matrices):
@@ -128,7 +139,7 @@ def test_fresh_models(seed: int) -> None:
 
 
 def test_a_budget_of_products_is_kept_and_admitted() -> None:
-    found = lanczos(Matrix(torch.linspace(-1, 1, 500, dtype=torch.float64)), 2, stream(), max_products=10)
+    found = lanczos(Matrix(torch.linspace(-1, 1, 500, dtype=torch.float64)), 2, stream(), max_iter=10)
     assert found.products == 10
     assert not found.converged
     assert (found.bounds > 1e-3).all()

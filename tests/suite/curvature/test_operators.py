@@ -64,13 +64,13 @@ def test_graphs_that_are_not_kept_give_the_same(
 ) -> None:
     kept = Hessian(Network(model), data, loss, chunk=3)
     all_of_them = len(kept._kept)
-    monkeypatch.setattr(module, "KEPT_BYTES", int(share * all_of_them * 3 * kept._bytes_per_sample()))
+    monkeypatch.setattr(module, "MAX_GRAPH_BYTES", int(share * all_of_them * 3 * kept._bytes_per_sample()))
     built = Hessian(Network(model), data, loss, chunk=3)
-    assert (len(kept._others), len(built._kept)) == (0, int(share * all_of_them))
+    assert (len(kept._rebuilt), len(built._kept)) == (0, int(share * all_of_them))
     vector = torch.randn(kept.size, dtype=kept.dtype)
     close(built @ vector, kept @ vector)
     rows = torch.arange(len(data))[::2]
-    some = [Hessian(Network(model), data, loss, rows=rows, chunk=2, keep=keep) for keep in (True, False)]
+    some = [Hessian(Network(model), data, loss, rows=rows, chunk=2, keep_graphs=keep) for keep in (True, False)]
     close(some[0] @ vector, some[1] @ vector)
 
 

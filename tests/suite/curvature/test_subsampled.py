@@ -1,4 +1,4 @@
-"""The two-stage top eigenvalues: proved bounds hold, whatever the cheap operator was."""
+"""The two-stage top eigenvalues: certified bounds hold, whatever the cheap operator was."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Hessian, Network, Scaled, lanczos, rayleigh_ritz, top_eigenpairs
-from suite.curvature import subsampled as screening
+from suite.curvature import Hessian, Network, Scaled, lanczos, rayleigh_ritz, subsampled, top_eigenpairs
 from suite.curvature.operators import LowPrecisionHessian
-from suite.curvature.subsampled import screened
+from suite.curvature.subsampled import select_informative
 from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
@@ -38,28 +37,28 @@ def fitted() -> tuple[nn.Module, Split]:
 @pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("k", [1, 4])
-def test_screened_values_are_those_of_all_samples(
+def test_subsampled_values_are_those_of_all_samples(
     fitted: tuple[nn.Module, Split], low: bool, adaptive: bool, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "multiplies_bfloat16", lambda device: low)
-    monkeypatch.setattr(screening, "BLOCK", 50)
+    monkeypatch.setattr(subsampled, "multiplies_bfloat16", lambda device: low)
+    monkeypatch.setattr(subsampled, "BLOCK", 50)
     model, data = fitted
     net = Network(model)
-    most, rest = screened(net, data, cross_entropy)
-    assert len(most) < 0.5 * len(data)
-    assert sorted([*most.tolist(), *rest.tolist()]) == list(range(len(data)))
+    informative, rest = select_informative(net, data, cross_entropy)
+    assert len(informative) < 0.5 * len(data)
+    assert sorted([*informative.tolist(), *rest.tolist()]) == list(range(len(data)))
     diagonal = net.weights() if adaptive else None
     whole = Hessian(net, data, cross_entropy)
-    expected = lanczos(whole if diagonal is None else Scaled(whole, diagonal), k, torch_stream("all"), tolerance=1e-5)
+    expected = lanczos(whole if diagonal is None else Scaled(whole, diagonal), k, torch_stream("all"), tol=1e-5)
     found = top_eigenpairs(net, data, cross_entropy, k, torch_stream("test"), diagonal=diagonal)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-2)
-    assert (found.bounds <= screening.ACCEPTED * found.values).all()
+    assert (found.bounds <= subsampled.CERTIFIED_ERROR * found.values).all()
 
 
 def test_nothing_is_kept_of_a_network_that_was_measured(
     fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "BLOCK", 50)
+    monkeypatch.setattr(subsampled, "BLOCK", 50)
     model, data = fitted
 
     def alive() -> int:
@@ -73,19 +72,19 @@ def test_nothing_is_kept_of_a_network_that_was_measured(
     assert alive() == before
 
 
-def test_an_unfitted_regression_is_not_screened() -> None:
+def test_an_unfitted_regression_is_not_subsampled() -> None:
     net, data = Network(network(outputs=2)), regression()
     found = top_eigenpairs(net, data, mse_loss, 2, torch_stream("test"))
     expected = lanczos(Hessian(net, data, mse_loss), 2, torch_stream("test"))
     torch.testing.assert_close(found.values, expected.values, rtol=1e-12, atol=0)
 
 
-def test_a_bad_finder_is_caught(fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Screening that keeps the wrong samples costs time, not correctness."""
+def test_a_bad_selection_is_caught(fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Selecting the wrong samples costs time, not correctness."""
     model, data = fitted
     net = Network(model)
-    most, rest = screened(net, data, cross_entropy)
-    monkeypatch.setattr(screening, "screened", lambda *_: (rest[:100], torch.cat([rest[100:], most])))
+    informative, rest = select_informative(net, data, cross_entropy)
+    monkeypatch.setattr(subsampled, "select_informative", lambda *_: (rest[:100], torch.cat([rest[100:], informative])))
     found = top_eigenpairs(net, data, cross_entropy, 2, torch_stream("test"))
     expected = lanczos(Hessian(net, data, cross_entropy), 2, torch_stream("test"))
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-3)
