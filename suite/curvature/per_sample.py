@@ -84,7 +84,7 @@ def _squares(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> 
 def _layers(
     network: Network, x: Tensor, y: Tensor, cotangents: Cotangents, *, total_only: bool = False
 ) -> tuple[list[Layer] | None, Tensor]:
-    """The linear layers, after they have added all cotangents (None if the network has other parameters); the outputs."""
+    """The linear layers, which have added all cotangents (None if there are other parameters), and the outputs."""
     layers, outputs = linear_layers(network, x)
     if layers is None:
         return None, outputs.detach()
@@ -101,7 +101,7 @@ def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Ten
     """The squares for any module that `vmap` and `functional_call` support, from per-sample gradients."""
     if not network.supports_functional_call(x):
         raise InputError(
-            "The network cannot be differentiated sample by sample (`functional_call` does not reach its weights)."
+            "The network cannot be differentiated sample by sample (`functional_call` misses its weights)."
         )
     named = {name: p for name, p in network.module.named_parameters() if p.requires_grad}
     weights = {name: p.detach() for name, p in named.items()}
