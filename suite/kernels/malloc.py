@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import ctypes
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt` (malloc.h)."""
 
 
-MAPPED = 32 * 2**20
-"""Bytes from which a block is mapped by itself: the most that glibc takes."""
+MMAP_BYTES = 32 * 2**20
+"""Blocks from this size on get a mapping of their own: the largest threshold that glibc accepts."""
 
 
 def disable_trim() -> bool:
-    """Tell glibc to keep freed blocks of up to `MAPPED` bytes; False where the allocator is another.
+    """Tell glibc to keep freed blocks of up to `MMAP_BYTES` bytes for reuse.
 
-    By default the end of the heap goes back to the system whenever it is free, and the system clears its pages anew:
-    4,000 page faults in every step of a small convolutional network, a fifth of its time. Kept memory is used again.
-    Larger blocks are data: in a heap that keeps everything, small ones would settle in the holes that they leave, and
-    every lane of `mnist_mlp` would need 160 MB more. (To set one threshold stops glibc from adapting the other.)
+    By default glibc returns the end of the heap to the system whenever it is free, and the system clears its pages
+    again: 4,000 page faults in every step of a small convolutional network, a fifth of its time. Larger blocks are
+    data: if the heap kept them too, small blocks would fill the holes that they leave, and every run of `mnist_mlp`
+    would need 160 MB more. (Setting one threshold stops glibc from adapting the other.)
+
+    Returns:
+        False if the allocator is not glibc's, which then stays as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # macOS, musl
         return False
-    return bool(mallopt(MMAP_THRESHOLD, MAPPED)) and bool(mallopt(TRIM_THRESHOLD, -1))
+    return bool(mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)) and bool(mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,10 +1,14 @@
-"""Max pooling that costs what its neighbours cost, on a CPU, with derivatives of every order.
+"""Max pooling that is fast on a CPU, with fast derivatives of every order.
 
-torch takes the maximum window by window where maps lie plane after plane, and is 15 times slower than the maxima of the
-window's shifted maps, which are whole rows: more than half of the forward pass of a convolutional network. What comes
-out is the same to the last bit, and so is where each maximum was (the first in the window's row-major order). And torch
-differentiates the gradient of pooling by a gather that gives up the layout of its input, so that everything after it
-mixes two layouts; pooling and its transpose are a family that is closed under differentiation.
+    maxima of all windows = the maximum of the window's shifted maps: first over its rows, then over its columns
+    places of the maxima  = updated while the window's entries are compared in row-major order
+    derivative            = scatter-add of the slopes to the places; its derivative = gather from the places
+
+torch loops over windows where maps are contiguous (channels first), and is 15 times slower than maxima of shifted maps,
+which are whole rows: more than half of the forward pass of a convolutional network. The results are the same to the
+last bit, and so is the place of each maximum (the first in the window's row-major order). And torch differentiates the
+gradient of pooling by a gather that loses the memory layout of its input, so that everything after it mixes two
+layouts; pooling and its transpose are a family that is closed under differentiation.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from suite.kernels.override import FunctionOverride, Gradients, Size, is_channel
 
 @dataclass(frozen=True)
 class _Window:
-    """Kernel, stride, padding and dilation of height and width, as torch's own functions take them."""
+    """Kernel, stride, padding and dilation along height and width, as torch's own functions take them."""
 
     kernel: list[int]
     stride: list[int]
@@ -33,47 +37,44 @@ class _Window:
     ceil_mode: bool
 
     def fits(self, x: Tensor) -> bool:
-        """Whether there is a window, and none lies in the padding alone: torch says what is wrong otherwise."""
+        """Whether there is a window, and none lies in the padding alone (otherwise torch raises its own error)."""
         inside = all(2 * padding <= kernel for padding, kernel in zip(self.padding, self.kernel, strict=True))
         return inside and min(self._counts(x)) > 0
 
     def maxima(self, x: Tensor) -> Tensor:
-        """The maxima of maps x [n, c, h, w]."""
+        """The maxima of maps x [n, c, h, w], as [n, c, h', w']."""
         if not _is_slow(x):
-            pooled: Tensor = torch.max_pool2d(x, *self._options())
-            return pooled
+            return torch.max_pool2d(x, *self._options())
         counts, maps = self._counts(x), self._padded(x)
         for axis in (0, 1):  # whole rows first
             maps = functools.reduce(torch.maximum, self._shifted(maps, axis, counts[axis]))
         return maps.contiguous()
 
     def maxima_and_places(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The maxima, and where they are, numbered within each map."""
-        if not _is_slow(x) or any(self.padding):  # which must win nowhere, not even over minus infinity
+        """The maxima, and their places, numbered within each map; both [n, c, h', w']."""
+        if not _is_slow(x) or any(self.padding):  # padding must never win, not even over minus infinity
             pooled, places = torch.ops.aten.max_pool2d_with_indices(x, *self._options())
             return pooled, places
         counts = self._counts(x)
         first, *others = self._entries(self._padded(x), counts)
         best, offset = first[1], torch.zeros(first[1].shape, dtype=torch.int32, device=x.device)
         for (row, column), other in others:
-            # Later entries of a window are at larger places: the larger one is that of the entry that won.
+            # Later entries of a window have larger places, so the maximum is the place of the last entry that won.
             place = row * self.dilation[0] * x.shape[3] + column * self.dilation[1]
             offset = torch.maximum(offset, (other > best).int().mul_(place))
             best = torch.maximum(best, other)
         return best, offset.add_(self._corners(x, counts)).long()
 
     def scattered(self, slope: Tensor, x: Tensor, places: Tensor) -> Tensor:
-        """Zeros like x, but at the `places`, where the slopes are added."""
-        put: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            match_memory_format(slope, x), x, *self._options(), places
-        )
-        return put
+        """Zeros like x, to which the slopes are added at the `places`."""
+        slope = match_memory_format(slope, x)
+        return torch.ops.aten.max_pool2d_with_indices_backward(slope, x, *self._options(), places)
 
     def _options(self) -> tuple[Any, ...]:
         return self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode
 
     def _counts(self, x: Tensor) -> list[int]:
-        """How many windows there are along height and width."""
+        """The numbers of windows along height and width."""
         return [self._count(x.shape, axis) for axis in (0, 1)]
 
     def _count(self, shape: Sequence[int], axis: int) -> int:
@@ -87,7 +88,7 @@ class _Window:
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def _padded(self, x: Tensor) -> Tensor:
-        """x between entries that are never a maximum, as far as windows reach."""
+        """x, padded with minus infinity as far as the windows reach."""
         sides: list[int] = []
         for axis in (1, 0):
             reach = (self._count(x.shape, axis) - 1) * self.stride[axis] + self._extent(axis)
@@ -95,11 +96,11 @@ class _Window:
         return functional.pad(x, sides, value=-torch.inf) if any(sides) else x
 
     def _shifted(self, maps: Tensor, axis: int, count: int) -> Iterator[Tensor]:
-        """The first, second, ... entry along an axis of each of `count` windows."""
+        """For every offset along an axis of the window: the entry at that offset of each of `count` windows."""
         for offset in range(self.kernel[axis]):
             begin = offset * self.dilation[axis]
-            taken = slice(begin, begin + (count - 1) * self.stride[axis] + 1, self.stride[axis])
-            yield maps[:, :, taken] if axis == 0 else maps[..., taken]
+            entries = slice(begin, begin + (count - 1) * self.stride[axis] + 1, self.stride[axis])
+            yield maps[:, :, entries] if axis == 0 else maps[..., entries]
 
     def _entries(self, maps: Tensor, counts: Sequence[int]) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """(row, column) within a window, and that entry of all windows [n, c, *counts], in row-major order."""
@@ -108,7 +109,7 @@ class _Window:
                 yield (row, column), entry.contiguous()
 
     def _corners(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """The place of the first entry of every window without padding before it, [*counts], int32."""
+        """The place of every window's first entry, in maps without padding; [*counts], int32."""
         top, left = (
             torch.arange(count, dtype=torch.int32, device=x.device) * self.stride[axis]
             for axis, count in enumerate(counts)
@@ -117,6 +118,7 @@ class _Window:
 
 
 def _is_slow(x: Tensor) -> bool:
+    """Whether torch's own kernel is the slow one."""
     return x.device.type == "cpu" and x.is_contiguous() and x.is_floating_point()
 
 
@@ -146,10 +148,10 @@ class _Gather(Function):
         x = match_memory_format(x, places)
         if not is_channels_last(places):
             return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
-        # Positions and channels of both are then views.
-        rows, chosen = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (x, places))
-        picked = rows.gather(1, chosen)
-        return picked.view(*places.shape[:1], *places.shape[2:], -1).permute(0, 3, 1, 2)
+        # With channels last, positions and channels of both are views.
+        entries, indices = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (x, places))
+        gathered = entries.gather(1, indices)
+        return gathered.view(*places.shape[:1], *places.shape[2:], -1).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Gradients:
@@ -158,7 +160,7 @@ class _Gather(Function):
 
 
 class _ScatterAdd(Function):
-    """The transpose of `_Gather`: zeros but at the places, where the slopes are added."""
+    """The transpose of `_Gather`: zeros like x, to which the slopes are added at the places."""
 
     @staticmethod
     def forward(ctx: Any, slope: Tensor, x: Tensor, places: Tensor, window: _Window) -> Tensor:
@@ -185,15 +187,13 @@ def _max_pool2d(
     window = _Window(pair(kernel_size), steps, pair(padding), pair(dilation), ceil_mode)
     if input.dim() != 4 or return_indices or not window.fits(input):
         options: Any = {"ceil_mode": ceil_mode, "return_indices": return_indices}
-        pooled: Tensor = functional.max_pool2d(input, kernel_size, stride, padding, dilation, **options)
-        return pooled
+        return functional.max_pool2d(input, kernel_size, stride, padding, dilation, **options)
     if input.requires_grad and torch.is_grad_enabled():
-        graph: Tensor = _Pooled.apply(input, window)
-        return graph
+        return _Pooled.apply(input, window)
     return window.maxima(input)
 
 
 class FastMaxPool2d(FunctionOverride):
-    """Two-dimensional max pooling is that of this file."""
+    """While it is entered, two-dimensional max pooling is that of this file."""
 
     functions: ClassVar = {functional.max_pool2d: _max_pool2d, torch.max_pool2d: _max_pool2d}

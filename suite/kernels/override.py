@@ -1,4 +1,4 @@
-"""What it takes to put another kernel in the place of one of torch's, in any module, while a network runs."""
+"""Replacing functions of torch, in any module, while a network runs."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ Size = int | list[int] | tuple[int, ...]
 
 
 class FunctionOverride(TorchFunctionMode):
-    """While it is entered, torch's functions give way to those that a subclass names (but not under `vmap`)."""
+    """While it is entered, calls of some functions of torch go to others (but not under `vmap`).
+
+    Attributes:
+        functions: torch's function -> its replacement, which a subclass lists.
+    """
 
     functions: ClassVar[Mapping[object, Callable[..., Tensor]]]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        chosen: Callable[..., Any] = self.functions.get(func, func)
-        return chosen(*args, **(kwargs or {}))
+        return self.functions.get(func, func)(*args, **(kwargs or {}))
 
 
 def pair(value: Size) -> list[int]:
-    """The two numbers, of height and width, that one or two of an operation's options stand for."""
+    """An option of a two-dimensional operation as two numbers, for height and width."""
     return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
 
 
 def match_memory_format(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` in the memory layout of `like`: kernels that are given two layouts are up to forty times slower."""
+    """`tensor` in the memory layout of `like`: kernels that get two layouts are up to forty times slower."""
     return tensor.contiguous(memory_format=torch.channels_last if is_channels_last(like) else torch.contiguous_format)
 
 
 def is_channels_last(maps: Tensor) -> bool:
-    """Whether the channels of each place lie together, and those of no other layout do as well."""
+    """Whether maps [n, c, h, w] have their channels last in memory, and are not contiguous as well."""
     return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
