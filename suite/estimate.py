@@ -1,7 +1,8 @@
-"""A number together with how it was got. No torch import here."""
+"""A number together with how it was computed. No torch import here."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -9,27 +10,36 @@ Kind = Literal["exact", "bound", "estimate"]
 
 
 class Estimate(float):
-    """A float that knows how far it can be trusted.
+    """A float that says how far it can be trusted.
 
-    kind: ``exact`` (a closed form, up to rounding), ``bound`` (an iteration whose error is at most `error`), or
-    ``estimate`` (a mean over random draws with the standard error `error`).
+    Attributes:
+        kind: ``exact``: a closed form, up to rounding.
+            ``bound``: an iteration whose distance from the truth is at most `error`; or, where `error` is NaN, a lower
+            bound, such as the best point of an ascent.
+            ``estimate``: a sample stands for the whole: random draws of probes, segments or noise, the data's points,
+            or a grid; `error` is the standard error of random draws, NaN where none is known.
+        error: 0 for ``exact``; NaN for the others unless it is stated.
     """
 
     kind: Kind
     error: float
 
-    def __new__(cls, value: float, kind: Kind = "exact", error: float = 0.0) -> Self:
-        made = super().__new__(cls, value)
-        made.kind = kind
-        made.error = float(error)
-        return made
+    def __new__(cls, value: float, kind: Kind = "exact", error: float | None = None) -> Self:
+        number = super().__new__(cls, value)
+        number.kind = kind
+        number.error = float(error) if error is not None else 0.0 if kind == "exact" else math.nan
+        return number
 
     def __str__(self) -> str:
         text = f"{float(self):.6g}"
-        return text if self.kind == "exact" else f"{text} ± {self.error:.2g}"
+        if self.kind == "exact":
+            return text
+        if math.isnan(self.error):
+            return f"≥ {text}" if self.kind == "bound" else f"≈ {text}"
+        return f"{text} ± {self.error:.2g}"
 
     def __repr__(self) -> str:
-        return f"Value({float(self)!r}, {self.kind!r}, {self.error!r})"
+        return f"Estimate({float(self)!r}, {self.kind!r}, {self.error!r})"
 
 
 def uncertainties(values: Mapping[str, float]) -> dict[str, dict[str, Any]]:

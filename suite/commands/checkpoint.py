@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,19 @@ from torch import Tensor, nn
 
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
-from suite.estimate import Estimate
-from suite.measures.context import MATCHED_LOSS
-from suite.measures.measurement import measure
-from suite.measures.registry import measures
+from suite.measures import MATCHED_LOSS, Report, measure, measure_all
 from suite.task import Split
 from suite.tasks.registry import find_task
 
 
 @dataclass(frozen=True)
-class Given:
-    """The data that a checkpoint is measured on, and the task's own network where a task gives the data."""
+class CheckpointData:
+    """The data that a checkpoint is measured on.
+
+    Attributes:
+        train, test: the parts of the data.
+        network: builds the task's own network, where a task gives the data.
+    """
 
     train: Split
     test: Split | None
@@ -46,30 +47,8 @@ class Given:
         y = self.train.y
         if y.is_floating_point():
             return int(y[0].numel())
-        both = y if self.test is None else torch.cat([y, self.test.y])
-        return int(both.max()) + 1
-
-
-@dataclass(frozen=True)
-class Report:
-    """The values that were taken, and why others were not."""
-
-    values: dict[str, Estimate]
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def text(self) -> str:
-        """One line a value, with its kind; then what was not taken."""
-        width = max(map(len, [*self.values, *self.skipped]), default=0) + 2
-        lines = [f"{name:{width}}{value!s:24}{value.kind}" for name, value in self.values.items()]
-        return "\n".join([*lines, *(f"{name:{width}}not taken: {why}" for name, why in self.skipped.items())])
-
-    def json(self) -> str:
-        """The same as JSON."""
-        values = {
-            name: {"value": float(value), "kind": value.kind, "error": value.error}
-            for name, value in self.values.items()
-        }
-        return json.dumps({"values": values, "skipped": self.skipped}, indent=1)
+        labels = y if self.test is None else torch.cat([y, self.test.y])
+        return int(labels.max()) + 1
 
 
 def measure_checkpoint(
@@ -84,36 +63,36 @@ def measure_checkpoint(
 ) -> Report:
     """Measure the weights in the safetensors file `checkpoint`.
 
-    architecture: a built-in architecture, a file with a submission, ``module:function`` or ``file.py:function``, called
-    with (input shape, outputs), or without arguments if it takes none; None for the network of the task in `data`.
-    data: the name of a task (its data of `seed`), or an npz file with `x` and `y`, or `x_train`, `y_train` and perhaps
-    `x_test`, `y_test`, used as they are. names: the measures; without any, all that can be taken.
+    Args:
+        checkpoint: the file of weights.
+        architecture: a built-in architecture, a file with a submission, ``module:function`` or ``file.py:function``,
+            called with (input shape, outputs), or without arguments if it takes none; None for the network of the task
+            in `data`.
+        data: the name of a task (its data of `seed`), or an npz file with `x` and `y`, or `x_train`, `y_train` and
+            perhaps `x_test`, `y_test`, used as they are.
+        names: the measures; without any, all that can be taken.
+        seed: the seed of the task's data.
+        initial: a safetensors file with the weights before training.
+        matched_loss: the training loss (nats) at which classification solutions are compared.
 
     Raises:
-        InputError: something cannot be read or does not fit, or a named measure cannot be taken.
+        InputError: something cannot be read or does not fit, the loss is not finite, or a named measure cannot be
+            taken.
     """
-    given = _data(data, seed)
-    model = _network(architecture, given)
+    dataset = _data(data, seed)
+    model = _network(architecture, dataset)
     _fill(model, _weights(checkpoint), checkpoint)
-    start = None if initial is None else _weights(initial)
-    if start is not None:
-        _fill(_network(architecture, given), start, initial)
-
-    def take(wanted: Sequence[str]) -> dict[str, Estimate]:
-        return measure(model, given.train, wanted, test=given.test, initial=start, matched_loss=matched_loss)
-
-    if names:
-        return Report(take(names))
-    report = Report({})
-    for name in measures():
-        try:
-            report.values.update(take([name]))
-        except InputError as error:
-            report.skipped[name] = str(error)
-    return report
+    start = None
+    if initial is not None:
+        start = _weights(initial)
+        _fill(_network(architecture, dataset), start, initial)
+    if not names:
+        return measure_all(model, dataset.train, test=dataset.test, initial=start, matched_loss=matched_loss)
+    return Report(measure(model, dataset.train, names, test=dataset.test, initial=start, matched_loss=matched_loss))
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
@@ -122,7 +101,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is not a readable safetensors file ({error}).") from error
 
 
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path | None) -> None:
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights into a model of their dtype; InputError if names or shapes differ."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name in [*expected, *weights]:
         if name not in weights or name not in expected:
@@ -137,11 +117,12 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path | None) ->
     model.eval()
 
 
-def _data(text: str, seed: int) -> Given:
+def _data(text: str, seed: int) -> CheckpointData:
+    """The data of the task, or in the npz file, called `text`."""
     if not text.endswith(".npz"):
         task = find_task(text)
         problem = task.problem(seed)
-        return Given(problem.train, problem.test, lambda: task.model(problem, seed))
+        return CheckpointData(problem.train, problem.test, lambda: task.model(problem, seed))
     try:
         with np.load(text, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -149,12 +130,13 @@ def _data(text: str, seed: int) -> Given:
         raise InputError(f"{text} is not a readable npz file ({error}).") from error
     train = _pair(arrays, "x", "y") or _pair(arrays, "x_train", "y_train")
     if train is None:
-        held = ", ".join(arrays) or "nothing"
-        raise InputError(f"{text} holds {held}; it must hold x and y, or x_train and y_train.")
-    return Given(train, _pair(arrays, "x_test", "y_test"))
+        content = ", ".join(arrays) or "nothing"
+        raise InputError(f"{text} holds {content}; it must hold x and y, or x_train and y_train.")
+    return CheckpointData(train, _pair(arrays, "x_test", "y_test"))
 
 
 def _pair(arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split | None:
+    """The arrays named `x` and `y` as real inputs and real or integer targets; None unless both are there."""
     if x not in arrays or y not in arrays:
         return None
     inputs, targets = torch.from_numpy(arrays[x]), torch.from_numpy(arrays[y])
@@ -162,35 +144,36 @@ def _pair(arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split | None:
     return Split(inputs if inputs.is_floating_point() else inputs.float(), targets.long() if integers else targets)
 
 
-def _network(architecture: str | None, given: Given) -> nn.Module:
+def _network(architecture: str | None, dataset: CheckpointData) -> nn.Module:
+    """A network of the architecture, or of the data's task without one."""
     if architecture is None:
-        if given.network is None:
-            raise InputError("An npz file says nothing of the network: give --architecture.")
-        return given.network()
-    make = _architecture(architecture)
-    required = [p for p in inspect.signature(make).parameters.values() if p.default is p.empty]
+        if dataset.network is None:
+            raise InputError("An npz file does not define the network: give --architecture.")
+        return dataset.network()
+    build = _architecture(architecture)
+    required = [p for p in inspect.signature(build).parameters.values() if p.default is p.empty]
     try:
-        made = make(given.shape, given.outputs) if required else make()
+        network = build(dataset.shape, dataset.outputs) if required else build()
     except Exception as error:
         raise InputError(f"The architecture {architecture!r} cannot be built ({sentence(error)}).") from error
-    if not isinstance(made, nn.Module):
-        raise InputError(f"The architecture {architecture!r} gives a {type(made).__name__}, not a torch module.")
-    return made
+    if not isinstance(network, nn.Module):
+        raise InputError(f"The architecture {architecture!r} gives a {type(network).__name__}, not a torch module.")
+    return network
 
 
 def _architecture(text: str) -> Callable[..., object]:
+    """The function that builds a network: a submission's, or one named as ``module:function``."""
     source, colon, name = text.rpartition(":")
     if not colon:
-        found = load(text).submission.architecture
-        if found is None:
+        architecture = load(text).submission.architecture
+        if architecture is None:
             raise InputError(f"The submission {text!r} is an optimizer, not an architecture.")
-        return found
+        return architecture
     try:
         module = import_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except ImportError as error:
         raise InputError(f"The module {source!r} of {text!r} cannot be imported ({error}).") from error
-    made = getattr(module, name, None)
-    if not callable(made):
+    function = getattr(module, name, None)
+    if not callable(function):
         raise InputError(f"{source} has no function {name!r}.")
-    function: Callable[..., object] = made
     return function

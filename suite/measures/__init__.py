@@ -1,11 +1,30 @@
-"""Measures: a solution in, named numbers out. Every measure declares its unit, direction, invariances and source.
+"""Measures: a solution in, named numbers out. Every measure declares its kind, unit, direction, invariances and source.
 
-``measure(model, data, ["lambda_max", "hessian_trace"])`` works on any trained module; ``measures()`` lists what there
-is; a new measure is one function marked with `declare`.
+``measure(model, data, ["lambda_max", "hessian_trace"])`` works on any trained module, ``measure_all(model, data)``
+takes all that can be taken, ``measures()`` lists them; a new measure is one function marked with `declare`.
 """
 
 from suite.estimate import Estimate
-from suite.measures.measurement import measure
-from suite.measures.registry import Measure, declare, find_measure, measures
+from suite.measures.context import MATCHED_LOSS, MeasureContext
+from suite.measures.measurement import Report, measure, measure_all
+from suite.measures.norms import effective_rank_of
+from suite.measures.path_norm import has_path_norm, margins
+from suite.measures.registry import Measure, declare, explain, find_measure, listing, measures
 
-__all__ = ["Estimate", "Measure", "declare", "find_measure", "measure", "measures"]
+__all__ = [
+    "MATCHED_LOSS",
+    "Estimate",
+    "Measure",
+    "MeasureContext",
+    "Report",
+    "declare",
+    "effective_rank_of",
+    "explain",
+    "find_measure",
+    "has_path_norm",
+    "listing",
+    "margins",
+    "measure",
+    "measure_all",
+    "measures",
+]

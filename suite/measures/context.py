@@ -1,10 +1,11 @@
-"""What a measure is taken of: a network on its data, and what several measures share of it."""
+"""What measures are computed from: a network on its data, and the intermediate results that several measures share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +20,22 @@ from suite.curvature.ggn_diagonal import (
 )
 from suite.curvature.per_sample import squared_norms
 from suite.errors import InputError
+from suite.estimate import Estimate
 from suite.task import Loss, Split
+
+MATCHED_LOSS = 0.01
+"""The training loss (nats) at which classification solutions are compared: the target loss of the image tasks."""
+
+T = TypeVar("T")
 
 
 @torch.no_grad()
 def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> float:
     """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection.
 
-    Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. For
-    samples that are all classified rightly the loss falls monotonically from log(classes) to 0, so the
-    factor is unique. NaN if some sample is misclassified so that no factor reaches the target.
+    Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. If
+    all samples are classified correctly, the loss falls monotonically from log(classes) to 0, so the factor is unique.
+    NaN if misclassified samples keep the loss above the target for every factor.
     """
     exact = logits.double()
     low, high = -12.0, 12.0
@@ -47,10 +54,6 @@ def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> fl
         middle = (low + high) / 2
         low, high = (middle, high) if loss(middle) > target else (low, middle)
     return math.exp(high)
-
-
-MATCHED_LOSS = 0.01
-"""The training loss (nats) at which classification solutions are compared: the image tasks' stopping rule."""
 
 
 def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
@@ -73,12 +76,26 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
     return mse_loss
 
 
+def sample_mean(draws: Tensor, offset: float = 0.0) -> Estimate:
+    """`offset` plus the mean of independent draws [r], with its standard error: NaN for a single draw."""
+    error = draws.std().item() / len(draws) ** 0.5 if len(draws) > 1 else None
+    return Estimate(offset + draws.mean().item(), "estimate", error)
+
+
 class MeasureContext:
     """A network (in eval mode) with the data and the loss that it is measured on.
 
-    At matched loss, `logit_scale` is the factor on the logits that brings the training loss to `matched_loss`, else 1;
-    `loss` contains it (`default_loss` if none is given), outputs do not. It is found when a measure first asks for it:
-    not all need it. Data is read in chunks, so that memory does not grow with it.
+    There are two contexts of one network: this one, with the loss as it is, and `matched`, with the logits scaled to a
+    training loss of `matched_loss`. What does not depend on the loss is computed once for both (`once`). Data is read
+    in chunks, so that memory does not grow with it.
+
+    Attributes:
+        model: the module.
+        network: the module's parameters as one vector, for curvature.
+        train: the training data, x [n, ...] and y [n] or [n, outputs].
+        test: the test data, or None.
+        initial: the weights before training, by parameter name, or None.
+        matched_loss: the training loss (nats) of the matched context.
     """
 
     def __init__(
@@ -90,45 +107,95 @@ class MeasureContext:
         test: Split | None = None,
         initial: Mapping[str, Tensor] | None = None,
         matched_loss: float = MATCHED_LOSS,
-        at_matched_loss: bool = False,
     ) -> None:
+        """Without `loss`, `default_loss` chooses one."""
         self.model, self.train, self.test, self.initial = model, train, test, initial
         self.network = Network(model)
-        self.matched_loss, self._at_matched_loss = matched_loss, at_matched_loss
+        self.matched_loss = matched_loss
+        self._shared: dict[str, Any] = {}
+        self._is_matched = False
         if loss is None:
             one = self.predictions(train.x[:1])
             loss = default_loss(one.expand(len(train), *one.shape[1:]), train.y)
-        self._given = loss
+        self._unscaled_loss = loss
 
     @cached_property
-    def logit_scale(self) -> float:
-        """The factor on the outputs; InputError if no factor gives the matched loss."""
-        return self.inverse_temperature if self._at_matched_loss else 1.0
+    def matched(self) -> MeasureContext:
+        """The context at matched training loss; it shares `once` with this one."""
+        if self._is_matched:
+            return self
+        context = MeasureContext(
+            self.model,
+            self.train,
+            self._unscaled_loss,
+            test=self.test,
+            initial=self.initial,
+            matched_loss=self.matched_loss,
+        )
+        context._is_matched, context._shared = True, self._shared
+        return context
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """The result of `compute`, which is called only if neither context has a result of this `name`.
+
+        For what depends on the network and the data alone: not on the loss, nor on the temperature.
+        """
+        if name not in self._shared:
+            self._shared[name] = compute()
+        result: T = self._shared[name]
+        return result
+
+    @cached_property
+    def inverse_temperature(self) -> float:
+        """The factor on the logits that brings the training loss to `matched_loss`; 1 without matching.
+
+        Only cross-entropy is matched. The factor is computed when a measure first asks for it: some do not need it.
+
+        Raises:
+            InputError: no factor reaches that loss.
+        """
+        if not self._is_matched or self._unscaled_loss is not cross_entropy:
+            return 1.0
+        if self.train_outputs.shape[1] < 2:
+            raise InputError("The logits of one class have no training loss that could be matched.")
+        factor = inverse_temperature_for(self.train_outputs, self.train.y, self.matched_loss)
+        if math.isnan(factor):
+            loss = cross_entropy(self.train_outputs, self.train.y).item()
+            raise InputError(
+                f"No scaling of the logits brings the training loss from {loss:.3g} to {self.matched_loss:g}: "
+                "give another matched_loss."
+            )
+        return factor
 
     @cached_property
     def loss(self) -> Loss:
-        """The loss of the unscaled outputs at the subject's logit scale."""
-        return self._given if self.logit_scale == 1 else TemperedCrossEntropy(self.logit_scale)
+        """The loss as a function of the network's own (unscaled) outputs; it contains the inverse temperature."""
+        return self._unscaled_loss if self.inverse_temperature == 1 else TemperedCrossEntropy(self.inverse_temperature)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Outputs on `x`, [n, ...], with a graph where gradients are enabled."""
+        """Unscaled outputs on `x`, [n, ...], with a graph where gradients are enabled."""
         return self.network.outputs(x)
 
     @torch.no_grad()
     def predictions(self, x: Tensor) -> Tensor:
-        """Outputs on `x`, [n, ...], without a graph, however many samples there are."""
+        """Unscaled outputs on `x`, [n, ...], without a graph, however many samples there are."""
         return torch.cat([self.network.outputs(part) for part in torch.split(x, self.network.chunk(x))])
 
-    @cached_property
+    @property
     def train_outputs(self) -> Tensor:
-        """Outputs on the training part."""
-        return self.predictions(self.train.x)
+        """Unscaled outputs on the training data."""
+        return self.once("train_outputs", lambda: self.predictions(self.train.x))
 
-    @cached_property
-    def test_outputs(self) -> Tensor:
-        """Outputs on the test part."""
+    @property
+    def required_test(self) -> Split:
+        """The test data, for measures that declare that they need it."""
         assert self.test is not None
-        return self.predictions(self.test.x)
+        return self.test
+
+    @property
+    def test_outputs(self) -> Tensor:
+        """Unscaled outputs on the test data."""
+        return self.once("test_outputs", lambda: self.predictions(self.required_test.x))
 
     @cached_property
     def chunk(self) -> int | None:
@@ -160,19 +227,22 @@ class MeasureContext:
             gradient += self.network.flatten(pieces)
         return total, gradient
 
-    @cached_property
+    @property
     def is_piecewise_multilinear(self) -> bool:
         """Whether the Hessian's diagonal is the Gauss-Newton matrix's."""
-        return is_piecewise_multilinear(self.network, self.train.x)
+        return self.once("is_piecewise_multilinear", lambda: is_piecewise_multilinear(self.network, self.train.x))
 
     def gauss_newton_trace(self, weights: Tensor | None = None) -> float | None:
-        """The exact trace of G, or of ``diag(weights) G`` for weights [P]; None where samples cannot be told apart."""
+        """The exact trace of G, or of ``diag(weights) G`` for weights [P].
+
+        None if the loss is no mean over samples, or the network cannot be differentiated sample by sample.
+        """
         if self.chunk is not None:
             return None
         try:
             if weights is None:
                 trace, outputs = gauss_newton_trace(self.network, self.train, self.loss)
-                self.__dict__.setdefault("train_outputs", outputs)
+                self.once("train_outputs", lambda: outputs)
                 return trace
             return float(self.network.flatten(self._gauss_newton_diagonal).double() @ weights.double())
         except InputError:
@@ -186,7 +256,7 @@ class MeasureContext:
         """The trace of the covariance of the samples' gradients.
 
         Raises:
-            InputError: the loss is not a mean over samples, or they cannot be told apart.
+            InputError: the loss is not a mean over samples, or the network cannot be differentiated sample by sample.
         """
         if self.chunk is not None:
             raise InputError("The gradient noise needs a loss that is a mean over samples.")
@@ -200,38 +270,3 @@ class MeasureContext:
         squares = squared_norms(self.network, self.train.x, self.train.y, slopes)
         _, mean = self.loss_and_gradient()
         return max(squares / len(self.train) - float(mean.double() @ mean.double()), 0.0)
-
-    @cached_property
-    def inverse_temperature(self) -> float:
-        """The factor on the logits that brings the training loss to `matched_loss`; 1 without cross-entropy.
-
-        Raises:
-            InputError: no factor does.
-        """
-        if self._given is not cross_entropy:
-            return 1.0
-        if self.train_outputs.shape[1] < 2:
-            raise InputError("The logits of one class have no training loss that could be matched.")
-        factor = inverse_temperature_for(self.train_outputs, self.train.y, self.matched_loss)
-        if math.isnan(factor):
-            loss = cross_entropy(self.train_outputs, self.train.y).item()
-            raise InputError(
-                f"No scaling of the logits brings the training loss from {loss:.3g} to {self.matched_loss:g}: "
-                "give another matched_loss."
-            )
-        return factor
-
-    @cached_property
-    def matched(self) -> MeasureContext:
-        """The subject at matched training loss."""
-        other = MeasureContext(
-            self.model,
-            self.train,
-            self._given,
-            test=self.test,
-            initial=self.initial,
-            matched_loss=self.matched_loss,
-            at_matched_loss=True,
-        )
-        other.train_outputs = self.train_outputs  # they contain no scale
-        return other

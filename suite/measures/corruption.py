@@ -1,6 +1,6 @@
-"""Generalization to images that are harder than the test data: corrupted ones, and ones that are seen otherwise.
+"""Generalization to images that are harder than the test data: corrupted, translated or rotated ones.
 
-All are computed from the test part (no download), the same for every solution. Inputs are normalised images; distances
+All are computed from the test data (no download), the same for every solution. Inputs are normalised images; distances
 are pixels, noise is in standard deviations of the training pixels. Beyond the edge of an image its edge is repeated.
 """
 
@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
+from suite.estimate import Estimate
 from suite.measures.context import MeasureContext
 from suite.measures.generalization import error_and_loss
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
 NOISE = 0.5
-
-
 BLUR = 1.0
-
-
 CONTRAST = 0.4
-
-
 TRANSLATION = 2.0
-
-
 ROTATION = 15.0
-
 
 BLOCK = 256
 """Images that are changed at a time. A multiple of 16: torch draws noise in groups of so many."""
@@ -62,7 +54,7 @@ def faint(images: Tensor, _: Generator | None = None) -> Tensor:
 
 
 def translated(images: Tensor, stream: Generator) -> Tensor:
-    """Images [n, c, h, w], each moved by 2 pixels in a direction of its own."""
+    """Images [n, c, h, w], each moved by 2 pixels in its own random direction."""
     angle = 2 * math.pi * torch.rand(len(images), generator=stream)
     pixels = TRANSLATION * torch.stack([torch.cos(angle), torch.sin(angle)], 1)
     return _moved(images, torch.zeros(len(images)), pixels)
@@ -90,48 +82,38 @@ def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
 
 Change = Callable[[Tensor, Generator], Tensor]
 
-
 CORRUPTIONS: dict[str, Change] = {"noise": noisy, "blur": blurred, "contrast": faint}
-
-
 SHIFTS: dict[str, Change] = {"translation": translated, "rotation": rotated}
-
-
 CHANGES = CORRUPTIONS | SHIFTS
+DETERMINISTIC = (blurred, faint)
 
-
-@declare(
-    unit="share",
-    scale="log",
-    higher=False,
-    cost=1,
-    source="Hendrycks and Dietterich 2019, arXiv:1903.12261",
-    needs=("labels", "test", "images"),
-    invariances=CANONICAL,
+declare_error = partial(
+    declare, kind="estimate", unit="share", needs=("labels", "test", "images"), invariances=CANONICAL
 )
-def corruption_error(subject: MeasureContext) -> dict[str, float]:
+
+
+@declare_error(cost=1, source="Hendrycks and Dietterich 2019, arXiv:1903.12261")
+def corruption_error(context: MeasureContext) -> dict[str, float]:
     """Share of wrong predictions on test images under noise, blur and low contrast."""
-    return {name: _error(subject, name) for name in CORRUPTIONS}
+    return {name: _error(context, name) for name in CORRUPTIONS}
 
 
-@declare(
-    unit="share",
-    scale="log",
-    higher=False,
-    cost=2 / 3,
-    source="Engstrom et al. 2019, arXiv:1712.02779",
-    needs=("labels", "test", "images"),
-    invariances=CANONICAL,
-)
-def shift_error(subject: MeasureContext) -> dict[str, float]:
+@declare_error(cost=2 / 3, source="Engstrom et al. 2019, arXiv:1712.02779")
+def shift_error(context: MeasureContext) -> dict[str, float]:
     """Share of wrong predictions on test images that are translated or rotated: their labels stay true."""
-    return {name: _error(subject, name) for name in SHIFTS}
+    return {name: _error(context, name) for name in SHIFTS}
 
 
 @torch.no_grad()
-def _error(subject: MeasureContext, name: str) -> float:
-    """Share of wrong predictions under one change; images are changed in blocks that stay in the cache."""
-    assert subject.test is not None
-    change, stream = CHANGES[name], torch_stream("corruption", name)
-    outputs = [subject.predictions(change(block, stream)) for block in torch.split(subject.test.x, BLOCK)]
-    return error_and_loss(torch.cat(outputs), subject.test.y)[0]
+def _error(context: MeasureContext, name: str) -> Estimate:
+    """Share of wrong predictions under one change; images are changed in blocks that stay in the cache.
+
+    Random changes are drawn once for each of the n images. The standard error over these draws is at most that of n
+    equal coins, ``sqrt(share (1 - share) / n)``, which is stated.
+    """
+    test, change, stream = context.required_test, CHANGES[name], torch_stream("corruption", name)
+    outputs = [context.predictions(change(block, stream)) for block in torch.split(test.x, BLOCK)]
+    share, _ = error_and_loss(torch.cat(outputs), test.y)
+    if change in DETERMINISTIC:
+        return Estimate(share)
+    return Estimate(share, "estimate", math.sqrt(share * (1 - share) / len(test)))

@@ -1,4 +1,4 @@
-"""Simplicity of what the last hidden layer makes of the data."""
+"""Simplicity of the last hidden layer's representation of the data."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ from suite.measures.context import MeasureContext
 from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, declare
 
 NEIGHBOURS = 20
-
-
 POINTS = 2_000
 
 
 @torch.no_grad()
-def last_features(subject: MeasureContext) -> Tensor:
-    """What goes into the network's last linear layer, [n, features], in float64, for at most 2,000 samples.
+def last_features(context: MeasureContext) -> Tensor:
+    """The inputs of the network's last linear layer, [n, features], in float64, for at most 2,000 samples.
 
     Raises:
         InputError: the network has no linear layer.
     """
-    layers = [module for module in subject.model.modules() if isinstance(module, nn.Linear)]
+    layers = [module for module in context.model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise InputError("The network has no linear layer whose inputs could be taken as features.")
-    parts = torch.split(subject.train.x[:POINTS], subject.network.chunk(subject.train.x))
-    found: list[Tensor] = []
-    handle = layers[-1].register_forward_pre_hook(lambda _, args: found.append(args[0].detach()))
+    parts = torch.split(context.train.x[:POINTS], context.network.chunk(context.train.x))
+    features: list[Tensor] = []
+    handle = layers[-1].register_forward_pre_hook(lambda _, args: features.append(args[0].detach()))
     try:
         for part in parts:
-            subject.outputs(part)
+            context.outputs(part)
     finally:
         handle.remove()
-    return torch.cat([part.flatten(1) for part in found]).double()
+    return torch.cat([part.flatten(1) for part in features]).double()
 
 
 def intrinsic_dimension(points: Tensor, neighbours: int = NEIGHBOURS) -> float:
@@ -54,13 +52,15 @@ def intrinsic_dimension(points: Tensor, neighbours: int = NEIGHBOURS) -> float:
 
 
 @declare(
+    kind="estimate",
     unit="dimensions",
-    scale="log",
-    higher=False,
     cost=5,
     source="Levina and Bickel 2004; Ansuini et al. 2019, arXiv:1905.12784",
     invariances=(LAYER_RESCALING, LOGIT_SCALE),
 )
-def feature_dimension(subject: MeasureContext) -> float:
-    """Local intrinsic dimension of the training data in the last hidden layer, by 20 nearest neighbours."""
-    return intrinsic_dimension(last_features(subject))
+def feature_dimension(context: MeasureContext) -> float:
+    """Local intrinsic dimension of the training data in the last hidden layer, by 20 nearest neighbours.
+
+    A maximum-likelihood estimate for points that are a random sample; its error is not known.
+    """
+    return intrinsic_dimension(last_features(context))

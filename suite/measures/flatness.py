@@ -1,8 +1,8 @@
 """Flatness as curvature of the training loss.
 
-Raw curvature is shown and never scored: a rescaling that leaves the function alone can give it any value (Dinh et al.
-2017, arXiv:1703.04933). The adaptive measures look at ``D H D`` with ``D = diag |theta|``, the curvature in relative
-coordinates, which no such rescaling can move.
+Raw curvature is reported and never scored: a rescaling that keeps the function can give it any value (Dinh et al. 2017,
+arXiv:1703.04933). The adaptive measures use ``D H D`` with ``D = diag |theta|``, the curvature in relative coordinates,
+which no such rescaling can move.
 """
 
 from __future__ import annotations
@@ -23,142 +23,110 @@ from suite.curvature import (
     top_eigenpairs,
 )
 from suite.estimate import Estimate
-from suite.measures.context import MeasureContext
+from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.seeding import torch_stream
 
 PRECISION = 0.05
 """Standard error, as a share of the value, up to which a stochastic trace is refined."""
 
-
 MAX_PROBES = 60
 
-
-FEW_PROBES = 5
-"""Drawn at a time for what is left beside a part that is known: its standard error is then 1 to 3 % of the whole."""
+PROBES_OF_REST = 5
+"""Probes drawn at a time if the Gauss-Newton part is exact: the rest's standard error is then 1 to 3 % of the whole."""
 
 
 def _leading(pairs: Eigenpairs) -> Estimate:
     return Estimate(pairs.values[0].item(), "bound", pairs.bounds[0].item())
 
 
-def _largest(subject: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
+def _largest(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     stream = torch_stream("lambda_max")
-    if subject.chunk is None:
-        return _leading(top_eigenpairs(subject.network, subject.train, subject.loss, 1, stream, diagonal=diagonal))
-    hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
+    if context.chunk is None:
+        return _leading(top_eigenpairs(context.network, context.train, context.loss, 1, stream, diagonal=diagonal))
+    hessian = Hessian(context.network, context.train, context.loss, chunk=context.chunk)
     return _leading(lanczos(hessian if diagonal is None else Scaled(hessian, diagonal), 1, stream))
 
 
-def _trace(subject: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
+def _trace(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     """The trace of H, or of ``D H D``: exact, or exact but for the network's own curvature, or stochastic.
 
-    The Gauss-Newton part of the trace is exact for every loss that is a mean; what is left of the Hessian is small at
-    a solution, so few probes are enough for it.
+    The Gauss-Newton part of the trace is exact for every loss that is a mean; the rest of the Hessian is small at a
+    solution, so few probes are enough for it.
     """
-    network, train, loss = subject.network, subject.train, subject.loss
-    known = subject.gauss_newton_trace(None if diagonal is None else diagonal.square())
-    if known is not None and subject.is_piecewise_multilinear:
-        return Estimate(known)
-    kind = Hessian if known is None else NetworkCurvature
-    rest = kind(network, train, loss, chunk=subject.chunk, keep=False)  # all probes in one call
-    operator = rest if diagonal is None else Scaled(rest, diagonal)
-    stream = torch_stream("hessian_trace")
-    estimates = hutchinson(
-        operator,
-        stream,
-        probes=2 * FEW_PROBES if known is None else FEW_PROBES,
-        offset=known or 0.0,
+    network, train, loss = context.network, context.train, context.loss
+    gauss_newton = context.gauss_newton_trace(None if diagonal is None else diagonal.square())
+    if gauss_newton is not None and context.is_piecewise_multilinear:
+        return Estimate(gauss_newton)
+    kind = Hessian if gauss_newton is None else NetworkCurvature
+    rest = kind(network, train, loss, chunk=context.chunk, keep_graphs=False)  # all probes in one call
+    return hutchinson(
+        rest if diagonal is None else Scaled(rest, diagonal),
+        torch_stream("hessian_trace"),
+        probes=2 * PROBES_OF_REST if gauss_newton is None else PROBES_OF_REST,
+        offset=gauss_newton or 0.0,
         precision=PRECISION,
         max_probes=MAX_PROBES,
-    )
-    return estimates[0]
+    )[0]
 
 
-@declare(
-    unit="loss / weight²",
-    scale="log",
-    higher=False,
-    cost=12,
-    source="Keskar et al. 2017, arXiv:1609.04836",
-)
-def lambda_max(subject: MeasureContext) -> Estimate:
+@declare(kind="bound", unit="loss / weight²", cost=12, source="Keskar et al. 2017, arXiv:1609.04836")
+def lambda_max(context: MeasureContext) -> Estimate:
     """Largest eigenvalue of the training loss's Hessian."""
-    return _largest(subject)
+    return _largest(context)
 
 
 @declare(
+    kind="bound",
     unit="loss / weight²",
     scale="linear",
     higher=None,
     cost=50,
     source="Sagun et al. 2018, arXiv:1706.04454",
 )
-def lambda_min(subject: MeasureContext) -> Estimate:
+def lambda_min(context: MeasureContext) -> Estimate:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
-    hessian = Hessian(subject.network, subject.train, subject.loss, chunk=subject.chunk)
-    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="smallest", tolerance=1e-2, guards=0))
+    hessian = Hessian(context.network, context.train, context.loss, chunk=context.chunk)
+    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="SA", tol=1e-2, guards=0))
 
 
-@declare(
-    unit="loss / weight²",
-    scale="log",
-    higher=False,
-    cost=4,
-    source="Blanc et al. 2020, arXiv:1904.09080",
-)
-def hessian_trace(subject: MeasureContext) -> Estimate:
+@declare(kind="estimate", unit="loss / weight²", cost=4, source="Blanc et al. 2020, arXiv:1904.09080")
+def hessian_trace(context: MeasureContext) -> Estimate:
     """Trace of the training loss's Hessian; exact for ReLU networks."""
-    return _trace(subject)
+    return _trace(context)
 
 
-@declare(
-    unit="loss",
-    scale="log",
-    higher=False,
-    cost=12,
-    source="Kwon et al. 2021, arXiv:2102.11600",
-    invariances=CANONICAL,
-)
-def adaptive_lambda_max(subject: MeasureContext) -> Estimate:
+@declare(kind="bound", unit="loss", cost=12, source="Kwon et al. 2021, arXiv:2102.11600", invariances=CANONICAL)
+def adaptive_lambda_max(context: MeasureContext) -> Estimate:
     """Largest eigenvalue of the Hessian in relative coordinates."""
-    return _largest(subject, subject.network.weights().abs())
+    return _largest(context, context.network.weights().abs())
 
 
-@declare(
-    unit="loss",
-    scale="log",
-    higher=False,
-    cost=4,
-    source="Tsuzuku et al. 2020, arXiv:1901.04653",
-    invariances=CANONICAL,
-)
-def adaptive_trace(subject: MeasureContext) -> Estimate:
+@declare(kind="estimate", unit="loss", cost=4, source="Tsuzuku et al. 2020, arXiv:1901.04653", invariances=CANONICAL)
+def adaptive_trace(context: MeasureContext) -> Estimate:
     """Trace of the Hessian in relative coordinates, ``sum theta² H_ii``; exact for ReLU networks."""
-    return _trace(subject, subject.network.weights().abs())
+    return _trace(context, context.network.weights().abs())
 
 
 @declare(
+    kind="estimate",
     unit="loss",
-    scale="log",
-    higher=False,
     cost=15,
     source="Petzka et al. 2021, arXiv:2001.00939, definition 3",
     invariances=(LAYER_RESCALING,),
 )
-def relative_flatness(subject: MeasureContext) -> Estimate:
+def relative_flatness(context: MeasureContext) -> Estimate:
     """Petzka's relative flatness, summed over layers: ``sum over neurons s, t of <w_s, w_t> tr H_st``.
 
-    As a mean over random signs: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
+    Estimated from random signs a and b: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
     """
-    network, stream = subject.network, torch_stream("relative_flatness")
-    hessian = Hessian(network, subject.train, subject.loss, chunk=subject.chunk)
+    network, stream = context.network, torch_stream("relative_flatness")
+    hessian = Hessian(network, context.train, context.loss, chunk=context.chunk)
     draws = []
     for _ in range(10):
         probe = network.flatten([_petzka_direction(leaf.detach(), stream) for leaf in network.leaves])
         draws.append(float(probe @ (hessian @ probe)))
-    values = torch.tensor(draws, dtype=torch.float64)
-    return Estimate(values.mean().item(), "estimate", values.std().item() / len(draws) ** 0.5)
+    return sample_mean(torch.tensor(draws, dtype=torch.float64))
 
 
 def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
@@ -170,14 +138,13 @@ def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
 
 
 @declare(
+    kind="estimate",
     unit="loss",
-    scale="log",
-    higher=False,
     cost=4,
     source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form",
     invariances=(LAYER_RESCALING,),
 )
-def neuron_relative_flatness(subject: MeasureContext) -> Estimate:
+def neuron_relative_flatness(context: MeasureContext) -> Estimate:
     """Petzka's relative flatness neuron by neuron: ``sum over neurons s of |w_s|² tr H_ss``.
 
     It is invariant to a rescaling of a neuron's own weights, not to one of the neurons that feed it: only
@@ -187,34 +154,25 @@ def neuron_relative_flatness(subject: MeasureContext) -> Estimate:
     def norms(leaf: Tensor) -> Tensor:
         if leaf.dim() < 2:
             return torch.zeros_like(leaf)
-        rows: Tensor = torch.linalg.vector_norm(leaf.flatten(1), dim=1)
-        return rows[:, None].expand(-1, leaf[0].numel())
+        return torch.linalg.vector_norm(leaf.flatten(1), dim=1)[:, None].expand(-1, leaf[0].numel())
 
-    return _trace(subject, subject.network.flatten([norms(leaf.detach()) for leaf in subject.network.leaves]))
+    return _trace(context, context.network.flatten([norms(leaf.detach()) for leaf in context.network.leaves]))
 
 
-@declare(
-    unit="loss^½",
-    scale="log",
-    higher=False,
-    cost=3,
-    source="Liang et al. 2019, arXiv:1711.01530",
-    invariances=CANONICAL,
-)
-def fisher_rao_norm(subject: MeasureContext) -> float:
+@declare(kind="exact", unit="loss^½", cost=3, source="Liang et al. 2019, arXiv:1711.01530", invariances=CANONICAL)
+def fisher_rao_norm(context: MeasureContext) -> float:
     """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
-    theta = subject.network.weights()
-    fisher = GaussNewton(subject.network, subject.train, subject.loss, chunk=subject.chunk)
+    theta = context.network.weights()
+    fisher = GaussNewton(context.network, context.train, context.loss, chunk=context.chunk)
     return math.sqrt(max(float(theta @ (fisher @ theta)), 0.0))
 
 
 @declare(
+    kind="exact",
     unit="loss² / weight²",
-    scale="log",
-    higher=False,
     cost=3,
     source="Smith and Le 2018, arXiv:1710.06451; Jiang et al. 2020, arXiv:1912.02178",
 )
-def gradient_noise(subject: MeasureContext) -> float:
+def gradient_noise(context: MeasureContext) -> float:
     """Trace of the covariance of the per-sample gradients."""
-    return subject.gradient_noise()
+    return context.gradient_noise()

@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS, MeasureContext
-from suite.measures.registry import LOGIT_SCALE, Measure, find_measure
+from suite.measures.norms import linear_predictor
+from suite.measures.registry import LOGIT_SCALE, Measure, Need, find_measure, measures
 from suite.models.modes import evaluating
+from suite.storage.record import clean
 from suite.task import Loss, Split
 
 Data = Split | tuple[Tensor, Tensor]
 
-
 ROUNDING = 1e-3
 """Relative difference of outputs that are the same but for rounding, generously."""
+
+NEEDS: Mapping[Need, tuple[str, Callable[[MeasureContext], bool]]] = {
+    "initial": ("the weights before training (initial=)", lambda context: context.initial is not None),
+    "test": ("test data (test=)", lambda context: context.test is not None),
+    "labels": ("integer labels", lambda context: not context.train.y.is_floating_point()),
+    "images": ("images, [n, channels, height, width]", lambda context: context.train.x.dim() == 4),
+    "predictor": (
+        "a network with a linear predictor: predictor(), matrix() or an nn.Linear",
+        lambda context: linear_predictor(context.model) is not None,
+    ),
+}
+"""What a measure may need: how an error calls it, and whether a context has it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The measures of one network.
+
+    Attributes:
+        values: the values by name; a measure with several gives ``name/part`` for each.
+        skipped: why other measures have no value, by name.
+    """
+
+    values: dict[str, Estimate] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """One line a value, with its kind; then the reasons why others were not taken."""
+        width = max(map(len, [*self.values, *self.skipped]), default=0) + 2
+        lines = [f"{name:{width}}{value!s:24}{value.kind}" for name, value in self.values.items()]
+        return "\n".join([*lines, *(f"{name:{width}}not taken: {why}" for name, why in self.skipped.items())])
+
+    def json(self) -> str:
+        """The same as JSON: ``{"values": {name: {"value", "kind", "error"}}, "skipped": {name: reason}}``.
+
+        Numbers that are not finite, such as unknown errors, are null.
+        """
+        values = {
+            name: {"value": float(value), "kind": value.kind, "error": value.error}
+            for name, value in self.values.items()
+        }
+        return json.dumps(clean({"values": values, "skipped": self.skipped}), indent=1)
 
 
 def measure(
@@ -33,24 +79,92 @@ def measure(
     initial: Mapping[str, Tensor] | None = None,
     matched_loss: float = MATCHED_LOSS,
 ) -> dict[str, Estimate]:
-    """The measures `names` of `model` on its training data ``(x, y)``, each with the kind of its answer.
+    """The measures `names` of `model` on its training data.
 
-    The network is measured in eval mode and left as it was found. `loss(outputs, targets)` is a scalar; without it,
-    cross-entropy for integer labels and mean squared error otherwise. `test` and `initial` (the weights before
-    training, by name) are needed by the measures that say so. Cross-entropy and its curvature shrink when logits merely
+    The network is measured in eval mode and left as it was. Cross-entropy and its curvature shrink when logits merely
     grow: a measure that declares invariance to the logits' scale is taken with the logits scaled to a training loss of
-    `matched_loss` (see `temperature`). A measure of every layer gives one entry a layer, ``name/layer``.
+    `matched_loss` (see `temperature`).
+
+    Example::
+
+        model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+        x, y = torch.randn(100, 2), torch.arange(100) % 3
+        values = measure(model, (x, y), ["lambda_max", "hessian_trace"])
+        print(values["lambda_max"], values["lambda_max"].error)
+        print(measure_all(model, (x, y)).text())
+
+    Args:
+        model: any module; only parameters that require gradients are differentiated.
+        data: x [n, ...] and y: integer class labels [n], or real targets of the outputs' shape [n, ...]. They are moved
+            to the device and, if they are real, the dtype of the parameters.
+        names: names of measures, as in `measures`.
+        loss: (outputs [n, ...], targets [n, ...]) -> scalar; without it, cross-entropy (nats) for integer labels and
+            mean squared error otherwise.
+        test: test data in the form of `data`, for the measures that need it.
+        initial: the weights before training by parameter name, for the measures that need them.
+        matched_loss: the training loss (nats) at which classification solutions are compared.
+
+    Returns:
+        The values by name, each with its kind and error; a measure of every layer gives one entry a layer,
+        ``name/layer``.
 
     Raises:
         InputError: a name is unknown, something that a measure needs is missing, a sample's outputs depend on other
             samples or on chance, the loss is not finite, or no scaling of the logits reaches `matched_loss`.
     """
-    wanted = [find_measure(name) for name in names]
+    chosen = [find_measure(name) for name in names]
+    with _context(model, data, loss, test, initial, matched_loss) as context:
+        for each in chosen:
+            _check_needs(each, context)
+        values: dict[str, Estimate] = {}
+        for each in chosen:
+            values |= _take(each, context)
+        return values
+
+
+def measure_all(
+    model: nn.Module,
+    data: Data,
+    *,
+    loss: Loss | None = None,
+    test: Data | None = None,
+    initial: Mapping[str, Tensor] | None = None,
+    matched_loss: float = MATCHED_LOSS,
+) -> Report:
+    """Every measure that can be taken of `model`, in one pass over what they share, and why others cannot.
+
+    A measure that fails, for whatever reason, leaves the others their values. Arguments are those of `measure`.
+
+    Raises:
+        InputError: nothing can be measured: the data does not fit the network, a sample's outputs depend on other
+            samples or on chance, or the loss is not finite.
+    """
+    report = Report()
+    with _context(model, data, loss, test, initial, matched_loss) as context:
+        for name, each in measures().items():
+            try:
+                _check_needs(each, context)
+                report.values.update(_take(each, context))
+            except Exception as error:
+                report.skipped[name] = sentence(error)
+    return report
+
+
+@contextlib.contextmanager
+def _context(
+    model: nn.Module,
+    data: Data,
+    loss: Loss | None,
+    test: Data | None,
+    initial: Mapping[str, Tensor] | None,
+    matched_loss: float,
+) -> Iterator[MeasureContext]:
+    """The one context in which all measures of a call are taken, with checks of what all of them rest on."""
     train = _on_device_of(model, data)
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
         _check_samples_are_independent(model, train.x)
-        plain = MeasureContext(
+        context = MeasureContext(
             model,
             train,
             loss,
@@ -58,15 +172,12 @@ def measure(
             initial=initial,
             matched_loss=matched_loss,
         )
-        for each in wanted:
-            _check_needs(each, plain)
-        values: dict[str, Estimate] = {}
         try:
-            for each in wanted:
-                values |= _take(each, plain.matched if LOGIT_SCALE in each.invariances else plain)
+            yield context
         finally:
-            _check_finite(plain)  # last: many measures leave it the outputs; if one failed, this may be why
-        return values
+            # At the end, where many measures have left the outputs to reuse. If a measure raised, a loss that is not
+            # finite is the better explanation.
+            _check_finite(context)
 
 
 def _on_device_of(model: nn.Module, data: Data) -> Split:
@@ -85,7 +196,7 @@ def _on_device_of(model: nn.Module, data: Data) -> Split:
 
 @torch.no_grad()
 def _check_samples_are_independent(model: nn.Module, x: Tensor) -> None:
-    """Values would hang on how many samples are worked on at once, which is ours to choose."""
+    """Otherwise values would depend on how many samples are evaluated at once, which is an internal choice."""
     if len(x) < 3:
         return
     together, fewer = model(x[:3])[:2], model(x[:2])
@@ -96,38 +207,28 @@ def _check_samples_are_independent(model: nn.Module, x: Tensor) -> None:
         )
 
 
-def _check_finite(subject: MeasureContext) -> None:
-    value = subject.loss(subject.train_outputs, subject.train.y)
+def _check_finite(context: MeasureContext) -> None:
+    value = context.loss(context.train_outputs, context.train.y)
     if value.dim() != 0:
         raise InputError(f"The loss must be a scalar, not of shape {tuple(value.shape)}.")
     if not math.isfinite(value.item()):
         raise InputError(f"The training loss is {value.item()}: such a network cannot be measured.")
 
 
-def _check_needs(wanted: Measure, subject: MeasureContext) -> None:
-    given = {
-        "initial": subject.initial is not None,
-        "test": subject.test is not None,
-        "labels": not subject.train.y.is_floating_point(),
-        "images": subject.train.x.dim() == 4,
+def _check_needs(measure: Measure, context: MeasureContext) -> None:
+    for need in sorted(measure.needs):
+        text, is_met = NEEDS[need]
+        if not is_met(context):
+            raise InputError(f"The measure {measure.name!r} needs {text}.")
+
+
+def _take(measure: Measure, context: MeasureContext) -> dict[str, Estimate]:
+    """The values of one measure by name, at matched training loss where it declares invariance to the logits' scale."""
+    result = measure.function(context.matched if LOGIT_SCALE in measure.invariances else context)
+    parts = result.items() if isinstance(result, Mapping) else [("", result)]
+    return {
+        f"{measure.name}/{part}" if part else measure.name: number
+        if isinstance(number, Estimate)
+        else Estimate(number, measure.kind)
+        for part, number in parts
     }
-    texts = {
-        "initial": "the weights before training (initial=)",
-        "test": "test data (test=)",
-        "labels": "integer labels",
-        "images": "images, [n, channels, height, width]",
-    }
-    for need in wanted.needs:
-        if not given.get(need, True):
-            raise InputError(f"The measure {wanted.name!r} needs {texts[need]}.")
-
-
-def _take(wanted: Measure, subject: MeasureContext) -> dict[str, Estimate]:
-    result = wanted.function(subject)
-    if isinstance(result, Mapping):
-        return {f"{wanted.name}/{part}": _as_value(number) for part, number in result.items()}
-    return {wanted.name: _as_value(result)}
-
-
-def _as_value(number: float) -> Estimate:
-    return number if isinstance(number, Estimate) else Estimate(number)

@@ -18,19 +18,13 @@ from suite.seeding import torch_stream
 
 MARGIN_QUANTILE = 0.1
 
-
-SMALL = 1e-3
-
+SMALL_INPUTS = 1e-3
+"""Factor on the inputs at which outputs must be affine too: some activations are affine on large inputs only."""
 
 ROUNDING = 1e-9
 
-
-declare_margin = partial(declare, scale="log", higher=True, cost=1 / 3, needs=("labels",))
-
-
+declare_margin = partial(declare, kind="exact", higher=True, cost=1 / 3, needs=("labels",))
 declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
-
-
 declare_l2_margin = partial(declare_margin, unit="output / weight^layers")
 
 
@@ -41,7 +35,7 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     Computed as ``sqrt(sum f_{theta²}(1))`` in float64; a bias is a path from a constant unit. Batch norm is the linear
     map that it is in eval mode, average pooling a layer with fixed weights, and max pooling passes every path (Gonon et
     al. 2024, arXiv:2310.01225). A module's own `forward` may add and concatenate what its parts return; a constant
-    factor in it is taken for the square of one.
+    factor in it is not squared.
 
     Raises:
         InputError: the network has a module through which paths are not defined, or is not affine on positive inputs
@@ -58,13 +52,13 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
 
 
 def _is_affine(model: nn.Module, like: Tensor) -> bool:
-    """Whether outputs are affine on positive inputs, large and small: what no activation or gate in between leaves."""
+    """Whether outputs are affine on positive inputs, large and small: any other activation or gate would break that."""
     stream = torch_stream("paths")
     draws = torch.rand(2, *like.shape, generator=stream, dtype=torch.float64).to(like.device)
     shift = model(torch.zeros_like(like))
     return all(
         torch.allclose(model(first) + model(second), model(first + second) + shift, rtol=ROUNDING, atol=0)
-        for first, second in (draws, draws * SMALL)
+        for first, second in (draws, draws * SMALL_INPUTS)
     )
 
 
@@ -99,7 +93,7 @@ class _Pooled(nn.Module):
         self.pool, self.factor = pool, factor
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled: Tensor = self.pool(x)
+        pooled = self.pool(x)
         factor = pooled.numel() / x.numel() if self.factor is None else self.factor
         return factor * pooled
 
@@ -148,20 +142,16 @@ def _area(kernel: int | tuple[int, ...]) -> float:
 
 
 @declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=0,
-    source="Neyshabur et al. 2015, arXiv:1506.02617",
-    invariances=CANONICAL,
+    kind="exact", unit="output / input", cost=0, source="Neyshabur et al. 2015, arXiv:1506.02617", invariances=CANONICAL
 )
-def path_norm(subject: MeasureContext) -> float:
+def path_norm(context: MeasureContext) -> float:
     """The l2 path norm of a ReLU network, at matched training loss for classification."""
-    return subject.logit_scale * _path_norm(subject)
+    return context.inverse_temperature * _path_norm(context)
 
 
-def _path_norm(subject: MeasureContext) -> float:
-    return l2_path_norm(subject.model, subject.train.x.shape[1:])
+def _path_norm(context: MeasureContext) -> float:
+    """The path norm of the unscaled network."""
+    return context.once("path_norm", lambda: l2_path_norm(context.model, context.train.x.shape[1:]))
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -170,41 +160,41 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return true - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
 
 
-def _margin(subject: MeasureContext, quantile: float) -> float:
+def _margin(context: MeasureContext, quantile: float) -> float:
     """A quantile of the training margins of the unscaled outputs.
 
     Raises:
         InputError: there is one class, which has no margin.
     """
-    if subject.train_outputs.shape[1] < 2:
+    if context.train_outputs.shape[1] < 2:
         raise InputError("A network with one output has no margin between classes.")
-    values = margins(subject.train_outputs.double(), subject.train.y)
+    values = margins(context.train_outputs.double(), context.train.y)
     return torch.quantile(values, quantile).item()
 
 
-def _layers(subject: MeasureContext) -> int:
-    return sum(p.dim() > 1 for p in subject.model.parameters())
+def _layers(context: MeasureContext) -> int:
+    return sum(p.dim() > 1 for p in context.model.parameters())
 
 
 @declare_path_margin(source="Neyshabur et al. 2017, arXiv:1706.08947")
-def path_margin(subject: MeasureContext) -> float:
+def path_margin(context: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 path norm."""
-    return _margin(subject, MARGIN_QUANTILE) / _path_norm(subject)
+    return _margin(context, MARGIN_QUANTILE) / _path_norm(context)
 
 
 @declare_path_margin(source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486")
-def minimum_path_margin(subject: MeasureContext) -> float:
+def minimum_path_margin(context: MeasureContext) -> float:
     """The smallest training margin over the l2 path norm."""
-    return _margin(subject, 0.0) / _path_norm(subject)
+    return _margin(context, 0.0) / _path_norm(context)
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
-def l2_margin(subject: MeasureContext) -> float:
+def l2_margin(context: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
-    return _margin(subject, MARGIN_QUANTILE) / l2_norm(subject) ** _layers(subject)
+    return _margin(context, MARGIN_QUANTILE) / l2_norm(context) ** _layers(context)
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
-def minimum_l2_margin(subject: MeasureContext) -> float:
+def minimum_l2_margin(context: MeasureContext) -> float:
     """The smallest training margin over the l2 norm to the power of the number of layers."""
-    return _margin(subject, 0.0) / l2_norm(subject) ** _layers(subject)
+    return _margin(context, 0.0) / l2_norm(context) ** _layers(context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -11,41 +10,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from suite.errors import InputError
+from suite.errors import unknown
+from suite.estimate import Kind
 
 if TYPE_CHECKING:
     from suite.measures.context import MeasureContext
 
-
 Function = TypeVar("Function", bound="Callable[[MeasureContext], float | Mapping[str, float]]")
-
-
 Scale = Literal["log", "linear"]
-
-
-Need = Literal["initial", "test", "labels", "images", "predictor", "layers", "scalar_input"]
-
+Need = Literal["initial", "test", "labels", "images", "predictor"]
 
 LAYER_RESCALING = "layer rescaling"
-
-
 NEURON_RESCALING = "neuron rescaling"
-
-
 LOGIT_SCALE = "logit scale"
-
-
 NEURON_PERMUTATION = "neuron permutation"
-
-
 EVALUATION_BATCH = "evaluation batch"
-
-
-LANE_ORDER = "lane order"
-
-
+SOLUTION_ORDER = "solution order"
 DTYPE = "dtype"
-
 
 INVARIANCES: Mapping[str, str] = {
     LAYER_RESCALING: "a layer's weights and bias times c, the next layer's weights over c, through a ReLU",
@@ -53,33 +34,36 @@ INVARIANCES: Mapping[str, str] = {
     LOGIT_SCALE: "the last layer times c (classification is measured at matched training loss)",
     NEURON_PERMUTATION: "the neurons of a hidden layer in another order",
     EVALUATION_BATCH: "how many samples are evaluated at a time",
-    LANE_ORDER: "which other lanes are measured beside it, and in which order",
+    SOLUTION_ORDER: "which other solutions are measured in the same process, and in which order",
     DTYPE: "float32 in place of float64, up to rounding",
 }
 """What a measure may declare itself invariant to; every one is tested on every measure that declares it."""
 
-
-ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, LANE_ORDER, DTYPE})
-
-
+ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, SOLUTION_ORDER, DTYPE})
 RESCALING = frozenset({LAYER_RESCALING, NEURON_RESCALING})
-
-
 CANONICAL = RESCALING | {LOGIT_SCALE}
-"""What the headline measures of a task must be invariant to, beside `ALWAYS`."""
+"""What the scored measures of a task must be invariant to, in addition to `ALWAYS`."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """A named number that is taken of a solution.
 
-    unit: what the number counts (the loss is in nats for cross-entropy). scale: how scores compare two values.
-    higher: whether larger values are better, None if neither is. cost: gradient evaluations on the same data, for a
-    network of ten classes. source: paper and equation. needs: what must be given beside network and training data.
-    function: subject -> the number, or one number per layer or frequency by name.
+    Attributes:
+        name: the function's name.
+        kind: the weakest kind that its values may have, and that of the plain floats which `function` returns.
+        unit: what the number counts (the loss is in nats for cross-entropy).
+        scale: whether scores compare two values by their ratio (``log``) or by their difference (``linear``).
+        higher: whether larger values are better, None if neither is.
+        invariances: names in `INVARIANCES`.
+        cost: gradient evaluations on the same data, for a network of ten classes.
+        source: paper and equation.
+        needs: what must be given in addition to the network and its training data.
+        function: context -> the number, or one number per layer, frequency, … by name.
     """
 
     name: str
+    kind: Kind
     unit: str
     scale: Scale
     higher: bool | None
@@ -110,29 +94,36 @@ _registry: dict[str, Measure] = {}
 
 def declare(
     *,
+    kind: Kind,
     unit: str,
-    scale: Scale,
-    higher: bool | None,
     cost: float,
     source: str,
+    scale: Scale = "log",
+    higher: bool | None = False,
     invariances: Iterable[str] = (),
     needs: Iterable[Need] = (),
 ) -> Callable[[Function], Function]:
-    """Mark a function ``subject -> number`` as the measure of its name; `ALWAYS` is added to its invariances."""
+    """Mark a function ``context -> number`` as the measure of its name; its docstring says what the number is.
+
+    Args:
+        kind: the weakest kind that the values may have. A plain float is given this kind (a bound or estimate then has
+            an unknown error); a function that knows better, or knows the error, returns an `Estimate`.
+        unit: what the number counts.
+        cost: gradient evaluations on the same data, for a network of ten classes.
+        source: paper and equation.
+        scale: ``log`` if two values are compared by their ratio, ``linear`` if by their difference.
+        higher: whether larger values are better; by default smaller ones are; None if neither.
+        invariances: what the value is invariant to; `ALWAYS` is added.
+        needs: what must be given: weights before training (``initial``), ``test`` data, integer ``labels``, ``images``,
+            or a network that is a linear ``predictor``.
+
+    Returns:
+        A decorator that registers the function and returns it unchanged.
+    """
 
     def register(function: Function) -> Function:
-        name = function.__name__
-        _registry[name] = Measure(
-            name,
-            unit,
-            scale,
-            higher,
-            frozenset(invariances) | ALWAYS,
-            cost,
-            source,
-            frozenset(needs),
-            function,
-        )
+        name, invariant = function.__name__, frozenset(invariances) | ALWAYS
+        _registry[name] = Measure(name, kind, unit, scale, higher, invariant, cost, source, frozenset(needs), function)
         return function
 
     return register
@@ -152,12 +143,10 @@ def find_measure(name: str) -> Measure:
     Raises:
         InputError: there is none; the message suggests the nearest name.
     """
-    known = measures()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "see `lowlands measures`."
-        raise InputError(f"There is no measure {name!r}: {hint}")
-    return known[name]
+    table = measures()
+    if name not in table:
+        raise unknown("measure", name, table, "see `lowlands measures`.")
+    return table[name]
 
 
 WIDTH = 120
@@ -168,19 +157,14 @@ def _direction(measure: Measure) -> str:
 
 
 def listing() -> str:
-    """One line a measure: name, whether it may be scored, scale, better direction, cost, first sentence."""
+    """One line a measure: name, whether it may be scored, scale, better direction, cost, description."""
     lines = [f"{'measure':30}{'scored':8}{'scale':8}{'better':9}{'cost':>4}  what it is"]
     for m in measures().values():
         scored = "yes" if m.canonical else "no"
         line = f"{m.name:30}{scored:8}{m.scale:8}{_direction(m):9}{m.cost:4.2g}  "
         lines.append(line + textwrap.shorten(m.description, WIDTH - len(line), placeholder=" …"))
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "scored: no rescaling of layers, neurons or logits can move it. cost: in gradient evaluations.",
-        ]
-    )
+    note = "scored: no rescaling of layers, neurons or logits can move it. cost: in gradient evaluations."
+    return "\n".join([*lines, "", note])
 
 
 def explain(names: Sequence[str]) -> str:
@@ -193,6 +177,7 @@ def _explained(measure: Measure) -> str:
         measure.name,
         f"  {measure.description}",
         f"  unit: {measure.unit}; scale: {measure.scale}; better: {_direction(measure)}",
+        f"  kind: {measure.kind}",
         f"  cost: {measure.cost:.3g} gradient evaluations on the same data",
         f"  source: {measure.source}",
     ]

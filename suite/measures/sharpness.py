@@ -13,57 +13,51 @@ import torch
 from torch import Tensor
 
 from suite.estimate import Estimate
-from suite.measures.context import MeasureContext
+from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
 RADIUS = 0.05
 """The ball of Foret et al. 2021: the default rho of SAM."""
-
-
 ADAPTIVE_RADIUS = 0.5
 """The default rho of adaptive SAM (Kwon et al. 2021)."""
 
-
 STEPS = 20
-
+"""Steps of the ascent."""
 
 NOISE = 0.01
-
-
 RELATIVE_NOISE = 0.2
-
-
 DRAWS = 20
+"""Perturbations over which a rise is averaged."""
 
 
 @contextlib.contextmanager
-def _perturbed(subject: MeasureContext) -> Iterator[Tensor]:
+def _perturbed(context: MeasureContext) -> Iterator[Tensor]:
     """The weights as a vector [P]; afterwards every weight is as it was."""
-    kept = [leaf.detach().clone() for leaf in subject.network.leaves]
+    originals = [leaf.detach().clone() for leaf in context.network.leaves]
     try:
-        yield subject.network.flatten(kept)
+        yield context.network.flatten(originals)
     finally:
         with torch.no_grad():
-            for leaf, value in zip(subject.network.leaves, kept, strict=True):
+            for leaf, value in zip(context.network.leaves, originals, strict=True):
                 leaf.copy_(value)
 
 
 @torch.no_grad()
-def _move(subject: MeasureContext, weights: Tensor) -> None:
-    for leaf, value in zip(subject.network.leaves, subject.network.split(weights), strict=True):
+def _move(context: MeasureContext, weights: Tensor) -> None:
+    for leaf, value in zip(context.network.leaves, context.network.split(weights), strict=True):
         leaf.copy_(value)
 
 
-def _rise_in_ball(subject: MeasureContext, scale: Tensor, radius: float) -> float:
-    """The largest rise of the loss over ``theta + scale * d`` with ``|d| <= radius`` that projected ascent finds.
+def _rise_in_ball(context: MeasureContext, scale: Tensor, radius: float) -> float:
+    """A lower bound of the largest rise of the loss over ``theta + scale * d`` with ``|d| <= radius``.
 
-    `STEPS` normalised gradient steps of a quarter of the radius (the first along the gradient: SAM's step), each
-    projected to the ball; the best point counts.
+    Projected ascent: `STEPS` normalised gradient steps, the first as long as the radius (SAM's step), the others a
+    quarter of it, each projected to the ball. The best point counts.
     """
-    with _perturbed(subject) as start:
+    with _perturbed(context) as start:
         direction = torch.zeros_like(start)
-        base, gradient = subject.loss_and_gradient()
+        base, gradient = context.loss_and_gradient()
         best = 0.0
         for step in range(STEPS):
             ascent = scale * gradient
@@ -72,60 +66,60 @@ def _rise_in_ball(subject: MeasureContext, scale: Tensor, radius: float) -> floa
                 break
             direction = direction + ascent * (radius if step == 0 else radius / 4) / norm
             direction = direction * (radius / torch.linalg.vector_norm(direction).clamp_min(radius))
-            _move(subject, start + scale * direction)
-            loss, gradient = subject.loss_and_gradient()
+            _move(context, start + scale * direction)
+            loss, gradient = context.loss_and_gradient()
             best = max(best, loss - base)
         return best
 
 
-def _mean_rise(subject: MeasureContext, scale: Tensor, noise: float) -> Estimate:
+def _mean_rise(context: MeasureContext, scale: Tensor, noise: float) -> Estimate:
     """The mean rise of the loss over ``theta + noise * scale * z``, z ~ N(0, 1): the same draws for equal shapes."""
     stream = torch_stream("adaptive_sharpness")
-    with _perturbed(subject) as start:
-        base = subject.training_loss()
+    with _perturbed(context) as start:
+        base = context.training_loss()
         rises = []
         for _ in range(DRAWS):
-            draws = [torch.randn(leaf.shape, generator=stream) for leaf in subject.network.leaves]
-            z = subject.network.flatten(draws).to(start)
-            _move(subject, start + noise * scale * z)
-            rises.append(subject.training_loss() - base)
-    values = torch.tensor(rises, dtype=torch.float64)
-    return Estimate(values.mean().item(), "estimate", values.std().item() / DRAWS**0.5)
+            draws = [torch.randn(leaf.shape, generator=stream) for leaf in context.network.leaves]
+            z = context.network.flatten(draws).to(start)
+            _move(context, start + noise * scale * z)
+            rises.append(context.training_loss() - base)
+    return sample_mean(torch.tensor(rises, dtype=torch.float64))
 
 
-@declare(unit="loss", scale="log", higher=False, cost=STEPS, source="Foret et al. 2021, arXiv:2010.01412")
-def worst_case_sharpness(subject: MeasureContext) -> float:
-    """Largest rise of the loss in an l2 ball of radius 0.05 around the weights, by projected ascent."""
-    return _rise_in_ball(subject, torch.ones_like(subject.network.weights()), RADIUS)
+@declare(kind="bound", unit="loss", cost=STEPS, source="Foret et al. 2021, arXiv:2010.01412")
+def worst_case_sharpness(context: MeasureContext) -> float:
+    """Largest rise of the loss in an l2 ball of radius 0.05 around the weights: a lower bound, by projected ascent."""
+    return _rise_in_ball(context, torch.ones_like(context.network.weights()), RADIUS)
 
 
 @declare(
+    kind="bound",
     unit="loss",
-    scale="log",
-    higher=False,
     cost=STEPS,
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
     invariances=CANONICAL,
 )
-def adaptive_worst_case_sharpness(subject: MeasureContext) -> float:
-    """Largest rise of the loss over relative changes ``|d / theta|_2 <= 0.5`` of the weights, by projected ascent."""
-    return _rise_in_ball(subject, subject.network.weights(), ADAPTIVE_RADIUS)
+def adaptive_worst_case_sharpness(context: MeasureContext) -> float:
+    """Largest rise of the loss over relative changes ``|d / theta|_2 <= 0.5`` of the weights.
+
+    A lower bound, by projected ascent.
+    """
+    return _rise_in_ball(context, context.network.weights(), ADAPTIVE_RADIUS)
 
 
-@declare(unit="loss", scale="log", higher=False, cost=DRAWS / 2, source="Neyshabur et al. 2017, arXiv:1706.08947")
-def average_sharpness(subject: MeasureContext) -> Estimate:
+@declare(kind="estimate", unit="loss", cost=DRAWS / 2, source="Neyshabur et al. 2017, arXiv:1706.08947")
+def average_sharpness(context: MeasureContext) -> Estimate:
     """Mean rise of the loss when N(0, 0.01²) is added to every weight."""
-    return _mean_rise(subject, torch.ones_like(subject.network.weights()), NOISE)
+    return _mean_rise(context, torch.ones_like(context.network.weights()), NOISE)
 
 
 @declare(
+    kind="estimate",
     unit="loss",
-    scale="log",
-    higher=False,
     cost=DRAWS / 2,
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
     invariances=CANONICAL,
 )
-def adaptive_sharpness(subject: MeasureContext) -> Estimate:
+def adaptive_sharpness(context: MeasureContext) -> Estimate:
     """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
-    return _mean_rise(subject, subject.network.weights(), RELATIVE_NOISE)
+    return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)

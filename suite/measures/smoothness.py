@@ -1,38 +1,38 @@
 """Smoothness of the function that a network computes, in its inputs.
 
-What is measured along paths is measured on straight segments between pairs of training inputs, the same for every
-solution; for scalar inputs, on the one segment from the smallest to the largest. All of it looks at the function alone,
-so nothing that leaves the function alone can move it.
+Three measures follow the outputs along straight segments between random pairs of training inputs, the same for every
+solution; for scalar inputs, along the one segment from the smallest to the largest. All measures here depend on the
+function alone, so no change of weights that keeps it can move them.
 """
 
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import scipy.fft
 import torch
 from torch import Tensor
 
 from suite.errors import InputError
-from suite.measures.context import MeasureContext
+from suite.estimate import Estimate
+from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
 SEGMENTS = 10
-
-
 POINTS = 1001
-
+"""Points along a segment."""
 
 FREQUENCIES = 16
-
 
 KINK = 1e-7
 """Share of the largest change of slope from which on a change counts as a kink."""
 
-
 ROUNDING = 1e-9
 """Changes of slope below this share of the largest output are rounding: 1e-15 of it, times 1,000 points a unit."""
+
+declare_along_segments = partial(declare, kind="estimate", cost=3, invariances=CANONICAL)
 
 
 def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,56 +49,52 @@ def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
     return exact[firsts], exact[others]
 
 
+def along_segments(context: MeasureContext) -> Tensor:
+    """Outputs [m, POINTS, C] at equal distances along every segment, in float64, times the inverse temperature."""
+    outputs = context.once("along_segments", lambda: _along_segments(context))
+    return context.inverse_temperature * outputs
+
+
 @torch.no_grad()
-def along_segments(subject: MeasureContext) -> Tensor:
-    """Outputs [m, POINTS, C] at equal distances along every segment, in float64, at the subject's logit scale."""
-    exact = copy.deepcopy(subject.model).to(torch.float64)
-    starts, ends = _ends(subject.train.x)
+def _along_segments(context: MeasureContext) -> Tensor:
+    exact = copy.deepcopy(context.model).to(torch.float64)
+    starts, ends = _ends(context.train.x)
     t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=starts.device)
     t = t.view(-1, *[1] * (starts.dim() - 1))
     rows = []
     for start, end in zip(starts, ends, strict=True):
         inputs = start + t * (end - start)
-        parts = torch.split(inputs, subject.network.chunk(subject.train.x))
+        parts = torch.split(inputs, context.network.chunk(context.train.x))
         rows.append(torch.cat([exact(part).reshape(len(part), -1) for part in parts]))
-    outputs: Tensor = subject.logit_scale * torch.stack(rows)
-    return outputs
+    return torch.stack(rows)
 
 
 def _slope_changes(values: Tensor) -> Tensor:
     """Norms over the outputs of the changes of slope at every inner point, [m, POINTS - 2], per unit of length 1."""
-    changes: Tensor = torch.linalg.vector_norm(torch.diff(values, n=2, dim=1), dim=2)
-    return changes * (POINTS - 1)
+    return torch.linalg.vector_norm(torch.diff(values, n=2, dim=1), dim=2) * (POINTS - 1)
 
 
-@declare(
-    unit="output",
-    scale="log",
-    higher=False,
-    cost=3,
-    source="Savarese et al. 2019, arXiv:1902.05040",
-    invariances=CANONICAL,
+@declare_along_segments(unit="output", source="Savarese et al. 2019, arXiv:1902.05040")
+def derivative_variation(context: MeasureContext) -> Estimate:
+    """Total variation of the derivative along segments between data points, each of length 1; mean over segments.
+
+    Slopes are those of chords between neighbouring points, whose variation is at most the derivative's: a lower bound
+    on the one segment of scalar inputs.
+    """
+    variations = _slope_changes(along_segments(context)).sum(1)
+    return sample_mean(variations) if len(variations) > 1 else Estimate(variations.item(), "bound")
+
+
+@declare_along_segments(
+    unit="regions", source="Hanin and Rolnick 2019, arXiv:1901.09021; Raghu et al. 2017, arXiv:1606.05336"
 )
-def derivative_variation(subject: MeasureContext) -> float:
-    """Total variation of the derivative along segments between data points, each of length 1; mean over segments."""
-    return float(_slope_changes(along_segments(subject)).sum(1).mean())
-
-
-@declare(
-    unit="regions",
-    scale="log",
-    higher=False,
-    cost=3,
-    source="Hanin and Rolnick 2019, arXiv:1901.09021; Raghu et al. 2017, arXiv:1606.05336",
-    invariances=CANONICAL,
-)
-def linear_regions(subject: MeasureContext) -> float:
+def linear_regions(context: MeasureContext) -> Estimate:
     """Linear regions that a segment between data points crosses, mean over segments: 1 for a linear function.
 
-    Counted from the function itself, as cells of a grid of 1,000 that hold a kink; two in one cell count once, and a
-    smooth network bends in all of them.
+    Counted from the function itself, as cells of a grid of 1,000 that hold a kink. Kinks in one cell count once, a cell
+    between two neighbours with kinks counts too, and a smooth network bends in all cells.
     """
-    values = along_segments(subject)
+    values = along_segments(context)
     changes = _slope_changes(values)
     bent = changes > torch.maximum(KINK * changes.amax(), ROUNDING * values.abs().amax())
     # A kink inside a cell bends the samples at both of its ends: a run of r bent samples holds r - 1 kinks, and a kink
@@ -106,24 +102,17 @@ def linear_regions(subject: MeasureContext) -> float:
     starts = bent & ~torch.nn.functional.pad(bent, (1, 0))[:, :-1]
     single = starts & ~torch.nn.functional.pad(bent, (0, 1))[:, 1:]
     kinks = bent.sum(1) - starts.sum(1) + single.sum(1)
-    return 1 + float(kinks.double().mean())
+    return sample_mean(kinks.double(), offset=1.0)
 
 
-@declare(
-    unit="share",
-    scale="log",
-    higher=None,
-    cost=3,
-    source="Rahaman et al. 2019, arXiv:1806.08734",
-    invariances=CANONICAL,
-)
-def fourier_energy(subject: MeasureContext) -> dict[str, float]:
+@declare_along_segments(unit="share", higher=None, source="Rahaman et al. 2019, arXiv:1806.08734")
+def fourier_energy(context: MeasureContext) -> dict[str, float]:
     """Share of the energy at each frequency (1 to 16 half waves, then the rest) along segments between data points.
 
-    The line between a segment's ends is taken off and what is left, which is 0 at both, expanded in sines: so a segment
-    need not be periodic, and no frequency leaks into another.
+    The line between a segment's ends is subtracted; the rest, which is 0 at both ends, is expanded in sines. So a
+    segment need not be periodic, and no frequency leaks into another.
     """
-    values = along_segments(subject)
+    values = along_segments(context)
     t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=values.device)[None, :, None]
     inner = (values - (1 - t) * values[:, :1] - t * values[:, -1:])[:, 1:-1]
     sines = scipy.fft.dst(inner.cpu().numpy(), type=1, axis=1)
@@ -134,61 +123,55 @@ def fourier_energy(subject: MeasureContext) -> dict[str, float]:
 
 
 @declare(
+    kind="exact",
     unit="loss / input",
-    scale="log",
-    higher=False,
     cost=1.5,
     source="Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, arXiv:1711.09404",
     invariances=CANONICAL,
 )
-def input_gradient_norm(subject: MeasureContext) -> float:
+def input_gradient_norm(context: MeasureContext) -> float:
     """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss.
 
     Raises:
         InputError: the inputs are no floating-point numbers, or the loss is not a mean over samples.
     """
-    if subject.chunk is not None:
+    if context.chunk is not None:
         raise InputError("The gradient of one sample's loss needs a loss that is a mean over samples.")
     total = 0.0
-    for x, y in _chunks(subject):
+    for x, y in _chunks(context):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
-            loss = subject.loss(subject.outputs(inputs), y) * len(x)
+            loss = context.loss(context.outputs(inputs), y) * len(x)
             (gradient,) = torch.autograd.grad(loss, inputs, materialize_grads=True)
         total += float(torch.linalg.vector_norm(gradient.flatten(1).double(), dim=1).sum())
-    return total / len(subject.train)
+    return total / len(context.train)
 
 
 @declare(
-    unit="output / input",
-    scale="log",
-    higher=False,
-    cost=10,
-    source="Novak et al. 2018, arXiv:1802.08760",
-    invariances=CANONICAL,
+    kind="exact", unit="output / input", cost=10, source="Novak et al. 2018, arXiv:1802.08760", invariances=CANONICAL
 )
-def jacobian_norm(subject: MeasureContext) -> float:
+def jacobian_norm(context: MeasureContext) -> float:
     """Mean over samples of the Frobenius norm of the outputs' Jacobian in the input, at matched training loss.
 
-    One backward pass an output.
+    It takes one backward pass for each output.
     """
     total = 0.0
-    for x, _ in _chunks(subject):
+    for x, _ in _chunks(context):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
-            outputs = subject.outputs(inputs).reshape(len(x), -1).sum(0)
+            outputs = context.outputs(inputs).reshape(len(x), -1).sum(0)
         squares = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for output in outputs:
             if output.requires_grad:
                 (row,) = torch.autograd.grad(output, inputs, retain_graph=True, materialize_grads=True)
                 squares += row.flatten(1).double().square().sum(1)
         total += float(squares.sqrt().sum())
-    return subject.logit_scale * total / len(subject.train)
+    return context.inverse_temperature * total / len(context.train)
 
 
-def _chunks(subject: MeasureContext) -> list[tuple[Tensor, Tensor]]:
-    x, y = subject.train.x, subject.train.y
+def _chunks(context: MeasureContext) -> list[tuple[Tensor, Tensor]]:
+    x, y = context.train.x, context.train.y
     if not x.is_floating_point():
         raise InputError("A derivative in the input needs inputs that are floating-point numbers.")
-    size = subject.network.chunk(x)
+    size = context.network.chunk(x)
     return list(zip(torch.split(x, size), torch.split(y, size), strict=True))

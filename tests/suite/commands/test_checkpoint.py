@@ -25,7 +25,7 @@ from torch import nn
 def build(input_shape, outputs):
     return nn.Sequential(nn.Linear(input_shape[0], 8), nn.ReLU(), nn.Linear(8, outputs))
 
-def requires_single():
+def alone():
     return build((5,), 3)
 
 def wrong(input_shape, outputs):

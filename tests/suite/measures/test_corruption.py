@@ -83,6 +83,12 @@ def test_errors_of_a_network_that_looks_at_one_pixel() -> None:
     assert found["shift_error/translation"] == 0.5
     assert found["shift_error/rotation"] == 0
     assert 0 < found["corruption_error/noise"] < 0.1
+    for name in ("corruption_error/noise", "shift_error/translation"):
+        share = found[name]
+        assert share.kind == "estimate"
+        assert share.error == pytest.approx(math.sqrt(share * (1 - share) / 40))
+    for name in ("corruption_error/blur", "corruption_error/contrast", "test_error"):
+        assert found[name].kind == "exact"
 
 
 def test_vectors_are_no_images() -> None:

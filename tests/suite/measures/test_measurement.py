@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
 import subprocess
 import sys
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +16,8 @@ from torch.nn.functional import cross_entropy, dropout
 
 from suite.errors import InputError
 from suite.estimate import uncertainties
-from suite.measures import Estimate, measure, measures
+from suite.measures import Estimate, MeasureContext, Report, declare, measure, measure_all, measures, registry
+from suite.measures.measurement import NEEDS
 from suite.models.linear_networks import LinearPredictor
 from suite.task import Split
 from suite.tasks.losses import log_exponential
@@ -50,6 +54,22 @@ def test_values_know_their_kind() -> None:
     kept = pickle.loads(pickle.dumps(value))
     assert (kept, kept.kind, kept.error) == (1.5, "estimate", 0.1)
     assert uncertainties({"a": value, "b": Estimate(1.0), "c": 2.0}) == {"a": {"kind": "estimate", "error": 0.1}}
+    assert Estimate(1.0).error == 0
+    assert str(Estimate(0.123)) == "0.123"
+    assert str(Estimate(0.123, "bound", 0.004)) == "0.123 ± 0.004"
+
+
+def test_an_unknown_error_is_neither_0_nor_printed() -> None:
+    for kind, text in (("bound", "≥ 0.123"), ("estimate", "≈ 0.123")):
+        value = Estimate(0.123, kind)  # type: ignore[arg-type]
+        assert math.isnan(value.error)
+        assert str(value) == text
+        report = Report({"a": value}, {"b": "a reason"})
+        assert json.loads(report.json()) == {
+            "values": {"a": {"value": 0.123, "kind": kind, "error": None}},
+            "skipped": {"b": "a reason"},
+        }
+        assert report.text().splitlines() == [f"a  {text:24}{kind}", "b  not taken: a reason"]
 
 
 def test_one_sample() -> None:
@@ -180,6 +200,89 @@ def test_help_and_records_need_no_torch() -> None:
 
 def test_every_measure_says_what_it_is() -> None:
     assert len(measures()) >= 40
+    assert measures()["fourier_energy"].paragraphs[0] == measures()["fourier_energy"].description
+    assert len(measures()["fourier_energy"].paragraphs) == 2
+
+
+def test_every_need_is_checked() -> None:
+    assert set(get_args(registry.Need)) == set(NEEDS)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry with a measure that raises, first, and one that returns a plain float."""
+    table = measures()
+    monkeypatch.setattr(registry, "_registry", {})
+
+    @declare(kind="exact", unit="1", cost=0, source="a test")
+    def broken_measure(context: MeasureContext) -> float:
+        """It raises."""
+        raise RuntimeError(f"no value for {len(context.train)} samples")
+
+    @declare(kind="estimate", unit="1", cost=0, source="a test")
+    def plain_estimate(context: MeasureContext) -> float:
+        """A plain float."""
+        return float(len(context.train))
+
+    monkeypatch.setattr(registry, "_registry", {**registry._registry, **table})
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_measure_that_fails_leaves_the_others_their_values() -> None:
+    model, data = fitting()
+    report = measure_all(model, data)
+    assert report.skipped["broken_measure"] == "RuntimeError: no value for 30 samples"
+    assert report.skipped["test_error"] == "The measure 'test_error' needs test data (test=)."
+    assert report.skipped["predictor_l1"].startswith("The measure 'predictor_l1' needs a network with a linear")
+    assert report.values["lambda_max"] == measure(model, data, ["lambda_max"])["lambda_max"]
+    names = {name.partition("/")[0] for name in report.values}
+    assert names | report.skipped.keys() == measures().keys()
+    assert not names & report.skipped.keys()
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_plain_float_has_the_declared_kind() -> None:
+    value = measure(*fitting(), ["plain_estimate"])["plain_estimate"]
+    assert (value, value.kind) == (30, "estimate")
+    assert math.isnan(value.error)
+    with pytest.raises(TypeError, match="kind"):
+        declare(unit="1", cost=0, source="a test")  # type: ignore[call-arg]
+
+
+def test_nothing_can_be_measured_of_an_infinite_loss() -> None:
+    with pytest.raises(InputError, match="training loss is inf"):
+        measure_all(*fitting(), loss=lambda z, y: cross_entropy(z, y) + torch.inf)
+
+
+def test_measures_of_one_call_share_what_they_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One context and one at matched loss, and fewer samples are evaluated than by one call a measure."""
+    model, data = fitting()
+    contexts, samples = 0, 0
+    original = MeasureContext.__init__
+
+    def counted(self: MeasureContext, *arguments: Any, **keywords: Any) -> None:
+        nonlocal contexts
+        contexts += 1
+        original(self, *arguments, **keywords)
+
+    def count(_: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:
+        nonlocal samples
+        samples += len(arguments[0])
+
+    monkeypatch.setattr(MeasureContext, "__init__", counted)
+    model.register_forward_hook(count)
+    report = measure_all(model, data, test=data, matched_loss=0.9)
+    assert contexts == 2
+    together, samples = samples, 0
+    names = [name for name in measures() if name not in report.skipped]
+    alone = {
+        name: value
+        for each in names
+        for name, value in measure(model, data, [each], test=data, matched_loss=0.9).items()
+    }
+    assert alone == report.values
+    assert together < samples / 1.5
+    assert contexts > len(names)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from suite.curvature import Hessian, Network, dense
 from suite.errors import InputError
-from suite.measures import measure, measures
+from suite.measures import margins, measure, measures
 from suite.measures.context import inverse_temperature_for
 from suite.measures.feature_dimension import intrinsic_dimension
 from suite.measures.norms import effective_rank_of, stable_rank_of
-from suite.measures.path_norm import l2_path_norm, margins
+from suite.measures.path_norm import l2_path_norm
 from suite.models import initialise
 from suite.models.linear_networks import DiagonalNetwork, LinearPredictor, MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Split
-from suite.tasks.images import AXES
+from suite.tasks.images import IMAGE_AXES
 from tests.suite.curvature.helpers import (
     Called,
     TripleLinear,
@@ -44,7 +44,7 @@ def linear(*weights: float) -> LinearPredictor:
 
 
 def test_every_axis_of_the_image_tasks_is_canonical() -> None:
-    assert all(measures()[axis.measure].canonical for axis in AXES)
+    assert all(measures()[axis.measure].canonical for axis in IMAGE_AXES)
 
 
 def test_temperature_matches_the_loss() -> None:
@@ -160,7 +160,7 @@ def test_norms_of_predictors() -> None:
     cells = Split(torch.zeros(2, 2, dtype=torch.long), torch.zeros(2, dtype=torch.float64))
     nuclear = np.linalg.svd(product.matrix().detach().numpy(), compute_uv=False).sum()
     assert measure(product, cells, ["predictor_nuclear"])["predictor_nuclear"] == pytest.approx(nuclear)
-    with pytest.raises(InputError, match="no linear predictor"):
+    with pytest.raises(InputError, match="needs a network with a linear predictor"):
         measure(network(), classification(), ["predictor_l1"])
 
 
@@ -191,12 +191,14 @@ def test_sharpness_of_a_quadratic_by_hand() -> None:
         expected = noise**2 * matrix.trace().item() / 2
         assert abs(value - expected) <= 4 * value.error
         assert value.kind == "estimate"
-    # Off the minimum, where the ascent has a direction to begin with.
+    # Off the minimum, where the ascent has a direction to begin with; what it finds bounds the maximum from below.
     shifted = Split(x, data.y + 1e-3 * x[:, 0])
     worst = measure(model, shifted, ["worst_case_sharpness", "adaptive_worst_case_sharpness"])
     for value, matrix, radius in zip(worst.values(), (hessian, adaptive), (0.05, 0.5), strict=True):
         expected = radius**2 * torch.linalg.eigvalsh(matrix)[-1].item() / 2
         assert value == pytest.approx(expected, rel=0.1)
+        assert value.kind == "bound"
+        assert math.isnan(value.error)
 
 
 def test_relative_flatness_from_the_dense_hessian() -> None:
