@@ -1,7 +1,10 @@
-"""Tracks (lists of tasks with seeds and a tuning budget) and the designs of the factorial study. No torch import.
+"""The tracks, which are lists of tasks with seeds and a tuning budget, and the presets of the study. No torch import.
 
-A design crosses optimizers, their step sizes and the variants of the task `factorial`; every combination is an ordinary
-submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so that its runs are records like any other.
+There are four tracks: `smoke` (does everything run), `quick` (a table in minutes), `theory` (every task with an oracle)
+and `full` (the table to publish).
+
+A preset of the study crosses optimizers, their step sizes and the variants of the task `factorial`. Every combination
+is an ordinary submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so its records are too.
 """
 
 from __future__ import annotations
@@ -14,12 +17,21 @@ from typing import Any
 from suite.errors import unknown
 
 TUNING_SEEDS_FROM = 10_000
-"""Tuning seeds start here and scoring seeds at 0, so that the two never meet."""
+"""The first tuning seed. Scoring seeds start at 0, so no seed serves both."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """tasks by name; `seeds` lanes are scored per task; `trials` settings are tried on `tuning_seeds` other seeds."""
+    """A list of tasks, and how thoroughly they are run.
+
+    Attributes:
+        name: what `--track` selects.
+        tasks: names of tasks.
+        seeds: scored runs per submission and task.
+        trials: hyper-parameter settings that are tried before.
+        tuning_seeds: on how many seeds each setting is tried; none of them is scored.
+        description: one line for lists of the tracks.
+    """
 
     name: str
     tasks: tuple[str, ...]
@@ -43,6 +55,7 @@ QUICK = (
     "mnist5k_mlp",
     "mnist5k_bad_start",
 )
+"""A fast task of each kind: linear and separable models, sparse and low-rank factors, valleys, functions, images."""
 
 
 THEORY = (
@@ -85,7 +98,7 @@ THEORY = (
     "modular_addition",
     "edge_of_stability",
 )
-"""Every ground-truth task, with the variants at which theory says that the bias changes."""
+"""Every task with a ground truth, with the variants at which theory says that the bias changes."""
 
 
 FULL = (
@@ -100,6 +113,7 @@ FULL = (
     "cifar10_resnet[subset=2000]",
     "cifar10_bad_start[subset=2000]",
 )
+"""The theory track and image tasks, some with label noise, small batches or an adversarial initialization."""
 
 
 TRACKS = {
@@ -114,19 +128,31 @@ TRACKS = {
 
 
 def find_track(name: str) -> Track:
-    """The track `name`; an unknown one raises InputError with the nearest name."""
+    """The track of this name.
+
+    Raises:
+        InputError: there is none; it suggests the nearest name.
+    """
     if name not in TRACKS:
         raise unknown("track", name, TRACKS)
     return TRACKS[name]
 
 
-FIXED = {"sam": ("rho=0.1",)}
-"""Settings that are not the step size, of optimizers that would tune them."""
+FIXED_SETTINGS = {"sam": ("rho=0.1",)}
+"""Settings other than the step size that a preset fixes, of optimizers that would tune them."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A full crossing. `rates`: optimizer -> its small and its large step size. `levels`: task variant -> levels."""
+    """A full factorial design.
+
+    Attributes:
+        name: what `--preset` selects.
+        rates: optimizers by name, each with a small and a large step size.
+        levels: arguments of the task `factorial`, each with its levels.
+        seeds: runs per combination.
+        description: one line for lists of the presets.
+    """
 
     name: str
     rates: Mapping[str, tuple[float, float]]
@@ -135,21 +161,22 @@ class Preset:
     description: str
 
     def submissions(self) -> tuple[str, ...]:
-        """The texts that find the optimizers, each with both step sizes."""
+        """The texts that name the optimizers, each with both step sizes."""
         return tuple(
-            f"{name}[{','.join((f'lr={rate:g}', *FIXED.get(name, ())))}]"
+            f"{name}[{','.join((f'lr={rate:g}', *FIXED_SETTINGS.get(name, ())))}]"
             for name, rates in self.rates.items()
             for rate in rates
         )
 
     def track(self) -> Track:
         """The variants as a track. Nothing is tuned: the step size is a factor."""
-        variants = (zip(self.levels, chosen, strict=True) for chosen in itertools.product(*self.levels.values()))
+        variants = (zip(self.levels, values, strict=True) for values in itertools.product(*self.levels.values()))
         tasks = tuple(f"factorial[{','.join(f'{key}={value}' for key, value in variant)}]" for variant in variants)
-        return Track(f"study-{self.name}", tasks, self.seeds, 1, 0, self.description)
+        return Track(f"study-{self.name}", tasks, self.seeds, trials=1, tuning_seeds=0, description=self.description)
 
 
-# The step sizes bracket what tuning picks on this task; from five to ten times apart, both meet the stop nearly always.
+# The step sizes bracket those that tuning selects on this task. They are three to five times apart; with both, nearly
+# every run reaches the target loss.
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -195,14 +222,18 @@ PRESETS = {
                 "scale": (0.5, 1.0, 2.0),
             },
             seeds=5,
-            description="for a cluster: some 39,000 lanes",
+            description="for a cluster: some 39,000 runs",
         ),
     )
 }
 
 
 def find_preset(name: str) -> Preset:
-    """The preset `name`; an unknown one raises InputError with the nearest name."""
+    """The preset of this name.
+
+    Raises:
+        InputError: there is none; it suggests the nearest name.
+    """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     return PRESETS[name]

@@ -30,6 +30,7 @@ from suite.submission import Distribution
 from suite.task import Problem
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
+from suite.training.warm_up import warm_up
 
 
 def main(folder: str) -> None:
@@ -93,8 +94,7 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     from suite.tasks.registry import find_task  # imports every task's file, which the other jobs do without
 
     task = find_task(job.task)
-    torch.set_num_threads(1)
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # imports parts of torch that wrap others
+    warm_up()  # first: it replaces functions of torch
     before = identities()
     entry = bind(load(job.submission).submission, task)
     task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.runs[seed].model))

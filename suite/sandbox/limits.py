@@ -31,17 +31,30 @@ def apply(limits: Limits) -> None:
     """Bind the calling process to `limits`, for good: hard limits cannot be raised again."""
     import resource  # not on Windows, where plans with limits can still be described
 
+    limit_memory(limits.memory)
     for kind, bound in (
-        # The data segment: a limit on the address space would break torch's import.
-        (resource.RLIMIT_DATA, limits.memory),
         (resource.RLIMIT_FSIZE, limits.file),
         (resource.RLIMIT_CPU, int(limits.seconds) + 60),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, _threads_of_user() + limits.processes),
     ):
-        hard = resource.getrlimit(kind)[1]
-        value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(kind, (value, value))
+        _set(kind, bound)
+
+
+def limit_memory(size: int) -> None:
+    """Let the calling process allocate no more than `size` bytes, for good."""
+    import resource
+
+    # The data segment: a limit on the address space would break torch's import.
+    _set(resource.RLIMIT_DATA, size)
+
+
+def _set(kind: int, bound: int) -> None:
+    import resource
+
+    hard = resource.getrlimit(kind)[1]
+    value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _threads_of_user() -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +97,7 @@ def test_file_and_import_path(tmp_path: Path) -> None:
     path.write_text(PLAIN)
     loaded = load(str(path))
     assert loaded.submission.name == "plain"
+    assert loaded.submission.factory is torch.optim.SGD
     assert loaded.submission.description == "A plain one."
     by_path = load("torch.optim:RAdam")
     assert by_path.submission.name == "RAdam"
@@ -145,7 +148,8 @@ def test_the_hash_follows_the_source(tmp_path: Path) -> None:
         ("adm", "did you mean 'adam'"),
         ("nothing/here.py", "There is no file"),
         ("no_such_module:X", "cannot be imported"),
-        ("torch.optim:Adamm", "did you mean 'Adam"),
+        ("torch.optim:Adamm", "There is no class 'Adamm' in the module 'torch.optim': did you mean 'Adam"),
+        ("math:nothing_like_it", "There is no class 'nothing_like_it' in the module 'math': no name there is similar"),
         ("math:pi", "is not a class or a function"),
         ("sgd[0.1]", "not of the form name=value"),
         ("adm[lr=0.1]", "did you mean 'adam'"),
@@ -154,6 +158,16 @@ def test_the_hash_follows_the_source(tmp_path: Path) -> None:
 def test_unknown_submissions(text: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         load(text)
+
+
+def test_finding_submissions_needs_no_torch() -> None:
+    """So tables, sites and lists of submissions load without it."""
+    modules = (
+        "suite, suite.entries.loading, suite.entries.templates, suite.sandbox.limits, suite.sandbox.process, "
+        "suite.signature, suite.storage.log, suite.submission, suite.tracks"
+    )
+    code = f"import sys; sys.modules['torch'] = None; import {modules}; assert suite.entries.builtin_files()"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

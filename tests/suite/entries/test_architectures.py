@@ -1,4 +1,4 @@
-"""Architectures in their slots: every built-in one on every slot of vectors and images, and those that are broken."""
+"""Architectures on tasks: every built-in one on every interface of vectors and images, and those that are broken."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ import pytest
 import torch
 from torch import nn
 
-from suite.entries.checks import check_slots
+from suite.entries.checks import check_interfaces, check_names
 from suite.entries.entry import bind, build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
 from suite.submission import Submission
 from suite.task import Target, Task
 from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
-from suite.training.step_protocol import common_schedule
+from suite.training import TrainingRun, common_schedule, train
 
-SLOTS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
+TASKS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
 NETWORKS = (
-    "mlp", "mlp_deep", "mlp_wide", "mlp_narrow", "rich_mlp", "lazy_mlp", "residual_mlp", "layernorm_mlp", "sine_mlp",
+    "mlp",
+    "mlp_deep",
+    "mlp_wide",
+    "mlp_narrow",
+    "rich_mlp",
+    "lazy_mlp",
+    "residual_mlp",
+    "layernorm_mlp",
+    "sine_mlp",
     "fourier_mlp",
-)  # fmt: skip
+)
 
 
 @functools.cache
@@ -40,15 +47,15 @@ def test_all_networks_are_built_in() -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("slot", SLOTS)
-def test_every_network_runs_in_every_slot(network: str, slot: str) -> None:
-    entry = bind(load(network).submission, short(slot))
+@pytest.mark.parametrize("task", TASKS)
+def test_every_network_runs_on_every_task(network: str, task: str) -> None:
+    entry = bind(load(network).submission, short(task))
     settings = entry.settings(2)
     problem = entry.task.problem(0)
-    lanes = [TrainingRun(problem, 0, trial, setting) for trial, setting in enumerate(settings)]
-    for lane, result in zip(lanes, train(entry.task, lanes, entry.make), strict=True):
+    runs = [TrainingRun(problem, 0, trial, setting) for trial, setting in enumerate(settings)]
+    for run, result in zip(runs, train(entry.task, runs, entry.make), strict=True):
         assert result.steps >= 2
-        model = entry.task.model(lane.problem, lane.seed)
+        model = entry.task.model(run.problem, run.seed)
         model.load_state_dict(result.weights)
         outputs = model.eval()(problem.train.x)
         assert outputs.shape == problem.train.y.shape
@@ -132,16 +139,16 @@ def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Mod
     submission = Submission(name="own", architecture=lambda shape, outputs: make())
     entry = bind(submission, short("univariate_relu"))
     task = replace(entry.task, target=Target(0.0, budget=12, at_end=True))
-    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
-    for lane, result in zip(lanes, train(task, lanes, entry.make, batched=True), strict=True):
+    runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    for run, result in zip(runs, train(task, runs, entry.make, batched=True), strict=True):
         assert result.stepping == "alone"
-        model = task.model(lane.problem, lane.seed)
+        model = task.model(run.problem, run.seed)
         optimizer = torch.optim.Adam(model.parameters())
-        train_part = lane.problem.train
+        train_part = run.problem.train
         for step in range(task.target.budget):
             optimizer.param_groups[0]["lr"] = 0.01 * common_schedule(step / task.target.budget)
             optimizer.zero_grad()
-            (task.loss(model(train_part.x), train_part.y) / lane.problem.lipschitz).backward()
+            (task.loss(model(train_part.x), train_part.y) / run.problem.lipschitz).backward()
             optimizer.step()
         for name, expected in model.named_parameters():
             torch.testing.assert_close(result.weights[name], expected.detach(), rtol=1e-9, atol=1e-12)
@@ -150,19 +157,28 @@ def test_what_vmap_refuses_is_trained_as_in_any_script(make: Callable[[], nn.Mod
 def test_dropout_does_not_depend_on_the_neighbours() -> None:
     submission = Submission(name="own", architecture=lambda shape, outputs: _dropout())
     entry = bind(submission, short("univariate_relu"))
-    lanes = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
-    both = train(entry.task, lanes, entry.make, batched=True)
-    (alone,) = train(entry.task, lanes[1:], entry.make)
+    runs = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": 0.01}) for seed in range(2)]
+    both = train(entry.task, runs, entry.make, batched=True)
+    (alone,) = train(entry.task, runs[1:], entry.make)
     for name, weight in alone.weights.items():
         assert torch.equal(both[1].weights[name], weight)
+
+
+def test_two_submissions_of_one_name_are_refused() -> None:
+    adam, mlp = load("adam").submission, load("mlp").submission
+    check_names([adam, mlp])
+    with pytest.raises(InputError, match="Two of the submissions are named 'adam'"):
+        check_names([adam, mlp, adam])
 
 
 def test_architectures_are_checked_before_anything_runs() -> None:
     wrong = Submission(name="wrong", architecture=lambda shape, outputs: nn.Linear(shape[0], 2))
     with pytest.raises(InputError, match=r"'wrong' on univariate_relu: .* shape \(2, 2\), not \(2, 1\)"):
-        check_slots(wrong, [find_task("max_margin"), find_task("univariate_relu")])
+        check_interfaces(wrong, [find_task("max_margin"), find_task("univariate_relu")])
     mlp = load("mlp").submission
-    with pytest.raises(InputError, match="None of the tasks has a slot"):
-        check_slots(mlp, [find_task("max_margin")])
-    check_slots(mlp, [find_task("max_margin"), find_task("univariate_relu")])
-    check_slots(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")])
+    with pytest.raises(InputError, match="None of the tasks takes architectures"):
+        check_interfaces(mlp, [find_task("max_margin")])
+    with pytest.raises(InputError, match=r"Task 'max_margin' takes no architectures, so 'mlp' cannot enter it\."):
+        bind(mlp, find_task("max_margin"))
+    check_interfaces(mlp, [find_task("max_margin"), find_task("univariate_relu")])
+    check_interfaces(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")])

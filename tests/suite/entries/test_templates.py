@@ -10,7 +10,7 @@ import torch
 from suite.entries.loading import load
 from suite.entries.templates import KINDS, write
 from suite.errors import InputError
-from suite.training.loop import TrainingRun, train
+from suite.training import TrainingRun, train
 from tests.suite.toys import regression, toy
 
 
@@ -22,20 +22,20 @@ def test_a_template_loads_under_its_name(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_optimizer_is_heavy_ball(tmp_path: Path) -> None:
-    made = load(str(write("optimizer", "my_own", tmp_path))).submission.optimizer
+    optimizer = load(str(write("optimizer", "my_own", tmp_path))).submission.optimizer
     settings = {"lr": 0.1, "momentum": 0.9}
-    lanes = [TrainingRun(regression(seed), seed, 0, settings) for seed in range(2)]
-    own, theirs = (train(toy(None), lanes, make) for make in (made, torch.optim.SGD))  # type: ignore[arg-type]
-    for one, other in zip(own, theirs, strict=True):
+    runs = [TrainingRun(regression(seed), seed, 0, settings) for seed in range(2)]
+    results, expected = (train(toy(None), runs, make) for make in (optimizer, torch.optim.SGD))  # type: ignore[arg-type]
+    for one, other in zip(results, expected, strict=True):
         assert one.stepping == "stacked"
         for name, weight in one.weights.items():
             torch.testing.assert_close(weight, other.weights[name], rtol=1e-10, atol=1e-12)
 
 
 def test_the_architecture_maps_what_it_is_asked_for(tmp_path: Path) -> None:
-    made = load(str(write("architecture", "my_own", tmp_path))).submission.architecture
-    assert made is not None
-    assert made((1, 5, 5), 3)(torch.zeros(7, 1, 5, 5)).shape == (7, 3)
+    architecture = load(str(write("architecture", "my_own", tmp_path))).submission.architecture
+    assert architecture is not None
+    assert architecture((1, 5, 5), 3)(torch.zeros(7, 1, 5, 5)).shape == (7, 3)
 
 
 @pytest.mark.parametrize("name", ["my own", "class", "1st", ""])

@@ -1,4 +1,4 @@
-"""Networks that leave a jail as data: the same network comes back, and nothing but what the vocabulary allows."""
+"""Networks that leave the sandbox as data: the same network comes back, of nothing but what the allowlist allows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from suite.sandbox.host import describe as describe_submission
 from suite.sandbox.limits import Limits
 from suite.sandbox.rebuild import Graph, rebuild
 from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.training import TrainingRun, train
 
 ARCHITECTURES = [name for name in builtin_files() if load(name).submission.kind == "architecture"]
 
@@ -34,29 +34,31 @@ def _through_json(model: nn.Module, *input_shape: int) -> nn.Module:
 
 def _same(model: nn.Module, again: nn.Module, x: Tensor) -> None:
     assert list(model.state_dict()) == list(again.state_dict())
-    own, other = (list(net.named_parameters()) for net in (model, again))
-    assert [(name, p.requires_grad, p.dtype) for name, p in own] == [(n, p.requires_grad, p.dtype) for n, p in other]
+    parameters, rebuilt = (list(net.named_parameters()) for net in (model, again))
+    assert [(name, p.requires_grad, p.dtype) for name, p in parameters] == [
+        (n, p.requires_grad, p.dtype) for n, p in rebuilt
+    ]
     for training in (True, False):
-        outputs, found = (net.train(training)(x) for net in (model, again))
-        assert torch.equal(outputs, found)
-        wanted = torch.autograd.grad(outputs.square().sum(), [p for _, p in own if p.requires_grad])
-        grads = torch.autograd.grad(found.square().sum(), [p for _, p in other if p.requires_grad])
+        outputs, again_outputs = (net.train(training)(x) for net in (model, again))
+        assert torch.equal(outputs, again_outputs)
+        wanted = torch.autograd.grad(outputs.square().sum(), [p for _, p in parameters if p.requires_grad])
+        grads = torch.autograd.grad(again_outputs.square().sum(), [p for _, p in rebuilt if p.requires_grad])
         assert all(map(torch.equal, wanted, grads))
 
 
 @pytest.mark.parametrize("task", ["mnist5k_mlp", "linear_geometry"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_built_in_architectures_come_back_as_they_are(name: str, task: str) -> None:
-    slot, architecture = find_task(task).slot, load(name).submission.architecture
-    assert slot is not None
+    interface, architecture = find_task(task).interface, load(name).submission.architecture
+    assert interface is not None
     assert architecture is not None
     torch.manual_seed(0)
     try:
-        model = architecture(slot.input_shape, slot.outputs)
+        model = architecture(interface.input_shape, interface.outputs)
     except ValueError:
         pytest.skip("it takes images alone")
-    again = _through_json(model, *slot.input_shape)
-    _same(model.double(), again.double(), torch.randn(5, *slot.input_shape, dtype=torch.float64))
+    again = _through_json(model, *interface.input_shape)
+    _same(model.double(), again.double(), torch.randn(5, *interface.input_shape, dtype=torch.float64))
 
 
 class Mixed(nn.Module):
@@ -165,6 +167,13 @@ def test_a_description_of_one_operation() -> None:
     assert torch.equal(rebuild(_graph(), {})(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
 
 
+@pytest.mark.parametrize("target", ["forward", "load_state_dict", "operations.append"])
+def test_an_operation_calls_no_method_of_the_network(target: str) -> None:
+    network = rebuild(_graph(op="call_module", target=target), {})
+    with pytest.raises(AttributeError):
+        network(torch.zeros(2))
+
+
 @pytest.mark.parametrize(
     "description",
     [
@@ -189,7 +198,7 @@ def test_what_is_no_description_is_refused(description: Any) -> None:
         rebuild(description, {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)})
 
 
-def test_the_vocabulary_computes_and_nothing_else() -> None:
+def test_the_allowlist_computes_and_nothing_else() -> None:
     reaching = ("load", "save", "file", "rand", "bernoulli", "dropout", "exec", "eval", "compile", "hub", "apply")
     for name in (*FUNCTIONS, *METHODS):
         assert not any(word in name for word in reaching), name
@@ -216,25 +225,25 @@ submission = Submission(name="net", architecture=Net)
 """
 
 
-def test_an_isolated_architecture_trains_and_measures_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its code runs in the jail alone, and what comes of it is what comes of it here."""
+def test_a_sandboxed_architecture_trains_and_measures_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code runs in the guest alone, and its training gives the same weights as here."""
     path = tmp_path / "net.py"
     path.write_text(SOURCE)
     monkeypatch.setenv("SECRET", "token")
     monkeypatch.chdir(tmp_path)
     task = find_task("univariate_relu")
-    jailed = bind(describe_submission(str(path), Limits(seconds=240), 1).submission, task)
+    sandboxed = bind(describe_submission(str(path), Limits(seconds=240), 1).submission, task)
     monkeypatch.delenv("SECRET")
     here = bind(load(str(path)).submission, task)
-    ends = []
-    for entry in (jailed, here):
+    results = []
+    for entry in (sandboxed, here):
         ran = len(list(tmp_path.glob("ran-*")))
-        lane = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
-        (result,) = train(entry.task, [lane], entry.make)
-        ends.append(result)
+        run = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
+        (result,) = train(entry.task, [run], entry.make)
+        results.append(result)
         assert (len(list(tmp_path.glob("ran-*"))) > ran) == (entry is here)
-    assert ends[0].gradient_evaluations == ends[1].gradient_evaluations
-    assert all(torch.equal(weight, ends[1].weights[name]) for name, weight in ends[0].weights.items())
+    assert results[0].gradient_evaluations == results[1].gradient_evaluations
+    assert all(torch.equal(weight, results[1].weights[name]) for name, weight in results[0].weights.items())
 
 
 def test_an_architecture_that_harms_gives_a_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Submissions that mean harm, in jails: each fails with its reason or can do none, and the others go on."""
+"""Harmful submissions in the sandbox: each fails with its reason or does no harm, and the others go on."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 import torch
 
+import suite.training
 from suite import Choice, LogUniform
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.sandbox import process as jail
+from suite.sandbox import process
 from suite.sandbox.host import describe, train
 from suite.sandbox.limits import Limits
+from suite.sandbox.tamper import WATCHED, identities, patched
 from suite.tasks.registry import find_task
-from suite.training.loop import TrainingResult, TrainingRun
-from suite.training.loop import train as train_here
+from suite.training import TrainingResult, TrainingRun
+from suite.training import train as train_here
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
 
-TASK = "adaptive_trap"  # it has test data, which nobody in a jail must see
-JAILED = jail.kind() == jail.BUBBLEWRAP
+TASK = "adaptive_trap"  # it has test data, which no guest may see
+BUBBLEWRAP = process.isolation() == process.BUBBLEWRAP
 
 TEMPLATE = """
 import atexit, gc, os, socket, subprocess, sys, time
@@ -49,7 +51,7 @@ BODIES = {
     "exits with a status": "os._exit(3)",
     "raises": "1 / 0",
     "patches torch": "torch.Tensor.backward = lambda *_: None",
-    "patches the suite": "import suite.training.stopping; suite.training.stopping.StoppingRule._verdict = lambda *_: 'converged'",
+    "patches the suite": "from suite.training import stopping; stopping.StoppingRule._verdict = lambda *_: 'converged'",
     "looks for test data": """
 from suite.task import Problem
 for thing in gc.get_objects():
@@ -69,7 +71,7 @@ def lie():
     import json
     from safetensors.torch import load_file, save_file
     answer = json.load(open('answer.json'))
-    answer['lanes'][0] |= {'status': 'converged', 'train_loss': 0.0, 'stop_evaluations': 1, 'gradient_evaluations': 1}
+    answer['runs'][0] |= {'status': 'converged', 'train_loss': 0.0, 'target_evaluations': 1, 'gradient_evaluations': 1}
     json.dump(answer, open('answer.json', 'w'))
     save_file({n: torch.zeros_like(w) for n, w in load_file('weights.safetensors').items()}, 'weights.safetensors')
 atexit.register(lie)
@@ -78,6 +80,14 @@ atexit.register(lie)
 def lie():
     from safetensors.torch import save_file
     save_file({'0/weight': torch.zeros(3)}, 'weights.safetensors')
+atexit.register(lie)
+""",
+    "returns an unknown status": """
+def lie():
+    import json
+    answer = json.load(open('answer.json'))
+    answer['runs'][0] |= {'status': 'failed'}
+    json.dump(answer, open('answer.json', 'w'))
 atexit.register(lie)
 """,
     "returns no numbers": "atexit.register(lambda: open('answer.json', 'w').write('[' * 100000))",
@@ -90,12 +100,13 @@ REASONS = {
     "exits with a status": "exit status 3",
     "raises": "ZeroDivisionError",
     "patches torch": r"the submission replaced torch\.Tensor\.backward",
-    "patches the suite": r"the submission replaced suite\.endings\.StoppingRule\._verdict",
-    "claims to have converged": "claims to have met the stop, but the training loss of its weights is 1",
+    "patches the suite": r"the submission replaced suite\.training\.stopping\.StoppingRule\._verdict",
+    "claims to have converged": "claims to have reached the target loss .*, but the training loss of its weights is 1",
     "returns other weights": "not those of the network",
+    "returns an unknown status": r"cannot be read \(failed, alone\)",
     "returns no numbers": "without an answer|cannot be read",
 }
-ONLY_JAILED = {
+FORBIDDEN = {
     "writes elsewhere": "OSError: .*Read-only|PermissionError",
     "phones home": "OSError|Unreachable|TimeoutError",
     "reads the digits": "FileNotFoundError",
@@ -110,7 +121,7 @@ def _write(folder: Path, name: str) -> Path:
     return path
 
 
-def _lanes(seeds: int = 1) -> list[TrainingRun]:
+def _runs(seeds: int = 1) -> list[TrainingRun]:
     task = find_task(TASK)
     return [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(seeds)]
 
@@ -124,10 +135,10 @@ def _each(names: Iterable[str]) -> list[Any]:
 
 
 def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> TrainingResult | Exception:
-    """What becomes of a lane of the submission `name`."""
+    """The result of a run of the submission `name`."""
     monkeypatch.setenv("SECRET", "token")
     limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3)
-    return train(find_task(TASK), str(_write(folder, name)), _lanes(), limits, "cpu", race=False)[0]
+    return train(find_task(TASK), str(_write(folder, name)), _runs(), limits, "cpu", race=False)[0]
 
 
 @pytest.mark.parametrize("name", _each(REASONS))
@@ -138,40 +149,49 @@ def test_what_does_harm_fails_with_its_reason(name: str, tmp_path: Path, monkeyp
         raise outcome
 
 
-@pytest.mark.skipif(not JAILED, reason="bubblewrap is not installed")
-@pytest.mark.parametrize("name", _each(ONLY_JAILED))
-def test_what_a_jail_forbids(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not BUBBLEWRAP, reason="bubblewrap is not installed")
+@pytest.mark.parametrize("name", _each(FORBIDDEN))
+def test_what_bubblewrap_forbids(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
     assert isinstance(outcome, RuntimeError)
-    with pytest.raises(RuntimeError, match=ONLY_JAILED[name]):
+    with pytest.raises(RuntimeError, match=FORBIDDEN[name]):
         raise outcome
     assert not (Path(torch.__file__).parent / "mine.txt").exists()
 
 
-@pytest.mark.parametrize("name", _each([*HARMLESS, *(["reads secrets"] if JAILED else [])]))
-def test_what_does_none_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", _each([*HARMLESS, *(["reads secrets"] if BUBBLEWRAP else [])]))
+def test_what_does_no_harm_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
     assert isinstance(outcome, TrainingResult), outcome
-    (here,) = train_here(find_task(TASK), _lanes(), torch.optim.SGD)
+    (here,) = train_here(find_task(TASK), _runs(), torch.optim.SGD)
     assert outcome.converged
     assert outcome.gradient_evaluations == here.gradient_evaluations
-    assert all(torch.equal(weight, here.weights[own]) for own, weight in outcome.weights.items())
+    assert all(torch.equal(weight, here.weights[name]) for name, weight in outcome.weights.items())
     # What it started does not live on.
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
     assert not any(b"98765" in command for command in commands)
 
 
+def test_every_module_of_training_is_watched() -> None:
+    folder = Path(suite.training.__file__).parent
+    assert {f"suite.training.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"} <= set(WATCHED)
+    before = identities()
+    assert patched(before) is None
+    for name in ("suite.training.loop.train", "suite.training.lanes.StackedModels.__init__", "torch.Tensor.backward"):
+        assert patched(before | {name: (0, 0, 0)}) == name
+
+
 @pytest.mark.slow
-def test_a_setting_that_hangs_condemns_no_other(tmp_path: Path) -> None:
+def test_a_setting_that_hangs_does_not_fail_the_others(tmp_path: Path) -> None:
     path = tmp_path / "moody.py"
     path.write_text(
         "import time, torch\nfrom suite import Submission\n"
         "def make(params, lr):\n    time.sleep(1000) if lr > 1 else None\n    return torch.optim.SGD(params, lr=lr)\n"
         "submission = Submission(name='moody', optimizer=make, space={'lr': 0.5})\n"
     )
-    (lane,) = _lanes()
-    lanes = [lane, replace(lane, trial=1, settings={"lr": 2.0})]
-    good, bad = train(find_task(TASK), str(path), lanes, Limits(seconds=30), "cpu", race=False)
+    (run,) = _runs()
+    runs = [run, replace(run, trial=1, settings={"lr": 2.0})]
+    good, bad = train(find_task(TASK), str(path), runs, Limits(seconds=30), "cpu", race=False)
     assert isinstance(good, TrainingResult)
     assert isinstance(bad, RuntimeError)
     assert "time limit" in str(bad)
@@ -184,15 +204,15 @@ def test_a_description_is_that_of_the_file(tmp_path: Path) -> None:
         "submission = Submission(name='described', optimizer=torch.optim.AdamW, explicit=True, space={\n"
         "    'lr': LogUniform(1e-3, 1e-1), 'betas': Choice((0.9, 0.99), (0.8, 0.99)), 'weight_decay': 0.1})\n"
     )
-    found, loaded = describe(str(path), Limits(), 2), load(str(path))
-    assert found.source_hash == loaded.source_hash
-    assert found.submission.settings(4) == loaded.submission.settings(4)
-    assert found.submission.space["lr"] == LogUniform(1e-3, 1e-1)
-    assert found.submission.space["betas"] == Choice((0.9, 0.99), (0.8, 0.99))
-    assert (found.submission.name, found.submission.explicit) == ("described", True)
-    assert found.submission.description == "A docstring."
+    described, loaded = describe(str(path), Limits(), 2), load(str(path))
+    assert described.source_hash == loaded.source_hash
+    assert described.submission.settings(4) == loaded.submission.settings(4)
+    assert described.submission.space["lr"] == LogUniform(1e-3, 1e-1)
+    assert described.submission.space["betas"] == Choice((0.9, 0.99), (0.8, 0.99))
+    assert (described.submission.name, described.submission.explicit) == ("described", True)
+    assert described.submission.description == "A docstring."
     with pytest.raises(InputError, match="never in this process"):
-        found.submission.optimizer([])  # type: ignore[misc]
+        described.submission.optimizer([])  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
