@@ -27,7 +27,8 @@ class FunctionOverride(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return self.functions.get(func, func)(*args, **(kwargs or {}))
+        function: Callable[..., Any] = self.functions.get(func, func)
+        return function(*args, **(kwargs or {}))
 
 
 def pair(value: Size) -> list[int]:

@@ -1,4 +1,4 @@
-"""The reference networks of the image tasks."""
+"""The reference networks of the image tasks: inputs [n, *input_shape], outputs [n, outputs]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 
 def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] = (128, 128)) -> nn.Sequential:
-    """Fully connected ReLU network with biases; inputs of `input_shape` are flattened."""
+    """Fully connected ReLU network with biases.
+
+    Args:
+        input_shape: of one sample; inputs are flattened.
+        outputs: the number of outputs.
+        widths: of the hidden layers.
+    """
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     sizes = [math.prod(input_shape), *widths]
     for fan_in, fan_out in itertools.pairwise(sizes):
@@ -20,6 +26,7 @@ def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] = (128, 
 
 
 def _channels(input_shape: Sequence[int]) -> int:
+    """The number of channels, or an error if a sample is not an image."""
     if len(input_shape) != 3:
         raise ValueError(
             f"the network needs images (channels, height, width), not inputs of shape {tuple(input_shape)}"
@@ -33,6 +40,15 @@ def cnn(
     """Convolutional ReLU network: per width a 3×3 convolution (then batch norm), ReLU and 2×2 max pooling.
 
     A linear layer reads the flattened maps. Pooling rounds up, so images of any size fit.
+
+    Args:
+        input_shape: (channels, height, width).
+        outputs: the number of outputs.
+        widths: channels of the convolutions.
+        batch_norm: whether each convolution is followed by batch norm.
+
+    Raises:
+        ValueError: samples are not images.
     """
     channels, height, width = _channels(input_shape), *input_shape[1:]
     layers: list[nn.Module] = []
@@ -48,6 +64,7 @@ class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with group norm around a shortcut (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, groups: int) -> None:
+        """Maps of `fan_in` channels become maps of `fan_out`, in `groups` groups per norm."""
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False),
@@ -71,6 +88,15 @@ def resnet(
 
     The stem halves the image, as every block but the first does: the network then costs what `cnn` costs. Group norm
     (Wu & He 2018, arXiv:1803.08494) and not batch norm: a sample's output does not depend on its batch.
+
+    Args:
+        input_shape: (channels, height, width).
+        outputs: the number of outputs.
+        widths: channels of the blocks.
+        groups: of each group norm; a divisor of every width.
+
+    Raises:
+        ValueError: samples are not images.
     """
     channels = _channels(input_shape)
     layers: list[nn.Module] = [

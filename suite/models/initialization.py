@@ -44,6 +44,6 @@ def seeded(build: Callable[[], Module], generator: torch.Generator, dtype: torch
     Returns:
         The initialised model.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
         model = build()
     return initialise(model.to(dtype), generator, dtype)

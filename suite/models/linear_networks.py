@@ -1,4 +1,13 @@
-"""Networks that compute linear functions: the same predictors, parametrised differently."""
+"""Networks that compute linear functions: the same predictors, parametrised differently.
+
+* `LinearPredictor` and `LinearClassifier`: one layer, from zero.
+* `DiagonalNetwork`, `MatrixProduct`, `InnerProduct`: the products that theory studies, from a scale that decides the
+  regime (kernel or rich).
+* `LinearNetwork`: fully connected, diagonal and convolutional networks of any depth, from one distribution of
+  predictors; `steepness` is the curvature of each at its balanced solutions.
+
+All weights are float64; n is the number of samples, d of features.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +21,7 @@ class LinearPredictor(nn.Module):
     """``x @ w`` without bias: x [n, d] -> [n]."""
 
     def __init__(self, features: int, start: Tensor | None = None) -> None:
-        """From ``w = start`` [features]; None starts at zero."""
+        """Start at ``w = start`` [features], or at zero."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(features, dtype=torch.float64) if start is None else start.clone())
 
@@ -24,6 +33,7 @@ class LinearClassifier(nn.Module):
     """``x @ W'`` without bias, from ``W = 0`` [classes, d]: x [n, d] -> [n, classes]."""
 
     def __init__(self, features: int, classes: int) -> None:
+        """Start at zero."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(classes, features, dtype=torch.float64))
 
@@ -31,15 +41,68 @@ class LinearClassifier(nn.Module):
         return x @ self.weight.T
 
 
+class DiagonalNetwork(nn.Module):
+    """``x @ (u² - v²)``: the linear predictor as a diagonal network of depth 2. x [n, d] -> [n]."""
+
+    def __init__(self, features: int, alpha: float) -> None:
+        """Start at ``u = v = alpha``, both [features]: a predictor of zero."""
+        super().__init__()
+        self.u = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
+        self.v = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
+
+    def predictor(self) -> Tensor:
+        """The end-to-end linear predictor, [d]."""
+        return self.u.square() - self.v.square()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.predictor()
+
+
+class MatrixProduct(nn.Module):
+    """Entries of ``W_depth … W_1``, square matrices [d, d]. The input [n, 2] holds their rows and columns; -> [n]."""
+
+    def __init__(self, size: int, depth: int, scale: float, generator: torch.Generator) -> None:
+        """Draw factors whose product has entries of about ``scale * N(0, 1/d)``, with d = `size`."""
+        super().__init__()
+        spread = scale ** (1 / depth) / size**0.5
+        self.factors = nn.ParameterList(
+            nn.Parameter(spread * torch.randn(size, size, generator=generator, dtype=torch.float64))
+            for _ in range(depth)
+        )
+
+    def matrix(self) -> Tensor:
+        """The product, [d, d]."""
+        product, *others = self.factors  # a slice would copy the parameters, and `functional_call` would miss them
+        for factor in others:
+            product = factor @ product
+        return product
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.matrix()[x[:, 0], x[:, 1]]
+
+
+class InnerProduct(nn.Module):
+    """``u · v``: a scalar that a whole manifold of weights represents. The input [n, 1] is ignored; -> [n]."""
+
+    def __init__(self, u: Tensor, v: Tensor) -> None:
+        """Start at the given weights, both [k]."""
+        super().__init__()
+        self.u, self.v = nn.Parameter(u.clone()), nn.Parameter(v.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.u @ self.v).expand(x.shape[0])
+
+
 class LinearNetwork(nn.Module):
     """``x @ predictor()'``: inputs [n, …] are flattened to [n, d], outputs are [n, outputs].
 
-    `layers` holds the hidden layers from the input on, `head` [outputs, d] the last one; with depth 1 there is the head
-    alone. All layers are drawn with equal spread, so that the predictor's l2 norm per output is about `scale`.
+    Attributes:
+        hidden: the number of dimensions of a hidden layer's weights: 2 for a matrix [d, d], 1 for a vector [d].
+        layers: the hidden layers, from the input on; none with depth 1.
+        head: the last layer, [outputs, d].
     """
 
     hidden: ClassVar[int]
-    """The number of dimensions of a hidden layer's weights: 2 for a matrix [d, d], 1 for a vector [d]."""
 
     def __init__(
         self,
@@ -49,7 +112,14 @@ class LinearNetwork(nn.Module):
         scale: float = 1e-2,
         generator: torch.Generator | None = None,
     ) -> None:
-        """A generator of None draws from torch's own.
+        """Draw all layers with equal standard deviation.
+
+        Args:
+            features: d.
+            outputs: rows of the predictor.
+            depth: the number of layers, with the head.
+            scale: about the l2 norm of the predictor per output.
+            generator: what the layers are drawn from; None for torch's global generator.
 
         Raises:
             ValueError: the depth is below 1.
@@ -57,7 +127,7 @@ class LinearNetwork(nn.Module):
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth}.")
-        # Each of a matrix's outputs sums d products, those of a vector have one factor each.
+        # An output of a matrix sums d products; one of a vector is a single product.
         spread = scale ** (1 / depth) * features ** (-0.5 if self.hidden == 2 else -0.5 / depth)
 
         def draw(*shape: int) -> nn.Parameter:
@@ -80,7 +150,7 @@ class FullyConnected(LinearNetwork):
     hidden = 2
 
     def predictor(self) -> Tensor:
-        product: Tensor = self.head
+        product = self.head
         for layer in reversed(list(self.layers)):
             product = product @ layer
         return product
@@ -92,7 +162,7 @@ class Diagonal(LinearNetwork):
     hidden = 1
 
     def predictor(self) -> Tensor:
-        product: Tensor = self.head
+        product = self.head
         for layer in self.layers:
             product = product * layer
         return product
@@ -111,8 +181,7 @@ class Convolutional(LinearNetwork):
         product = torch.fft.rfft(self.head, norm="ortho")
         for layer in self.layers:
             product = product * torch.fft.rfft(layer, norm="ortho")
-        predictor: Tensor = torch.fft.irfft(product, n=self.head.shape[-1], norm="ortho")
-        return predictor
+        return torch.fft.irfft(product, n=self.head.shape[-1], norm="ortho")
 
 
 NETWORKS: dict[str, type[LinearNetwork]] = {
@@ -123,12 +192,17 @@ NETWORKS: dict[str, type[LinearNetwork]] = {
 
 
 def steepness(network: str, depth: int, w: Tensor, hessian: Tensor) -> float:
-    """The largest eigenvalue of the Hessian in the parameters of the balanced network that represents `w` [d].
+    """The largest eigenvalue of the Hessian in the parameters of the balanced network that represents a predictor.
 
-    `hessian` [d, d] is that in the predictor itself, at a minimum of the loss. A layer's perturbation moves the
-    predictor by itself times the other layers, |w|^(1 - 1/depth): entry by entry for a diagonal network, frequency by
-    frequency for a convolutional one. In a fully connected one the first layer moves it in any direction and the
-    others along w alone.
+    A layer's perturbation moves the predictor by itself times the other layers, |w|^(1 - 1/depth): entry by entry for a
+    diagonal network, frequency by frequency for a convolutional one. In a fully connected one the first layer moves it
+    in any direction, the others along w only.
+
+    Args:
+        network: a key of `NETWORKS`.
+        depth: the number of layers.
+        w: the predictor [d], at a minimum of the loss.
+        hessian: the Hessian in the predictor, [d, d].
     """
     power = 1 - 1 / depth
     identity = torch.eye(len(w), dtype=w.dtype)
@@ -143,54 +217,3 @@ def steepness(network: str, depth: int, w: Tensor, hessian: Tensor) -> float:
         modulus = torch.fft.fft(w, norm="ortho").abs() ** power
         root = depth**0.5 * (unitary.conj().T @ (modulus[:, None] * unitary)).real
     return float(torch.linalg.matrix_norm(root @ hessian @ root, ord=2))
-
-
-class DiagonalNetwork(nn.Module):
-    """``x @ (u² - v²)`` from ``u = v = alpha``: the linear predictor as a network of depth 2. x [n, d] -> [n]."""
-
-    def __init__(self, features: int, alpha: float) -> None:
-        super().__init__()
-        self.u = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
-        self.v = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
-
-    def predictor(self) -> Tensor:
-        """The end-to-end linear predictor, [d]."""
-        return self.u.square() - self.v.square()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.predictor()
-
-
-class MatrixProduct(nn.Module):
-    """``W_depth … W_1``, square matrices [d, d]; the input [n, 2] holds the (row, column) of the entries asked for."""
-
-    def __init__(self, size: int, depth: int, scale: float, generator: torch.Generator) -> None:
-        """Entries are drawn so that the product's are about ``scale * N(0, 1/d)``."""
-        super().__init__()
-        spread = scale ** (1 / depth) / size**0.5
-        self.factors = nn.ParameterList(
-            nn.Parameter(spread * torch.randn(size, size, generator=generator, dtype=torch.float64))
-            for _ in range(depth)
-        )
-
-    def matrix(self) -> Tensor:
-        """The product, [d, d]."""
-        first, *others = self.factors  # a slice would copy the parameters, out of reach of functional calls
-        product: Tensor = first
-        for factor in others:
-            product = factor @ product
-        return product
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.matrix()[x[:, 0], x[:, 1]]
-
-
-class InnerProduct(nn.Module):
-    """``u · v``: a scalar that a whole manifold of weights represents. The input [n, 1] is ignored."""
-
-    def __init__(self, u: Tensor, v: Tensor) -> None:
-        super().__init__()
-        self.u, self.v = nn.Parameter(u.clone()), nn.Parameter(v.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.u @ self.v).expand(x.shape[0])
