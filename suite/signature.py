@@ -16,40 +16,34 @@ MakeOptimizer = Callable[..., Any]
 Settings = Mapping[str, Any]
 
 
-PARAMETERS = frozenset({"params", "parameters", "param_groups", "model_params"})
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-NAMED_PARAMETERS = frozenset({"named_params", "named_parameters", "model_named_params"})
+PARAMETERS = _names("params parameters param_groups model_params")
 
 
-MODEL = frozenset({"model", "module", "network", "net"})
+NAMED_PARAMETERS = _names("named_params named_parameters model_named_params")
 
 
-STEPS = frozenset(
-    {
-        "T_max",
-        "iterations",
-        "max_iterations",
-        "max_steps",
-        "n_steps",
-        "num_iterations",
-        "num_steps",
-        "num_training_steps",
-        "t_total",
-        "total_iterations",
-        "total_steps",
-        "training_steps",
-    }
+MODEL = _names("model module network net")
+
+
+STEPS = _names(
+    """
+    num_iterations num_steps num_training_steps total_iterations total_steps training_steps max_iterations max_steps
+    iterations n_steps t_total T_max
+    """
 )
 
 
-SAMPLES = frozenset({"num_data", "num_samples", "n_samples", "dataset_size", "train_size"})
+SAMPLES = _names("num_data num_samples n_samples dataset_size train_size")
 
 
-BASE_CLASS = frozenset({"base_optimizer", "base_optimizer_cls", "optimizer_class", "optimizer_cls"})
+BASE_CLASS = _names("base_optimizer base_optimizer_cls optimizer_class optimizer_cls")
 
 
-BASE_INSTANCE = frozenset({"optimizer", "base", "inner_optimizer"})
+BASE_INSTANCE = _names("optimizer base inner_optimizer")
 
 
 def signature(make: MakeOptimizer) -> Mapping[str, inspect.Parameter]:

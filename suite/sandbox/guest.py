@@ -91,7 +91,7 @@ def _network(job: Job, request: NetworkRequest, directory: Path) -> dict[str, An
 
 def _train(job: Job, directory: Path) -> dict[str, Any]:
     """The result or the error of every run; the weights are written beside."""
-    from suite.tasks.registry import find_task  # imports every task's file, which the other jobs do without
+    from suite.tasks import find_task  # imports every task's file, which the other jobs do without
 
     task = find_task(job.task)
     warm_up()  # first: it replaces functions of torch

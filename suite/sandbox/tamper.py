@@ -18,19 +18,13 @@ import suite.kernels
 import suite.training
 
 WATCHED = (
-    *(
-        f"{package.__name__}.{module.name}"
+    [
+        module.name
         for package in (suite.kernels, suite.training)
-        for module in pkgutil.iter_modules(package.__path__)
-    ),
-    "suite.seeding",
-    "suite.task",
-    "suite.tasks.losses",
-    "suite.sandbox.guest",
-    "suite.sandbox.tamper",
-    "torch.autograd",
-    "torch.func",
-    "torch.nn.functional",
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
+    + ["suite.seeding", "suite.task", "suite.tasks.losses", "suite.sandbox.guest", "suite.sandbox.tamper"]
+    + ["torch.autograd", "torch.func", "torch.nn.functional"]
 )
 """The modules whose functions are compared. `torch` itself is not among them: its own parts replace each other when
 they are first used."""
