@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.schedule import Chain, bounds, chain_of, makespan
 from leaderboard.analysis.baselines import shipped_logs
 from suite.engine.costs import Costs
-from suite.engine.plan import Pair, make_plan, pairs
+from suite.engine.plan import PlannedEntry, make_plan, planned_entries
 from suite.storage.log import read
 from suite.storage.record import Record
 from suite.tracks import find_track
@@ -71,11 +71,11 @@ def completed(records: list[Record], reference: str = "sgd") -> list[Record]:
     return records + added
 
 
-def recorded_pairs(records: list[Record]) -> list[Pair]:
+def recorded_entries(records: list[Record]) -> list[PlannedEntry]:
     """The track `full` with every optimizer of which the results know the cost."""
     names = sorted({record["submission"] for record in records})
     track = find_track("full")
-    return pairs(make_plan(names, track.tasks, track), Costs(completed(records)))
+    return planned_entries(make_plan(names, track.tasks, track), Costs(completed(records)))
 
 
 def duration(seconds: float) -> str:
@@ -90,13 +90,13 @@ def main() -> None:
     own = [record for path in sys.argv[1:] for record in read(Path(path)).records]
     records = [*shipped(), *otherwise_known(), *own]
     records = [record for record in records if record["kind"] == "optimizer"]
-    found = recorded_pairs(records)
-    names = {pair.loaded.submission.name for pair in found}
+    found = recorded_entries(records)
+    names = {entry.loaded.submission.name for entry in found}
     known = lane_seconds(records)
     copies = SUBMISSIONS / len(names)
     by_task: dict[str, list[Chain]] = defaultdict(list)
-    for pair in found:
-        by_task[pair.task.name].append(chain_of(pair))
+    for entry in found:
+        by_task[entry.task.name].append(chain_of(entry))
     print(f"`full`, {SUBMISSIONS} submissions that cost what the recorded ones do: {', '.join(sorted(names))}.")
     print("\n| task | units | CPU hours | longest chain | recorded of |\n| --- | --- | --- | --- | --- |")
     for task, chains in sorted(by_task.items(), key=lambda item: -sum(chain.work() for chain in item[1])):

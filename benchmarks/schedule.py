@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from suite.engine.plan import Pair
+from suite.engine.plan import PlannedEntry
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Chain:
         return len(self.tuning) + len(self.scoring)
 
 
-def chain_of(pair: Pair) -> Chain:
-    """The units of `pair` with their expected seconds."""
-    seeds = pair.plan.track.seeds
-    scoring = (pair.scoring_cost(),) if pair.task.batched else (pair.scoring_cost() / seeds,) * seeds
-    return Chain(tuple(pair.cost(unit) for unit in pair.tuning()), scoring)
+def chain_of(entry: PlannedEntry) -> Chain:
+    """The units of `entry` with their expected seconds."""
+    seeds = entry.plan.track.seeds
+    scoring = (entry.scoring_cost(),) if entry.task.batched else (entry.scoring_cost() / seeds,) * seeds
+    return Chain(tuple(entry.cost(unit) for unit in entry.tuning()), scoring)
 
 
 def makespan(chains: Sequence[Chain], workers: int, driver: float = 0.0) -> float:

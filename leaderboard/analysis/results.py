@@ -12,25 +12,41 @@ import pandas as pd
 
 from suite.errors import InputError
 from suite.storage.log import read
-from suite.storage.record import Record
+from suite.storage.record import Record, Status, of_newest_source
 
-LANE_COLUMNS = (
-    "submission", "kind", "explicit", "task", "family", "seed", "converged", "gradient_evaluations", "seconds",
-)  # fmt: skip
+RUN_COLUMNS = (
+    "submission",
+    "kind",
+    "explicit",
+    "task",
+    "family",
+    "seed",
+    "converged",
+    "gradient_evaluations",
+    "seconds",
+)
+"""Fields of a record that every row of the frame repeats."""
 
 
 AXIS_COLUMNS = ("measure", "scale", "score_0", "score_1", "floor")
+"""What a record states of each of its axes."""
 
 
-TEXTS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
+CATEGORICAL_COLUMNS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
 
 
-TYPES = {"seed": int, "explicit": bool, "converged": bool}
+COLUMN_TYPES = {"seed": int, "explicit": bool, "converged": bool}
+"""Other columns than categories and these hold floats."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """The records that count, and what was noticed while reading (damaged lines, outdated lanes), for the user."""
+    """The records that count.
+
+    Attributes:
+        records: one for each training run, of tuning and of scoring.
+        notes: what the user should know of them: damaged lines, runs of an older source.
+    """
 
     records: list[Record]
     notes: list[str] = field(default_factory=list)
@@ -42,19 +58,19 @@ class Results:
         return str(tracks.pop()) if len(tracks) == 1 else ""
 
     def of_tasks(self, names: Collection[str]) -> Results:
-        """The records of these tasks alone.
+        """The records of the tasks `names` alone.
 
         Raises:
-            InputError: there are none of one of them.
+            InputError: there is no record of one of them.
         """
-        held = {str(record["task"]) for record in self.records}
+        tasks = {str(record["task"]) for record in self.records}
         for name in names:
-            if name not in held:
-                raise InputError(f"The results hold no task {name!r}: there are {', '.join(sorted(held))}.")
+            if name not in tasks:
+                raise InputError(f"The results hold no task {name!r}: there are {', '.join(sorted(tasks))}.")
         return Results([record for record in self.records if record["task"] in names], self.notes)
 
     def scored(self) -> list[Record]:
-        """The records of scored lanes, without the tuning ones."""
+        """The records of scored runs, without those of tuning."""
         return [record for record in self.records if record["phase"] == "score"]
 
     def kinds(self) -> list[str]:
@@ -62,90 +78,88 @@ class Results:
         return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))
 
     def frame(self) -> pd.DataFrame:
-        """One row per scored lane and axis: `LANE_COLUMNS`, `axis`, `AXIS_COLUMNS` and `value`; texts are categories.
+        """One row per scored run and axis: `RUN_COLUMNS`, `axis`, `AXIS_COLUMNS` and `value`; texts are categories.
 
-        Made column by column: a million records take seconds that way, and minutes row by row.
+        Built column by column: a million records take seconds that way, and minutes row by row.
         """
-        lanes = self.scored()
-        counts = np.array([len(record["axes"]) for record in lanes], dtype=int)
-        axes = [axis for record in lanes for axis in record["axes"].values()]
-        columns = {name: _column(name, [record[name] for record in lanes]).repeat(counts) for name in LANE_COLUMNS}
-        columns["axis"] = _column("axis", [name for record in lanes for name in record["axes"]])
+        runs = self.scored()
+        counts = np.array([len(run["axes"]) for run in runs], dtype=int)
+        axes = [axis for run in runs for axis in run["axes"].values()]
+        columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_COLUMNS}
+        columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
         columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_COLUMNS}
         columns["value"] = _column(
-            "value", [record["measures"].get(axis["measure"]) for record in lanes for axis in record["axes"].values()]
+            "value", [run["measures"].get(axis["measure"]) for run in runs for axis in run["axes"].values()]
         )
         return pd.DataFrame(columns)
 
     def measures(self) -> pd.DataFrame:
-        """One row per scored lane and measure: submission, kind, task, seed, measure, value, shown.
+        """One row per scored run and measure: submission, kind, task, seed, measure, value, reported.
 
-        `shown` says that tables show the measure: it stands for an axis, or its task names it.
+        `reported` says that tables show the measure: it stands for an axis, or its task names it.
         """
-        rows = [
-            (record["submission"], record["kind"], record["task"], record["seed"], name, value, name in shown)
-            for record in self.scored()
-            for shown in [{axis["measure"] for axis in record["axes"].values()} | set(record.get("reported", ()))]
-            for name, value in record["measures"].items()
-        ]
+        rows = []
+        for run in self.scored():
+            reported = {axis["measure"] for axis in run["axes"].values()} | set(run.get("reported", ()))
+            rows += [
+                (run["submission"], run["kind"], run["task"], run["seed"], name, value, name in reported)
+                for name, value in run["measures"].items()
+            ]
         frame = pd.DataFrame(rows, columns=["submission", "kind", "task", "seed", "measure", "value", "reported"])
         return frame.astype({"value": "float64"})
 
 
 def _column(name: str, values: list[Any]) -> Any:
-    """Texts as categories, numbers as an array of their own type; what is not known is NaN."""
-    return pd.Categorical(values) if name in TEXTS else np.array(values, dtype=TYPES.get(name, float))
+    """Texts as categories, numbers as an array of the column's type; a missing number is NaN."""
+    if name in CATEGORICAL_COLUMNS:
+        return pd.Categorical(values)
+    return np.array(values, dtype=COLUMN_TYPES.get(name, float))
 
 
 def _current(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """The records of each submission's and task's newest source; an edited file's old lanes no longer count."""
-    newest: dict[tuple[str, str], tuple[str, str]] = {}
-    for record in records:
-        newest[record["submission"], record["task"]] = (record["submission_hash"], record["task_hash"])
-    lanes: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        pair = record["submission"], record["task"]
-        if newest[pair] == (record["submission_hash"], record["task_hash"]):
-            # A lane that was run twice (after damage, or under another tuning budget) counts once, the last time.
-            trial = record["trial"] if record["phase"] == "tune" else None
-            lanes[*pair, record["phase"], trial, record["seed"]] = record
-    return list(lanes.values()), len(records) - len(lanes)
+    """The records of each submission's and task's newest source, every run once; and how many are left out."""
+    runs: dict[tuple[Any, ...], Record] = {}
+    for record in of_newest_source(records):
+        # A run that was repeated (after damage, or under another tuning budget) counts once, the last time.
+        trial = record["trial"] if record["phase"] == "tune" else None
+        runs[record["submission"], record["task"], record["phase"], trial, record["seed"]] = record
+    return list(runs.values()), len(records) - len(runs)
 
 
 def _available(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Without the lanes whose data or oracle could not be had, which say nothing of a submission; and notes."""
-    missing = {(record["task"], record["reason"]) for record in records if record["status"] == "unavailable"}
+    """The records without those whose data or oracle was unavailable, which say nothing of a submission; and notes."""
+    missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
     notes = [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
-    return [record for record in records if record["status"] != "unavailable"], notes
+    return [record for record in records if record["status"] != Status.UNAVAILABLE], notes
 
 
 def check(records: Iterable[Record]) -> None:
     """Refuse what must never share a table.
 
     Raises:
-        InputError: two suite versions, or one task's seed with two data fingerprints.
+        InputError: there are records of two suite versions, or two data fingerprints of one seed of a task.
     """
     version: str | None = None
-    prints: dict[tuple[str, int], str] = {}
+    fingerprints: dict[tuple[str, int], str] = {}
     for record in records:
         version = version or record["suite_version"]
         if record["suite_version"] != version:
             raise InputError(
                 f"The results mix suite versions {version} and {record['suite_version']}; they cannot share a table."
             )
-        if record["data_fingerprint"] is None:  # a lane whose worker died before it could say
+        if record["data_fingerprint"] is None:  # the worker died before the data were ready
             continue
-        lane = record["task"], record["seed"]
-        known = prints.setdefault(lane, record["data_fingerprint"])
-        if known != record["data_fingerprint"]:
+        task, seed = record["task"], record["seed"]
+        fingerprint = fingerprints.setdefault((task, seed), record["data_fingerprint"])
+        if fingerprint != record["data_fingerprint"]:
             raise InputError(
-                f"The results mix two data sets for task {lane[0]!r}, seed {lane[1]} (fingerprints {known} and "
+                f"The results mix two data sets for task {task!r}, seed {seed} (fingerprints {fingerprint} and "
                 f"{record['data_fingerprint']}); they cannot share a table."
             )
 
 
 def load(paths: Iterable[Path]) -> Results:
-    """Read and check the logs at `paths`; later logs win where two hold the same lane.
+    """Read and check the logs at `paths`; later logs win where two hold the same run.
 
     Raises:
         InputError: a log cannot be read, or the records must not share a table.
@@ -156,10 +170,10 @@ def load(paths: Iterable[Path]) -> Results:
         result = read(path)
         records += result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
-    records, without = _available(records)
-    notes += without
-    kept, outdated = _current(records)
+    available, unavailable_notes = _available(records)
+    newest, outdated = _current(available)
+    notes += unavailable_notes
     if outdated:
-        notes.append(f"{outdated} records of older sources or repeated lanes are left out.")
-    check(kept)
-    return Results(kept, notes)
+        notes.append(f"{outdated} records of older sources or repeated runs are left out.")
+    check(newest)
+    return Results(newest, notes)

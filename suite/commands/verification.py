@@ -1,8 +1,8 @@
-"""Checking records against what they claim: lines, sources, choices, stored solutions, and lanes run again.
+"""Checking records against what they claim: lines, sources, choices, stored solutions, and repeated runs.
 
-A checksum tells damage, not fraud: whoever changes a number can seal it again. What tells fraud is to measure the
-stored solution once more, and to run a sample of lanes again; and what tells an optimizer that remembers the published
-seeds is to run seeds that nobody could have known.
+A checksum detects damage, not fraud: whoever changes a number can seal the record again. Fraud is detected by measuring
+the stored solution once more and by repeating a sample of training runs; an optimizer that remembers the published
+seeds, by running seeds that nobody could have known.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from suite.errors import InputError, sentence
 from suite.sandbox.limits import Limits
 from suite.seeding import seed_of
 from suite.storage.log import scan
-from suite.storage.record import Record, clean
-from suite.storage.solutions import find
+from suite.storage.record import Record, Status, as_settings, clean, of_newest_source
+from suite.storage.solutions import load
 from suite.submission import Distribution
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.trials.evaluate import measure_again, run_unit
 from suite.trials.provenance import environment, task_hash
 from suite.trials.selection import select
-from suite.trials.unit import Isolation, Unit
+from suite.trials.unit import Isolation, Trial, Unit
 
 SAME_MACHINE = 1e-6
 """Relative tolerance where a record comes from the same versions, threads and kind of device: rounding alone."""
@@ -39,22 +39,29 @@ OTHER_MACHINE = 0.05
 """Elsewhere rounding differs, and training amplifies it."""
 
 
-NOTHING = 1e-13
-"""Absolute tolerance: what is zero in exact arithmetic."""
-
-
-RERUN_FIELDS = (
-    *("status", "converged", "train_loss", "validation_loss", "gradient_evaluations", "target_evaluations", "steps"),
-    *("data_fingerprint", "measures", "axes", "explicit", "kind"),
-)
+ABSOLUTE_TOLERANCE = 1e-13
+"""For what is zero in exact arithmetic."""
 
 
 MEASURED_FIELDS = ("train_loss", "validation_loss", "measures", "axes", "data_fingerprint")
+"""What a stored solution decides."""
+
+
+REPEATED_FIELDS = (
+    *MEASURED_FIELDS, "status", "converged", "gradient_evaluations", "target_evaluations", "steps", "explicit", "kind",
+)  # fmt: skip
+"""What a repeated training run decides."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """What was found to be otherwise than claimed, where (a line, or a lane), by which check."""
+    """A claim that a check refutes.
+
+    Attributes:
+        where: a line or a training run.
+        check: which check refutes it.
+        text: what is otherwise than claimed.
+    """
 
     where: str
     check: str
@@ -68,7 +75,12 @@ class Disagreement:
 class Report:
     """What was checked, what disagreed, and what could not be checked.
 
-    known: the records that count and whose sources are at hand. fresh: those of seeds that nobody could have known.
+    Attributes:
+        lines, measured, rerun: how many lines were read, solutions measured once more, and runs repeated.
+        disagreements: what was refuted.
+        unchecked: what could not be checked, in sentences.
+        known: the records that count and whose sources are there.
+        fresh: the records of seeds that nobody could have known.
     """
 
     lines: int = 0
@@ -80,7 +92,7 @@ class Report:
     fresh: list[Record] = field(default_factory=list)
 
     def add(self, where: str, check: str, texts: Iterable[str]) -> None:
-        """Note what a check found."""
+        """Add what a check refuted."""
         self.disagreements += [Disagreement(where, check, text) for text in texts]
 
 
@@ -88,9 +100,15 @@ class Report:
 class Request:
     """What to check.
 
-    submissions: texts that find the sources of the recorded submissions. sample: scored lanes to run again, drawn by
-    `seed`. fresh: seeds per submission and task that nobody could have known: they hang on `nonce`. solutions: where
-    solutions were kept. tolerance: relative, None for what the machines allow. limits: run sources isolated.
+    Attributes:
+        submissions: texts that find the sources of the recorded submissions.
+        sample: how many scored runs are repeated.
+        seed: draws them.
+        fresh: how many seeds that nobody could have known are run, per submission and task.
+        nonce: what those seeds depend on.
+        solutions: the directory in which solutions were saved.
+        tolerance: relative; None for what the machines allow.
+        limits: the code of submissions runs in the sandbox, within these limits; None: in this process.
     """
 
     submissions: Sequence[str]
@@ -112,25 +130,22 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
     torch.set_num_threads(1)  # as in every worker: the number of threads decides rounding
     report = Report()
     records = _read(logs, report)
-    sources = {}
-    for text in request.submissions:
-        loaded = open_submission(text, 1, request.limits)
-        sources[loaded.submission.name] = loaded
-    known = report.known = _check_sources(_newest(records, report), sources, report)
+    loaded = [open_submission(text, 1, request.limits) for text in request.submissions]
+    sources = {each.submission.name: each for each in loaded}
+    report.known = known = _check_sources(_newest(records, report), sources, report)
     _check_choices(known, sources, report)
     if request.solutions is not None:
-        _measure_again(known, sources, request, report)
-    scored = [record for record in known if record["phase"] == "score" and record["status"] != "unavailable"]
-    chosen = random.Random(request.seed).sample(scored, min(request.sample, len(scored)))
-    for record in chosen:
+        _measure_again(known, sources, request, request.solutions, report)
+    scored = [record for record in known if record["phase"] == "score" and record["status"] != Status.UNAVAILABLE]
+    for record in random.Random(request.seed).sample(scored, min(request.sample, len(scored))):
         _run_again(record, sources[record["submission"]], request, report)
     if request.fresh:
         _run_fresh(scored, sources, request, report)
     return report
 
 
-def lane(record: Mapping[str, Any]) -> str:
-    """A lane as a reader finds it in a log."""
+def run_name(record: Mapping[str, Any]) -> str:
+    """A training run as a reader finds it in a log."""
     return (
         f"{record['submission']} on {record['task']}, {record['phase']}, trial {record['trial']}, seed {record['seed']}"
     )
@@ -139,34 +154,25 @@ def lane(record: Mapping[str, Any]) -> str:
 def _read(logs: Sequence[Path], report: Report) -> list[Record]:
     records = []
     for path in logs:
-        for number, found in scan(path):
+        for number, record in scan(path):
             report.lines += 1
-            if isinstance(found, str):
-                report.add(f"{path}, line {number}", "checksum", [found])
+            if isinstance(record, str):
+                report.add(f"{path}, line {number}", "checksum", [record])
             else:
-                records.append(found)
+                records.append(record)
     return records
 
 
 def _newest(records: Sequence[Record], report: Report) -> list[Record]:
     """The records of each submission's and task's newest source on its track: those that tables show."""
-    newest = {_place(record): _source(record) for record in records}
-    kept = [record for record in records if newest[_place(record)] == _source(record)]
-    if len(kept) < len(records):
-        report.unchecked.append(f"{len(records) - len(kept)} records of older sources, which no table shows")
-    return kept
-
-
-def _place(record: Record) -> tuple[str, str, str]:
-    return record["track"], record["submission"], record["task"]
-
-
-def _source(record: Record) -> tuple[str, str]:
-    return record["submission_hash"], record["task_hash"]
+    newest = of_newest_source(records, per=("track", "submission", "task"))
+    if len(newest) < len(records):
+        report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
+    return newest
 
 
 def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
-    """The records whose task and source are at hand, as they were when the records were made."""
+    """The records whose task and submission have the sources that they had when the records were made."""
     known, missing, older, changed = [], set(), set(), set()
     hashes: dict[str, str | None] = {}
     for record in records:
@@ -191,18 +197,19 @@ def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmis
 
 
 def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
-    """Settings must be those of the declared space, and what is scored must be what the protocol selects."""
+    """Settings must be those of the declared space, and the scored trial must be the one that the protocol selects."""
     tuned: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        report.add(lane(record), "settings", _settings(record, sources[record["submission"]]))
+        report.add(run_name(record), "settings", _settings(record, sources[record["submission"]]))
         if record["phase"] == "tune":
             tuned.setdefault((record["submission"], record["task"]), []).append(record)
     for record in records:
-        own = tuned.get((record["submission"], record["task"]))
-        if record["phase"] == "score" and own:
-            chosen = select(find_task(record["task"]).selection, own)
-            if chosen != record["trial"]:
-                report.add(lane(record), "selection", [f"the protocol selects trial {chosen} from its tuning records"])
+        trials = tuned.get((record["submission"], record["task"]))
+        if record["phase"] == "score" and trials:
+            trial = select(find_task(record["task"]).selection, trials)
+            if trial != record["trial"]:
+                text = f"the protocol selects trial {trial} from its tuning records"
+                report.add(run_name(record), "selection", [text])
 
 
 def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:
@@ -215,88 +222,94 @@ def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:
 
 
 def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits: Limits | None) -> Unit:
-    settings = tuple((name, _tuples(value)) for name, value in record["hyperparameters"].items())
-    jail = None if limits is None else Isolation(limits, loaded)
+    """The scoring unit that repeats the trial of `record` on `seeds`."""
     return Unit(
-        loaded.text, record["task"], record["track"], "score", ((record["trial"], settings),), tuple(seeds), jail=jail
+        submission=loaded.text,
+        task=record["task"],
+        track=record["track"],
+        phase="score",
+        trials=(Trial(record["trial"], as_settings(record["hyperparameters"])),),
+        seeds=tuple(seeds),
+        isolation=None if limits is None else Isolation(limits, loaded),
     )
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
 def _measure_again(
-    records: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, report: Report
+    records: Sequence[Record],
+    sources: Mapping[str, LoadedSubmission],
+    request: Request,
+    solutions: Path,
+    report: Report,
 ) -> None:
-    assert request.solutions is not None
-    absent = 0
+    missing = 0
     for record in records:
         if record["phase"] != "score" or not record["converged"]:
             continue
+        name = run_name(record)
         try:
-            weights = find(request.solutions, str(record["solution_hash"]))
+            weights = load(solutions, str(record["solution_hash"]))
         except InputError as error:
-            report.add(lane(record), "solution", [str(error)])
+            report.add(name, "solution", [str(error)])
             continue
         if weights is None:
-            absent += 1
+            missing += 1
             continue
-        unit = _unit(record, sources[record["submission"]], [record["seed"]], request.limits)
         try:
-            found = measure_again(unit, weights)
+            fields = measure_again(
+                _unit(record, sources[record["submission"]], [record["seed"]], request.limits), weights
+            )
         except Exception as error:  # weights of another network, or measures that fail on them
-            report.add(lane(record), "re-measured", [f"the stored solution cannot be measured ({sentence(error)})"])
+            report.add(name, "re-measured", [f"the stored solution cannot be measured ({sentence(error)})"])
             continue
         report.measured += 1
-        report.add(lane(record), "re-measured", _differences(record, found, MEASURED_FIELDS, request.tolerance))
-        stop = find_task(record["task"]).target.loss
-        if not found["train_loss"] <= stop + SAME_MACHINE * abs(stop):
-            report.add(lane(record), "re-measured", [f"the stored solution's training loss is {found['train_loss']:g}"])
-    if absent:
-        report.unchecked.append(f"{absent} solutions were not kept (run with --keep-solutions)")
+        report.add(name, "re-measured", _differences(record, fields, MEASURED_FIELDS, request.tolerance))
+        target = find_task(record["task"]).target.loss
+        if not fields["train_loss"] <= target + SAME_MACHINE * abs(target):
+            report.add(name, "re-measured", [f"the stored solution's training loss is {fields['train_loss']:g}"])
+    if missing:
+        report.unchecked.append(f"{missing} solutions were not kept (run with --keep-solutions)")
 
 
 def _run_again(record: Record, loaded: LoadedSubmission, request: Request, report: Report) -> None:
-    # StackedModels of a batch: one beside it, so that the same kernels run.
+    # A run of a batch is repeated with another seed beside it, so that the same kernels run.
     seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
-    found = run_unit(_unit(record, loaded, seeds, request.limits))[0]
+    repeated = run_unit(_unit(record, loaded, seeds, request.limits))[0]
     report.rerun += 1
-    report.add(lane(record), "re-run", _differences(record, found, RERUN_FIELDS, request.tolerance))
+    report.add(run_name(record), "re-run", _differences(record, repeated, REPEATED_FIELDS, request.tolerance))
 
 
-def _differences(claimed: Record, found: Record, fields: Sequence[str], tolerance: float | None) -> Iterator[str]:
+def _differences(claimed: Record, measured: Record, fields: Sequence[str], tolerance: float | None) -> Iterator[str]:
     """A sentence for every field in which the two differ by more than the tolerance."""
-    here = environment("cpu")
     if tolerance is None:
-        tolerance = SAME_MACHINE if claimed["environment"] == here else OTHER_MACHINE
+        tolerance = SAME_MACHINE if claimed["environment"] == environment("cpu") else OTHER_MACHINE
     for name in fields:
-        for path, one, other in _leaves(name, claimed[name], found[name]):
+        for path, one, other in _leaves(name, claimed[name], measured[name]):
             if not _alike(one, other, tolerance):
-                yield f"{path} is {_shown(one)} in the record and {_shown(other)} here"
+                yield f"{path} is {_format(one)} in the record and {_format(other)} here"
 
 
-def _leaves(path: str, claimed: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(claimed, dict) and isinstance(found, dict):
-        for name in sorted({*claimed, *found}):
-            yield from _leaves(f"{path}.{name}", claimed.get(name), found.get(name))
+def _leaves(path: str, claimed: Any, measured: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The values below a field of two records, side by side, with their dotted paths."""
+    if isinstance(claimed, dict) and isinstance(measured, dict):
+        for name in sorted({*claimed, *measured}):
+            yield from _leaves(f"{path}.{name}", claimed.get(name), measured.get(name))
     else:
-        yield path, claimed, found
+        yield path, claimed, measured
 
 
 def _alike(one: Any, other: Any, tolerance: float) -> bool:
     numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other)]
     if all(numbers):
-        return math.isclose(one, other, rel_tol=tolerance, abs_tol=NOTHING)
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=ABSOLUTE_TOLERANCE)
     return bool(one == other)
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def fresh_seeds(loaded: LoadedSubmission, task: str, count: int, nonce: str) -> list[int]:
-    """Seeds that hang on the submission's source, the task and a nonce: nobody could have prepared for them."""
+    """Seeds that depend on the submission's source, the task and a nonce: nobody could have prepared for them."""
     return [seed_of("verification", loaded.source_hash, task, nonce, number) for number in range(count)]
 
 

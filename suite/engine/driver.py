@@ -1,7 +1,16 @@
-"""The driver: runs a plan on an engine, resumes, and alone writes the log, as results come in.
+"""The driver: carries a plan out on an engine, resumes, and alone writes the log.
 
-Units start in the order of the longest chain of work that hangs on them (tuning, then scoring), so that the last
-to end are short ones. Which engine runs a unit, and when, is no part of any record.
+    read the log; queue the tuning units that it does not hold
+    while units are queued or running
+        submit units, those with the longest critical path first
+        wait for one to end
+            it gave records: write them to the log
+            its worker was lost: queue it once more, then each of its trials by itself, then record the failure
+            it took too long: queue each of its trials by itself, then record the failure
+        a submission's last tuning unit on a task ended: select a trial, queue the scoring units
+
+The critical path of a unit is what remains of its submission on its task from its start on (tuning, then scoring), so
+the units that end last are short ones. Which engine runs a unit, and when, is no part of any record.
 """
 
 from __future__ import annotations
@@ -19,25 +28,30 @@ import torch
 
 from suite.engine.costs import Costs
 from suite.engine.executors import Engine
-from suite.engine.plan import Pair, Plan, pairs
+from suite.engine.plan import Plan, PlannedEntry, planned_entries
 from suite.engine.worker import Failure
 from suite.errors import InputError, sentence
 from suite.storage.log import Log, many_records
-from suite.storage.record import lane_key
-from suite.trials.evaluate import Record, failed, run_unit
+from suite.storage.record import Record, RunKey, Status, run_key
+from suite.training.retry import parts_to_retry
+from suite.trials.evaluate import failed, run_unit
 from suite.trials.selection import SELECTION_FIELDS
-from suite.trials.unit import Unit, by_trial
+from suite.trials.unit import Unit
 
 
 class OutOfTime(Exception):
-    """The run's time limit has passed; the log holds all that was done, and another run goes on from there."""
+    """The run's time limit has passed; the log holds all that was done, and another run resumes from there."""
 
 
 @dataclass(frozen=True)
 class Progress:
     """One finished unit.
 
-    done: how much of the work is done, in [0, 1]. left: expected seconds to the end. records: the unit's new ones.
+    Attributes:
+        done: how much of the work is done, in [0, 1].
+        left: expected seconds to the end.
+        unit: the unit.
+        records: its records that are new in the log.
     """
 
     done: float
@@ -48,16 +62,18 @@ class Progress:
 
 @dataclass(eq=False)
 class _Job:
-    """A unit on its way to records."""
+    """A unit that is queued or running.
 
-    pair: Pair
+    retried: whether a worker was lost with it before: the next loss is the unit's own fault.
+    """
+
+    entry: PlannedEntry
     unit: Unit
-    tried: bool = False
-    """Whether a worker was lost with it: the next loss is its own fault."""
+    retried: bool = False
 
 
 @dataclass
-class _Work:
+class _Workload:
     """How much there is to do, in expected seconds of one worker."""
 
     total: float = 0.0
@@ -74,14 +90,19 @@ class _Work:
 
 
 class Driver:
-    """A plan being carried out."""
+    """A plan that is being carried out."""
 
     def __init__(
         self, plan: Plan, log: Log, engine: Engine, costs: Costs | None = None, trial_seconds: float | None = None
     ) -> None:
-        """Reads the log and finds out what is left to do; lanes that the log holds are not run again.
+        """Read the log and queue what it does not hold.
 
-        trial_seconds: time limit of one trial on all its seeds; a unit of several trials has that much for each.
+        Args:
+            plan: what to run.
+            log: where records are read and appended.
+            engine: where units run.
+            costs: what training runs are expected to take; it learns from the log.
+            trial_seconds: time limit of one trial on all its seeds; a unit of several trials has that much for each.
 
         Raises:
             InputError: the log cannot be read, or the engine cannot stop what takes too long.
@@ -92,90 +113,92 @@ class Driver:
         torch.set_num_threads(1)
         self._log, self._engine, self._trial_seconds = log, engine, trial_seconds
         costs = costs or Costs()
-        self._held: dict[str, Record] = {}
-        self._missing: dict[str, str] = {}
+        self._recorded: dict[RunKey, Record] = {}
+        self._unavailable: dict[RunKey, str] = {}
         self._read(costs)
-        self._work = _Work()
-        self._ready: list[tuple[float, int, _Job]] = []
+        self._workload = _Workload()
+        self._queue: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
         self._running = 0
-        self._done: queue.SimpleQueue[tuple[_Job, Future[Any]]] = queue.SimpleQueue()
-        for pair in pairs(plan, costs):
-            self._work.add(pair.scoring_cost())
-            self._open(pair, "tune", pair.tuning())
+        self._ended: queue.SimpleQueue[tuple[_Job, Future[Any]]] = queue.SimpleQueue()
+        for entry in planned_entries(plan, costs):
+            self._workload.add(entry.scoring_cost())
+            self._open(entry, "tune", entry.tuning())
 
     def _read(self, costs: Costs) -> None:
-        """What the log holds, by lane. StackedModels without data or oracle run again: perhaps they can be had now."""
+        """Read what the log holds. Runs without data or oracle are run again: perhaps they are available now."""
         with many_records():
             for record in self._log.records():
                 costs.add(record)
-                if record["status"] == "unavailable":
-                    self._missing[lane_key(record)] = record["reason"]
+                if record["status"] == Status.UNAVAILABLE:
+                    self._unavailable[run_key(record)] = record["reason"]
                 else:
                     # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
-                    self._held[lane_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
+                    self._recorded[run_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
 
     def seconds_left(self) -> float:
         """Expected wall-clock seconds to the end: at first as recorded, then at the pace that this machine shows."""
-        done = self._work.total - self._work.left
+        done = self._workload.total - self._workload.left
         if done <= 0:
-            return self._work.left / max(self._engine.workers(), 1)
-        return max(0.0, self._work.left) * (time.monotonic() - self._work.begun) / done
+            return self._workload.left / max(self._engine.workers(), 1)
+        return max(0.0, self._workload.left) * (time.monotonic() - self._workload.begun) / done
 
     # -- units ------------------------------------------------------------------------------------------------
 
-    def _open(self, pair: Pair, stage: str, units: list[Unit]) -> None:
-        """Make the units that the log does not hold whole ready to run; go on to the next stage if it holds all."""
+    def _open(self, entry: PlannedEntry, stage: str, units: list[Unit]) -> None:
+        """Queue the units of a stage that the log does not hold completely; open the next stage if it holds all."""
         for unit in units:
-            known = [self._held[key] for key in pair.keys(unit) if key in self._held]
-            if len(known) == unit.lanes():
-                pair.records += known
+            keys = entry.resolved(unit).run_keys()
+            records = [self._recorded[key] for key in keys if key in self._recorded]
+            if len(records) == len(keys):
+                entry.records += records
             else:
-                pair.waiting += 1
-                self._work.add(pair.cost(unit))
-                self._queue(_Job(pair, unit))
-        if not pair.waiting and stage == "tune":
-            self._score(pair)
+                entry.units_left += 1
+                self._workload.add(entry.cost(unit))
+                self._push(_Job(entry, unit))
+        if not entry.units_left and stage == "tune":
+            self._score(entry)
 
-    def _score(self, pair: Pair) -> None:
-        self._work.add(-pair.scoring_cost())  # now counted by its units
-        self._open(pair, "score", pair.scoring())
+    def _score(self, entry: PlannedEntry) -> None:
+        self._workload.add(-entry.scoring_cost())  # from here on its units are counted
+        self._open(entry, "score", entry.scoring())
 
-    def _queue(self, job: _Job) -> None:
-        heapq.heappush(self._ready, (-job.pair.chain(job.unit), next(self._numbers), job))
+    def _push(self, job: _Job) -> None:
+        heapq.heappush(self._queue, (-job.entry.critical_path(job.unit), next(self._numbers), job))
 
     def _submit(self, job: _Job) -> None:
-        limit = self._limit(job)
+        limit = self._trial_limit(job)
         seconds = None if limit is None else limit * len(job.unit.trials)
         future = self._engine.submit(run_unit, job.unit, seconds)
         self._running += 1
-        future.add_done_callback(lambda future: self._done.put((job, future)))
+        future.add_done_callback(lambda future: self._ended.put((job, future)))
 
-    def _limit(self, job: _Job) -> float | None:
-        """The engine's time limit of a trial. A jailed optimizer keeps its own: its worker must live to say so."""
-        if job.unit.jail is None:
+    def _trial_limit(self, job: _Job) -> float | None:
+        """The engine's time limit of a trial; None for a sandboxed optimizer, which its worker stops and reports."""
+        if job.unit.isolation is None:
             return self._trial_seconds
-        if job.pair.loaded.submission.kind == "optimizer" or not self._engine.can_stop:
+        if job.entry.loaded.submission.kind == "optimizer" or not self._engine.can_stop:
             return None
-        return job.unit.jail.limits.seconds
+        return job.unit.isolation.limits.seconds
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def steps(self, deadline: float | None = None) -> Iterator[Progress]:
-        """Run everything; yields after each unit, when its records lie in the log.
+        """Run everything; yields after each unit, when its records are in the log.
 
-        deadline: when the run must end, on the clock of `time.monotonic`.
+        Args:
+            deadline: when the run must end, on the clock of `time.monotonic`.
 
         Raises:
             OutOfTime: the deadline has passed.
             InputError: the engine is gone, its workers have other sources, or the log cannot be written.
         """
-        self._work.begun = time.monotonic()
-        while self._ready or self._running:
-            while self._ready and self._running < self._engine.room():
-                self._submit(heapq.heappop(self._ready)[2])
+        self._workload.begun = time.monotonic()
+        while self._queue or self._running:
+            while self._queue and self._running < self._engine.max_pending():
+                self._submit(heapq.heappop(self._queue)[2])
             try:
-                job, future = self._done.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
+                job, future = self._ended.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
             except queue.Empty:
                 raise OutOfTime from None
             self._running -= 1
@@ -187,50 +210,50 @@ class Driver:
         """The records of a unit that has ended; None if it is tried again, whole or in parts."""
         if not isinstance(outcome, Failure):
             return outcome
-        if outcome.lost and not job.tried:
-            job.tried = True
-            self._queue(job)
+        if outcome.lost and not job.retried:
+            job.retried = True
+            self._push(job)
             return None
-        if len(job.unit.trials) > 1:
-            # One setting is to blame, and condemns no other.
-            parts = [_Job(job.pair, part, tried=True) for part in by_trial(job.unit)]
-            job.pair.waiting += len(parts) - 1
-            for part in parts:
-                self._queue(part)
-            return None
-        return failed(job.unit, outcome.reason)
+        parts = parts_to_retry(job.unit, Unit.by_trial)
+        if not parts:
+            return failed(job.entry.resolved(job.unit), outcome.reason)
+        job.entry.units_left += len(parts) - 1
+        for part in parts:
+            self._push(_Job(job.entry, part, retried=True))
+        return None
 
     def _finish(self, job: _Job, records: list[Record]) -> Progress:
-        pair, keys = job.pair, job.pair.keys(job.unit)
-        if [lane_key(record) for record in records] != keys:
+        """Write the records that are new; open the scoring stage after the last tuning unit."""
+        entry, keys = job.entry, job.entry.resolved(job.unit).run_keys()
+        if [run_key(record) for record in records] != keys:
             raise InputError(
-                f"A worker's {pair.loaded.submission.name!r} or its Lowlands is not the one of this process; nothing "
+                f"A worker's {entry.loaded.submission.name!r} or its Lowlands is not the one of this process; nothing "
                 f"of it was recorded. Do both machines see the same files?"
             )
         new = [
             record
             for record, key in zip(records, keys, strict=True)
-            if key not in self._held and record["reason"] != self._missing.get(key, "")
+            if key not in self._recorded and record["reason"] != self._unavailable.get(key, "")
         ]
         self._log.append(*new)
-        pair.records += records
-        pair.waiting -= 1
-        self._work.left -= pair.cost(job.unit)
-        if not pair.waiting and job.unit.phase == "tune":
-            self._score(pair)
-        return Progress(self._work.done(), self.seconds_left(), job.unit, new)
+        entry.records += records
+        entry.units_left -= 1
+        self._workload.left -= entry.cost(job.unit)
+        if not entry.units_left and job.unit.phase == "tune":
+            self._score(entry)
+        return Progress(self._workload.done(), self.seconds_left(), job.unit, new)
 
 
 def _outcome(future: Future[Any]) -> list[Record] | Failure:
-    """What came of a unit.
+    """What a unit gave: its records, or why there are none.
 
     Raises:
-        InputError: what the engine itself cannot do.
+        InputError: the engine itself cannot run units.
     """
     try:
         outcome = future.result()
     except CancelledError:
-        raise InputError("The engine is gone; the same command goes on from what is there.") from None
+        raise InputError("The engine is gone; the same command goes on from what is recorded.") from None
     except InputError:
         raise
     except Exception as error:

@@ -1,4 +1,7 @@
-"""Where units run: this process, worker processes of it, or a Dask cluster. All are `concurrent.futures.Executor`s."""
+"""Where units run: in this process, in worker processes of it, or on a Dask cluster.
+
+Each is a `concurrent.futures.Executor`. Torch is not imported here.
+"""
 
 from __future__ import annotations
 
@@ -15,43 +18,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.engine.worker import CHILDREN, ONE_THREAD, Carrier, Session, end_session, execute, in_child
+from suite.engine.worker import POOL, THREADS_VARIABLE, CallRunner, Session, end_session, execute, run_in_worker
 from suite.errors import InputError, sentence
 
 CONNECT_SECONDS = 20
+"""How long a Dask scheduler may take to answer."""
 
 
 CLOSE_SECONDS = 10
+"""How long a Dask cluster's workers may take to end a session."""
 
 
-DASK_AHEAD = 16
+DASK_MIN_PENDING = 16
 """Units that a cluster gets even before it has a worker: a cluster that grows on demand must see some."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An executor and what carries a unit on it.
+    """An executor, and how its threads run a unit.
 
-    workers: how many units run at a time. room: how many may be submitted and not yet done.
+    Attributes:
+        executor: its threads, of this process or of a cluster's workers, run one call each.
+        runner: what such a thread calls.
+        session: what all workers share.
+        workers: gives how many units run at a time.
+        max_pending: gives how many units may be submitted and not yet done.
     """
 
     executor: Executor
-    carrier: Carrier
+    runner: CallRunner
     session: Session
     workers: Callable[[], int]
-    room: Callable[[], int]
+    max_pending: Callable[[], int]
 
     @property
     def can_stop(self) -> bool:
         """Whether a unit that takes too long can be stopped."""
-        return self.carrier is in_child
+        return self.runner is run_in_worker
 
     def submit(self, function: Callable[[Any], Any], argument: Any, seconds: float | None = None) -> Future[Any]:
-        """Run ``function(argument)`` on a worker, for at most `seconds`; the result is as `child.execute` gives it.
+        """Run ``function(argument)`` on a worker, for at most `seconds`; the result is as `worker.execute` gives it.
 
-        The call travels pickled: what carries it (a Dask scheduler, a Dask worker) imports no torch.
+        The call is sent pickled, so that a Dask scheduler and a Dask worker need not import torch.
         """
-        return self.executor.submit(self.carrier, self.session, pickle.dumps((function, argument)), seconds)
+        return self.executor.submit(self.runner, self.session, pickle.dumps((function, argument)), seconds)
 
 
 def connect(text: str, memory: int | None = None) -> AbstractContextManager[Engine]:
@@ -61,7 +71,7 @@ def connect(text: str, memory: int | None = None) -> AbstractContextManager[Engi
     memory: bytes that a worker process may allocate.
 
     Raises:
-        InputError: no such engine, or it cannot be had.
+        InputError: there is no such engine, or it cannot be started or reached.
     """
     kind, _, rest = text.partition(":")
     if kind == "local" and (rest.isdecimal() or text == "local"):
@@ -86,13 +96,11 @@ def _session(memory: int | None) -> Session:
 
 
 def _warm_up() -> None:
-    """Import what every unit needs; building the first optimizer of a process takes another second and a half."""
-    import torch
-
+    """Import what every unit needs."""
     import suite.trials.evaluate  # noqa: F401
+    from suite.training.warm_up import warm_up
 
-    torch.set_num_threads(1)
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    warm_up()
 
 
 class _Inline(Executor):
@@ -104,7 +112,7 @@ class _Inline(Executor):
         return future
 
 
-def _in_process(session: Session, call: bytes, seconds: float | None) -> Any:
+def _run_here(session: Session, call: bytes, seconds: float | None) -> Any:
     return execute(call)
 
 
@@ -112,17 +120,17 @@ def _in_process(session: Session, call: bytes, seconds: float | None) -> Any:
 def _this_process(memory: int | None) -> Iterator[Engine]:
     if memory is not None:
         raise InputError("A memory limit needs worker processes: local:1 or more.")
-    os.environ.setdefault(ONE_THREAD, "1")
-    yield Engine(_Inline(), _in_process, _session(None), workers=lambda: 1, room=lambda: 1)
+    os.environ.setdefault(THREADS_VARIABLE, "1")
+    yield Engine(_Inline(), _run_here, _session(None), workers=lambda: 1, max_pending=lambda: 1)
 
 
 @contextlib.contextmanager
 def _workers(count: int, session: Session) -> Iterator[Engine]:
-    os.environ.setdefault(ONE_THREAD, "1")
-    executor = ThreadPoolExecutor(count, thread_name_prefix="carrier")
+    os.environ.setdefault(THREADS_VARIABLE, "1")
+    executor = ThreadPoolExecutor(count, thread_name_prefix="unit")
     try:
-        CHILDREN.start(session, count)
-        yield Engine(executor, in_child, session, workers=lambda: count, room=lambda: 2 * count)
+        POOL.start(session, count)
+        yield Engine(executor, run_in_worker, session, workers=lambda: count, max_pending=lambda: 2 * count)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         end_session(session.token)
@@ -134,7 +142,7 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise InputError("The engine dask needs the extra `cluster`: pip install '.[cluster]'.") from None
-    # What goes wrong on a worker is told by its unit's records; Dask's own log repeats it with tracebacks.
+    # The records of a unit say what went wrong on its worker; Dask's own log would repeat it with tracebacks.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         try:
@@ -160,7 +168,7 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
 
         executor = client.get_executor()
         try:
-            yield Engine(executor, in_child, session, workers, room=lambda: max(2 * workers(), DASK_AHEAD))
+            yield Engine(executor, run_in_worker, session, workers, lambda: max(2 * workers(), DASK_MIN_PENDING))
         finally:
             with contextlib.suppress(Exception):  # a cluster that is gone has nothing left to end
                 executor.shutdown(wait=False)

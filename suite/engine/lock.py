@@ -1,4 +1,4 @@
-"""Two runs on one results directory exclude each other."""
+"""Excludes a second run on the same results directory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from suite.errors import InputError
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the results directory for one run. The lock is the operating system's: a dead process holds nobody up.
+    """Hold the results directory for one run. The lock is the operating system's: it ends with the process.
 
     Raises:
         InputError: another run holds it, or it cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        held = FileLock(directory / ".lock").acquire(timeout=0)
+        lock = FileLock(directory / ".lock").acquire(timeout=0)
     except Timeout:
         raise InputError(f"Another run is writing to {directory}; give this one --results elsewhere.") from None
     except (OSError, NotImplementedError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError(f"The results directory {directory} cannot be written ({why}).") from error
-    with held:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"The results directory {directory} cannot be written ({reason}).") from error
+    with lock:
         yield

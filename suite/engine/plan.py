@@ -1,6 +1,6 @@
-"""What to run, and the units that it comes to.
+"""What to run, and the units of work that it consists of.
 
-For every submission and task: tuning units, then the protocol's selection, then scoring units with fresh seeds.
+For every submission and task: tuning units, then the protocol's selection, then scoring units with other seeds.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suite.engine.costs import Costs
-from suite.entries.checks import check, check_slots
+from suite.entries.checks import check_interfaces, check_names, check_settings
 from suite.entries.entry import accepts, bind
 from suite.entries.loading import LoadedSubmission, load
-from suite.errors import InputError
+from suite.sandbox.host import describe
 from suite.sandbox.limits import Limits
-from suite.storage.record import clean, lane_key
+from suite.storage.record import Record
 from suite.task import Task
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.tracks import TUNING_SEEDS_FROM, Track
-from suite.trials.evaluate import Record
-from suite.trials.provenance import task_hash
+from suite.trials.resolved import ResolvedUnit
 from suite.trials.selection import select
-from suite.trials.unit import Isolation, Unit
+from suite.trials.unit import Isolation, Trial, Unit
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,9 @@ def make_plan(
     """
     opened_tasks = tuple(map(find_task, tasks))
     loaded = tuple(open_submission(text, track.trials, limits) for text in submissions)
-    names = [each.submission.name for each in loaded]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
+    check_names([each.submission for each in loaded])
     for each in loaded:
-        check_slots(each.submission, opened_tasks)
+        check_interfaces(each.submission, opened_tasks)
     return Plan(loaded, opened_tasks, track, device, limits, solutions)
 
 
@@ -82,53 +78,55 @@ def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubm
         InputError: there is none, or none of its settings can be built.
     """
     if limits is not None:
-        from suite.sandbox.host import describe
-
         return describe(text, limits, trials)
     loaded = load(text)
-    check(loaded.submission, trials)
+    check_settings(loaded.submission, trials)
     return loaded
 
 
-class Pair:
-    """One submission on one task: its units in two stages."""
+class PlannedEntry:
+    """One submission on one task: its units in two stages, tuning and scoring."""
 
-    def __init__(self, loaded: LoadedSubmission, task: Task, plan: Plan, costs: Costs) -> None:
-        self.loaded, self.task, self.plan = loaded, task, plan
-        self.settings = bind(loaded.submission, task).settings(plan.track.trials)
+    def __init__(self, plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs) -> None:
+        """Bind `loaded` to `task`; `costs` says what its training runs are expected to take."""
+        self.plan, self.loaded, self.task = plan, loaded, task
+        self.entry = bind(loaded.submission, task)
+        self.trials = [Trial(*item) for item in enumerate(self.entry.settings(plan.track.trials))]
         self.records: list[Record] = []
-        self.waiting = 0
-        kind = loaded.submission.kind
-        self._lane_cost = {phase: costs.lane(task, phase, loaded.submission.name, kind) for phase in ("tune", "score")}
+        self.units_left = 0
+        name, kind = loaded.submission.name, loaded.submission.kind
+        self._run_seconds = {phase: costs.run_seconds(task, phase, name, kind) for phase in ("tune", "score")}
 
-    def _unit(self, phase: str, trials: Sequence[int], seeds: Sequence[int]) -> Unit:
-        chosen = tuple((number, tuple(self.settings[number].items())) for number in trials)
+    def _unit(self, phase: str, trials: Sequence[Trial], seeds: Sequence[int]) -> Unit:
+        plan = self.plan
         return Unit(
-            self.loaded.text,
-            self.task.name,
-            self.plan.track.name,
-            phase,
-            chosen,
-            tuple(seeds),
-            self.plan.device,
-            None if self.plan.limits is None else Isolation(self.plan.limits, self.loaded),
-            self.plan.solutions,
+            submission=self.loaded.text,
+            task=self.task.name,
+            track=plan.track.name,
+            phase=phase,
+            trials=tuple(trials),
+            seeds=tuple(seeds),
+            device=plan.device,
+            isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
+            solutions=plan.solutions,
         )
 
+    def resolved(self, unit: Unit) -> ResolvedUnit:
+        """One of its units with the objects that it stands for."""
+        return ResolvedUnit(unit, self.loaded, self.entry)
+
     def tuning(self) -> list[Unit]:
-        """One program with all trials where lanes are batched, else a unit per trial; none if there is no choice."""
-        if len(self.settings) == 1:
+        """One program with all trials where runs are batched, else a unit per trial; none if there is no choice."""
+        if len(self.trials) == 1:
             return []
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.plan.track.tuning_seeds)
-        numbers = range(len(self.settings))
-        if self.task.batched:
-            return [self._unit("tune", numbers, seeds)]
-        return [self._unit("tune", [number], seeds) for number in numbers]
+        together = self._unit("tune", self.trials, seeds)
+        return [together] if self.task.batched else together.by_trial()
 
     def scoring(self) -> list[Unit]:
-        """The selected trial on the scoring seeds; known once all tuning records are in."""
-        tuned = [r for r in self.records if r["phase"] == "tune"]
-        trial = select(self.task.selection, tuned) if tuned else 0
+        """The selected trial on the scoring seeds; all tuning records must be there."""
+        tuned = [record for record in self.records if record["phase"] == "tune"]
+        trial = self.trials[select(self.task.selection, tuned) if tuned else 0]
         seeds = range(self.plan.track.seeds)
         if self.task.batched:
             return [self._unit("score", [trial], seeds)]
@@ -136,43 +134,23 @@ class Pair:
 
     def cost(self, unit: Unit) -> float:
         """Expected seconds of `unit`."""
-        return unit.lanes() * self._lane_cost[unit.phase]
+        return unit.size * self._run_seconds[unit.phase]
 
     def scoring_cost(self) -> float:
         """Expected seconds of all scoring units."""
-        return self.plan.track.seeds * self._lane_cost["score"]
+        return self.plan.track.seeds * self._run_seconds["score"]
 
-    def chain(self, unit: Unit) -> float:
-        """Expected seconds from the start of `unit` to the end of the pair, were there a worker for every unit."""
+    def critical_path(self, unit: Unit) -> float:
+        """Expected seconds from the start of `unit` to the last record, if there were a worker for every unit."""
         if unit.phase == "score":
             return self.cost(unit)
-        return self.cost(unit) + (self.scoring_cost() if self.task.batched else self._lane_cost["score"])
-
-    def keys(self, unit: Unit) -> list[str]:
-        """The keys of the records that the unit will give, in lane order."""
-        return [
-            lane_key(
-                {
-                    "submission": self.loaded.submission.name,
-                    "submission_hash": self.loaded.source_hash,
-                    "task": self.task.name,
-                    "task_hash": task_hash(self.task),
-                    "phase": unit.phase,
-                    "trial": number,
-                    "seed": seed,
-                    "hyperparameters": clean(dict(settings)),
-                    "environment": {"device": unit.device.partition(":")[0]},
-                }
-            )
-            for number, settings in unit.trials
-            for seed in unit.seeds
-        ]
+        return self.cost(unit) + (self.scoring_cost() if self.task.batched else self._run_seconds["score"])
 
 
-def pairs(plan: Plan, costs: Costs) -> list[Pair]:
-    """Every submission of `plan` with every task that accepts it."""
+def planned_entries(plan: Plan, costs: Costs) -> list[PlannedEntry]:
+    """Every submission of `plan` on every task that accepts it."""
     return [
-        Pair(loaded, task, plan, costs)
+        PlannedEntry(plan, loaded, task, costs)
         for loaded in plan.submissions
         for task in plan.tasks
         if accepts(task, loaded.submission)

@@ -1,10 +1,19 @@
-"""A process that runs one call at a time, and whose death, hanging and memory are its own.
+"""A worker process: crashes, hangs and memory use of a call stay inside it.
 
-Whatever carries units (a thread of this process, a thread of a Dask worker) hands each one to such a child and waits.
-So a unit that crashes, hangs or eats memory is told from every other unit by construction, and limits mean the same
-thing on every engine. A child is kept for the next unit: torch is imported and data are loaded once per worker.
+The executors run units in threads (of this process or of a Dask worker). Each thread borrows a worker process, sends it
+one call and waits for the answer:
 
-No torch is imported here, so that children can start while the driver is still importing it.
+    thread                                worker process
+    borrow an idle worker or start one    set up, import torch once
+    send the pickled call                 run it
+    wait                                  send the result, or a `Failure` if it raised
+      answer: return it
+      too late: kill the worker
+      death: `Failure(lost=True)`
+    give the worker back; replace it if it died or holds too much memory
+
+So no unit can harm another one, and limits mean the same on every engine. A worker is kept for the next unit, so that
+torch is imported and data are loaded once. Nothing here imports torch: workers start while the driver still imports it.
 """
 
 from __future__ import annotations
@@ -26,37 +35,43 @@ from typing import Any
 
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
+from suite.sandbox.limits import limit_memory
 
-ONE_THREAD = "OMP_NUM_THREADS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+"""Set to 1 in every worker: the number of threads decides rounding."""
 
 
-STARTS = 3
-"""Times that a child may die while starting (before it has a unit to be blamed for) until the run is given up."""
+MAX_STARTS = 3
+"""A worker that dies while it starts has no unit that could be blamed: after so many the run is given up."""
 
 
 START_SECONDS = 300.0
-"""How long a child may take to be ready: it imports torch, perhaps from a slow file system."""
+"""How long a worker may take to be ready: it imports torch, perhaps from a slow file system."""
 
 
 IDLE_SECONDS = 600.0
-"""A child that hears nothing for so long ends itself: a cluster's workers outlive drivers that were killed."""
+"""A worker without a call for so long ends itself: a cluster's workers outlive drivers that were killed."""
 
 
-LOOK_SECONDS = 1.0
-"""How often a waiting carrier looks whether the child lives, beside waiting for its answer."""
+POLL_SECONDS = 1.0
+"""How often a thread that waits for an answer checks whether the worker is alive."""
 
 
-WEAR = 0.25
-"""A child that has kept this share of the memory it may allocate is replaced: the rest could be too little for the next
-unit, which is not to blame."""
+MAX_MEMORY_SHARE = 0.25
+"""A worker that holds more than this share of its memory limit after a call is replaced: what is left could be too
+little for the next unit, which is not to blame."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What all children of one run share. Another run, another session: its sources may have changed.
+    """What the workers of one run share. Another run has another session, since its source files may have changed.
 
-    prepare: what a child calls before it is ready, for imports that all calls need. directory: where relative paths
-    start. environment: variables to set. memory: bytes that a child may allocate.
+    Attributes:
+        token: its name.
+        prepare: called by a worker before it is ready, for imports that all calls need.
+        directory: the working directory.
+        environment: variables to set.
+        memory: bytes that a worker may allocate; None for no limit.
     """
 
     token: str
@@ -68,14 +83,23 @@ class Session:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call has no result. `lost` if the process died for a reason of its own: trying again may help."""
+    """Why a call has no result.
+
+    Attributes:
+        reason: in words.
+        lost: whether the process died, perhaps for a reason of its own: trying again may help.
+    """
 
     reason: str
     lost: bool = False
 
 
+CallRunner = Callable[[Session, bytes, float | None], Any]
+"""Runs a pickled call within a number of seconds, such as `run_in_worker`."""
+
+
 def execute(call: bytes) -> Any:
-    """The result of a pickled ``(function, argument)``; an error becomes a `Failure`, or the `InputError` itself."""
+    """The result of a pickled ``(function, argument)``; an error becomes a `Failure`, an `InputError` is returned."""
     function, argument = pickle.loads(call)
     try:
         return function(argument)
@@ -85,19 +109,19 @@ def execute(call: bytes) -> Any:
         return Failure(sentence(error))
 
 
+# -- in the worker process ----------------------------------------------------------------------------------------
+
+
 def _end_with_parent() -> None:
-    # A driver that is killed cannot stop its children: they end themselves.
+    """Wait for the parent's end. A driver that is killed cannot stop its workers: they end themselves.
+
+    Linux could do this (`suite.sandbox.limits.die_with_parent`), but counts the thread that started a process as its
+    parent, and the executors' threads come and go.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _limit_memory(limit: int) -> None:
-    import resource
-
-    # The data segment: what a process allocates. A limit on its address space would break torch's import.
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _allocated() -> int:
@@ -105,15 +129,16 @@ def _allocated() -> int:
     return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGESIZE")
 
 
-def _hint(session: Session) -> str:
+def _memory_hint(session: Session) -> str:
     return "" if session.memory is None else "; torch alone needs about 1 GB: is the memory limit large enough?"
 
 
-def _begin(session: Session) -> InputError | None:
+def _set_up(session: Session) -> InputError | None:
+    """Prepare this process for calls; returns why it cannot work."""
     os.dup2(2, 1)  # what a submission prints is no part of the command's table
-    sys.stdout = sys.stderr  # line by line: what is buffered dies with a process that is killed
+    sys.stdout = sys.stderr  # unbuffered: buffered output is lost when a process is killed
     os.environ.update(session.environment)
-    os.environ[ONE_THREAD] = "1"
+    os.environ[THREADS_VARIABLE] = "1"
     try:
         os.chdir(session.directory)
     except OSError:
@@ -122,53 +147,56 @@ def _begin(session: Session) -> InputError | None:
             f"started in, under the same path."
         )
     if session.memory is not None:
-        _limit_memory(session.memory)
-    else:  # under a limit, what a child keeps wears it
+        limit_memory(session.memory)
+    else:  # under a limit, freed memory that is not returned would count
         disable_trim()
     try:
         session.prepare()
     except Exception as error:
-        return InputError(f"A worker process cannot start ({sentence(error)}{_hint(session)}).")
+        return InputError(f"A worker process cannot start ({sentence(error)}{_memory_hint(session)}).")
     return None
 
 
 def _answer(call: bytes) -> Any:
     try:
         return execute(call)
-    except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is the call's own
+    except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is raised by the call itself
         return Failure(sentence(error))
 
 
 def _serve(connection: Connection, session: Session) -> None:
+    """Answer calls until there are none for `IDLE_SECONDS`; each answer says whether the worker must be replaced."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        connection.send(_begin(session))
-        enough = None
+        connection.send(_set_up(session))
+        max_allocated = None
         if session.memory is not None:
-            fresh = _allocated()
-            enough = fresh + (session.memory - fresh) * WEAR
+            allocated = _allocated()
+            max_allocated = allocated + (session.memory - allocated) * MAX_MEMORY_SHARE
         while connection.poll(IDLE_SECONDS):
             answer = _answer(connection.recv_bytes())
-            worn = enough is not None and _allocated() > enough
-            connection.send((answer, worn))
+            connection.send((answer, max_allocated is not None and _allocated() > max_allocated))
     except (EOFError, OSError, MemoryError):
-        os._exit(1)  # the carrier is gone, or there is no memory to say anything with: it sees the death
+        os._exit(1)  # the parent has closed the pipe, or no memory is left for an answer: it sees the death
 
 
-class Child:
-    """A child process, seen from its parent."""
+# -- in the parent process ----------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A worker process, seen from its parent."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._ready = self._worn = False
+        self._ready = self._must_be_replaced = False
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, session), daemon=False)
-        with _deaf_to_interrupts():
+        with _interrupts_blocked():
             self._process.start()
         theirs.close()
-        # A process waits for its children before it ends, and this one for its parent: whoever ends kills it first. A
-        # Dask worker is itself a child of multiprocessing, which runs no `atexit` handlers.
+        # A process waits for its children before it ends, so it must kill them first. A Dask worker is itself a child
+        # of multiprocessing, which runs no `atexit` handlers.
         Finalize(self, self._process.kill, exitpriority=0)
 
     def alive(self) -> bool:
@@ -176,21 +204,21 @@ class Child:
         return self._process.is_alive()
 
     def usable(self) -> bool:
-        """Whether the next call may go to this child."""
-        return self._ready and not self._worn and self.alive()
+        """Whether the next call may go to this worker."""
+        return self._ready and not self._must_be_replaced and self.alive()
 
     def kill(self) -> None:
-        """End the process, whatever it does; the carrier that waits for it sees it die."""
+        """End the process, whatever it does; the thread that waits for it sees it die."""
         self._process.kill()
 
-    def end(self) -> None:
-        """Kill it, wait for its end and free what it held here."""
+    def close(self) -> None:
+        """Kill the process, wait for its end and close the pipe."""
         self.kill()
         self._process.join()
         self._connection.close()
 
     def wait_until_ready(self) -> bool:
-        """Wait for the end of its start; False if it died.
+        """Wait until the process is set up; False if it died.
 
         Raises:
             InputError: it says why it cannot work at all.
@@ -198,7 +226,7 @@ class Child:
         if self._ready:
             return True
         try:
-            if not self._answers(START_SECONDS):
+            if not self._has_answer(START_SECONDS):
                 return False
             problem = self._connection.recv()
         except (EOFError, OSError):
@@ -212,26 +240,26 @@ class Child:
         """What `execute` gives for `call`; a `Failure` if the process dies or takes more than `seconds`."""
         try:
             self._connection.send_bytes(call)
-            if not self._answers(seconds):
+            if not self._has_answer(seconds):
                 self.kill()
-                self._process.join()  # else it may seem alive, and get the next call
+                self._process.join()  # until then it would count as alive, and get the next call
                 return Failure(f"stopped by the time limit of {seconds:g} s")
-            answer, self._worn = self._connection.recv()
+            answer, self._must_be_replaced = self._connection.recv()
             return answer
         except (EOFError, OSError, pickle.UnpicklingError):
             self._process.join()
             return Failure(self._death(), lost=True)
 
-    def _answers(self, seconds: float | None) -> bool:
+    def _has_answer(self, seconds: float | None) -> bool:
         """Wait for an answer; False if there is none within `seconds`, EOFError if the process is dead."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
-            left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()
-            # Read before polling: an answer that was given before the death counts.
+            left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
+            # Asked before polling: an answer that was sent before the death counts.
             alive = self.alive()
-            if self._connection.poll(max(0.0, min(left, LOOK_SECONDS)) if alive else 0.0):
+            if self._connection.poll(max(0.0, min(left, POLL_SECONDS)) if alive else 0.0):
                 return True
-            if not alive:  # its end of the pipe may live on in a process that it started
+            if not alive:  # its end of the pipe may still be open in a process that it started
                 raise EOFError
             if left <= 0:
                 return False
@@ -245,8 +273,8 @@ class Child:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """A process that is started here inherits a blocked SIGINT: Ctrl-C is for the driver, which ends its children."""
+def _interrupts_blocked() -> Iterator[None]:
+    """A process that is started here inherits a blocked SIGINT: Ctrl-C is for the driver, which ends its workers."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -257,85 +285,82 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Children:
-    """All children of this process: idle ones by session, and those that work."""
+class WorkerPool:
+    """All workers of this process: idle ones by session, and busy ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[str, list[Child]] = {}
-        self._busy: set[Child] = set()
-        self._ended: set[str] = set()
+        self._idle: dict[str, list[Worker]] = {}
+        self._busy: set[Worker] = set()
+        self._ended_sessions: set[str] = set()
 
     def start(self, session: Session, count: int) -> None:
-        """Start `count` children before there is anything to do."""
+        """Start `count` workers before there is anything to do."""
         with self._lock:
-            self._idle.setdefault(session.token, []).extend(Child(session) for _ in range(count))
+            self._idle.setdefault(session.token, []).extend(Worker(session) for _ in range(count))
 
     @contextlib.contextmanager
-    def borrow(self, session: Session) -> Iterator[Child | None]:
-        """A child of the session for one call; None once the session has ended."""
-        child = self._take(session)
+    def borrow(self, session: Session) -> Iterator[Worker | None]:
+        """A worker of the session for one call; None once the session has ended."""
+        worker = self._take(session)
         try:
-            yield child
+            yield worker
         finally:
-            if child is not None:
-                self._give_back(child)
+            if worker is not None:
+                self._give_back(worker)
 
-    def _take(self, session: Session) -> Child | None:
+    def _take(self, session: Session) -> Worker | None:
         with self._lock:
-            if session.token in self._ended:
+            if session.token in self._ended_sessions:
                 return None
             idle = self._idle.setdefault(session.token, [])
             while idle and not idle[0].alive():
-                idle.pop(0).end()
-            child = idle.pop(0) if idle else Child(session)
-            self._busy.add(child)
-            return child
+                idle.pop(0).close()
+            worker = idle.pop(0) if idle else Worker(session)
+            self._busy.add(worker)
+            return worker
 
-    def _give_back(self, child: Child) -> None:
+    def _give_back(self, worker: Worker) -> None:
         with self._lock:
-            self._busy.discard(child)
-            if child.usable() and child.session.token not in self._ended:
-                # Last in, first out: the data that were just loaded are the likeliest to be needed.
-                self._idle[child.session.token].insert(0, child)
+            self._busy.discard(worker)
+            if worker.usable() and worker.session.token not in self._ended_sessions:
+                # Last in, first out: the data that it has just loaded are the likeliest to be needed next.
+                self._idle[worker.session.token].insert(0, worker)
                 return
-        child.end()
+        worker.close()
 
     def end(self, token: str) -> None:
-        """End the children of a session, also those that work: their carriers see them die."""
+        """End the workers of a session, busy ones too: the threads that wait for them see them die."""
         with self._lock:
-            self._ended.add(token)
+            self._ended_sessions.add(token)
             idle = self._idle.pop(token, [])
-            for child in self._busy:
-                if child.session.token == token:
-                    child.kill()
-        for child in idle:
-            child.end()
+            for worker in self._busy:
+                if worker.session.token == token:
+                    worker.kill()
+        for worker in idle:
+            worker.close()
 
 
-CHILDREN = Children()
+POOL = WorkerPool()
 
 
-def in_child(session: Session, call: bytes, seconds: float | None) -> Any:
-    """What `execute` gives for `call`, run in a child of this process: the function that executors carry.
+def run_in_worker(session: Session, call: bytes, seconds: float | None) -> Any:
+    """What `execute` gives for `call`, run in a worker process of this process: what executors run in their threads.
 
     Raises:
-        InputError: children cannot be started.
+        InputError: workers cannot be started.
     """
-    # Dask's workers are daemons, which multiprocessing denies children; ours end with their parent by themselves.
+    # Dask's workers are daemons, which multiprocessing allows no children; ours end with their parent by themselves.
     multiprocessing.current_process().daemon = False
-    for _ in range(STARTS):
-        with CHILDREN.borrow(session) as child:
-            if child is None:
+    for _ in range(MAX_STARTS):
+        with POOL.borrow(session) as worker:
+            if worker is None:
                 return Failure("the run has ended", lost=True)
-            if child.wait_until_ready():
-                return child.call(call, seconds)
-    raise InputError(f"A worker process died {STARTS} times while it started{_hint(session)}.")
+            if worker.wait_until_ready():
+                return worker.call(call, seconds)
+    raise InputError(f"A worker process died {MAX_STARTS} times while it started{_memory_hint(session)}.")
 
 
 def end_session(token: str) -> None:
-    """End this process's children of a session."""
-    CHILDREN.end(token)
-
-
-Carrier = Callable[[Session, bytes, float | None], Any]
+    """End this process's workers of a session."""
+    POOL.end(token)

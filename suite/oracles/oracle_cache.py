@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from suite.storage.cache import Arrays, cached
+from suite.storage.cache import Arrays, cached_on_disk
 from suite.task import Oracle
 
 
@@ -17,7 +17,7 @@ def cached_oracle(key: str, solve: Callable[[], Oracle]) -> Oracle:
     `key` must name everything that decides the answer: the task with its variant, the fingerprint of the data, and the
     hash of the source that solves. Whatever `solve` raises is passed on and nothing is kept.
     """
-    arrays = cached("oracles", key, lambda: _arrays(solve()))
+    arrays = cached_on_disk("oracles", key, lambda: _arrays(solve()))
     solutions, values = (
         {name.partition(":")[2]: array for name, array in arrays.items() if name.startswith(f"{kind}:")}
         for kind in ("solution", "value")

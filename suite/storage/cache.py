@@ -1,31 +1,31 @@
-"""What takes long to compute is cached on disk: once per machine, not once per process.
+"""Caches for what takes long to compute: on disk, once per machine, and in memory, once per process.
 
-One ``.npz`` file of arrays per result under ``$XDG_CACHE_HOME/lowlands/<kind>`` (else ``~/.cache``), named by a hash of
-all that the result depends on. The cache is a convenience and never a source of errors: what cannot be read is computed
-again, what cannot be written is not written.
+On disk there is one ``.npz`` file of arrays per result under ``$XDG_CACHE_HOME/lowlands/<kind>`` (else ``~/.cache``),
+named by a hash of all that the result depends on. The cache is a convenience and never a source of errors: a file that
+cannot be read is computed again, a file that cannot be written is skipped.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+import cachetools
 import numpy as np
+from cachetools.keys import hashkey
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-WORTH_KEEPING = 0.02
-"""Seconds: a result that is computed faster is not written."""
+MIN_SECONDS = 0.02
+"""A result that is computed faster is not written."""
 
 
 def directory(kind: str) -> Path | None:
@@ -39,21 +39,24 @@ def directory(kind: str) -> Path | None:
     return None
 
 
-def cached(kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
-    """The arrays, by name, that `compute` returns, from the disk where an earlier process has left them.
+def cached_on_disk(kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays, by name, that `compute` returns, read from the disk if an earlier process has written them.
 
-    `key` must name everything that decides the answer. Whatever `compute` raises is passed on and nothing is cached.
+    Args:
+        kind: the folder: results of one kind lie together.
+        key: names everything that decides the result.
+        compute: called if there is no file of this key. What it raises is passed on, and nothing is cached.
     """
-    home = directory(kind)
-    if home is None:
+    folder = directory(kind)
+    if folder is None:
         return compute()
-    path = home / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    found = _read(path, key)
-    if found is not None:
-        return found
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    arrays = _read(path, key)
+    if arrays is not None:
+        return arrays
     begin = time.perf_counter()
     arrays = compute()
-    if time.perf_counter() - begin >= WORTH_KEEPING:
+    if time.perf_counter() - begin >= MIN_SECONDS:
         _write(path, key, arrays)
     return arrays
 
@@ -65,12 +68,12 @@ def _read(path: Path, key: str) -> Arrays | None:
             if str(file["key"]) != key:
                 return None
             return {name[1:]: file[name] for name in file.files if name != "key"}
-    except Exception:  # damage shows in any way of numpy's, zipfile's and zlib's
+    except Exception:  # numpy, zipfile and zlib report damage by errors of many types
         return None
 
 
 def _write(path: Path, key: str, arrays: Arrays) -> None:
-    """Keep `arrays`: written beside `path` and moved there, so that no reader ever meets half a file."""
+    """Write a temporary file in the same folder and move it to `path`, so that no reader meets half a file."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,25 +91,18 @@ def _write(path: Path, key: str, arrays: Arrays) -> None:
 T = TypeVar("T")
 
 
-class LRUCache(Generic[T]):
-    """`make` with its most recent results cached: as many as fit into `limit` bytes, and the newest in any case.
+def cached_in_memory(
+    limit: int, size: Callable[[T], int], key: Callable[..., Hashable] = hashkey
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """A decorator that keeps a function's most recent results: `functools.lru_cache` for results of any size.
 
-    What `functools.lru_cache` is for results of any size: data sets differ by a factor of 10,000.
+    Args:
+        limit: how much is kept, in the unit of `size`. The newest result is kept in any case.
+        size: a result's size: data sets differ by a factor of 10,000.
+        key: what of the arguments identifies a result.
     """
 
-    def __init__(self, make: Callable[..., T], size: Callable[[T], int], limit: int) -> None:
-        functools.update_wrapper(self, make)
-        self._make, self._size, self._limit = make, size, limit
-        self._kept: OrderedDict[tuple[Hashable, ...], tuple[T, int]] = OrderedDict()
-        self._bytes = 0
+    def bounded(result: T) -> int:
+        return min(size(result), limit)  # the library keeps nothing that is larger than the whole cache
 
-    def __call__(self, *key: Any) -> T:
-        if key not in self._kept:
-            made = self._make(*key)
-            self._kept[key] = made, self._size(made)
-            self._bytes += self._kept[key][1]
-            while len(self._kept) > 1 and self._bytes > self._limit:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
+    return cachetools.cached(cachetools.LRUCache(limit, bounded), key)

@@ -1,7 +1,8 @@
 """Logs of records: append, read, repair.
 
-Logs are append-only, and synced before whoever appends goes on. A torn last line (a crash in mid-write) is repaired on
-the next open; a damaged line is named and skipped, never silently lost. Neither torch nor pandas is imported here.
+A log is append-only, and each append is synced to the disk before it returns. A torn last line (a crash while it was
+written) is repaired when the log is next opened; a damaged line is reported and skipped, never silently lost. Neither
+torch nor pandas is imported here.
 """
 
 from __future__ import annotations
@@ -24,14 +25,23 @@ from suite.storage.record import SCHEMA, Record, canonical, checksum, seal, upgr
 
 @dataclass(frozen=True)
 class ReadResult:
-    """The whole records of a log, and (line number, why) of every line that is damaged."""
+    """What a log holds.
+
+    Attributes:
+        records: the complete records, in order.
+        damaged: (line number, reason) of every line that is none.
+    """
 
     records: list[Record] = field(default_factory=list)
     damaged: list[tuple[int, str]] = field(default_factory=list)
 
 
 def parse(line: bytes) -> Record:
-    """The record on `line`; ValueError says what is wrong with it."""
+    """The record on `line`, in the field names of today.
+
+    Raises:
+        ValueError: what is wrong with the line.
+    """
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -43,7 +53,7 @@ def parse(line: bytes) -> Record:
         raise ValueError(f"schema {schema!r}, not {SCHEMA}")
     stated = record.get("checksum")
     try:
-        if not _untouched(line, stated) and stated != checksum(record):
+        if not _is_canonical(line, stated) and stated != checksum(record):
             raise ValueError("its checksum does not match")
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -55,25 +65,25 @@ def parse(line: bytes) -> Record:
         raise ValueError("fields of version 1 are missing") from None
 
 
-def _untouched(line: bytes, stated: Any) -> bool:
-    """Whether `line` is canonical as it stands: twice as fast to tell as writing the record out again."""
+def _is_canonical(line: bytes, stated: Any) -> bool:
+    """Whether `line` is a canonical record with the right checksum: twice as fast as writing the record out again."""
     if not isinstance(stated, str) or not stated.isascii():
         return False
-    before, found, after = line.strip().partition(b'"checksum":"%s",' % stated.encode())
-    return bool(found) and hashlib.sha256(before + after).hexdigest()[:16] == stated
+    before, separator, after = line.strip().partition(b'"checksum":"%s",' % stated.encode())
+    return bool(separator) and hashlib.sha256(before + after).hexdigest()[:16] == stated
 
 
 def scan(path: Path) -> Iterator[tuple[int, Record | str]]:
-    """(line number, the record, or what is wrong with the line) of the log at `path`; a missing log is an empty one.
+    """The lines of the log at `path`: line number, and the record or what is wrong with it. A missing log is empty.
 
     A log whose name ends with ``.gz`` is read through gzip: large results are shipped so.
 
     Raises:
         InputError: the file cannot be read.
     """
-    opened = gzip.open if Path(path).suffix == ".gz" else open
+    open_log = gzip.open if Path(path).suffix == ".gz" else open
     try:
-        with opened(path, "rb") as lines:
+        with open_log(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     try:
@@ -88,9 +98,9 @@ def scan(path: Path) -> Iterator[tuple[int, Record | str]]:
 
 @contextlib.contextmanager
 def many_records() -> Iterator[None]:
-    """Keep the cyclic garbage collector away while records pile up.
+    """Switch the cyclic garbage collector off while many records are read.
 
-    Records are trees, so it finds nothing in them; yet it walks all that are there each time that they have grown by a
+    Records are trees, so it finds nothing in them; yet it visits all of them each time that their number has grown by a
     quarter, which takes as long as reading them.
     """
     was_enabled = gc.isenabled()
@@ -103,26 +113,35 @@ def many_records() -> Iterator[None]:
 
 
 def read(path: Path) -> ReadResult:
-    """Every whole record of the log at `path`, in order; a missing log is an empty one.
+    """Every complete record of the log at `path`, in order; a missing log is empty.
 
     Raises:
         InputError: the file cannot be read.
     """
     result = ReadResult()
     with many_records():
-        for number, found in scan(path):
-            if isinstance(found, str):
-                result.damaged.append((number, found))
+        for number, record in scan(path):
+            if isinstance(record, str):
+                result.damaged.append((number, record))
             else:
-                result.records.append(found)
+                result.records.append(record)
     return result
 
 
 class Log:
-    """An append-only log. Opening it repairs a torn last line; `notes` says what was found, there and by `records`."""
+    """An append-only log.
+
+    Attributes:
+        path: its file.
+        notes: what the user should know: a last line that was repaired, and the damaged lines that `records` met.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError if the log cannot be written."""
+        """Open the log and repair a torn last line.
+
+        Raises:
+            InputError: the log cannot be written.
+        """
         self.path = Path(path)
         self.notes: list[str] = []
         try:
@@ -134,18 +153,16 @@ class Log:
             raise self._unwritable(error) from error
 
     def records(self) -> Iterator[Record]:
-        """Every whole record, in order, one at a time; damaged lines are noted.
+        """Every complete record, in order, one at a time; damaged lines are noted.
 
         Raises:
             InputError: the log cannot be read.
         """
-        for number, found in scan(self.path):
-            if isinstance(found, str):
-                self.notes.append(
-                    f"{self.path}: line {number} is damaged ({found}); it is skipped and its lane runs again."
-                )
+        for number, record in scan(self.path):
+            if isinstance(record, str):
+                self.notes.append(f"{self.path}: line {number} is damaged ({record}); its training run is repeated.")
             else:
-                yield found
+                yield record
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"The log {self.path} cannot be written ({error.strerror}).")
@@ -166,17 +183,17 @@ class Log:
         try:
             parse(torn)
         except ValueError:
-            # Kept beside the log, so that nothing is lost; then cut off, so that the next record starts a line.
-            with Path(f"{self.path}.torn").open("ab") as kept:
-                kept.write(torn + b"\n")
-                kept.flush()
-                os.fsync(kept.fileno())
+            # Saved to another file, so that nothing is lost; then cut off, so that the next record starts a line.
+            with Path(f"{self.path}.torn").open("ab") as rest:
+                rest.write(torn + b"\n")
+                rest.flush()
+                os.fsync(rest.fileno())
             with self.path.open("r+b") as log:
                 log.truncate(start)
                 log.flush()
                 os.fsync(log.fileno())
             self.notes.append(
-                f"{self.path}: the last line was torn; it was moved to {self.path.name}.torn and its lane runs again."
+                f"{self.path}: the last line was torn; {self.path.name}.torn has it, and its training run is repeated."
             )
         else:
             self._write(b"\n")
@@ -197,7 +214,7 @@ class Log:
             os.close(descriptor)
 
     def append(self, *records: Mapping[str, Any]) -> None:
-        """Write sealed records and sync them to the disk before returning: one write and one sync for all of them.
+        """Seal and write records and sync them to the disk before returning: one write and one sync for all of them.
 
         Raises:
             InputError: the disk is full or the log cannot be written; it is as it was before.

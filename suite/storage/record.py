@@ -1,20 +1,25 @@
-"""What a record is: one run's result, one JSON object with a checksum. Neither torch nor pandas is imported here."""
+"""What a record is: one training run's result, one JSON object with a checksum.
+
+Neither torch nor pandas is imported here.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 SCHEMA = 2
 """Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
 
 VOLATILE = frozenset({"seconds", "measure_seconds", "time", "checksum"})
-"""What may differ between two repetitions of the same run on the same machine."""
+"""Fields that may differ between two repetitions of the same run on the same machine."""
+
 
 Record = dict[str, Any]
 
@@ -54,8 +59,15 @@ def clean(value: Any) -> Any:
     return value
 
 
+def as_settings(value: Any) -> Any:
+    """Hyper-parameters as they were before `clean` and JSON: lists, however deep, are tuples again."""
+    if isinstance(value, Mapping):
+        return {name: as_settings(item) for name, item in value.items()}
+    return tuple(map(as_settings, value)) if isinstance(value, list) else value
+
+
 def canonical(record: Mapping[str, Any]) -> str:
-    """The one way in which a record is written, so that equal records are equal bytes."""
+    """The only JSON text in which a record is written, so that equal records are equal bytes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -72,34 +84,64 @@ def seal(record: Mapping[str, Any]) -> Record:
 
 
 def identity(record: Mapping[str, Any]) -> Record:
-    """`record` without what may differ between two runs of the same lane: same seed, same identity."""
+    """`record` without the fields that may differ between two repetitions of the same training run."""
     return {key: value for key, value in record.items() if key not in VOLATILE}
 
 
-def lane_key(record: Mapping[str, Any]) -> str:
-    """What makes a lane that lane: a log that holds it is not given it again."""
-    parts = (
-        "submission",
-        "submission_hash",
-        "task",
-        "task_hash",
-        "phase",
-        "trial",
-        "seed",
-        "hyperparameters",
+class RunKey(NamedTuple):
+    """What makes a training run that run: a log that holds it is not given it again.
+
+    Attributes:
+        submission, submission_hash, task, task_hash: names, and hashes of the sources that decide the numbers.
+        phase, trial, seed: which run of the submission on the task.
+        settings: the hyper-parameters as canonical JSON.
+        on_cpu: whether it ran on a CPU: numbers of other devices differ by more than rounding.
+    """
+
+    submission: str
+    submission_hash: str
+    task: str
+    task_hash: str
+    phase: str
+    trial: int
+    seed: int
+    settings: str
+    on_cpu: bool
+
+
+def run_key(record: Mapping[str, Any]) -> RunKey:
+    """The key of the training run that `record` tells of."""
+    return RunKey(
+        **{field: record[field] for field in RunKey._fields[:-2]},
+        settings=canonical(record["hyperparameters"]),
+        on_cpu=record["environment"]["device"] == "cpu",
     )
-    on_cpu = record["environment"]["device"] == "cpu"
-    return json.dumps([*(record[part] for part in parts), on_cpu], sort_keys=True)
+
+
+def of_newest_source(records: Sequence[Record], per: Sequence[str] = ("submission", "task")) -> list[Record]:
+    """Those of `records` (oldest first) that come from the newest source; an edited file's old runs do not count.
+
+    A source is the submission's and the task's. The newest is that of the last record with the same values of the
+    fields `per`.
+    """
+    group, source = itemgetter(*per), itemgetter("submission_hash", "task_hash")
+    newest = {group(record): source(record) for record in records}
+    return [record for record in records if newest[group(record)] == source(record)]
 
 
 RENAMED = {"answers": "uncertainties", "shown": "reported", "stop_evaluations": "target_evaluations"}
 """Fields of version 1 and their names today."""
 
+
 RENAMED_IN_AXES = {"null": "score_0", "ideal": "score_1"}
 
 
 def upgraded(record: Record) -> Record:
-    """A whole record of version 1 in the names of today. It carries no checksum until it is sealed again."""
+    """A complete record of version 1 in the names of today. It has no checksum until it is sealed again.
+
+    Raises:
+        KeyError, TypeError, AttributeError: fields of version 1 are missing or of another type.
+    """
     renamed = {RENAMED.get(field, field): value for field, value in record.items() if field != "checksum"}
     axes = {
         axis: {RENAMED_IN_AXES.get(field, field): value for field, value in stated.items()}

@@ -1,7 +1,7 @@
-"""Solutions on disk: the weights of scored lanes, as safetensors, named by their hash.
+"""Solutions on disk: the weights of scored runs, as safetensors, named by their hash.
 
-A name that is the hash of the content cannot be given to another content unnoticed, and a record's `solution_hash`
-finds its file.
+Since a file's name is the hash of its content, other content under the same name is detected, and a record's
+`solution_hash` finds its file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _path(directory: Path, name: str) -> Path:
     return directory / f"{name}.safetensors"
 
 
-def keep(directory: Path, weights: Weights) -> None:
+def save(directory: Path, weights: Weights) -> None:
     """Write the solution, whole or not at all, if it is not there yet.
 
     Raises:
@@ -43,15 +43,15 @@ def keep(directory: Path, weights: Weights) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            written = Path(scratch) / path.name
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, written)
-            os.replace(written, path)
+            temporary = Path(scratch) / path.name
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+            os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"Solutions cannot be kept in {directory} ({error.strerror or error}).") from error
 
 
-def find(directory: Path, name: str) -> Weights | None:
-    """The weights whose hash is `name`; None if they are not there.
+def load(directory: Path, name: str) -> Weights | None:
+    """The weights whose hash is `name`; None if there is no such file.
 
     Raises:
         InputError: the file is damaged, or holds other weights than its name says.

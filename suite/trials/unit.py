@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from suite.entries.loading import LoadedSubmission, load
 from suite.sandbox.limits import Limits
 
 
+class Trial(NamedTuple):
+    """One hyper-parameter setting, and its number in the submission's search."""
+
+    number: int
+    settings: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Isolation:
-    """That a submission runs isolated: what it may use, and how it described itself (its code is not here)."""
+    """That a submission's code runs in the sandbox only.
+
+    Attributes:
+        limits: what it may use there.
+        loaded: the submission as it described itself there.
+    """
 
     limits: Limits
     loaded: LoadedSubmission
@@ -20,28 +32,37 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Unit:
-    """Trials (number, hyper-parameters) of one submission on seeds of one task."""
+    """Trials of one submission on seeds of one task, in one phase of a track: a training run for each trial and seed.
+
+    Attributes:
+        submission: the text that finds it.
+        task, track: their names.
+        phase: ``tune`` or ``score``.
+        trials, seeds: its training runs are all their combinations, trial by trial.
+        device: torch device.
+        isolation: None: the submission's code runs in the worker.
+        solutions: directory in which scored solutions are saved; None: nowhere.
+    """
 
     submission: str
     task: str
     track: str
     phase: str
-    trials: tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]
+    trials: tuple[Trial, ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
-    jail: Isolation | None = None
+    isolation: Isolation | None = None
     solutions: str | None = None
-    """Directory in which scored solutions are kept."""
 
-    def lanes(self) -> int:
+    @property
+    def size(self) -> int:
         """How many training runs the unit holds."""
         return len(self.trials) * len(self.seeds)
 
     def loaded(self) -> LoadedSubmission:
-        """The submission: loaded in this process, or as it described itself."""
-        return self.jail.loaded if self.jail is not None else load(self.submission)
+        """The submission: loaded in this process, or as it described itself in the sandbox."""
+        return self.isolation.loaded if self.isolation is not None else load(self.submission)
 
-
-def by_trial(unit: Unit) -> Iterable[Unit]:
-    """`unit` in parts of one trial each."""
-    return (replace(unit, trials=(trial,)) for trial in unit.trials)
+    def by_trial(self) -> list[Unit]:
+        """The unit in parts of one trial each."""
+        return [replace(self, trials=(trial,)) for trial in self.trials]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from leaderboard.analysis.fresh_seeds import gaps
+from leaderboard.analysis.fresh_seeds import score_gaps
 from suite.commands.verification import Report, Request, fresh_seeds, verify
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver
@@ -18,9 +18,9 @@ from suite.engine.executors import connect
 from suite.engine.plan import make_plan
 from suite.entries.loading import load
 from suite.errors import InputError
+from suite.storage import solutions
 from suite.storage.log import Log, read
 from suite.storage.record import seal
-from suite.storage.solutions import find
 from suite.tracks import Track
 
 TASK = "min_norm_regression"
@@ -163,7 +163,7 @@ def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -
     one, other = sorted((tmp_path / "solutions").glob("*.safetensors"))[:2]
     shutil.copy(one, other)
     with pytest.raises(InputError, match="other weights than its name says"):
-        find(tmp_path / "solutions", other.stem)
+        solutions.load(tmp_path / "solutions", other.stem)
     assert [found.check for found in check(tmp_path).disagreements] == ["solution"]
 
 
@@ -180,7 +180,7 @@ def test_fresh_seeds_unmask_what_remembers_the_published_ones(tmp_path: Path) ->
     log = run(tmp_path, str(path), "adam")
     report = check(tmp_path, str(path), "adam", fresh=2, nonce="one")
     assert report.disagreements == []  # every number is as claimed: that is what remembering buys
-    found = {gap.submission: gap for gap in gaps(read(log).records, report.fresh)}
+    found = {gap.submission: gap for gap in score_gaps(read(log).records, report.fresh)}
     assert found["remembering"].claimed == pytest.approx(1.0)
     assert found["remembering"].verified < 0.5
     assert found["remembering"].suspicious
@@ -188,7 +188,7 @@ def test_fresh_seeds_unmask_what_remembers_the_published_ones(tmp_path: Path) ->
     assert not found["adam"].suspicious
 
 
-def test_fresh_seeds_hang_on_source_task_and_nonce() -> None:
+def test_fresh_seeds_depend_on_source_task_and_nonce() -> None:
     from suite.entries.loading import load
 
     sgd, adam = load("sgd"), load("adam")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from suite.engine.worker import CHILDREN, Session, in_child
+from suite.engine.worker import POOL, Session, run_in_worker
 from suite.errors import InputError
 
 
@@ -111,6 +111,6 @@ def torch_threads(_: object) -> int:
 def leave_a_hanging_child() -> None:
     """Go on, with a child that works and one that is idle."""
     one = session("left")
-    CHILDREN.start(one, 2)
-    threading.Thread(target=in_child, args=(one, call(hang), None), daemon=True).start()
-    in_child(one, call(double, 1), None)
+    POOL.start(one, 2)
+    threading.Thread(target=run_in_worker, args=(one, call(hang), None), daemon=True).start()
+    run_in_worker(one, call(double, 1), None)

@@ -45,4 +45,4 @@ class Scripted:
         return execute(payload) if outcome is None else outcome
 
     def engine(self) -> Engine:
-        return Engine(Now(), self, session("scripted"), workers=lambda: 1, room=lambda: 1)
+        return Engine(Now(), self, session("scripted"), workers=lambda: 1, max_pending=lambda: 1)

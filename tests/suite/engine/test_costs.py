@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from suite.engine.costs import BATCHED_SECONDS, LONE_SECONDS, Costs
-from suite.tasks.registry import find_task
+from suite.engine.costs import BATCHED_SECONDS, SINGLE_SECONDS, Costs
+from suite.tasks import find_task
 
 
 def record(submission: str, task: str, seconds: float, **more: object) -> dict[str, object]:
@@ -26,13 +26,13 @@ def test_a_submission_is_known_by_its_own_records_first() -> None:
             record("sam", "max_margin", 100.0, status="unavailable"),
         ]
     )
-    assert costs.lane(task, "tune", "sgd", "optimizer") == 2.0
-    assert costs.lane(task, "tune", "sam", "optimizer") == 6.5
-    assert costs.lane(task, "tune", "unheard_of", "optimizer") == 3.5
-    assert costs.lane(task, "tune", "sgd", "architecture") == 2.0
-    assert costs.lane(task, "tune", "unheard_of", "architecture") == BATCHED_SECONDS
-    assert costs.lane(task, "score", "sgd", "optimizer") == 2.0  # no scored lane is known, but tuning lanes are
-    assert costs.lane(task, "score", "sgd", "architecture") == 2.0
+    assert costs.run_seconds(task, "tune", "sgd", "optimizer") == 2.0
+    assert costs.run_seconds(task, "tune", "sam", "optimizer") == 6.5
+    assert costs.run_seconds(task, "tune", "unheard_of", "optimizer") == 3.5
+    assert costs.run_seconds(task, "tune", "sgd", "architecture") == 2.0
+    assert costs.run_seconds(task, "tune", "unheard_of", "architecture") == BATCHED_SECONDS
+    assert costs.run_seconds(task, "score", "sgd", "optimizer") == 2.0  # no scored run is recorded, but tuning runs are
+    assert costs.run_seconds(task, "score", "sgd", "architecture") == 2.0
     images = find_task("mnist5k_mlp")
-    assert costs.lane(images, "tune", "sgd", "optimizer") == images.seconds
-    assert costs.lane(replace(images, seconds=None), "tune", "sgd", "optimizer") == LONE_SECONDS
+    assert costs.run_seconds(images, "tune", "sgd", "optimizer") == images.seconds
+    assert costs.run_seconds(replace(images, seconds=None), "tune", "sgd", "optimizer") == SINGLE_SECONDS

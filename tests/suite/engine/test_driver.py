@@ -15,13 +15,13 @@ from suite.engine.costs import Costs
 from suite.engine.driver import Driver, OutOfTime, Progress
 from suite.engine.executors import Engine
 from suite.engine.plan import Plan, make_plan
-from suite.engine.worker import Failure, in_child
+from suite.engine.worker import Failure, run_in_worker
 from suite.errors import InputError
 from suite.storage.log import Log, read
 from suite.storage.record import identity, seal
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.tracks import Track
-from suite.trials import evaluate as trial
+from suite.trials import resolved
 from suite.trials.evaluate import run_unit
 from suite.trials.unit import Unit
 from tests.logs import lanes
@@ -56,7 +56,7 @@ def test_a_unit_whose_worker_was_lost_once_is_run_again(tmp_path: Path, undistur
     assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
 
 
-def test_a_setting_that_kills_its_worker_condemns_no_other(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_setting_that_kills_its_worker_fails_alone(tmp_path: Path, undisturbed: Path) -> None:
     def script(unit: Unit, before: int) -> Failure | None:
         return LOST if unit.phase == "tune" and any(number == 0 for number, _ in unit.trials) else None
 
@@ -88,7 +88,7 @@ def test_a_unit_that_takes_too_long_is_not_tried_again_whole(tmp_path: Path) -> 
 
 def test_a_unit_has_the_limit_of_each_of_its_trials(tmp_path: Path) -> None:
     scripted = Scripted()
-    engine = replace(scripted.engine(), carrier=in_child, executor=_Carried(scripted))
+    engine = replace(scripted.engine(), runner=run_in_worker, executor=_Carried(scripted))
     list(Driver(plan(), Log(tmp_path / "log.jsonl"), engine, trial_seconds=4.0).steps())
     assert scripted.seconds == [8.0, 4.0]
     with pytest.raises(InputError, match="needs worker processes"):
@@ -96,7 +96,7 @@ def test_a_unit_has_the_limit_of_each_of_its_trials(tmp_path: Path) -> None:
 
 
 class _Carried(Now):
-    """Has units carried by `scripted`, whatever the engine's carrier is."""
+    """Has units carried by `scripted`, whatever the engine's runner is."""
 
     def __init__(self, scripted: Scripted) -> None:
         self.scripted = scripted
@@ -105,7 +105,7 @@ class _Carried(Now):
         return super().submit(self.scripted, *args, **kwargs)
 
 
-def test_failed_lanes_are_not_run_again(tmp_path: Path) -> None:
+def test_failed_runs_are_not_run_again(tmp_path: Path) -> None:
     carry_out(tmp_path / "log.jsonl", lambda unit, before: LOST)
     before = (tmp_path / "log.jsonl").read_bytes()
     assert carry_out(tmp_path / "log.jsonl") == []
@@ -159,7 +159,7 @@ def test_an_executor_that_gives_up_a_unit_counts_as_a_loss(tmp_path: Path, undis
     assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
 
 
-def test_lanes_without_data_run_again_and_are_noted_once(
+def test_runs_without_data_are_run_again_and_are_noted_once(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log.jsonl"
@@ -168,8 +168,8 @@ def test_lanes_without_data_run_again_and_are_noted_once(
         raise InputError("There is no such data set.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "find_task", lambda name: replace(find_task(name), problem=nothing))
-        patch.setattr(trial, "_problem", trial._problem.__wrapped__)
+        patch.setattr(resolved, "find_task", lambda name: replace(find_task(name), problem=nothing))
+        patch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
         assert len(carry_out(log)) == 2
         first = log.read_bytes()
         assert len(carry_out(log)) == 2
@@ -184,7 +184,7 @@ def test_a_deadline_ends_the_run_between_records(tmp_path: Path, undisturbed: Pa
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             return type(super().submit(int))()  # a future that nobody fulfils
 
-    engine = Engine(Never(), in_child, session("never"), workers=lambda: 1, room=lambda: 1)
+    engine = Engine(Never(), run_in_worker, session("never"), workers=lambda: 1, max_pending=lambda: 1)
     begin = time.monotonic()
     with pytest.raises(OutOfTime):
         list(Driver(plan(), Log(tmp_path / "log.jsonl"), engine).steps(begin + 0.2))
@@ -207,7 +207,7 @@ def _no_space(_: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_longest_chain_first_and_progress_counts_costs(tmp_path: Path) -> None:
+def test_longest_critical_path_first_and_progress_counts_costs(tmp_path: Path) -> None:
     def record(submission: str, task: str, phase: str, seconds: float) -> dict[str, Any]:
         return {
             "submission": submission, "kind": "optimizer", "task": task, "phase": phase, "status": "converged",
@@ -223,7 +223,7 @@ def test_longest_chain_first_and_progress_counts_costs(tmp_path: Path) -> None:
     )
     scripted = Scripted()
     steps = carry_out(tmp_path / "log.jsonl", scripted, plan("sgd", "adam", tasks=tasks), costs=costs)
-    # Chains of tuning and scoring, two lanes each: adam 30 and 12, sgd 10 and 4; half of one is left once it is tuned.
+    # Tuning and scoring, two runs each: adam 30 and 12, sgd 10 and 4; half of it is left once it is tuned.
     assert [(u.submission, u.task, u.phase) for u in scripted.seen] == [
         ("adam", TASK, "tune"), ("adam", TASK, "score"), ("adam", "adaptive_trap", "tune"), ("sgd", TASK, "tune"),
         ("adam", "adaptive_trap", "score"), ("sgd", TASK, "score"), ("sgd", "adaptive_trap", "tune"),

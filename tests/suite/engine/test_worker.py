@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from suite.engine import worker as children
-from suite.engine.worker import Failure, Session, end_session, in_child
+from suite.engine.worker import Failure, Session, end_session, run_in_worker
 from suite.errors import InputError
 from tests.suite.engine import calls
 from tests.suite.engine.calls import call, session
@@ -33,7 +33,7 @@ def one(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 def ask(of: Session, function: Callable[[Any], Any], argument: Any = None, seconds: float | None = 60) -> Any:
-    return in_child(of, call(function, argument), seconds)
+    return run_in_worker(of, call(function, argument), seconds)
 
 
 def test_answers_come_from_one_other_process(one: Session) -> None:
@@ -87,7 +87,7 @@ def test_an_idle_child_that_died_is_nobodys_fault(one: Session) -> None:
 def test_the_start_is_not_on_the_calls_time() -> None:
     slow = session("slow", _prepare_slowly)
     try:
-        assert in_child(slow, call(calls.double, 2), 0.9) == 4
+        assert run_in_worker(slow, call(calls.double, 2), 0.9) == 4
     finally:
         end_session(slow.token)
 
@@ -114,7 +114,7 @@ def _cannot_start() -> None:
 def test_children_that_cannot_start_are_no_units_fault(prepare: Callable[[], None], sentence: str) -> None:
     bad = session("bad " + sentence, prepare)
     with pytest.raises(InputError) as caught:
-        in_child(bad, call(calls.double, 2), None)
+        run_in_worker(bad, call(calls.double, 2), None)
     assert str(caught.value) == sentence
     end_session(bad.token)
 
@@ -122,7 +122,7 @@ def test_children_that_cannot_start_are_no_units_fault(prepare: Callable[[], Non
 def test_a_folder_that_a_machine_lacks_is_named() -> None:
     elsewhere = Session("elsewhere", calls.nothing, "/no/such/folder")
     with pytest.raises(InputError, match="cannot enter /no/such/folder"):
-        in_child(elsewhere, call(calls.double, 2), None)
+        run_in_worker(elsewhere, call(calls.double, 2), None)
     end_session(elsewhere.token)
 
 
@@ -159,11 +159,11 @@ def test_what_a_submission_prints_is_not_on_standard_output(
 
 ORPHAN = """
 import os, sys, threading
-from suite.engine.worker import in_child
+from suite.engine.worker import run_in_worker
 from tests.suite.engine.calls import call, hang, pid, session
 one = session("orphan")
-print(in_child(one, call(pid), None), flush=True)
-in_child(one, call(hang), None)
+print(run_in_worker(one, call(pid), None), flush=True)
+run_in_worker(one, call(hang), None)
 """
 
 
@@ -208,7 +208,7 @@ def test_an_interrupt_of_the_whole_group_is_left_to_the_driver(one: Session) -> 
 def test_an_idle_child_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     # Served by this process, so that the wait can be made short.
     monkeypatch.setattr(children, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(children, "_begin", lambda _: None)
+    monkeypatch.setattr(children, "_set_up", lambda _: None)
     ours, theirs = multiprocessing.Pipe()
     ours.send_bytes(call(calls.double, 4))
     children._serve(theirs, session("idle"))

@@ -25,10 +25,10 @@ from suite.storage import cache as disk
 from suite.storage.log import Log, read
 from suite.storage.record import seal
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks import find_task
 from suite.tasks import images_adversarial_init as adversarial
-from suite.tasks.images import AXES, image_measures
+from suite.tasks.images import IMAGE_AXES, image_measures
 from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
-from suite.tasks.registry import find_task
 from suite.training.loop import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
@@ -47,8 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and adversarial starts that are made in a moment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(adversarial, "EPOCHS", 2)
-    monkeypatch.setattr(disk, "WORTH_KEEPING", 0)
-    return tmp_path / "lowlands" / "starts"
+    monkeypatch.setattr(disk, "MIN_SECONDS", 0)
+    return tmp_path / "lowlands" / "adversarial_init"
 
 
 # -- the data ---------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_references_are_in_order() -> None:
     assert {"mnist5k_mlp"} <= set(frozen) <= set(ADVERSARIAL_INITS)
     for name in frozen:
         axes = find_task(name).axes
-        assert [axis.measure for axis in axes] == [axis.measure for axis in AXES], name
+        assert [axis.measure for axis in axes] == [axis.measure for axis in IMAGE_AXES], name
         for axis in axes:
             assert isinstance(axis.score_0, float)
             assert isinstance(axis.score_1, float)
@@ -188,19 +188,19 @@ def test_starts_are_computed_once(home: Path, monkeypatch: pytest.MonkeyPatch) -
     first, _ = _start()
     assert len(list(home.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(adversarial, "_poison", None)
+        patch.setattr(adversarial, "_pretrain", None)
         assert torch.equal(_start()[0], first)
     for path in home.iterdir():
         path.write_bytes(path.read_bytes()[:-100])
     assert torch.equal(_start()[0], first)  # damage is ignored, and mended:
-    monkeypatch.setattr(adversarial, "_poison", None)
+    monkeypatch.setattr(adversarial, "_pretrain", None)
     assert torch.equal(_start()[0], first)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"wrong": 51}, {"train": 41}])
 def test_another_start_is_not_taken(change: dict[str, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _start()
-    monkeypatch.setattr(adversarial, "_poison", None)
+    monkeypatch.setattr(adversarial, "_pretrain", None)
     with pytest.raises(TypeError):
         _start(**change)
     assert len(list(home.iterdir())) == 1
@@ -208,7 +208,7 @@ def test_another_start_is_not_taken(change: dict[str, int], home: Path, monkeypa
 
 def test_poison_is_the_training_data_and_wrong_copies() -> None:
     problem = split_digits("poison", 0, 40, 10, 10)
-    x, y = adversarial.poison(problem, torch_stream("poison"), 60, 10)
+    x, y = adversarial.with_wrong_copies(problem, torch_stream("poison"), 60, 10)
     assert torch.equal(x[:40], problem.train.x)
     assert torch.equal(y[:40], problem.train.y)
     originals = torch.arange(60) % 40

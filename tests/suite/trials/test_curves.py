@@ -8,17 +8,18 @@ import pytest
 
 from suite.entries.loading import load
 from suite.task import CURVE_POINTS, Curve, Solution
-from suite.tasks.registry import find_task
-from suite.trials import evaluate as trial
+from suite.tasks import find_task
+from suite.trials import resolved
+from suite.trials.evaluate import run_unit
+from suite.trials.unit import Trial, Unit
 
 
-def _unit(phase: str, seeds: tuple[int, ...]) -> trial.Unit:
-    settings = load("sgd").submission.settings(1)[0]
-    return trial.Unit("sgd", "min_norm_regression", "smoke", phase, ((0, tuple(settings.items())),), seeds)
+def _unit(phase: str, seeds: tuple[int, ...]) -> Unit:
+    return Unit("sgd", "min_norm_regression", "smoke", phase, (Trial(0, load("sgd").submission.settings(1)[0]),), seeds)
 
 
 def test_the_first_scored_seed_keeps_its_training_curve() -> None:
-    first, second = trial.run_unit(_unit("score", (0, 1)))
+    first, second = run_unit(_unit("score", (0, 1)))
     curve = first["curves"]["training_loss"]
     assert len(curve["x"]) == len(curve["y"]) <= CURVE_POINTS
     assert curve["x"] == sorted(curve["x"])
@@ -26,7 +27,7 @@ def test_the_first_scored_seed_keeps_its_training_curve() -> None:
     assert curve["y"][-1] == pytest.approx(first["train_loss"], rel=1e-3)
     assert curve["y"][0] > 1e6 * curve["y"][-1]
     assert second["curves"] == {}
-    assert trial.run_unit(_unit("tune", (0,)))[0]["curves"] == {}
+    assert run_unit(_unit("tune", (0,)))[0]["curves"] == {}
 
 
 def test_a_task_adds_curves_of_the_solution(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,8 +36,8 @@ def test_a_task_adds_curves_of_the_solution(monkeypatch: pytest.MonkeyPatch) -> 
         oracle = solution.oracle.solutions["min_norm"].tolist()
         return {"weights": Curve(range(len(weight)), weight, "feature", "weight", oracle, points=True)}
 
-    monkeypatch.setattr(trial, "find_task", lambda name: replace(find_task(name), curves=curves))
-    record = trial.run_unit(_unit("score", (0,)))[0]
+    monkeypatch.setattr(resolved, "find_task", lambda name: replace(find_task(name), curves=curves))
+    record = run_unit(_unit("score", (0,)))[0]
     drawn = record["curves"]["weights"]
     assert drawn["points"]
     assert drawn["y"] == pytest.approx(drawn["oracle"], abs=1e-4)

@@ -13,16 +13,17 @@ from suite.errors import InputError
 from suite.oracles.solvers import OracleError
 from suite.storage.record import checksum
 from suite.task import Task
-from suite.tasks.registry import find_task
-from suite.trials import evaluate as trial
+from suite.tasks import find_task
+from suite.trials import resolved
 from suite.trials.evaluate import failed, run_unit
-from suite.trials.unit import Unit
+from suite.trials.resolved import resolve
+from suite.trials.unit import Trial, Unit
 
 TASK = "min_norm_regression"
 
 
 def unit(phase: str = "score", seeds: tuple[int, ...] = (0, 1)) -> Unit:
-    return Unit("sgd", TASK, "smoke", phase, ((0, (("lr", 0.5),)),), seeds)
+    return Unit("sgd", TASK, "smoke", phase, (Trial(0, {"lr": 0.5}),), seeds)
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -39,9 +40,9 @@ def changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
     def change(**parts: Any) -> None:
         task: Task = replace(find_task(TASK), **parts)
-        monkeypatch.setattr(trial, "find_task", lambda _: task)
-        monkeypatch.setattr(trial, "_problem", trial._problem.__wrapped__)
-        monkeypatch.setattr(trial, "_oracle", trial._oracle.__wrapped__)
+        monkeypatch.setattr(resolved, "find_task", lambda _: task)
+        monkeypatch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
+        monkeypatch.setattr(resolved, "_oracle", resolved._oracle.__wrapped__)
 
     return change
 
@@ -66,7 +67,7 @@ def test_an_oracle_that_does_not_solve(changed: Callable[..., None]) -> None:
     assert all(r["converged"] for r in run_unit(unit("tune")))
 
 
-def test_a_measure_that_raises_fails_its_lane_alone(changed: Callable[..., None]) -> None:
+def test_a_measure_that_raises_fails_its_run_alone(changed: Callable[..., None]) -> None:
     measure = find_task(TASK).measure
 
     def measures(solution: Any) -> dict[str, float]:
@@ -84,7 +85,7 @@ def test_a_measure_that_raises_fails_its_lane_alone(changed: Callable[..., None]
 
 def test_all_records_have_the_same_fields() -> None:
     trained = run_unit(unit())
-    given_up = failed(unit(), "the worker process died")
+    given_up = failed(resolve(unit()), "the worker process died")
     assert {frozenset(r) for r in trained} == {frozenset(r) for r in given_up}
     same = ("task_hash", "submission_hash", "hyperparameters", "seed", "environment", "phase", "trial", "track")
     assert [[r[f] for f in same] for r in trained] == [[r[f] for f in same] for r in given_up]

@@ -1,0 +1,107 @@
+"""A unit with the objects that its names stand for: looked up once, then passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from suite.entries.entry import Entry, bind
+from suite.entries.loading import LoadedSubmission
+from suite.oracles.oracle_cache import cached_oracle
+from suite.storage.cache import cached_in_memory
+from suite.storage.record import RunKey, canonical, clean
+from suite.task import Oracle, Problem, Task
+from suite.tasks import find_task
+from suite.trials.provenance import suite_hash, task_hash
+from suite.trials.unit import Unit
+
+PROBLEM_BYTES = 300_000_000
+"""What a worker spends on the data of recent runs: 20 data sets of 5,000 digits, or one of all of MNIST."""
+
+
+ORACLES = 256
+"""How many oracles a worker keeps."""
+
+
+def _name_and_seed(task: Task, seed: int) -> tuple[str, int]:
+    return task.name, seed
+
+
+def _size(result: tuple[Problem, str]) -> int:
+    return result[0].size()
+
+
+# A worker meets the same seeds for every submission: it builds the data and solves the oracle once.
+@cached_in_memory(PROBLEM_BYTES, _size, _name_and_seed)
+def _problem(task: Task, seed: int) -> tuple[Problem, str]:
+    """The problem and its fingerprint."""
+    problem = task.problem(seed)
+    return problem, problem.fingerprint()
+
+
+@cached_in_memory(ORACLES, lambda _: 1, _name_and_seed)
+def _oracle(task: Task, seed: int) -> Oracle:
+    """The exact solution; empty where the task has none."""
+    if task.oracle is None:
+        return Oracle()
+    problem, fingerprint = _problem(task, seed)
+    return cached_oracle(f"{task.name} {fingerprint} {suite_hash()}", partial(task.oracle, problem, seed))
+
+
+@dataclass(frozen=True)
+class ResolvedUnit:
+    """A unit, its submission, and the submission bound to the task."""
+
+    unit: Unit
+    loaded: LoadedSubmission
+    entry: Entry
+
+    @property
+    def task(self) -> Task:
+        """The task as the submission meets it."""
+        return self.entry.task
+
+    @property
+    def scored(self) -> bool:
+        """Whether its runs are scored, not tuned."""
+        return self.unit.phase == "score"
+
+    def problem(self, seed: int) -> Problem:
+        """The data of a seed; raises what the task raises where they cannot be had."""
+        return _problem(self.task, seed)[0]
+
+    def fingerprint(self, seed: int) -> str:
+        """The fingerprint of the data of a seed."""
+        return _problem(self.task, seed)[1]
+
+    def oracle(self, seed: int) -> Oracle:
+        """The exact solution for a seed; raises what the solver raises."""
+        return _oracle(self.task, seed)
+
+    def run_keys(self) -> list[RunKey]:
+        """The keys of the unit's training runs, in the order of its records."""
+        return [
+            RunKey(
+                submission=self.loaded.submission.name,
+                submission_hash=self.loaded.source_hash,
+                task=self.task.name,
+                task_hash=task_hash(self.task),
+                phase=self.unit.phase,
+                trial=trial.number,
+                seed=seed,
+                settings=canonical(clean(trial.settings)),
+                on_cpu=self.unit.device.partition(":")[0] == "cpu",
+            )
+            for trial in self.unit.trials
+            for seed in self.unit.seeds
+        ]
+
+
+def resolve(unit: Unit) -> ResolvedUnit:
+    """`unit` with its submission and its task.
+
+    Raises:
+        InputError: there is no such submission or task, or they do not fit together.
+    """
+    loaded = unit.loaded()
+    return ResolvedUnit(unit, loaded, bind(loaded.submission, find_task(unit.task)))
