@@ -74,11 +74,11 @@ def decays_by_default(optimizer: Callable[..., Any]) -> bool:
 
 @dataclass(frozen=True)
 class LoadedSubmission:
-    """A submission that was found.
+    """A submission, the text that names it, and its hash.
 
     Attributes:
         submission: the submission.
-        text: what found it; workers load it again by this text.
+        text: what `load` was called with; workers load the submission by this text.
         source_hash: 16 hex digits that change with its source, the code that it imports, and the settings it fixes.
     """
 

@@ -1,8 +1,8 @@
-"""Runs submissions whose code nobody has read, in processes of their own that can harm nothing.
+"""Runs submissions whose code nobody has read in confined processes, and believes little of what they say.
 
 What goes in: an optimizer gets the training part of the data, the initial networks and opaque seeds (`protocol.Job`);
-an architecture gets the sizes of inputs and outputs and a seed. There are no test data, no ground truth, no oracle, no
-environment variables and, under bubblewrap, no network and no other file.
+an architecture gets the sizes of inputs and outputs and a seed. There are no test data, no ground truth and no oracle;
+the environment is cleared; under bubblewrap there is no network and no file but the installed packages.
 
 What comes out: JSON and safetensors, which are parsed and never unpickled. An optimizer sends weights and counts; an
 architecture sends its network as a graph of allowed layers and functions with initial weights.
@@ -13,3 +13,7 @@ falsifying them. A network that comes out as data is trained and measured by the
 
 The host (`host`) asks and checks; the guest (`guest`) runs the submission; `process` and `limits` confine the guest.
 """
+
+from suite.sandbox.limits import Limits
+
+__all__ = ["Limits"]

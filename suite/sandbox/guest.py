@@ -74,7 +74,7 @@ def _space_entry(value: Any) -> dict[str, Any]:
 
 
 def _network(job: Job, request: NetworkRequest, directory: Path) -> dict[str, Any]:
-    """The network that an architecture draws, as data; its tensors are written beside."""
+    """The network that an architecture draws, as data; its tensors go into `WEIGHTS`."""
     architecture = load(job.submission).submission.architecture
     assert architecture is not None
     torch.manual_seed(request.seed)
@@ -90,7 +90,7 @@ def _network(job: Job, request: NetworkRequest, directory: Path) -> dict[str, An
 
 
 def _train(job: Job, directory: Path) -> dict[str, Any]:
-    """The result or the error of every run; the weights are written beside."""
+    """The result or the error of every run; the weights go into `WEIGHTS`."""
     from suite.tasks import find_task  # imports every task's file, which the other jobs do without
 
     task = find_task(job.task)
@@ -104,10 +104,10 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
         TrainingRun(Problem(run.train, lipschitz=run.lipschitz), number, run.trial, run.settings, run.streams)
         for number, run in enumerate(job.runs)
     ]
-    own = entry.optimizer
+    schedule, loss = entry.optimizer.schedule, entry.optimizer.loss
 
     def train_batch(part: Sequence[TrainingRun]) -> list[TrainingResult]:
-        return train(task, part, entry.make, job.device, race=job.race, schedule=own.schedule, loss=own.loss)
+        return train(task, part, entry.make, job.device, race=job.race, schedule=schedule, loss=loss)
 
     results = train_in_parts(runs, train_batch, by_run)
     if (name := patched(before)) is not None:

@@ -1,4 +1,4 @@
-"""Files to start from: `lowlands new` writes them under a name of one's own, and they run as they are."""
+"""Templates of submissions: `lowlands new` writes one under a new name, and it runs without a change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ KINDS = ("optimizer", "architecture")
 
 
 def write(kind: str, name: str, directory: Path) -> Path:
-    """Write the template of `kind` as ``NAME.py`` into `directory`; returns its path.
+    """Write a template to a new file.
+
+    Args:
+        kind: one of `KINDS`.
+        name: of the submission, of its function or class, and of the file ``NAME.py``.
+        directory: where the file is written.
+
+    Returns:
+        The file's path.
 
     Raises:
-        InputError: `name` is none for Python, the file is there already, or it cannot be written.
+        InputError: `name` is no Python name, the file exists, or it cannot be written.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{name!r} is no Python name: use letters, digits and underscores.")
