@@ -1,12 +1,22 @@
-"""Data sets by name, as tensors: no loader stands in the training loop.
+"""Data sets by name, as tensors: no data loader stands in the training loop.
 
 `digits` needs no download; `load_images` finds MNIST, Fashion-MNIST, CIFAR-10 and any ``<name>.npz``; `split_digits`
 and `split_images` draw the parts of a seed from them.
 """
 
 from suite.data.digits import digits
-from suite.data.image_set import ImageSet
+from suite.data.image_set import PUBLISHED, ImageSet, Published
 from suite.data.lookup import load_images
-from suite.data.splits import split_digits, split_images
+from suite.data.splits import split_digits, split_images, training_size, wrong_labels
 
-__all__ = ["ImageSet", "digits", "load_images", "split_digits", "split_images"]
+__all__ = [
+    "PUBLISHED",
+    "ImageSet",
+    "Published",
+    "digits",
+    "load_images",
+    "split_digits",
+    "split_images",
+    "training_size",
+    "wrong_labels",
+]

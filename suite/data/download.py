@@ -1,8 +1,8 @@
 """Downloads through torchvision that cannot hang.
 
-A firewall that drops packets keeps a download waiting for ever, so it runs in a process of its own that is ended at a
-time limit. It writes into a directory beside the target, which is renamed when it is whole: a download that is broken
-off leaves nothing behind, and two at once do not disturb each other.
+A firewall that drops packets would let a download wait for ever, so it runs in a process of its own with a time limit.
+It writes into a temporary directory next to the target, whose content is moved when it is complete: an interrupted
+download leaves nothing behind, and two at once do not disturb each other.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from pathlib import Path
 
 from suite.errors import InputError
 
-SECONDS = 600
-"""Limit for a whole download: CIFAR-10 has 170 MB."""
+TIME_LIMIT = 600
+"""Seconds for a whole download: CIFAR-10 has 170 MB."""
 
 
-SILENCE = 20
+SOCKET_TIMEOUT = 20
 """Seconds without a byte after which a connection counts as dead."""
 
 
-CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
-def download(name: str, root: Path, seconds: float = SECONDS) -> None:
-    """Download the published data set `name` into the directory `root`, as torchvision lays it out.
+def download(name: str, root: Path, seconds: float = TIME_LIMIT) -> None:
+    """Download a published data set, in torchvision's layout.
+
+    Args:
+        name: a key of `PUBLISHED`.
+        root: the directory to put it in, which is created if need be.
+        seconds: the time limit.
 
     Raises:
-        InputError: no network, not within `seconds`, a wrong checksum, or `root` cannot be written.
+        InputError: there is no network, the time limit was reached, a checksum is wrong, or `root` cannot be written.
     """
     advice = "put it there yourself, or name the directory that has it with --data or $LOWLANDS_DATA"
     try:
@@ -49,24 +54,24 @@ def download(name: str, root: Path, seconds: float = SECONDS) -> None:
             timeout=seconds,
             cwd=Path(__file__).parents[2],
         )
-        for made in filter(Path.is_dir, scratch.iterdir()):  # not the archive
+        for folder in filter(Path.is_dir, scratch.iterdir()):  # not the archive
             with contextlib.suppress(OSError):  # another process was faster
-                made.rename(root / made.name)
+                folder.rename(root / folder.name)
     except subprocess.TimeoutExpired:
         raise InputError(f"{name} could not be downloaded to {root} within {seconds:g} s; {advice}.") from None
     except subprocess.CalledProcessError as error:
-        why = (error.stderr or "").strip().splitlines()[-1:] or [f"exit status {error.returncode}"]
-        raise InputError(f"{name} could not be downloaded to {root} ({why[0]}); {advice}.") from None
+        *_, reason = (error.stderr or "").strip().splitlines() or [f"exit status {error.returncode}"]
+        raise InputError(f"{name} could not be downloaded to {root} ({reason}); {advice}.") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def fetch(name: str, root: Path) -> None:
-    """Download `name` into `root` in this process, for as long as it takes."""
+    """Download the published data set `name` into the directory `root` in this process, without a time limit."""
     import torchvision.datasets
 
-    socket.setdefaulttimeout(SILENCE)
-    getattr(torchvision.datasets, CLASSES[name])(root, download=True)
+    socket.setdefaulttimeout(SOCKET_TIMEOUT)
+    getattr(torchvision.datasets, TORCHVISION_CLASSES[name])(root, download=True)
 
 
 if __name__ == "__main__":

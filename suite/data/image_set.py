@@ -1,4 +1,4 @@
-"""What an image data set is, and what is known of the published ones."""
+"""Image data sets, and the sizes of the published ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from suite.task import Split
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images: `x` is uint8 or float32 [n, channels, height, width], `y` is int64 [n] in 0 .. classes - 1."""
+    """Labelled images.
+
+    Attributes:
+        name: of the data set.
+        train, test: x uint8 or float32 [n, channels, height, width], y int64 [n] in 0 .. classes - 1.
+        classes: their number.
+    """
 
     name: str
     train: Split
@@ -19,7 +25,13 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Published:
-    """What a published data set is known to be: its number of training images, an image's shape, its classes."""
+    """The size of a published data set.
+
+    Attributes:
+        samples: training images.
+        shape: (channels, height, width) of an image.
+        classes: their number.
+    """
 
     samples: int
     shape: tuple[int, int, int]
@@ -31,3 +43,4 @@ PUBLISHED = {
     "fashion_mnist": Published(60_000, (1, 28, 28), 10),
     "cifar10": Published(50_000, (3, 32, 32), 10),
 }
+"""Name -> size of the data sets that can be downloaded."""

@@ -1,7 +1,7 @@
-"""Image data sets by name: where they are looked for, and what they must be.
+"""Image data sets by name: where they are searched, and what they must be.
 
-A data set is looked for in ``$LOWLANDS_DATA`` (the command's ``--data``), then where torchvision keeps its data sets
-(``$TORCH_HOME/datasets/vision``), each as torchvision lays it out or as ``<name>.npz``; then it is downloaded.
+A data set is searched in ``$LOWLANDS_DATA`` (the command's ``--data``), then in torchvision's own directory
+(``$TORCH_HOME/datasets/vision``), each time in torchvision's layout and as ``<name>.npz``; then it is downloaded.
 """
 
 from __future__ import annotations
@@ -19,52 +19,64 @@ if TYPE_CHECKING:
 
 
 def torchvision_directory() -> Path:
-    """Where torchvision's data sets lie when nothing else is said; downloads go there."""
+    """torchvision's default directory for data sets, to which downloads go."""
     import torch
 
     return Path(torch.hub.get_dir()).parent / "datasets" / "vision"
 
 
 def load_images(name: str) -> ImageSet:
-    """The data set `name`: a published one, or ``<name>.npz`` with x_train, y_train, x_test and y_test.
+    """The data set of a name; the last two are cached.
+
+    Args:
+        name: a published one, or that of a ``<name>.npz`` with x_train, y_train, x_test and y_test.
 
     Raises:
-        InputError: it is nowhere and cannot be downloaded, or what is there is damaged.
+        InputError: it is nowhere and cannot be downloaded; or it is damaged or cannot be read; or it has a published
+            name and other shapes.
     """
     return _load(name, os.environ.get("LOWLANDS_DATA") or None, torchvision_directory())
 
 
 @functools.lru_cache(maxsize=2)
-def _load(name: str, given: str | None, cache: Path) -> ImageSet:
-    if given is not None and not Path(given).is_dir():
-        raise InputError(f"There is no directory {given} ($LOWLANDS_DATA or --data).")
-    found = _look(name, ([Path(given)] if given is not None else []) + [cache])
-    if found is None and name in PUBLISHED:
-        _fetch(name, cache)
-        found = _look(name, [cache])
-    if found is None:
-        where = f"{given} holds no {name}.npz" if given else "no directory is given (--data or $LOWLANDS_DATA)"
+def _load(name: str, directory: str | None, downloads: Path) -> ImageSet:
+    if directory is not None and not Path(directory).is_dir():
+        raise InputError(f"There is no directory {directory} ($LOWLANDS_DATA or --data).")
+    images = _search(name, [Path(root) for root in (directory, downloads) if root is not None])
+    if images is None and name in PUBLISHED:
+        _download_once(name, downloads)
+        images = _search(name, [downloads])
+    if images is None:
+        where = f"{directory} holds no {name}.npz" if directory else "no directory is given (--data or $LOWLANDS_DATA)"
         raise InputError(f"There is no data set {name!r}: {where}; published ones are {', '.join(PUBLISHED)}.")
-    return _as_published(found)
+    published = PUBLISHED.get(name)
+    shape = tuple(images.train.x.shape[1:])
+    if published is not None and (shape, images.classes) != (published.shape, published.classes):
+        raise InputError(
+            f"{name} must have images of {published.shape} (channels, height, width) in {published.classes} classes, "
+            f"not {shape} in {images.classes}."
+        )
+    return images
 
 
-_refused: dict[tuple[str, Path], str] = {}
-"""Downloads that failed, and why: they are tried once in a process, not once in every lane."""
+_failed_downloads: dict[tuple[str, Path], str] = {}
+"""Downloads that failed, and why: they are tried once in a process, not once in every run."""
 
 
-def _fetch(name: str, cache: Path) -> None:
+def _download_once(name: str, root: Path) -> None:
+    """Download, or raise the error of the first attempt."""
     from suite.data.download import download
 
-    if (name, cache) not in _refused:
+    if (name, root) not in _failed_downloads:
         try:
-            return download(name, cache)
+            return download(name, root)
         except InputError as error:
-            _refused[name, cache] = str(error)
-    raise InputError(_refused[name, cache])
+            _failed_downloads[name, root] = str(error)
+    raise InputError(_failed_downloads[name, root])
 
 
-def _look(name: str, roots: list[Path]) -> ImageSet | None:
-    """The data set in the first of `roots` that has it."""
+def _search(name: str, roots: list[Path]) -> ImageSet | None:
+    """The data set in the first of `roots` that has it; None if none has."""
     from suite.data.npz import read_npz
     from suite.data.torchvision_files import LAYOUTS
 
@@ -75,20 +87,9 @@ def _look(name: str, roots: list[Path]) -> ImageSet | None:
     for root in roots:
         for reader in readers:
             try:
-                found = reader(root)
+                images = reader(root)
             except OSError as error:
                 raise InputError(f"{name} in {root} cannot be read ({error.strerror or error}).") from error
-            if found is not None:
-                return found
+            if images is not None:
+                return images
     return None
-
-
-def _as_published(images: ImageSet) -> ImageSet:
-    known = PUBLISHED.get(images.name)
-    shape = tuple(images.train.x.shape[1:])
-    if known is not None and (shape, images.classes) != (known.shape, known.classes):
-        raise InputError(
-            f"{images.name} must have images of {known.shape} (channels, height, width) in {known.classes} classes, "
-            f"not {shape} in {images.classes}."
-        )
-    return images

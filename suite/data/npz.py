@@ -1,4 +1,4 @@
-"""A custom data set: ``<name>.npz`` with the keys x_train, y_train, x_test, y_test (the convention of Keras)."""
+"""Custom data sets: ``<name>.npz`` with the keys x_train, y_train, x_test, y_test (the convention of Keras)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from suite.task import Split
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-CHANNELS = 4
-"""Images have at most so many channels: a larger last axis is a width, so the channels stand elsewhere."""
-
-
-Array = NDArray[np.generic]
+MAX_CHANNELS = 4
+"""A longer last axis is taken for a width: then the channels are not last."""
 
 
 def read_npz(path: Path, name: str) -> ImageSet | None:
-    """The data set in the file `path`; None if there is none.
+    """The data set in a file.
 
-    Images are uint8 or floating point, [n, height, width] or [n, height, width, channels]; labels are integers [n] or
-    [n, 1], and every class from 0 to the largest label occurs in y_train. Other keys are ignored.
+    Args:
+        path: of an archive whose images are uint8 or floating point, [n, height, width] or [n, height, width,
+            channels], and whose labels are integers [n] or [n, 1]; every class from 0 to the largest label occurs in
+            y_train. Other keys are ignored.
+        name: what the data set is called.
+
+    Returns:
+        The images, channels first; None if there is no such file.
 
     Raises:
         InputError: the file is damaged, or its arrays are not such images and labels.
@@ -47,7 +50,8 @@ def read_npz(path: Path, name: str) -> ImageSet | None:
     return ImageSet(name, train, test, classes)
 
 
-def _arrays(path: Path) -> dict[str, Array]:
+def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The four arrays of an archive, as they are."""
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
@@ -61,12 +65,13 @@ def _arrays(path: Path) -> dict[str, Array]:
             raise InputError(f"{path} is damaged or no .npz file of arrays ({error}).") from error
 
 
-def _images(array: Array, key: str, path: Path) -> torch.Tensor:
+def _images(array: NDArray[np.generic], key: str, path: Path) -> torch.Tensor:
+    """Images uint8 or float32, [n, channels, height, width]."""
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{path}: {key} must be uint8 or floating point, not {array.dtype}.")
-    if array.ndim not in (3, 4) or 0 in array.shape or (array.ndim == 4 and array.shape[3] > CHANNELS):
+    if array.ndim not in (3, 4) or 0 in array.shape or (array.ndim == 4 and array.shape[3] > MAX_CHANNELS):
         raise InputError(
-            f"{path}: {key} must be [n, height, width] or [n, height, width, channels] with at most {CHANNELS} "
+            f"{path}: {key} must be [n, height, width] or [n, height, width, channels] with at most {MAX_CHANNELS} "
             f"channels, not {list(array.shape)}."
         )
     if array.dtype != np.uint8:
@@ -77,7 +82,8 @@ def _images(array: Array, key: str, path: Path) -> torch.Tensor:
     return (tensor[:, None] if array.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
 
 
-def _labels(array: Array, key: str, samples: int, path: Path) -> torch.Tensor:
+def _labels(array: NDArray[np.generic], key: str, samples: int, path: Path) -> torch.Tensor:
+    """Labels int64 [n], of `samples` images."""
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"{path}: {key} must hold integers, not {array.dtype}.")
     if array.shape not in ((samples,), (samples, 1)):
@@ -86,16 +92,17 @@ def _labels(array: Array, key: str, samples: int, path: Path) -> torch.Tensor:
 
 
 def _classes(train: torch.Tensor, test: torch.Tensor, path: Path) -> int:
-    """The number of classes: labels are 0, 1, … without a gap, and the test has none that training lacks."""
-    known = torch.unique(train)
-    if not torch.equal(known, torch.arange(len(known))):
+    """The number of classes: labels are 0, 1, … without a gap, and no test label is missing from training."""
+    labels = torch.unique(train)
+    count = len(labels)
+    if not torch.equal(labels, torch.arange(count)):
         raise InputError(
-            f"{path}: the {len(known)} classes in y_train must be labelled 0 to {len(known) - 1}, "
-            f"not {int(known[0])} to {int(known[-1])}."
+            f"{path}: the {count} classes in y_train must be labelled 0 to {count - 1}, "
+            f"not {int(labels[0])} to {int(labels[-1])}."
         )
-    if len(known) < 2:
+    if count < 2:
         raise InputError(f"{path}: y_train holds one class only.")
     low, high = int(test.min()), int(test.max())
-    if low < 0 or high >= len(known):
-        raise InputError(f"{path}: y_test has labels from {low} to {high}, y_train from 0 to {len(known) - 1}.")
-    return len(known)
+    if low < 0 or high >= count:
+        raise InputError(f"{path}: y_test has labels from {low} to {high}, y_train from 0 to {count - 1}.")
+    return count

@@ -1,4 +1,4 @@
-"""The parts of one seed: drawn anew for every seed, disjoint, normalised by the training part alone."""
+"""Training, validation and test parts: drawn for every seed, disjoint, normalised by the training part alone."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from suite.errors import InputError
 from suite.seeding import torch_stream
 from suite.task import Problem, Split
 
-VALIDATION = 10
-"""One in so many training images is kept for validation."""
+VALIDATION_RATIO = 10
+"""One in ten training images is used for validation."""
 
 
-def training_size(held: int) -> int:
-    """How many of `held` training images are left when those for validation are taken."""
-    return held - held // VALIDATION
+def training_size(images: int) -> int:
+    """How many of a data set's training images are left to train on when a tenth is used for validation."""
+    return images - images // VALIDATION_RATIO
 
 
 def wrong_labels(labels: Tensor, classes: int, stream: torch.Generator) -> Tensor:
-    """For every label another one, each of the other classes equally likely."""
+    """A wrong label for each of `labels` [n]: every other class is equally likely."""
     return (labels + torch.randint(1, classes, labels.shape, generator=stream)) % classes
 
 
 def _noisy(labels: Tensor, share: float, classes: int, stream: torch.Generator) -> Tensor:
-    """Labels of which exactly the share `share` (rounded) is wrong."""
+    """`labels`, of which exactly `share` (rounded to samples) are replaced by wrong ones."""
     flipped = torch.randperm(len(labels), generator=stream)[: round(share * len(labels))]
     noisy = labels.clone()
     noisy[flipped] = wrong_labels(labels[flipped], classes, stream)
@@ -34,7 +34,7 @@ def _noisy(labels: Tensor, share: float, classes: int, stream: torch.Generator) 
 
 
 def _normalised(train: Split, validation: Split, test: Split) -> Problem:
-    """Inputs minus the training part's mean over its deviation, channel by channel; a constant channel is 0."""
+    """Inputs standardised by the training part's mean and deviation, channel by channel; a constant channel is 0."""
     pixels = train.x.transpose(0, 1).flatten(1).float()
     shape = (1, -1, 1, 1)
     mean, deviation = pixels.mean(1).reshape(shape), pixels.std(1).reshape(shape)
@@ -44,45 +44,63 @@ def _normalised(train: Split, validation: Split, test: Split) -> Problem:
         # Channels last in memory: convolutions on a CPU are 1.7 times faster than with channels first.
         return Split(((part.x - mean) / deviation).contiguous(memory_format=torch.channels_last), part.y)
 
-    first, second, third = map(normalise, (train, validation, test))
-    return Problem(train=first, validation=second, test=third)
+    return Problem(train=normalise(train), validation=normalise(validation), test=normalise(test))
 
 
 def _draw(pool: Split, sizes: list[int], stream: torch.Generator) -> list[Split]:
-    """Disjoint random parts of `pool`."""
+    """Disjoint random parts of `pool`, with the given sizes."""
     order = torch.randperm(len(pool), generator=stream)[: sum(sizes)]
     return [Split(pool.x[rows], pool.y[rows]) for rows in torch.split(order, sizes)]
 
 
 def split_digits(task: str, seed: int, train: int, validation: int, test: int) -> Problem:
-    """Parts of the embedded digits, which have no test part of their own."""
+    """Parts of the embedded digits, all drawn from the 5,000.
+
+    Args:
+        task: whose data this is: it names the random stream.
+        seed: of the training run.
+        train, validation, test: the sizes of the parts, together 5,000 at most.
+
+    Returns:
+        x float32 [n, 1, 28, 28], normalised; y int64 [n].
+    """
     return _normalised(*_draw(digits(), [train, validation, test], torch_stream(task, seed, "data")))
 
 
 def split_images(images: ImageSet, task: str, seed: int, subset: int = 0, flipped: float = 0.0) -> Problem:
-    """A tenth of the training images for validation, the rest or `subset` of it for training, the whole test part.
+    """A tenth of the training images for validation, the rest or a subset of it for training, the whole test part.
 
-    flipped: the share of wrong labels in training and validation (nobody who has noisy labels has clean ones to select
-    by); those of the test part are true.
+    Args:
+        images: the data set.
+        task: whose data this is: it names the random stream.
+        seed: of the training run.
+        subset: the number of training samples; 0 takes all that are left.
+        flipped: the share of wrong labels in training and validation (who has noisy labels has no clean ones for
+            selection); those of the test part are true.
+
+    Returns:
+        x float32 [n, channels, height, width], normalised; y int64 [n].
 
     Raises:
-        InputError: fewer images than the subset asks for; or none is asked for, and the data set is not whole.
+        InputError: there are fewer images than the subset needs; or no subset is named, and the data set is incomplete.
     """
-    held = len(images.train)
-    known = PUBLISHED.get(images.name)
-    if not subset and known is not None and held != known.samples:
+    count = len(images.train)
+    published = PUBLISHED.get(images.name)
+    if not subset and published is not None and count != published.samples:
         raise InputError(
-            f"The {images.name} found here has {held} training images, not {known.samples}: name a subset, "
-            f"for example {task}[subset={held // 2}]."
+            f"The {images.name} found here has {count} training images, not {published.samples}: name a subset, "
+            f"for example {task}[subset={count // 2}]."
         )
-    left = training_size(held)
-    if not 0 <= subset <= left < held:
+    available = training_size(count)
+    if not 0 <= subset <= available < count:
         raise InputError(
-            f"{images.name} has {held} training images, {held - left} of them for validation: "
+            f"{images.name} has {count} training images, {count - available} of them for validation: "
             f"{subset or 'a part'} of them cannot be trained on."
         )
     stream = torch_stream(task, seed, "data")
-    train, held_out = _draw(images.train, [subset or left, held - left], stream)
+    train, validation = _draw(images.train, [subset or available, count - available], stream)
     if flipped:
-        train, held_out = (Split(p.x, _noisy(p.y, flipped, images.classes, stream)) for p in (train, held_out))
-    return _normalised(train, held_out, images.test)
+        train, validation = (
+            Split(part.x, _noisy(part.y, flipped, images.classes, stream)) for part in (train, validation)
+        )
+    return _normalised(train, validation, images.test)

@@ -1,6 +1,6 @@
-"""Data sets as torchvision lays them out in a directory, checked against the checksums of what was published.
+"""Data sets in torchvision's directory layout, checked against the published checksums.
 
-torchvision itself loads a damaged MNIST silently: it checks the archives that it downloads, not what it reads.
+torchvision itself loads a damaged MNIST silently: it checks the archives that it downloads, not the files it reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pickle
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +21,12 @@ from suite.data.image_set import ImageSet
 from suite.errors import InputError
 from suite.task import Split
 
-if TYPE_CHECKING:
-    from typing import Any
-
-
-PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 MNIST = dict(
     zip(
-        PARTS,
+        IDX_FILES,
         (
             "6bbc9ace898e44ae57da46a324031adb",
             "a25bea736e30d166cdddb491f175f624",
@@ -45,7 +41,7 @@ MNIST = dict(
 
 FASHION_MNIST = dict(
     zip(
-        PARTS,
+        IDX_FILES,
         (
             "f4a8712d7a061bf5bd6d2ca38dc4d50a",
             "9018921c3c673c538a1fc5bad174d6f9",
@@ -57,12 +53,8 @@ FASHION_MNIST = dict(
 )
 
 
-def _whole(path: Path, md5: str) -> bytes:
-    """The bytes of `path`, or of `path` with .gz uncompressed (Debian's archives have other bytes than the published).
-
-    Raises:
-        InputError: they are not the published ones.
-    """
+def _checked(path: Path, md5: str) -> bytes:
+    """The bytes of `path`, or those packed in `path` with .gz (Debian's archives differ), if they have the checksum."""
     packed = path.with_name(f"{path.name}.gz")
     if path.is_file():
         data = path.read_bytes()
@@ -72,30 +64,31 @@ def _whole(path: Path, md5: str) -> bytes:
             data = gzip.decompress(packed.read_bytes())
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{packed} is damaged ({error}).") from error
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise InputError(f"{path} is damaged: its MD5 is {found}, not {md5}; delete it to have it downloaded again.")
+    actual = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if actual != md5:
+        raise InputError(f"{path} is damaged: its MD5 is {actual}, not {md5}; delete it to have it downloaded again.")
     return data
 
 
 def _idx(root: Path, folder: str, sums: Mapping[str, str], name: str) -> ImageSet | None:
+    """MNIST, or a data set in its format; None if the directory does not hold it."""
     raw = root / folder / "raw"
     if not raw.is_dir():
         return None
-    missing = [part for part in PARTS if not any((raw / f"{part}{end}").is_file() for end in ("", ".gz"))]
+    missing = [part for part in IDX_FILES if not any((raw / f"{part}{end}").is_file() for end in ("", ".gz"))]
     if missing:
         raise InputError(f"{raw} lacks {', '.join(missing)}.")
-    # Checked bytes need no parsing: headers of 16 and 8 bytes, then the pixels or the labels.
+    # Bytes with the right checksum need no parsing: headers of 16 and 8 bytes, then pixels or labels.
     train_x, train_y, test_x, test_y = (
-        torch.from_numpy(np.frombuffer(_whole(raw / part, sums[part]), np.uint8, offset=header).copy())
-        for part, header in zip(PARTS, (16, 8, 16, 8), strict=True)
+        torch.from_numpy(np.frombuffer(_checked(raw / part, sums[part]), np.uint8, offset=header).copy())
+        for part, header in zip(IDX_FILES, (16, 8, 16, 8), strict=True)
     )
     train, test = (Split(x.reshape(-1, 1, 28, 28), y.long()) for x, y in ((train_x, train_y), (test_x, test_y)))
     return ImageSet(name, train, test, classes=10)
 
 
 def _cifar10(root: Path) -> ImageSet | None:
-    """The batches, which torchvision checks against its own MD5 sums."""
+    """The batches, which torchvision checks against its own MD5 sums; None if the directory does not hold them."""
     if not (root / "cifar-10-batches-py").is_dir():
         return None
     from torchvision.datasets import CIFAR10
@@ -115,4 +108,4 @@ LAYOUTS: Mapping[str, Callable[[Path], ImageSet | None]] = {
     "fashion_mnist": functools.partial(_idx, folder="FashionMNIST", sums=FASHION_MNIST, name="fashion_mnist"),
     "cifar10": _cifar10,
 }
-"""Data set -> reader of a directory; None where the directory does not hold it."""
+"""Data set -> reader of a directory, which returns None if the directory does not hold it."""

@@ -21,7 +21,7 @@ import torchvision
 
 from suite.data import ImageSet, load_images
 from suite.data import download as downloading
-from suite.data.lookup import _load, _look
+from suite.data.lookup import _load, _search
 from suite.errors import InputError
 
 Arrays = dict[str, Any]
@@ -29,7 +29,7 @@ Arrays = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torchvision's directory is empty and nothing is remembered; returns it."""
+    """torchvision's directory is empty and no data set is cached; returns it."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("LOWLANDS_DATA", raising=False)
     monkeypatch.setattr(downloading, "download", _no_network)
@@ -157,7 +157,7 @@ def test_no_permission() -> None:
             try:
                 if os.geteuid() == 0:
                     os.setuid(65534)
-                _look("mine", [path.parent])
+                _search("mine", [path.parent])
             except InputError as error:
                 os.write(write, str(error).encode())
             finally:
@@ -291,7 +291,7 @@ def test_order_of_places(real_data: Path, tmp_path: Path, empty_cache: Path, mon
     assert len(load_images("mnist").train) == 100
 
 
-def test_a_download_that_failed_is_not_tried_for_every_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_failed_is_not_tried_for_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 
     def fail(name: str, root: Path) -> None:

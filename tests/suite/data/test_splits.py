@@ -23,7 +23,7 @@ def test_digits_are_mlxtends() -> None:
 
 
 def _images(samples: int = 200, name: str = "made") -> ImageSet:
-    """Every image is one number, so that a part's rows can be told."""
+    """Every image is one number, so that a part's rows can be distinguished."""
     values = torch.arange(samples + 50).float().reshape(-1, 1, 1, 1) * torch.tensor([1.0, -3.0]).reshape(1, 2, 1, 1)
     x, y = values.expand(-1, 2, 3, 3).contiguous(), torch.arange(samples + 50) % 5
     return ImageSet(name, Split(x[:samples], y[:samples]), Split(x[samples:], y[samples:]), 5)
