@@ -11,16 +11,12 @@ import click
 
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.commands.console import print_table, progress
+from leaderboard.tables import FORMATS, VIEWS
 from suite.errors import InputError
 from suite.tracks import TRACKS
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
-
-FORMATS = ("markdown", "latex", "csv", "html", "json")
-
-VIEWS = ("ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning")
-"""The names of `leaderboard.tables.views.VIEWS`, so that help needs no pandas; a test says that they are the same."""
 
 LOG = click.Path(exists=True, path_type=Path)
 
@@ -81,7 +77,7 @@ def table(
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
     tables = []
     for name in kinds:
-        selection = views.VIEWS[view](board(loaded, name), loaded)
+        selection = getattr(views, view)(board(loaded, name), loaded)
         for condition in filters:
             selection = selection.filter(condition)
         if sort:

@@ -47,7 +47,9 @@ def verify(
     \b
     Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
     """
-    from leaderboard.analysis import fresh_seeds
+    from leaderboard.analysis.fresh_seeds import score_gaps
+    from leaderboard.tables import reports
+    from leaderboard.tables.formats import render
     from suite.commands.verification import Request
     from suite.commands.verification import verify as check
     from suite.entries.loading import builtin_files
@@ -69,10 +71,10 @@ def verify(
     report = check(logs, request)
     for line in _summary(report):
         click.echo(line)
-    gaps = fresh_seeds.gaps(report.known, report.fresh)
+    gaps = score_gaps(report.known, report.fresh)
     if gaps:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
-        click.echo("\n".join(fresh_seeds.lines(gaps)))
+        click.echo(render(reports.score_gaps(gaps), "markdown"))
     checked = report.measured or report.rerun or report.fresh
     if report.disagreements or not checked or any(gap.suspicious for gap in gaps):
         sys.exit(1)

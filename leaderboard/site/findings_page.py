@@ -6,26 +6,26 @@ from leaderboard.site.shared import Page, SiteContext
 from leaderboard.study.study_log import Study
 
 
-def findings(survey: SiteContext, study: Study) -> Page:
+def findings_page(context: SiteContext, study: Study) -> Page:
     """What the study's records say, section by section."""
     # Here, because statsmodels takes as long to load as everything else.
     from leaderboard.study.findings import analyse
     from leaderboard.study.frame import study_frame
     from leaderboard.study.sections import sections, summary
 
-    found = analyse(study_frame(study.records))
-    held = sum(verdict.verdict == "holds" for verdict in found.verdicts)
+    findings = analyse(study_frame(study.records))
+    held = sum(verdict.verdict == "holds" for verdict in findings.verdicts)
     facts = [
-        (f"{found.lanes:,}", "lanes"),
-        (f"{found.met:,}", "at the stop"),
-        (len(found.factors), "factors, crossed"),
-        (f"{held} of {len(found.verdicts)}", "claims hold"),
+        (f"{findings.runs:,}", "runs"),
+        (f"{findings.converged:,}", "at the target loss"),
+        (len(findings.factors), "factors, crossed"),
+        (f"{held} of {len(findings.verdicts)}", "claims hold"),
     ]
     content = {
         "facts": facts,
-        "summary": summary(found),
+        "summary": summary(findings),
         "source": study.source,
         "command": study.command,
-        "sections": sections(found),
+        "sections": sections(findings),
     }
     return Page("findings.html", "findings", "findings.html", content)

@@ -23,67 +23,60 @@ from leaderboard.tables import views
 from suite.tracks import TRACKS
 
 
-def index(survey: SiteContext) -> Page:
+def index(context: SiteContext) -> Page:
     """The leaderboard."""
-    scored = survey.results.scored()
+    scored = context.results.scored()
     facts = [
-        (sum(len(board.standings) for board in survey.boards), "submissions"),
-        (len(survey.of_task), "tasks"),
-        (max(len({record["seed"] for record in own}) for own in survey.of_task.values()), "seeds"),
-        (f"{len(scored):,}", "scored lanes"),
-        (f"{len(survey.results.records) - len(scored):,}", "tuning lanes"),
+        (sum(len(board.standings) for board in context.boards), "submissions"),
+        (len(context.runs_of_task), "tasks"),
+        (max(len({record["seed"] for record in runs}) for runs in context.runs_of_task.values()), "seeds"),
+        (f"{len(scored):,}", "scored runs"),
+        (f"{len(context.results.records) - len(scored):,}", "tuning runs"),
         (max(str(record.get("time", ""))[:10] for record in scored) or "–", "last record"),
     ]
-    kinds = [_kind(survey, board) for board in survey.boards]
-    return Page("index.html", "index", "index.html", {"facts": facts, "notes": _notes(survey), "kinds": kinds})
+    kinds = [_kind(context, board) for board in context.boards]
+    return Page("index.html", "index", "index.html", {"facts": facts, "notes": _notes(context), "kinds": kinds})
 
 
-def _notes(survey: SiteContext) -> list[str]:
-    track = TRACKS.get(survey.results.track)
-    lacking = sorted(set(track.tasks) - survey.of_task.keys()) if track else []
-    return [f"Not run: {', '.join(lacking)}."] if lacking else []
+def _notes(context: SiteContext) -> list[str]:
+    track = TRACKS.get(context.results.track)
+    missing = sorted(set(track.tasks) - context.runs_of_task.keys()) if track else []
+    return [f"Not run: {', '.join(missing)}."] if missing else []
 
 
-def _kind(survey: SiteContext, board: Board) -> dict[str, Any]:
+def _kind(context: SiteContext, board: Board) -> dict[str, Any]:
     return {
         "kind": board.kind,
-        "ranking": views.ranking(board, survey.results),
+        "ranking": views.ranking(board, context.results),
         "explicit": any(standing.explicit for standing in board.standings),
-        "tradeoff": _tradeoff(survey, board),
+        "tradeoff": _tradeoff(context, board),
         "heat": _heat(board),
         "ranks": _mean_ranks(board),
     }
 
 
-def _tradeoff(survey: SiteContext, board: Board) -> Picture | None:
+def _tradeoff(context: SiteContext, board: Board) -> Picture | None:
     """A panel for every task with a flatness measure and a test error."""
     explicit = {standing.submission: standing.explicit for standing in board.standings}
     tasks: dict[str, dict[str, MeasureValues]] = defaultdict(dict)
-    for row in survey.measured[board.kind]:
+    for row in context.measure_values[board.kind]:
         if row.axis in ("flatness", "generalization"):
             tasks[row.task][row.axis] = row
-    panels = [
-        Panel(
-            task,
-            [
-                Place(name, _lower(flat.higher, x), _lower(error.higher, y), explicit[name])
-                for name, x, y in zip(flat.names, flat.estimates(), error.estimates(), strict=True)
-            ],
-            _label(flat),
-            _label(error),
-        )
-        for task, axes in tasks.items()
-        if len(axes) == 2
-        for flat, error in [(axes["flatness"], axes["generalization"])]
-    ]
+    panels = []
+    for task, axes in tasks.items():
+        if len(axes) == 2:
+            flatness, error = axes["flatness"], axes["generalization"]
+            estimates = zip(flatness.names, _lower_is_better(flatness), _lower_is_better(error), strict=True)
+            places = [Place(name, x, y, explicit[name]) for name, x, y in estimates]
+            panels.append(Panel(task, places, _label(flatness), _label(error)))
     return tradeoff(f"tradeoff-{board.kind}", panels) if panels else None
 
 
-def _lower(higher: bool | None, interval: Interval) -> Interval:
-    """The interval of a measure of which lower is better: one over it if higher is."""
-    if not higher:
-        return interval
-    return Interval(1 / interval.value, 1 / interval.high, 1 / interval.low)
+def _lower_is_better(row: MeasureValues) -> list[Interval]:
+    """The estimates [submissions] of a measure; one over them if higher is better."""
+    if not row.higher:
+        return row.estimates()
+    return [Interval(1 / value.value, 1 / value.high, 1 / value.low) for value in row.estimates()]
 
 
 def _label(row: MeasureValues) -> str:
@@ -92,7 +85,12 @@ def _label(row: MeasureValues) -> str:
 
 @dataclass(frozen=True)
 class Heat:
-    """Scores of every submission on every axis of every task; None where a submission lacks the task."""
+    """Scores of every submission on every axis of every task.
+
+    Attributes:
+        cells: the columns.
+        rows: submission -> its mean scores, None where it lacks the task.
+    """
 
     cells: Sequence[Cell]
     rows: list[tuple[str, list[float | None]]]
@@ -117,30 +115,29 @@ def _mean_ranks(board: Board) -> Picture | None:
     return critical_difference(f"ranks-{board.kind}", ranked.names, means, distance, cells)
 
 
-def task_list(survey: SiteContext) -> Page:
+def task_list(context: SiteContext) -> Page:
     """All tasks, by family."""
     families: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for name, own in sorted(survey.of_task.items()):
-        card = (name, survey.links.link("task", name), task_text(name).first)
-        families[own[0]["family"]].append(card)
+    for name, runs in sorted(context.runs_of_task.items()):
+        families[runs[0]["family"]].append((name, context.links.link("task", name), task_text(name).first))
     content = {
         "heading": "Tasks",
-        "lead": "What each asks, and what the right answer is. Families weigh equally in the scores.",
+        "lead": "What each task asks, and what its reference solution is. Families weigh equally in the scores.",
         "groups": sorted(families.items()),
     }
     return Page("tasks.html", "list", "tasks.html", content)
 
 
-def measure_list(survey: SiteContext) -> Page:
+def measure_list(context: SiteContext) -> Page:
     """All measures, scored ones first."""
-    scored = {row.measure for rows in survey.measured.values() for row in rows if row.axis}
-    groups: dict[str, list[tuple[str, str, str]]] = {"Scored": [], "Shown": []}
-    for name in survey.shown_measures():
-        card = (name, survey.links.link("measure", name), measure_text(name).first)
-        groups["Scored" if name in scored else "Shown"].append(card)
+    scored = {row.measure for rows in context.measure_values.values() for row in rows if row.axis}
+    groups: dict[str, list[tuple[str, str, str]]] = {"Scored": [], "Reported": []}
+    for name in context.names_of_measures():
+        card = (name, context.links.link("measure", name), measure_text(name).first)
+        groups["Scored" if name in scored else "Reported"].append(card)
     content = {
         "heading": "Measures",
-        "lead": "What is taken of every solution. Scored are only those that no rescaling of a network can move.",
+        "lead": "The numbers taken of every solution. Only those are scored that no rescaling of the network changes.",
         "groups": [(label, cards) for label, cards in groups.items() if cards],
     }
     return Page("measures.html", "list", "measures.html", content)

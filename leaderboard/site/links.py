@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable
 
@@ -31,39 +32,42 @@ def file_name(name: str) -> str:
 
 
 class Links:
-    """The pages of a site."""
+    """The pages of a site.
+
+    Args:
+        names: folder -> the names that have a page in it.
+    """
 
     def __init__(self, **names: Iterable[str]) -> None:
-        """names: folder -> the names that have a page in it."""
         self.pages = {
-            (folder, name): f"{folder}/{file_name(name)}.html" for folder, own in names.items() for name in own
+            (folder, name): f"{folder}/{file_name(name)}.html" for folder, members in names.items() for name in members
         }
 
     def link(self, column: str, value: object) -> str:
-        """Where the page of an entry of `column` lies, from the site's root; empty if it has none."""
+        """The path, from the site's root, of the page of an entry of `column`; empty if it has none."""
         return self.pages.get((FOLDERS.get(column, ""), str(value)), "")
 
     def attributes(self, entry: TableCell, column: Column) -> Markup:
         """An entry's class, and what the script sorts by where that is not its text."""
         classes = " ".join(filter(None, ("words" if column.words else "", "best" if entry.best else "")))
+        attributes = Markup(' class="{}"').format(classes) if classes else Markup("")
         key = entry.key
-        shown = key if isinstance(key, str) else "" if key != key else f"{key:.6g}"
-        made = Markup(' class="{}"').format(classes) if classes else Markup("")
-        return made if shown == entry.text else made + Markup(' data-key="{}"').format(shown)
+        text = key if isinstance(key, str) else "" if math.isnan(key) else f"{key:.6g}"
+        return attributes if text == entry.text else attributes + Markup(' data-key="{}"').format(text)
 
     def row_flags(self, row: tuple[TableCell, ...]) -> Markup:
         """Attributes of a row of the ranking that the script and the style look at."""
-        explicit = any("†" in entry.text for entry in row)
+        explicit = any(entry.explicit for entry in row)
         unranked = row[0].value is None and row[0].text == "–"
         return Markup(f"{' data-explicit' if explicit else ''}{' data-unranked' if unranked else ''}")
 
 
 def prose(text: object) -> Markup:
     """A docstring's paragraph as HTML: its leading words, code, and links to papers."""
-    made = str(escape(text))
-    made = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", made)
-    made = re.sub(r"(?<!\w)\*([\w ]+)\*", r"<em>\1</em>", made)
-    made = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', made)
-    made = re.sub(r"(?<!\")(https://[\w./%-]*[\w/])(?![^<]*</a>)", r'<a href="\1">\1</a>', made)
-    made = re.sub(r"(?<=\. )((?:Flatness|Norm|Generalization) axis\.)", r"</p><p><strong>\1</strong>", made)
-    return Markup(re.sub(r"^([A-Z]\w+( \w+)?\.) ", r"<strong>\1</strong> ", made))
+    html = str(escape(text))
+    html = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", html)
+    html = re.sub(r"(?<!\w)\*([\w ]+)\*", r"<em>\1</em>", html)
+    html = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>', html)
+    html = re.sub(r"(?<!\")(https://[\w./%-]*[\w/])(?![^<]*</a>)", r'<a href="\1">\1</a>', html)
+    html = re.sub(r"(?<=\. )((?:Flatness|Norm|Generalization) axis\.)", r"</p><p><strong>\1</strong>", html)
+    return Markup(re.sub(r"^([A-Z]\w+( \w+)?\.) ", r"<strong>\1</strong> ", html))

@@ -8,37 +8,46 @@ from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
-from leaderboard.tables.table import DASH, Column, Table, estimate, text
+from leaderboard.tables.table import ARROWS, DASH, Column, Table, estimate, text
 
 
-def measure(survey: SiteContext, name: str, path: str) -> Page:
+def measure_page(context: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
     explanation = measure_text(name)
-    labels = {"unit": "unit", "scale": "scale", "source": "source"}
-    facts = [(label, explanation.facts[key]) for key, label in labels.items() if explanation.facts.get(key)]
+    values = [
+        (board, row) for board in context.boards for row in context.measure_values[board.kind] if row.measure == name
+    ]
+    scored = [row.higher for _, row in values if row.axis]
+    higher = scored[0] if scored else explanation.facts.get("higher")
+    mentions = {
+        task: " ".join(paragraph for paragraph in task_text(task).paragraphs if f"`{name}`" in paragraph)
+        for task in sorted({row.task for _, row in values})
+    }
     kinds = []
-    tasks: list[str] = []
-    for board in survey.boards:
-        rows = [row for row in survey.measured[board.kind] if row.measure == name]
-        tasks += [row.task for row in rows]
+    for board in context.boards:
+        rows = [row for other, row in values if other is board]
         if rows:
             kinds.append({"kind": board.kind, "numbers": _measure_values(board, rows)})
-    mentions = [
-        (task, sentences)
-        for task in sorted(set(tasks))
-        for sentences in [_mentions(name, task_text(task).paragraphs)]
-        if sentences
-    ]
-    content = {"name": name, "explanation": explanation, "facts": facts, "mentions": mentions, "kinds": kinds}
+    facts = [(label, explanation.facts[label]) for label in ("unit", "scale", "source") if explanation.facts.get(label)]
+    if higher is not None:
+        facts.append(("higher is better" if higher else "lower is better", ARROWS[higher]))
+    content = {
+        "name": name,
+        "explanation": explanation,
+        "facts": facts,
+        "mentions": [(task, sentences) for task, sentences in mentions.items() if sentences],
+        "kinds": kinds,
+    }
     return Page(path, "measure", "measures.html", content)
 
 
 def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
     columns = (
-        Column("task", "task", words=True), Column("axis", "scored as", words=True),
+        Column("task", "task", words=True),
+        Column("axis", "scored as", words=True),
         *(Column(f"of_{name}", name) for name in board.names),
-    )  # fmt: skip
-    made = tuple(
+    )
+    entries = tuple(
         (
             text(row.task),
             text(row.axis or DASH),
@@ -46,9 +55,4 @@ def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
         )
         for row in rows
     )
-    return Table(f"Means over the lanes at the stop, {board.kind}s", columns, made, stub=2)
-
-
-def _mentions(name: str, paragraphs: Sequence[str]) -> str:
-    """What a task's text says of a measure: the paragraphs that name it."""
-    return " ".join(paragraph for paragraph in paragraphs if f"`{name}`" in paragraph)
+    return Table(f"Means over the runs that reached the target loss, {board.kind}s", columns, entries, stub=2)

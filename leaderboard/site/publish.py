@@ -14,29 +14,27 @@ import suite
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import History
 from leaderboard.figures.svg import PALETTE
-from leaderboard.site import front_page as front
-from leaderboard.site import trust_page as trust
-from leaderboard.site.findings_page import findings
+from leaderboard.site.findings_page import findings_page
+from leaderboard.site.front_page import index, measure_list, task_list
 from leaderboard.site.links import prose
-from leaderboard.site.measure_page import measure
+from leaderboard.site.measure_page import measure_page
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.site.submission_page import submission
-from leaderboard.site.task_page import task
+from leaderboard.site.submission_page import submission_page
+from leaderboard.site.task_page import task_page
+from leaderboard.site.trust_page import runtime, trust
 from leaderboard.study.study_log import Study
-from leaderboard.tables.formats import for_people
+from leaderboard.tables.table import Table
 from suite.errors import InputError
 
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
-
 
 STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
 
 
 MakePage = Callable[[], Page]
 
-
-Follow = Callable[[Sequence[MakePage]], Iterable[MakePage]]
+Progress = Callable[[Sequence[MakePage]], Iterable[MakePage]]
 
 
 def publish(
@@ -46,21 +44,29 @@ def publish(
     history: Sequence[History] = (),
     asv: str = "",
     study: Study | None = None,
-    follow: Follow = iter,
+    progress: Progress = iter,
 ) -> list[Path]:
-    """Write the site of `results` to `directory`; returns the files.
+    """Write a site.
 
-    others: results of other tracks, to show how well the tracks agree. history: asv's, for the page on the runtime.
-    asv: where asv's own pages lie, as a link from the site's root. study: for the page on its findings. follow:
-    hands on the pages one by one, so that progress can be shown.
+    Args:
+        results: what it shows.
+        directory: where it goes: a new or an empty directory, or an earlier site, which is replaced.
+        others: results of other tracks, to show how well the tracks agree.
+        history: asv's histories, for the page on the runtime.
+        asv: a link from the site's root to asv's own pages.
+        study: for the page of its findings.
+        progress: hands on the pages one by one, so that progress can be shown.
+
+    Returns:
+        The files.
 
     Raises:
         InputError: the directory holds something else, or cannot be written.
     """
     if not results.scored():
-        raise InputError("The results hold no scored lane: there is nothing to publish.")
+        raise InputError("The results hold no scored run: there is nothing to publish.")
     old = _old_files(directory)
-    files = dict(_files(SiteContext(results, others, history, asv, study), follow))
+    files = dict(_files(SiteContext(results, others, history, asv, study), progress))
     try:
         for path in old - files.keys():
             (directory / path).unlink(missing_ok=True)
@@ -85,21 +91,21 @@ def _old_files(directory: Path) -> set[str]:
         ) from None
 
 
-def _pages(survey: SiteContext) -> list[MakePage]:
-    makers: list[MakePage] = [
-        partial(make, survey) for make in (front.index, front.task_list, front.measure_list, trust.trust)
-    ]
-    if survey.study:
-        makers.append(partial(findings, survey, survey.study))
-    if survey.history:
-        makers.append(partial(trust.runtime, survey))
-    of_folder = {"submissions": submission, "tasks": task, "measures": measure}
+def _pages(context: SiteContext) -> list[MakePage]:
+    """What makes the pages, one by one."""
+    makers: list[MakePage] = [partial(make, context) for make in (index, task_list, measure_list, trust)]
+    if context.study:
+        makers.append(partial(findings_page, context, context.study))
+    if context.history:
+        makers.append(partial(runtime, context))
+    of_folder = {"submissions": submission_page, "tasks": task_page, "measures": measure_page}
     return makers + [
-        partial(of_folder[folder], survey, name, path) for (folder, name), path in survey.links.pages.items()
+        partial(of_folder[folder], context, name, path) for (folder, name), path in context.links.pages.items()
     ]
 
 
-def _files(survey: SiteContext, follow: Follow) -> Iterator[tuple[str, str]]:
+def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]]:
+    """Path and text of every file."""
     environment = Environment(
         loader=PackageLoader("leaderboard.site"),
         autoescape=True,
@@ -107,21 +113,21 @@ def _files(survey: SiteContext, follow: Follow) -> Iterator[tuple[str, str]]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": prose, "people": for_people}
+    environment.filters |= {"prose": prose, "people": Table.for_people}
     for path in STATIC:
         yield f"static/{path.name}", path.read_text(encoding="utf-8")
-    for make in follow(_pages(survey)):
+    for make in progress(_pages(context)):
         page = make()
-        yield page.path, _render(environment, survey, page)
+        yield page.path, _render(environment, context, page)
 
 
-def _render(environment: Environment, survey: SiteContext, page: Page) -> str:
+def _render(environment: Environment, context: SiteContext, page: Page) -> str:
     common: dict[str, Any] = {
         "root": "../" * page.path.count("/"),
-        "site": survey.links,
-        "pages": survey.navigation(),
+        "site": context.links,
+        "pages": context.navigation(),
         "section": page.section,
         "version": suite.__version__,
-        "track": survey.results.track,
+        "track": context.results.track,
     }
     return environment.get_template(f"{page.template}.html.j2").render(common | page.content)

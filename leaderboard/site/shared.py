@@ -1,10 +1,10 @@
-"""What the pages of a site share, worked out once."""
+"""What the pages of a site share."""
 
 from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from leaderboard.analysis.ranking import Board, boards
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import trials
 from leaderboard.analysis.runtime import History
+from leaderboard.figures.lines import Chart, Line
 from leaderboard.site.links import Links
 from leaderboard.site.texts import measure_text
 from leaderboard.study.study_log import Study
@@ -23,7 +24,14 @@ from suite.storage.record import Record
 
 @dataclass(frozen=True)
 class Page:
-    """One file of the site: its template and what the template is given. `section` is the link that it belongs to."""
+    """One file of the site.
+
+    Attributes:
+        path: where it goes, from the site's root.
+        template: the name of its template.
+        section: the path of the page in the navigation that it belongs to.
+        content: what the template gets.
+    """
 
     path: str
     template: str
@@ -32,7 +40,20 @@ class Page:
 
 
 class SiteContext:
-    """Results, boards and measures of one track, what is shown beside it, and the names that have pages."""
+    """Everything that pages are made from, computed once.
+
+    Attributes:
+        results: the results of one track.
+        others: results of other tracks, to compare with.
+        history: asv's histories of runtimes.
+        asv: a link from the site's root to asv's own pages; empty if there are none.
+        study: for the page of its findings.
+        boards: the leaderboard of each kind.
+        measure_values: kind -> the values of every measure, task by task.
+        trials: the tuning trials.
+        runs_of_submission, runs_of_task: name -> its scored runs.
+        links: which names have pages.
+    """
 
     def __init__(
         self,
@@ -44,21 +65,23 @@ class SiteContext:
     ) -> None:
         self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
         self.boards = boards(results)
-        self.measured = {board.kind: measure_values(results, board, every=True) for board in self.boards}
+        self.measure_values = {board.kind: measure_values(results, board, every=True) for board in self.boards}
         self.trials = trials(results)
-        self.lanes: dict[str, list[Record]] = defaultdict(list)
-        self.of_task: dict[str, list[Record]] = defaultdict(list)
+        self.runs_of_submission: dict[str, list[Record]] = defaultdict(list)
+        self.runs_of_task: dict[str, list[Record]] = defaultdict(list)
         for record in results.scored():
-            self.lanes[record["submission"]].append(record)
-            self.of_task[record["task"]].append(record)
-        self.links = Links(submissions=self.lanes, tasks=self.of_task, measures=self.shown_measures())
+            self.runs_of_submission[record["submission"]].append(record)
+            self.runs_of_task[record["task"]].append(record)
+        self.links = Links(
+            submissions=self.runs_of_submission, tasks=self.runs_of_task, measures=self.names_of_measures()
+        )
 
-    def shown_measures(self) -> list[str]:
-        """Measures with a page of their own: those that are scored or shown, and those that any network has."""
+    def names_of_measures(self) -> list[str]:
+        """Measures with a page of their own: those that are scored or reported, and those that any network has."""
         return sorted(
             {
                 row.measure
-                for rows in self.measured.values()
+                for rows in self.measure_values.values()
                 for row in rows
                 if row.reported or measure_text(row.measure).paragraphs
             }
@@ -70,12 +93,22 @@ class SiteContext:
 
     @functools.cached_property
     def why(self) -> dict[str, Table]:
-        """Kind -> the table of what makes each rank."""
+        """Kind -> the table that explains each rank."""
         return {board.kind: views.why(board, self.results) for board in self.boards}
 
     def navigation(self) -> list[tuple[str, str]]:
         """(page, label) of the links at the top."""
-        found = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
-        found += [("findings.html", "Findings")] if self.study else []
-        found += [("trust.html", "Trust")]
-        return found + ([("runtime.html", "Runtime")] if self.history else [])
+        pages = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
+        pages += [("findings.html", "Findings")] if self.study else []
+        pages += [("trust.html", "Trust")]
+        return pages + ([("runtime.html", "Runtime")] if self.history else [])
+
+
+def chart(title: str, curves: Sequence[tuple[str, Mapping[str, Any]]]) -> Chart:
+    """A panel of one curve of records: (name, curve) of each line; `curve` as a record stores it."""
+    first = curves[0][1]
+    lines = [Line(name, curve["x"], curve["y"]) for name, curve in curves]
+    oracle = None if first["oracle"] is None else Line("oracle", first["x"], first["oracle"])
+    return Chart(
+        title, lines, first["x_label"], first["y_label"], first["x_log"], first["y_log"], first["points"], oracle
+    )

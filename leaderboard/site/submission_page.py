@@ -11,33 +11,30 @@ from leaderboard.analysis.ranking import Standing
 from leaderboard.figures.lines import small_multiples
 from leaderboard.figures.svg import Picture
 from leaderboard.figures.tuning import tuning
-from leaderboard.site.curves import chart
-from leaderboard.site.shared import Page, SiteContext
+from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import submission_text
 from leaderboard.tables.table import DASH, Column, Table, estimate, number, text
 from suite.storage.record import Record
 
 
-def submission(survey: SiteContext, name: str, path: str) -> Page:
+def submission_page(context: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
-    own = survey.lanes[name]
-    board = survey.board(own[0]["kind"])
+    runs = context.runs_of_submission[name]
+    board = context.board(runs[0]["kind"])
     standing = next((standing for standing in board.standings if standing.submission == name), None)
-    tried = [trial for trial in survey.trials if trial.submission == name]
+    why = context.why[board.kind].filter(f"submission={_literal(name)}")
     content = {
         "name": name,
         "kind": board.kind,
         "standing": standing,
         "scores": _scores(standing),
         "explanation": submission_text(name),
-        "why": survey.why[board.kind].filter(f"submission={_literal(name)}").choose(
-            ["task", "axis", "score", "against", "other", "points"]
-        ),
-        "settings": _settings(own),
-        "tuning": tuning(name, tried),
-        "training": _training(name, own),
-        "records": _records(own),
-    }  # fmt: skip
+        "why": why.choose(["task", "axis", "score", "against", "other", "points"]),
+        "settings": _settings(runs),
+        "tuning": tuning(name, [trial for trial in context.trials if trial.submission == name]),
+        "training": _training(name, runs),
+        "records": _records(runs),
+    }
     return Page(path, "submission", "index.html", content)
 
 
@@ -54,53 +51,66 @@ def _scores(standing: Standing | None) -> list[tuple[str, str]]:
     ]
 
 
-def _show(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _settings(lanes: Sequence[Record]) -> Table:
-    """The chosen setting of every task, and how its lanes went."""
+def _settings(records: Sequence[Record]) -> Table:
+    """The chosen setting of every task, and how its runs went."""
     columns = (
-        Column("task", "task", words=True), Column("setting", "setting", words=True), Column("stop", "at stop"),
-        Column("gradients", "gradients"), Column("seconds", "seconds"), Column("stepping", "stepping", words=True),
+        Column("task", "task", words=True),
+        Column("setting", "setting", words=True),
+        Column("target", "at target"),
+        Column("gradients", "gradients"),
+        Column("seconds", "seconds"),
+        Column("stepping", "stepping", words=True),
         Column("reason", "what went wrong", words=True),
-    )  # fmt: skip
+    )
     rows = []
-    for task, group in itertools.groupby(sorted(lanes, key=lambda r: (r["task"], r["seed"])), key=lambda r: r["task"]):
-        own = list(group)
-        met = sum(record["converged"] for record in own)
-        setting = ", ".join(f"{key} = {_show(value)}" for key, value in own[0]["hyperparameters"].items())
-        troubles = {record["reason"] or record["status"] for record in own if not record["converged"]}
+    for task, group in itertools.groupby(_in_order(records), key=lambda record: str(record["task"])):
+        runs = list(group)
+        setting = ", ".join(f"{key} = {_format(value)}" for key, value in runs[0]["hyperparameters"].items())
+        failures = {record["reason"] or record["status"] for record in runs if not record["converged"]}
         rows.append(
             (
-                text(task), text(setting), number(met, "d", f"/{len(own)}"),
-                number(sum(r["gradient_evaluations"] for r in own) / len(own), ".0f"),
-                number(sum(r["seconds"] for r in own) / len(own), ".2g"), text(str(own[0].get("stepping") or "")),
-                text("; ".join(sorted(troubles))),
+                text(task),
+                text(setting),
+                number(sum(record["converged"] for record in runs), "d", f"/{len(runs)}"),
+                number(sum(record["gradient_evaluations"] for record in runs) / len(runs), ".0f"),
+                number(sum(record["seconds"] for record in runs) / len(runs), ".2g"),
+                text(str(runs[0].get("stepping") or "")),
+                text("; ".join(sorted(failures))),
             )
-        )  # fmt: skip
+        )
     return Table("Chosen settings", columns, tuple(rows))
 
 
-def _records(lanes: Sequence[Record]) -> Table:
-    """What every scored lane measured, seed by seed; a dash where it missed the stop."""
+def _in_order(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record["task"], record["seed"]))
+
+
+def _records(records: Sequence[Record]) -> Table:
+    """What every scored run measured, seed by seed; a dash where it missed the target loss."""
     columns = (
-        Column("task", "task", words=True), Column("axis", "axis", words=True),
-        Column("measure", "measure", words=True), Column("lanes", "value of every lane, by seed", words=True),
-    )  # fmt: skip
+        Column("task", "task", words=True),
+        Column("axis", "axis", words=True),
+        Column("measure", "measure", words=True),
+        Column("runs", "value of every run, by seed", words=True),
+    )
     values: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for record in sorted(lanes, key=lambda record: (record["task"], record["seed"])):
-        for axis, stated in record["axes"].items():
-            value = record["measures"].get(stated["measure"])
-            values[record["task"], axis, stated["measure"]].append(DASH if value is None else f"{value:.3g}")
-    rows = tuple((*map(text, key), text(", ".join(own))) for key, own in values.items())
-    return Table("Scored lanes", columns, rows, stub=2)
+    for record in _in_order(records):
+        for axis, reference in record["axes"].items():
+            value = record["measures"].get(reference["measure"])
+            values[record["task"], axis, reference["measure"]].append(DASH if value is None else f"{value:.3g}")
+    rows = tuple((*map(text, key), text(", ".join(texts))) for key, texts in values.items())
+    return Table("Scored runs", columns, rows, stub=2)
 
 
-def _training(name: str, lanes: Sequence[Record]) -> Picture | None:
+def _training(name: str, records: Sequence[Record]) -> Picture | None:
+    """The training loss of the first seed on every task."""
     charts = [
         chart(record["task"], [("", record["curves"]["training_loss"])])
-        for record in sorted(lanes, key=lambda record: record["task"])
+        for record in sorted(records, key=lambda record: record["task"])
         if "training_loss" in record.get("curves", {})
     ]
     alt = f"Training loss of {name} against gradient evaluations on {len(charts)} tasks."

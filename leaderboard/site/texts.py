@@ -37,7 +37,7 @@ class Text:
 @functools.cache
 def task_text(name: str) -> Text:
     """The text of the task `name`, whatever its variant; an empty one if the suite has no such task."""
-    from suite.tasks.registry import find_task
+    from suite.tasks import find_task
 
     try:
         task = find_task(name.partition("[")[0])

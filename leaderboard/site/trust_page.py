@@ -18,68 +18,77 @@ from leaderboard.tables import views
 from leaderboard.tables.table import Column, Table, estimate, number, text
 
 
-def trust(survey: SiteContext) -> Page:
+def trust(context: SiteContext) -> Page:
     """What would change the ranks."""
     kinds = [
         {
             "kind": board.kind,
-            "robustness": views.robustness(board, survey.results),
-            "separation": views.separation(board, survey.results),
-            "improvement": views.improvement(board, survey.results),
-            "best_of": _best_of(survey, board),
+            "robustness": views.robustness(board, context.results),
+            "separation": views.separation(board, context.results),
+            "improvement": views.improvement(board, context.results),
+            "best_of": _best_of(context, board),
         }
-        for board in survey.boards
+        for board in context.boards
         if len(board.ranked.names) > 1
     ]
-    return Page("trust.html", "trust", "trust.html", {"kinds": kinds, "agreements": list(_agreements(survey))})
+    return Page("trust.html", "trust", "trust.html", {"kinds": kinds, "agreements": list(_agreements(context))})
 
 
-def _agreements(survey: SiteContext) -> Iterator[dict[str, Any]]:
-    for own, other in itertools.product(survey.boards, itertools.chain.from_iterable(map(boards, survey.others))):
-        found = agreement(other, own) if own.kind == other.kind else None
-        if found is not None:
-            labels = other.track, own.track
+def _agreements(context: SiteContext) -> Iterator[dict[str, Any]]:
+    """How well every other track orders the same submissions."""
+    for board, other in itertools.product(context.boards, itertools.chain.from_iterable(map(boards, context.others))):
+        result = agreement(other, board) if board.kind == other.kind else None
+        if result is not None:
+            labels = other.track, board.track
             yield {
-                "kind": own.kind,
+                "kind": board.kind,
                 "labels": labels,
-                "tasks": found.tasks,
-                "tau": estimate(found.tau).text,
-                "picture": track_agreement(f"agreement-{own.kind}-{other.track}", found, labels),
+                "tasks": result.tasks,
+                "tau": estimate(result.tau).text,
+                "picture": track_agreement(f"agreement-{board.kind}-{other.track}", result, labels),
             }
 
 
-def _best_of(survey: SiteContext, board: Board) -> Picture | None:
-    found: dict[str, list[TuningCurve]] = defaultdict(list)
-    for curve in tuning_curves(trial for trial in survey.trials if trial.submission in board.names):
-        found[curve.task].append(curve)
+def _best_of(context: SiteContext, board: Board) -> Picture | None:
+    """The expected best of smaller tuning budgets, task by task."""
+    of_task: dict[str, list[TuningCurve]] = defaultdict(list)
+    for curve in tuning_curves(trial for trial in context.trials if trial.submission in board.names):
+        of_task[curve.task].append(curve)
     charts = [
         Chart(
             task,
-            [Line(curve.submission, range(1, len(curve.best) + 1), curve.best) for curve in own],
+            [Line(curve.submission, range(1, len(curve.best) + 1), curve.best) for curve in tuned],
             "tuning trials",
             "validation loss",
         )
-        for task, own in found.items()
+        for task, tuned in of_task.items()
     ]
     alt = "Expected best validation loss against the number of tuning trials."
     return curves(f"best-of-{board.kind}", charts, alt) if charts else None
 
 
-def runtime(survey: SiteContext) -> Page:
+def runtime(context: SiteContext) -> Page:
     """asv's history."""
     columns = (
-        Column("benchmark", "benchmark", words=True), Column("machine", "machine", words=True),
-        Column("parameters", "parameters", words=True), Column("commit", "commit", words=True),
-        Column("value", "value"), Column("unit", "unit", words=True),
-    )  # fmt: skip
+        Column("benchmark", "benchmark", words=True),
+        Column("machine", "machine", words=True),
+        Column("parameters", "parameters", words=True),
+        Column("commit", "commit", words=True),
+        Column("value", "value"),
+        Column("unit", "unit", words=True),
+    )
     rows = tuple(
         (
-            text(history.benchmark), text(history.machine), text(parameters), text(history.points[-1].commit),
-            number(value, ".4g"), text(history.unit),
+            text(history.benchmark),
+            text(history.machine),
+            text(parameters),
+            text(history.points[-1].commit),
+            number(value, ".4g"),
+            text(history.unit),
         )
-        for history in survey.history
+        for history in context.history
         for parameters, value in history.points[-1].values.items()
-    )  # fmt: skip
+    )
     latest = Table("The newest commit", columns, rows, stub=1)
-    content = {"picture": runtimes(survey.history), "latest": latest, "asv": survey.asv}
+    content = {"picture": runtimes(context.history), "latest": latest, "asv": context.asv}
     return Page("runtime.html", "runtime", "runtime.html", content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from leaderboard.analysis.statistics import Interval
 from leaderboard.study.claims import Claim, Verdict
@@ -48,10 +49,11 @@ def environments(verdict: Verdict) -> Table:
 def change(claim: Claim, difference: Interval) -> TableCell:
     """The treatment's measure against the control's: a ratio where logarithms were compared, else a difference."""
     if not claim.log:
-        words = estimate(difference).text
-        return TableCell(difference, words if words.startswith("-") else f"+{words}")
+        cell = estimate(difference)
+        return cell if cell.label.startswith("-") else replace(cell, label=f"+{cell.label}")
     ratio = Interval(*(math.exp(bound) for bound in (difference.value, difference.low, difference.high)))
-    return TableCell(ratio, f"× {estimate(ratio).text}")
+    cell = estimate(ratio)
+    return replace(cell, label=f"× {cell.label}")
 
 
 def effects(title: str, terms: Sequence[Effect]) -> Table:

@@ -24,7 +24,7 @@ function sort(table, header) {
   const body = table.tBodies[0];
   const sign = order === "ascending" ? 1 : -1;
   const rows = [...body.rows].map((row) => [key(row, column), row]);
-  // What is not known comes last, whichever way.
+  // Missing values come last in either order.
   rows.sort(([a], [b]) => (a === "") - (b === "") || sign * compare(a, b));
   body.append(...rows.map(([, row]) => row));
 }
@@ -33,13 +33,13 @@ function filter(controls) {
   const table = document.getElementById(controls.dataset.for);
   const words = controls.querySelector("input[type=search]").value.toLowerCase().split(/\s+/).filter(Boolean);
   const implicit = controls.querySelector("input[type=checkbox]")?.checked;
-  let shown = 0;
+  let visible = 0;
   for (const row of table.tBodies[0].rows) {
     const text = row.textContent.toLowerCase();
     row.hidden = !words.every((word) => text.includes(word)) || (implicit && "explicit" in row.dataset);
-    shown += !row.hidden;
+    visible += !row.hidden;
   }
-  controls.querySelector("output").value = `${shown} of ${table.tBodies[0].rows.length}`;
+  controls.querySelector("output").value = `${visible} of ${table.tBodies[0].rows.length}`;
 }
 
 function theme(button) {
@@ -56,8 +56,8 @@ function theme(button) {
 }
 
 try {
-  const kept = localStorage.getItem("lowlands-theme");
-  if (kept) document.documentElement.dataset.theme = kept;
+  const choice = localStorage.getItem("lowlands-theme");
+  if (choice) document.documentElement.dataset.theme = choice;
 } catch { /* see above */ }
 
 document.addEventListener("DOMContentLoaded", () => {

@@ -138,7 +138,7 @@ def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
 
 def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> None:
     text = (site / "findings.html").read_text()
-    assert "96 lanes, of which 93 met the stop" in text
+    assert "96 runs, of which 93 reached the target loss" in text
     assert "<code>lowlands study --records study-small.jsonl</code>" in text
     assert all(claim.statement in text for claim in CLAIMS)
     assert all(name in text for name in (*PROPERTIES, *PREDICTORS))

@@ -7,7 +7,7 @@ import pytest
 from leaderboard.site.texts import Text, measure_text, submission_text, task_text
 from suite.entries.loading import builtin_files
 from suite.measures.registry import measures
-from suite.tasks.registry import task_functions
+from suite.tasks import task_functions
 
 
 def test_every_measure_has_a_text_and_its_facts() -> None:
