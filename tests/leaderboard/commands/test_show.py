@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.cli import main
+from leaderboard.commands.console import BYTES, SECONDS, Quantity
 from suite.storage.log import Log
 from suite.storage.record import SCHEMA, seal
+from suite.tracks import TRACKS
 from tests.leaderboard.helpers import noisy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -135,3 +140,59 @@ def test_nothing_that_shows_results_imports_torch() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_the_example_of_every_help_is_a_line_that_the_command_takes(name: str) -> None:
+    """Its options exist and have values of their types; files and directories of the example need not exist."""
+    command = main.commands[name]
+    (example,) = re.findall(r"^ *Example: (lowlands .*)$", command.help or "", re.MULTILINE)
+    program, called, *arguments = shlex.split(example)
+    assert (program, called) == ("lowlands", name)
+    parameters = [parameter for parameter in command.params if isinstance(parameter.type, click.Path)]
+    existence = [parameter.type.exists for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.type.exists = False
+        command.make_context(name, arguments)
+    finally:
+        for parameter, exists in zip(parameters, existence, strict=True):
+            parameter.type.exists = exists
+
+
+def test_tracks_are_named_by_the_help() -> None:
+    words = lowlands("run", "--help").output
+    assert all(name in words for name in TRACKS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (SECONDS, "90s", 90.0),
+        (SECONDS, "1.5 H", 5400.0),
+        (BYTES, "4GB", 4 * 10**9),
+        (BYTES, "0.5KiB", 512),
+    ],
+)
+def test_quantities(kind: Quantity, text: str, value: float) -> None:
+    converted = kind.convert(text, None, None)
+    assert converted == value
+    assert type(converted) is type(value)
+
+
+@pytest.mark.parametrize("text", ["", "90", "s", "0s", "-1s", "90 parsecs", "1e3s"])
+def test_what_is_no_quantity(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a number with a unit, such as 90s or 8h"):
+        SECONDS.convert(text, None, None)
+
+
+def test_a_reader_that_stops_reading_ends_the_command_quietly() -> None:
+    """As in ``lowlands table | head -1``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "leaderboard", "table", "--format", "csv", "--kind", "optimizer"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert result.returncode == 1
+    assert result.stderr == ""
