@@ -1,4 +1,4 @@
-"""The results that come with the package, and how they stand beside a user's own without being run again."""
+"""The results that come with the package, which stand in a user's tables without being run again."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ def shipped_logs() -> list[Path]:
     return sorted(BASELINES.glob("*.jsonl"))
 
 
-def with_shipped(own: Results) -> Results:
-    """`own` with the shipped results of its track: of all submissions that it lacks, on the lanes that it holds.
+def with_shipped(results: Results) -> Results:
+    """`results` with the shipped ones of its track.
 
-    Seconds are left out, since they are another machine's. Where nothing is shipped for the track, or what is shipped
-    must not share a table with `own`, it is `own` alone, with a note that says why.
+    Added are the submissions that `results` lacks, on the tasks and seeds that it has. Their seconds are left out,
+    because they are another machine's. Where nothing is shipped for the track, `results` is returned as it is; where
+    the shipped ones must not share a table with it, with a note that says why.
     """
     from leaderboard.analysis.results import Results, check, load
 
-    log = BASELINES / f"{own.track}.jsonl"
+    log = BASELINES / f"{results.track}.jsonl"
     if not log.is_file():
-        return own
-    held = {(record["kind"], record["submission"]) for record in own.records}
-    lanes = {(record["kind"], record["task"], record["seed"]) for record in own.scored()}
-    added = [
+        return results
+    submissions = {(record["kind"], record["submission"]) for record in results.records}
+    runs = {(record["kind"], record["task"], record["seed"]) for record in results.scored()}
+    shipped = [
         record | {"seconds": None}
         for record in load([log]).scored()
-        if (record["kind"], record["submission"]) not in held
-        and (record["kind"], record["task"], record["seed"]) in lanes
+        if (record["kind"], record["submission"]) not in submissions
+        and (record["kind"], record["task"], record["seed"]) in runs
     ]
     try:
-        check([*own.records, *added])
+        check([*results.records, *shipped])
     except InputError as error:
-        return Results(own.records, [*own.notes, f"Without the shipped results: {error}"])
-    return Results([*own.records, *added], own.notes)
+        return Results(results.records, [*results.notes, f"Without the shipped results: {error}"])
+    return Results([*results.records, *shipped], results.notes)

@@ -1,12 +1,16 @@
 """Two sets of results -> differences with intervals, and which of them are regressions.
 
-For every submission that both sets hold: the overall score, the axes, every axis of every task, and the gradient
-evaluations to the stop. StackedModels of one seed share data and initialisation, so differences are paired; their intervals are
-Student's with Welch's degrees of freedom, as in the ranking.
+For every submission that both sets have: the overall score, the axes, every axis of every task, and the gradient
+evaluations to the target loss. Runs of one seed share data and initialisation, so differences are paired; their
+intervals are Student's with Welch's degrees of freedom, as in the ranking.
 
-Many differences are looked at, so each interval is wider than 95 %: half of the 5 % of false alarms is for what is
-summed up (overall, axes and cost), half for the single tasks, and either half is divided by the number of differences
-in it (Bonferroni). All intervals of a comparison hold together in 95 % of the comparisons of equals.
+    estimate every difference and its standard error
+    judge each at the level  5 % / 2 / number of summaries       overall scores, axes and costs
+                         or  5 % / 2 / number of task scores     every axis of every task
+
+Many differences are tested, so each interval is wider than 95 %: the 5 % of false alarms are halved between summaries
+and single tasks, and each half is divided by the number of differences in it (Bonferroni). All intervals of a
+comparison hold together in 95 % of the comparisons of equals.
 """
 
 from __future__ import annotations
@@ -44,10 +48,17 @@ OVERALL, COST = "overall", "gradient evaluations"
 
 @dataclass(frozen=True)
 class Difference:
-    """NEW minus BASE of one submission on `axis` (or overall, or the cost) of `task` (empty: of all tasks).
+    """NEW minus BASE of one submission.
 
-    Scores: the difference of scores, regressions are negative. Cost: the logarithm of the ratio, regressions are
-    positive. `verdict` is regression, improvement or same.
+    Attributes:
+        submission: its name.
+        task: empty for what is summed up over tasks.
+        axis: an axis, or `OVERALL`, or `COST`.
+        base, new: the score of either set, or the mean gradient evaluations.
+        difference: of the scores (regressions are negative), or the logarithm of the ratio of costs (regressions are
+            positive).
+        seeds: the number of seeds per task that it rests on.
+        verdict: regression, improvement or same.
     """
 
     submission: str
@@ -59,15 +70,10 @@ class Difference:
     seeds: int
     verdict: str
 
-    @property
-    def label(self) -> str:
-        """What is compared, in words."""
-        return f"{self.submission}, {self.axis}" + (f" on {self.task}" if self.task else "")
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences, and what could not be compared."""
+    """All differences, and notes on what could not be compared."""
 
     differences: list[Difference]
     notes: list[str]
@@ -84,8 +90,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A difference without its interval yet: how well it is known, and of which task it is (empty: of all)."""
+class _Estimate:
+    """A difference that is not judged yet: its standard error and degrees of freedom; the rest as in `Difference`."""
 
     submission: str
     task: str
@@ -101,41 +107,56 @@ class _Found:
 def compare(
     base: Results, new: Results, tolerance: float = TOLERANCE, cost_tolerance: float = COST_TOLERANCE
 ) -> Comparison:
-    """Compare all submissions that both hold, on the tasks and seeds that both hold.
+    """Compare all submissions that both sets have, on the tasks and seeds that both have.
+
+    Args:
+        base, new: the two sets of results.
+        tolerance: differences of scores up to this are no regression.
+        cost_tolerance: nor is a rise of the gradient evaluations up to this share.
 
     Raises:
         InputError: nothing is shared, or a task's seed has other data in the other set.
     """
     _check_data(base, new)
-    sides = [add_scores(results.frame()) for results in (base, new)]
-    found = [item for name in _shared_submissions(*sides) for item in _compare_one(name, *sides)]
-    if not found:
+    frames = [add_scores(results.frame()) for results in (base, new)]
+    estimates = [estimate for name in _shared_submissions(*frames) for estimate in _compare_one(name, *frames)]
+    if not estimates:
         raise InputError("The two results share no submission with two seeds of one task: there is nothing to compare.")
-    summed = sum(not item.task for item in found)
-    levels = {
-        whole: SIGNIFICANCE / 2 / max(1, count) for whole, count in ((True, summed), (False, len(found) - summed))
-    }
-    bounds = {COST: math.log1p(cost_tolerance)}
-    return Comparison(
-        [_judge(item, levels[not item.task], bounds.get(item.axis, tolerance)) for item in found], _notes(base, new)
+    summaries = sum(not estimate.task for estimate in estimates)
+    summary_level = SIGNIFICANCE / 2 / max(1, summaries)
+    task_level = SIGNIFICANCE / 2 / max(1, len(estimates) - summaries)
+    tolerances = {COST: math.log1p(cost_tolerance)}
+    differences = [
+        _judge(e, task_level if e.task else summary_level, tolerances.get(e.axis, tolerance)) for e in estimates
+    ]
+    return Comparison(differences, _notes(base, new))
+
+
+def _judge(estimate: _Estimate, level: float, tolerance: float) -> Difference:
+    difference = estimate.difference
+    half = float(critical_value(estimate.freedom, level)) * estimate.error if estimate.error else 0.0
+    interval = Interval(difference, difference - half, difference + half)
+    verdict = "same"
+    if (interval.low > 0 or interval.high < 0) and abs(difference) > tolerance:
+        worse = difference > 0 if estimate.axis == COST else difference < 0
+        verdict = "regression" if worse else "improvement"
+    return Difference(
+        estimate.submission,
+        estimate.task,
+        estimate.axis,
+        estimate.base,
+        estimate.new,
+        interval,
+        estimate.seeds,
+        verdict,
     )
 
 
-def _judge(item: _Found, level: float, tolerance: float) -> Difference:
-    half = float(critical_value(item.freedom, level)) * item.error if item.error else 0.0
-    interval = Interval(item.difference, item.difference - half, item.difference + half)
-    verdict = "same"
-    if (interval.low > 0 or interval.high < 0) and abs(item.difference) > tolerance:
-        worse = item.difference > 0 if item.axis == COST else item.difference < 0
-        verdict = "regression" if worse else "improvement"
-    return Difference(item.submission, item.task, item.axis, item.base, item.new, interval, item.seeds, verdict)
-
-
 def _check_data(base: Results, new: Results) -> None:
-    prints = {(record["task"], record["seed"]): record["data_fingerprint"] for record in base.scored()}
+    fingerprints = {(record["task"], record["seed"]): record["data_fingerprint"] for record in base.scored()}
     for record in new.scored():
-        known = prints.get((record["task"], record["seed"]))
-        if None not in (known, record["data_fingerprint"]) and known != record["data_fingerprint"]:
+        before, after = fingerprints.get((record["task"], record["seed"])), record["data_fingerprint"]
+        if None not in (before, after) and before != after:
             raise InputError(
                 f"Task {record['task']!r}, seed {record['seed']} has other data in the two results; they cannot be "
                 f"compared."
@@ -143,12 +164,12 @@ def _check_data(base: Results, new: Results) -> None:
 
 
 def _notes(base: Results, new: Results) -> list[str]:
-    """What was not compared, or not like with like."""
+    """What was not compared, or is not comparable."""
     notes = []
-    old, fresh = ({(r["submission"], r["task"]) for r in results.scored()} for results in (base, new))
-    for side, only in (("BASE", old - fresh), ("NEW", fresh - old)):
-        for submission in sorted({name for name, _ in only}):
-            tasks = sorted(task for name, task in only if name == submission)
+    in_base, in_new = ({(r["submission"], r["task"]) for r in results.scored()} for results in (base, new))
+    for side, pairs in (("BASE", in_base - in_new), ("NEW", in_new - in_base)):
+        for submission in sorted({name for name, _ in pairs}):
+            tasks = sorted(task for name, task in pairs if name == submission)
             notes.append(f"Only {side} holds {submission} on {', '.join(tasks)}.")
     before, after = ({r["task"]: r["axes"] for r in results.scored() if r["seed"] == 0} for results in (base, new))
     changed = sorted(task for task in before.keys() & after.keys() if before[task] != after[task])
@@ -158,50 +179,50 @@ def _notes(base: Results, new: Results) -> list[str]:
 
 
 def _shared_submissions(base: pd.DataFrame, new: pd.DataFrame) -> list[str]:
-    held = [set(zip(side["submission"], side["kind"], strict=True)) for side in (base, new)]
-    return sorted(name for name, _ in held[0] & held[1])
+    in_base, in_new = (set(zip(frame["submission"], frame["kind"], strict=True)) for frame in (base, new))
+    return sorted(name for name, _ in in_base & in_new)
 
 
-def _compare_one(name: str, base: pd.DataFrame, new: pd.DataFrame) -> Iterator[_Found]:
-    """All differences of one submission, on what both hold."""
-    sides = [side[side["submission"] == name].set_index(["task", "axis", "seed"]) for side in (base, new)]
-    shared = sides[0].index.intersection(sides[1].index)
-    lanes = Counter(task for task, _ in {(task, seed) for task, _, seed in shared})
-    shared = shared[shared.get_level_values("task").isin([task for task, seeds in lanes.items() if seeds > 1])]
+def _compare_one(name: str, base: pd.DataFrame, new: pd.DataFrame) -> Iterator[_Estimate]:
+    """All differences of one submission, on the runs that both sets have."""
+    frames = [frame[frame["submission"] == name].set_index(["task", "axis", "seed"]) for frame in (base, new)]
+    shared = frames[0].index.intersection(frames[1].index)
+    counts = Counter(task for task, _ in {(task, seed) for task, _, seed in shared})
+    shared = shared[shared.get_level_values("task").isin([task for task, count in counts.items() if count > 1])]
     if not len(shared):
         return
-    # BASE and NEW are two entries of a table like any other.
-    frame = pd.concat([side.loc[shared].reset_index().assign(submission=n) for n, side in enumerate(sides)])
+    # BASE and NEW become two submissions, 0 and 1, of one table.
+    frame = pd.concat([frame.loc[shared].reset_index().assign(submission=n) for n, frame in enumerate(frames)])
     scores = tabulate(frame)
     seeds = {cell.task: len(cell.seeds) for cell in scores.cells}
-    yield _found(name, "", OVERALL, scores.overall, scores.differences(), min(seeds.values()))
+    yield _estimate(name, "", OVERALL, scores.overall, scores.differences(), min(seeds.values()))
     for axis, means in scores.axis_means.items():
-        yield _found(name, "", axis, means, scores.differences(axis), min(seeds.values()))
+        yield _estimate(name, "", axis, means, scores.differences(axis), min(seeds.values()))
     yield from _cost(name, frame)
     for cell in scores.cells:
-        yield _found(name, cell.task, cell.axis, cell.means(), cell.differences(), seeds[cell.task])
+        yield _estimate(name, cell.task, cell.axis, cell.means(), cell.differences(), seeds[cell.task])
 
 
-def _found(name: str, task: str, axis: str, values: Array, compared: Differences, seeds: int) -> _Found:
-    error, freedom = compared.spread.error[1, 0], compared.spread.freedom[1, 0]
-    return _Found(
-        name, task, axis, float(values[0]), float(values[1]), float(compared.difference[1, 0]), float(error),
-        float(freedom), seeds,
-    )  # fmt: skip
+def _estimate(name: str, task: str, axis: str, values: Array, differences: Differences, seeds: int) -> _Estimate:
+    """values [2]: of BASE and NEW; differences [2, 2]."""
+    difference, error, freedom = (
+        float(table[1, 0]) for table in (differences.difference, differences.spread.error, differences.spread.freedom)
+    )
+    return _Estimate(name, task, axis, float(values[0]), float(values[1]), difference, error, freedom, seeds)
 
 
-def _cost(name: str, frame: pd.DataFrame) -> Iterator[_Found]:
-    """The logarithm of the ratio of gradient evaluations, mean over tasks, of the lanes that met the stop in both."""
-    lanes = frame.drop_duplicates(["submission", "task", "seed"])
-    table, met = (
-        lanes.pivot_table(index="submission", columns=["task", "seed"], values=column, observed=True)
+def _cost(name: str, frame: pd.DataFrame) -> Iterator[_Estimate]:
+    """The log ratio of gradient evaluations, mean over tasks, of the runs that reached the target loss in both sets."""
+    runs = frame.drop_duplicates(["submission", "task", "seed"])
+    evaluations, converged = (
+        runs.pivot_table(index="submission", columns=["task", "seed"], values=column, observed=True)
         for column in ("gradient_evaluations", "converged")
     )
-    both = table.loc[:, met.min() == 1]
+    both = evaluations.loc[:, converged.min() == 1]
     tasks = both.columns.get_level_values("task")
     strata = [np.log(both.loc[:, tasks == task].to_numpy()) for task in dict.fromkeys(tasks)]
     strata = [stratum / len(strata) for stratum in strata]
     if strata:
         means = np.sum([stratum.mean(axis=1) for stratum in strata], axis=0)
         seeds = min(stratum.shape[1] for stratum in strata)
-        yield _found(name, "", COST, np.exp(means), paired_differences(means, strata), seeds)
+        yield _estimate(name, "", COST, np.exp(means), paired_differences(means, strata), seeds)

@@ -1,31 +1,33 @@
-"""The gap between claimed scores and those on seeds that nobody could have known."""
+"""Claimed scores against those on fresh seeds, which nobody could have tuned for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pandas as pd
 from scipy import stats
 
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import add_scores
+from leaderboard.analysis.statistics import Array
+from suite.storage.record import Record
 
-SUSPICIOUS = 0.01
+SUSPICIOUS_LEVEL = 0.01
 """Level of the one-sided test of claimed above verified scores."""
 
 
-EQUAL = 1e-9
+EQUAL_SCORES = 1e-9
 """Scores that differ by less are the same."""
 
 
 @dataclass(frozen=True)
-class Gap:
+class ScoreGap:
     """Mean scores of one submission on one axis of one task: on the published seeds, and on fresh ones.
 
-    p_value: of Welch's one-sided test that the claimed score is no higher. suspicious: it is, at 1 %.
+    Attributes:
+        submission, task, axis: which.
+        claimed, verified: the mean score on the published seeds, and on the fresh ones.
+        p_value: of Welch's one-sided test that the claimed score is no higher.
     """
 
     submission: str
@@ -37,45 +39,37 @@ class Gap:
 
     @property
     def gap(self) -> float:
+        """How much higher the claimed score is."""
         return self.claimed - self.verified
 
     @property
     def suspicious(self) -> bool:
-        return self.p_value < SUSPICIOUS
+        """Whether the claimed score is higher at a level of 1 %."""
+        return self.p_value < SUSPICIOUS_LEVEL
 
 
-def gaps(claimed: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]]) -> list[Gap]:
-    """Every submission, task and axis that `fresh` holds, beside the scored lanes of `claimed`."""
-    frames = [add_scores(Results(list(records)).frame()) for records in (claimed, fresh)]
-    keys = ["submission", "task", "axis"]
-    groups = [{key: part["score"].to_numpy(float) for key, part in _groups(frame, keys)} for frame in frames]
+def score_gaps(claimed: Sequence[Record], fresh: Sequence[Record]) -> list[ScoreGap]:
+    """The gap of every submission, task and axis that both `claimed` and `fresh` have scored runs of."""
+    published, verified = _scores(claimed), _scores(fresh)
     return [
-        Gap(*key, float(groups[0][key].mean()), float(verified.mean()), _p_value(groups[0][key], verified))
-        for key, verified in groups[1].items()
-        if key in groups[0]
+        ScoreGap(*key, float(published[key].mean()), float(scores.mean()), _p_value(published[key], scores))
+        for key, scores in verified.items()
+        if key in published
     ]
 
 
-def _groups(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
-    for key, part in frame.groupby(keys, sort=True, observed=True):
-        yield (str(key[0]), str(key[1]), str(key[2])), part
+def _scores(records: Sequence[Record]) -> dict[tuple[str, str, str], Array]:
+    """(submission, task, axis) -> the scores of its seeds."""
+    frame = add_scores(Results(list(records)).frame())
+    return {
+        (str(submission), str(task), str(axis)): part["score"].to_numpy(float)
+        for (submission, task, axis), part in frame.groupby(["submission", "task", "axis"], sort=True, observed=True)
+    }
 
 
-def _p_value(claimed: np.ndarray[Any, Any], verified: np.ndarray[Any, Any]) -> float:
-    if claimed.mean() <= verified.mean() + EQUAL or min(len(claimed), len(verified)) < 2:
+def _p_value(claimed: Array, verified: Array) -> float:
+    if claimed.mean() <= verified.mean() + EQUAL_SCORES or min(len(claimed), len(verified)) < 2:
         return 1.0
-    if max(claimed.std(), verified.std()) < EQUAL:
-        return 0.0  # no spread at all, and yet another value
+    if max(claimed.std(), verified.std()) < EQUAL_SCORES:
+        return 0.0  # two different values without any spread
     return float(stats.ttest_ind(claimed, verified, equal_var=False, alternative="greater").pvalue)
-
-
-def lines(found: Sequence[Gap]) -> Iterator[str]:
-    """The gaps as a markdown table."""
-    yield "| submission | task | axis | claimed | verified | gap | |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for one in found:
-        flag = "suspicious" if one.suspicious else ""
-        yield (
-            f"| {one.submission} | {one.task} | {one.axis} | {one.claimed:.3f} | {one.verified:.3f} "
-            f"| {one.gap:+.3f} | {flag} |"
-        )

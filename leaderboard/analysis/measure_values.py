@@ -1,4 +1,4 @@
-"""What solutions measure: the values themselves, beside what they score."""
+"""What solutions measure: the values themselves, of which scores are made."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ import numpy as np
 from leaderboard.analysis.ranking import Board, best
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import AXES
-from leaderboard.analysis.statistics import Array, Interval, critical_value, mean_of_known, spread
+from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean, spread
 
 
 @dataclass(frozen=True)
 class MeasureValues:
-    """One measure on one task: the values [submissions, seeds] of the lanes at the stop, NaN for the others.
+    """One measure on one task.
 
-    `axis` is empty for a measure that is not scored; `higher` (larger is better) is then unknown, none is `best`, and
-    there is neither `score_0` nor `score_1`, the references as means over seeds. `reported` says that tables show it.
+    Attributes:
+        task, measure: names.
+        axis: the axis that the measure stands for; empty if it is not scored. Then `higher`, `score_0` and `score_1`
+            are None, and no submission is `best`.
+        higher: whether larger values are better.
+        reported: whether tables show the measure.
+        names: the submissions, in the order of the leaderboard.
+        values: [submissions, seeds], of the runs that reached the target loss, NaN for the others.
+        best: [submissions], whether a submission is among the best.
+        score_0, score_1: the references, as means over seeds.
     """
 
     task: str
@@ -35,34 +43,47 @@ class MeasureValues:
 
     @functools.cached_property
     def means(self) -> Array:
-        """The mean [submissions] over the lanes at the stop."""
-        return mean_of_known(self.values.T)
+        """The mean [submissions] over the runs that reached the target loss."""
+        return nanmean(self.values.T)
 
     def estimates(self) -> list[Interval]:
         """The means with Student's 95 % intervals, in the order of `names`."""
-        known = spread([self.values])
-        half = critical_value(known.freedom) * np.where(known.freedom > 0, known.error, math.nan)
+        precision = spread([self.values])
+        half = critical_value(precision.freedom) * np.where(precision.freedom > 0, precision.error, math.nan)
         return [Interval(float(m), float(m - h), float(m + h)) for m, h in zip(self.means, half, strict=True)]
 
 
 def measure_values(results: Results, board: Board, every: bool = False) -> list[MeasureValues]:
-    """The measures that tables show (or `every` one), task by task, scored ones first; submissions as in the table."""
+    """The measures of all tasks of a kind of submission.
+
+    Args:
+        results: where the values are.
+        board: the leaderboard of that kind, for the order of submissions and for what is scored.
+        every: also the measures that tables do not show.
+
+    Returns:
+        Task by task, scored measures first.
+    """
     names = tuple(board.names)
     frame, scores = (frame[frame["kind"] == board.kind] for frame in (results.measures(), results.frame()))
     references = scores.groupby(["task", "measure"], observed=True)[["score_0", "score_1"]].mean()
-    scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.beside.cells)}
-    found = []
+    scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.extra_scores.cells)}
+    measured = []
     for (task, measure), part in frame.groupby(["task", "measure"], sort=False):
-        cell = scored.get((str(task), str(measure)))
         reported = bool(part["reported"].any())
-        if reported or every:
-            table = part.pivot_table(index="submission", columns="seed", values="value", dropna=False)
-            values = table.reindex(names).to_numpy(dtype=float)
-            axis, higher = (cell.axis, cell.higher) if cell else ("", None)
-            marks = dict(zip(board.scores.names, best(cell.differences(), cell.means()), strict=True)) if cell else {}
-            among = tuple(marks.get(name, False) for name in names)
-            score_0, score_1 = map(float, references.loc[(task, measure)]) if cell else (None, None)
-            found.append(
-                MeasureValues(str(task), str(measure), axis, higher, reported, names, values, among, score_0, score_1)
-            )
-    return sorted(found, key=lambda m: (m.task, AXES.index(m.axis) if m.axis else len(AXES), not m.reported))
+        if not (reported or every):
+            continue
+        table = part.pivot_table(index="submission", columns="seed", values="value", dropna=False)
+        values = table.reindex(names).to_numpy(dtype=float)
+        key = str(task), str(measure)
+        if key in scored:
+            cell = scored[key]
+            marks = dict(zip(board.scores.names, best(cell.differences(), cell.means()), strict=True))
+            axis, higher, bests = cell.axis, cell.higher, tuple(marks.get(name, False) for name in names)
+            score_0, score_1 = map(float, references.loc[(task, measure)])
+            measured.append(MeasureValues(*key, axis, higher, reported, names, values, bests, score_0, score_1))
+        else:
+            measured.append(MeasureValues(*key, "", None, reported, names, values, (False,) * len(names)))
+    return sorted(
+        measured, key=lambda row: (row.task, AXES.index(row.axis) if row.axis else len(AXES), not row.reported)
+    )

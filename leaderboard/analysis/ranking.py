@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from leaderboard.analysis.results import LANE_COLUMNS, Results
+from leaderboard.analysis.results import RUN_COLUMNS, Results
 from leaderboard.analysis.scoring import RESAMPLES, Scores, add_scores, intervals, tabulate
 from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Differences, Interval, geometric_mean, holm
 from suite.tracks import TRACKS
@@ -18,15 +18,26 @@ NOISE_FLOOR = 0.01
 submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010 (nesterov) and 0.010 (adam)."""
 
 
-YARDSTICKS = {"optimizer": "sgd", "architecture": "mlp"}
-"""The submission of each kind whose training time is the unit of everybody's."""
+TIME_REFERENCES = {"optimizer": "sgd", "architecture": "mlp"}
+"""The submission of each kind whose training time is the unit of all others'."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """One submission's line of the leaderboard.
 
-    `rank` is None for an incomplete submission, and for all where no task is scored: `overall` is then NaN.
+    Attributes:
+        submission, kind: its name and kind.
+        explicit: whether it regularises on purpose.
+        rank: None for an incomplete submission, and for all where no task is scored.
+        tied: whether others share the rank.
+        overall: the overall score; NaN where no task is scored.
+        axes: axis -> score, of the axes that the submission has.
+        gradient_evaluations: mean over its runs.
+        relative_seconds: training time of a run in units of the time reference's; None where that is missing.
+        converged: how many of its runs reached the target loss.
+        runs: how many runs it has.
+        missing: the tasks that it lacks, in part or whole.
     """
 
     submission: str
@@ -39,7 +50,7 @@ class Standing:
     gradient_evaluations: float
     relative_seconds: float | None
     converged: int
-    lanes: int
+    runs: int
     missing: tuple[str, ...] = ()
 
     @property
@@ -52,14 +63,19 @@ class Standing:
 class Board:
     """The leaderboard of one kind of submission.
 
-    `scores` are those of the tasks that count, of everyone; `beside` those of tasks that are not of the track.
+    Attributes:
+        kind: optimizer or architecture.
+        track: the track's name; empty if the results name none.
+        standings: the lines, best first.
+        scores: all submissions' scores on the tasks that count.
+        extra_scores: their scores on tasks that are not of the track.
     """
 
     kind: str
     track: str
     standings: list[Standing]
     scores: Scores
-    beside: Scores
+    extra_scores: Scores
 
     @property
     def names(self) -> list[str]:
@@ -73,51 +89,71 @@ class Board:
 
 
 def ranks(overall: Array, differences: Differences, noise_floor: float = NOISE_FLOOR) -> list[int]:
-    """1 + the number of submissions that are better, for each of overall [submissions].
+    """The rank of each submission: 1 + the number of submissions that are better.
 
     a is better than b when the p-value of their paired test, Holm-adjusted over all pairs, is below 5 % and the
     difference exceeds `noise_floor`.
+
+    Args:
+        overall: scores [submissions].
+        differences: of these scores, [submissions, submissions].
+        noise_floor: smaller differences do not count.
+
+    Returns:
+        [submissions]: the ranks; submissions that the test does not distinguish can share one.
     """
     first, second = np.triu_indices(len(overall), 1)
-    gap = differences.difference[first, second]
-    better = (holm(differences.p_values()[first, second]) < SIGNIFICANCE) & (np.abs(gap) > noise_floor)
-    losers = np.where(gap > 0, second, first)[better]
+    difference = differences.difference[first, second]
+    differ = (holm(differences.p_values()[first, second]) < SIGNIFICANCE) & (np.abs(difference) > noise_floor)
+    losers = np.where(difference > 0, second, first)[differ]
     return [int(rank) for rank in 1 + np.bincount(losers, minlength=len(overall))]
 
 
-def best(differences: Differences, merits: Array) -> list[bool]:
-    """The entry of the highest merit [entries] and all that are not told from it, down to the lowest such entry.
+def best(differences: Differences, scores: Array) -> list[bool]:
+    """Which entries are among the best: the highest, and all down to the lowest that does not differ from it.
 
-    Told apart are two entries by a paired test at 5 % and by more than the noise floor. An entry above one that is
-    marked is marked too, even if its own few seeds happen to vary less.
+    Two entries differ if a paired test at 5 % says so and they are further apart than the noise floor. An entry above
+    one that is among the best is so too, even if its own few seeds happen to vary less.
+
+    Args:
+        differences: of the scores, [entries, entries].
+        scores: [entries], higher is better, NaN for an entry without one.
+
+    Returns:
+        [entries].
     """
-    if np.isnan(merits).all():
-        return [False] * len(merits)
-    top = int(np.nanargmax(merits))
-    tied = (differences.p_values()[top] >= SIGNIFICANCE) | (merits[top] - merits <= NOISE_FLOOR)
-    return [bool(mark) for mark in merits >= np.nanmin(np.where(tied, merits, np.nan))]
+    if np.isnan(scores).all():
+        return [False] * len(scores)
+    top = int(np.nanargmax(scores))
+    tied = (differences.p_values()[top] >= SIGNIFICANCE) | (scores[top] - scores <= NOISE_FLOOR)
+    return [bool(mark) for mark in scores >= np.nanmin(np.where(tied, scores, np.nan))]
 
 
 def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES) -> Board:
-    """The leaderboard of all submissions of `kind`: ranked if they hold the whole track, else shown apart.
+    """The leaderboard of all submissions of `kind`: ranked if they have the whole track, else listed below.
 
-    The track's tasks count, as far as anyone ran them; of an unknown track, all tasks do.
+    The track's tasks count, as far as anyone ran them; where the track is unknown, all tasks do.
+
+    Args:
+        results: the records.
+        kind: optimizer or architecture.
+        resamples: of the bootstrap that intervals come from.
     """
     frame = results.frame()
     frame = add_scores(frame[frame["kind"] == kind])
-    every = tabulate(frame)
+    all_scores = tabulate(frame)
     track = TRACKS.get(results.track)
-    counted = [task for task in every.tasks if track is None or task in track.tasks] or every.tasks
-    scores = every.of_tasks(counted)
+    counting = [task for task in all_scores.tasks if track is None or task in track.tasks] or all_scores.tasks
+    scores = all_scores.of_tasks(counting)
     missing = _missing(scores, track.seeds if track else None)
-    lanes = frame.drop_duplicates(["submission", "task", "seed"])
-    counting = lanes[lanes["task"].isin(counted)]
+    runs = frame.drop_duplicates(["submission", "task", "seed"])
+    runs = runs[runs["task"].isin(counting)]
     return Board(
         kind,
         results.track,
-        _standings(scores, counting, kind, missing, resamples) if scores.cells else _unscored(results, kind),
+        _standings(scores, runs, kind, missing, resamples) if scores.cells else _unscored(results, kind),
         scores,
-        every.of_tasks(set(every.tasks) - set(counted)),
+        all_scores.of_tasks(set(all_scores.tasks) - set(counting)),
     )
 
 
@@ -127,31 +163,31 @@ def boards(results: Results) -> list[Board]:
 
 
 def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
-    """Submission -> the tasks of which it holds fewer than `seeds` seeds, or than anyone holds if that is less."""
-    held = {cell.task: (~np.isnan(cell.scores)).sum(axis=1) for cell in scores.cells}
-    needed = {task: min(count.max(), seeds or math.inf) for task, count in held.items()}
+    """Submission -> the tasks of which it has fewer than `seeds` seeds, or than anyone has if that is less."""
+    counts = {cell.task: (~np.isnan(cell.scores)).sum(axis=1) for cell in scores.cells}
+    needed = {task: min(count.max(), seeds or math.inf) for task, count in counts.items()}
     return {
-        name: tuple(sorted(task for task, count in held.items() if count[row] < needed[task]))
+        name: tuple(sorted(task for task, count in counts.items() if count[row] < needed[task]))
         for row, name in enumerate(scores.names)
     }
 
 
 def _standings(
-    scores: Scores, lanes: pd.DataFrame, kind: str, missing: dict[str, tuple[str, ...]], resamples: int
+    scores: Scores, runs: pd.DataFrame, kind: str, missing: dict[str, tuple[str, ...]], resamples: int
 ) -> list[Standing]:
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
     complete = [name for name in scores.names if not missing[name]]
     ranked = scores.only(complete)
-    rank = dict(zip(complete, ranks(ranked.overall, ranked.differences()), strict=True))
-    taken = list(rank.values())
-    seconds = relative_seconds(lanes, YARDSTICKS[kind])
+    rank_of = dict(zip(complete, ranks(ranked.overall, ranked.differences()), strict=True))
+    all_ranks = list(rank_of.values())
+    seconds = relative_seconds(runs, TIME_REFERENCES[kind])
     standings = [
         replace(
-            _unranked(name, lanes[lanes["submission"] == name], seconds),
-            rank=rank.get(name),
-            tied=taken.count(rank.get(name, 0)) > 1,
+            _unranked(name, runs[runs["submission"] == name], seconds),
+            rank=rank_of.get(name),
+            tied=all_ranks.count(rank_of.get(name, 0)) > 1,
             overall=overall[row],
             axes={axis: values[row] for axis, values in axes.items() if not math.isnan(values[row].value)},
             missing=missing[name],
@@ -161,39 +197,39 @@ def _standings(
     return sorted(standings, key=lambda s: (s.rank is None, s.rank or 0, s.gradient_evaluations, s.submission))
 
 
-def _unranked(name: str, lanes: pd.DataFrame, seconds: dict[str, float]) -> Standing:
+def _unranked(name: str, runs: pd.DataFrame, seconds: dict[str, float]) -> Standing:
     return Standing(
         submission=name,
-        kind=str(lanes["kind"].iloc[0]),
-        explicit=bool(lanes["explicit"].iloc[0]),
+        kind=str(runs["kind"].iloc[0]),
+        explicit=bool(runs["explicit"].iloc[0]),
         rank=None,
         tied=False,
         overall=Interval(math.nan, math.nan, math.nan),
         axes={},
-        gradient_evaluations=float(lanes["gradient_evaluations"].mean()),
+        gradient_evaluations=float(runs["gradient_evaluations"].mean()),
         relative_seconds=seconds.get(name),
-        converged=int(lanes["converged"].sum()),
-        lanes=len(lanes),
+        converged=int(runs["converged"].sum()),
+        runs=len(runs),
     )
 
 
 def _unscored(results: Results, kind: str) -> list[Standing]:
     """Where no task has references, all submissions without a rank."""
-    records = [{name: record[name] for name in LANE_COLUMNS} for record in results.scored() if record["kind"] == kind]
-    lanes = pd.DataFrame(records, columns=list(LANE_COLUMNS))
-    seconds = relative_seconds(lanes, YARDSTICKS[kind])
-    standings = [_unranked(str(name), own, seconds) for name, own in lanes.groupby("submission")]
+    records = [{name: record[name] for name in RUN_COLUMNS} for record in results.scored() if record["kind"] == kind]
+    runs = pd.DataFrame(records, columns=list(RUN_COLUMNS))
+    seconds = relative_seconds(runs, TIME_REFERENCES[kind])
+    standings = [_unranked(str(name), group, seconds) for name, group in runs.groupby("submission")]
     return sorted(standings, key=lambda s: (s.gradient_evaluations, s.submission))
 
 
-def relative_seconds(lanes: pd.DataFrame, yardstick: str) -> dict[str, float]:
-    """Submission -> geometric mean over tasks of the training seconds per lane, relative to `yardstick`'s.
+def relative_seconds(runs: pd.DataFrame, reference: str) -> dict[str, float]:
+    """Submission -> geometric mean over tasks of the training seconds per run, relative to those of `reference`.
 
     Submissions that share no task with it are left out, and so are all where it is not in the results.
     """
-    means = lanes.pivot_table(index="submission", columns="task", values="seconds", observed=True)
-    if yardstick not in means.index:
+    means = runs.pivot_table(index="submission", columns="task", values="seconds", observed=True)
+    if reference not in means.index:
         return {}
-    ratios = (means / means.loc[yardstick]).where(means > 0)
-    own = geometric_mean(ratios.to_numpy().T)
-    return {str(name): float(ratio) for name, ratio in zip(means.index, own, strict=True) if math.isfinite(ratio)}
+    ratios = (means / means.loc[reference]).where(means > 0)
+    relative = geometric_mean(ratios.to_numpy().T)
+    return {str(name): float(ratio) for name, ratio in zip(means.index, relative, strict=True) if math.isfinite(ratio)}

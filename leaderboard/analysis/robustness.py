@@ -1,4 +1,4 @@
-"""Why a rank is what it is, and how far to trust it: contributions, ranks without a task, seeds needed, tuning."""
+"""Why a rank is what it is, and how robust: contributions, ranks without a task, seeds needed, tuning, agreement."""
 
 from __future__ import annotations
 
@@ -20,47 +20,60 @@ from leaderboard.analysis.statistics import (
     best_of,
     geometric_mean,
     holm,
-    improvement,
-    mean_of_known,
+    nanmean,
+    probability_of_improvement,
     rank_correlation,
     seeds_to_separate,
 )
-from suite.storage.record import Record
+from suite.storage.record import Record, Status
 
-LEAST = 1e-30
-"""Axis scores of 0 count as this where logarithms of them are needed."""
+SMALLEST_SCORE = 1e-30
+"""Axis scores of 0 are replaced by this where their logarithms are needed."""
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """How much of the difference of two overall scores one axis of one task makes."""
+    """The part of the difference of two overall scores that one axis of one task makes up.
+
+    Attributes:
+        task, axis: the cell.
+        score, other_score: the mean scores of the two submissions on it.
+        points: its part of the difference.
+    """
 
     task: str
     axis: str
-    own: float
-    other: float
+    score: float
+    other_score: float
     points: float
 
 
 def contributions(scores: Scores, name: str, other: str) -> list[Contribution]:
-    """The overall score of `name` minus that of `other`, split exactly over the tasks' axes, largest share first.
+    """Split the overall score of `name` minus that of `other` exactly over the axes of all tasks.
 
     Axes combine by their logarithms, tasks within an axis by their differences; the logarithmic mean leads from one to
     the other without a remainder (the log-mean Divisia index; Ang 2005, Energy Policy 33).
+
+    Args:
+        scores: of both submissions, on the tasks that count.
+        name, other: the two submissions.
+
+    Returns:
+        The contributions, of largest size first; their points sum to the difference.
     """
     a, b = scores.names.index(name), scores.names.index(other)
-    axes = {axis: np.maximum(means, LEAST) for axis, means in scores.axis_means.items()}
+    axes = {axis: np.maximum(means, SMALLEST_SCORE) for axis, means in scores.axis_means.items()}
     overall = geometric_mean(list(axes.values()))
     factor = {
         axis: _log_mean(overall[a], overall[b]) / len(axes) / _log_mean(means[a], means[b])
         for axis, means in axes.items()
     }
-    parts = [
-        Contribution(cell.task, cell.axis, float(mean[a]), float(mean[b]), factor[cell.axis] * (own[a] - own[b]))
-        for cell, weight in zip(scores.cells, scores.weights, strict=True)
-        for mean in [cell.means()]
-        for own in [weight * np.nan_to_num(mean)]
-    ]
+    parts = []
+    for cell, weight in zip(scores.cells, scores.weights, strict=True):
+        mean = cell.means()
+        weighted = weight * np.nan_to_num(mean)
+        points = factor[cell.axis] * (weighted[a] - weighted[b])
+        parts.append(Contribution(cell.task, cell.axis, float(mean[a]), float(mean[b]), points))
     return sorted(parts, key=lambda part: -abs(part.points))
 
 
@@ -86,9 +99,15 @@ def leave_one_task_out(scores: Scores) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Separation:
-    """Two neighbours of the table: their difference, its adjusted p-value, and the seeds that would tell them apart.
+    """Two neighbours of the table.
 
-    `needed` is None where no number of seeds would: the difference is within the noise floor.
+    Attributes:
+        upper, lower: the submissions.
+        difference: of their overall scores.
+        p_value: adjusted, of their paired test.
+        seeds: seeds per task that there are.
+        needed: seeds per task that would separate them; None where no number would, because the difference is within
+            the noise floor.
     """
 
     upper: str
@@ -102,22 +121,26 @@ class Separation:
 def separations(board: Board, power: float = 0.8) -> list[Separation]:
     """How many seeds per task would separate each pair of neighbours.
 
-    The test is that of the ranking at its strictest (5 % over the number of pairs), with the variance seen now and the
-    given power.
+    The test is that of the ranking at its strictest (5 % over the number of pairs), with the variance of today's runs.
+
+    Args:
+        board: the leaderboard.
+        power: the probability with which the test is to find the difference.
     """
     scores = board.ranked
     names = [standing.submission for standing in board.standings if standing.rank]
     if len(names) < 2:
         return []
-    found = scores.differences()
+    differences = scores.differences()
     first, second = np.triu_indices(len(names), 1)
-    adjusted = np.ones_like(found.difference)
-    adjusted[first, second] = adjusted[second, first] = holm(found.p_values()[first, second])
+    adjusted = np.ones_like(differences.difference)
+    adjusted[first, second] = adjusted[second, first] = holm(differences.p_values()[first, second])
     result = []
     for upper, lower in itertools.pairwise(names):
         pair = scores.names.index(upper), scores.names.index(lower)
         difference, error, freedom = (
-            float(table[pair]) for table in (found.difference, found.spread.error, found.spread.freedom)
+            float(table[pair])
+            for table in (differences.difference, differences.spread.error, differences.spread.freedom)
         )
         seeds = min(len(cell.seeds) for cell in scores.cells)
         needed = None
@@ -128,20 +151,27 @@ def separations(board: Board, power: float = 0.8) -> list[Separation]:
     return result
 
 
-def improvements(scores: Scores) -> Array:
-    """Probability [a, b] that submission a beats b on a random seed of a random axis of a random task.
+def probabilities_of_improvement(scores: Scores) -> Array:
+    """The probability that one submission beats another on a random seed of a random axis of a random task.
 
-    The mean over cells of the Mann-Whitney statistic (Agarwal et al. 2021, arXiv:2108.13264, section 4.3).
+    Returns:
+        [submissions, submissions]: the mean over cells of the Mann-Whitney statistic (Agarwal et al. 2021,
+        arXiv:2108.13264, section 4.3).
     """
-    return mean_of_known([improvement(cell.scores) for cell in scores.cells])
+    return nanmean([probability_of_improvement(cell.scores) for cell in scores.cells])
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One tuning trial: its setting, how many of its lanes met the stop, and what it is chosen by.
+    """One tuning trial.
 
-    `criterion` is the mean over lanes of the validation loss, or of the gradient evaluations to the stop; inf if a lane
-    missed it. `raced` says that it was ended because another trial was faster already.
+    Attributes:
+        submission, task, trial: which.
+        hyperparameters: its setting.
+        criterion: what it is selected by, mean over its runs; inf if one of them missed the target loss.
+        by: the criterion's name, ``validation_loss`` or ``gradient_evaluations``.
+        raced: whether it was ended because another trial was faster already.
+        chosen: whether it was selected.
     """
 
     submission: str
@@ -155,26 +185,26 @@ class Trial:
 
 
 def trials(results: Results) -> list[Trial]:
-    """All tuning trials, as the protocol compares them."""
-    lanes: dict[tuple[str, str, int], list[Record]] = {}
+    """All tuning trials, compared as the protocol does."""
+    groups: dict[tuple[str, str, int], list[Record]] = {}
     for record in results.records:
         if record["phase"] == "tune":
-            lanes.setdefault((record["submission"], record["task"], record["trial"]), []).append(record)
+            groups.setdefault((record["submission"], record["task"], record["trial"]), []).append(record)
     chosen = {(record["submission"], record["task"], record["trial"]) for record in results.scored()}
-    validated = {key[1] for key, own in lanes.items() if any(r["validation_loss"] is not None for r in own)}
-    found = []
-    for key, own in sorted(lanes.items()):
+    validated = {task for (_, task, _), runs in groups.items() if any(r["validation_loss"] is not None for r in runs)}
+    result = []
+    for key, runs in sorted(groups.items()):
         by = "validation_loss" if key[1] in validated else "gradient_evaluations"
-        met = all(record["converged"] for record in own)
-        criterion = sum(record[by] for record in own) / len(own) if met else math.inf
-        raced = any(record["status"] == "raced" for record in own)
-        found.append(Trial(*key, dict(own[0]["hyperparameters"]), criterion, by, raced, key in chosen))
-    return found
+        converged = all(run["converged"] for run in runs)
+        criterion = sum(run[by] for run in runs) / len(runs) if converged else math.inf
+        raced = any(run["status"] == Status.RACED for run in runs)
+        result.append(Trial(*key, dict(runs[0]["hyperparameters"]), criterion, by, raced, key in chosen))
+    return result
 
 
 @dataclass(frozen=True)
 class TuningCurve:
-    """What a smaller tuning budget would have found: entry k - 1 is about k trials (see `statistics.best_of`)."""
+    """What a smaller tuning budget would have given: element k - 1 is about k trials (see `statistics.best_of`)."""
 
     submission: str
     task: str
@@ -183,28 +213,32 @@ class TuningCurve:
     chance: list[float]
 
 
-def tuning_curves(found: Iterable[Trial]) -> list[TuningCurve]:
+def tuning_curves(trials: Iterable[Trial]) -> list[TuningCurve]:
     """The expected best of k trials, for every submission and task whose trials were all run to their end.
 
     Where trials race (the fewest gradient evaluations win), the slower ones are ended early and have no value to
     average, so these tasks have no curve.
     """
     groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in found:
+    for trial in trials:
         groups.setdefault((trial.submission, trial.task), []).append(trial)
     curves = []
-    for (submission, task), own in groups.items():
-        if not any(trial.raced for trial in own) and own[0].by == "validation_loss":
-            best, chance = best_of([trial.criterion for trial in own])
-            curves.append(TuningCurve(submission, task, own[0].by, best.tolist(), chance.tolist()))
+    for (submission, task), group in groups.items():
+        if not any(trial.raced for trial in group) and group[0].by == "validation_loss":
+            best, chance = best_of([trial.criterion for trial in group])
+            curves.append(TuningCurve(submission, task, group[0].by, best.tolist(), chance.tolist()))
     return curves
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well two tracks order the same submissions: Kendall's tau with its interval over resampled seeds.
+    """How well two tracks order the same submissions.
 
-    `tasks`: how many tasks of each track that rests on.
+    Attributes:
+        names: the shared submissions.
+        first, second: their overall scores on either track, [submissions].
+        tau: Kendall's rank correlation, with its interval over resampled seeds.
+        tasks: how many tasks of each track it rests on.
     """
 
     names: tuple[str, ...]
@@ -217,21 +251,25 @@ class Agreement:
 def agreement(first: Board, second: Board, resamples: int = RESAMPLES, other_tasks: bool = False) -> Agreement | None:
     """The rank correlation of the overall scores of two boards.
 
-    None with fewer than three shared submissions, without tasks, or where all scores of a board are equal.
+    Both boards' seeds are resampled; they share seeds where they share tasks, and the draws respect that.
 
-    Both boards' seeds are resampled; they share seeds where they share tasks, and the draws respect that. With
-    `other_tasks` the second board counts without the tasks of the first: does the first foretell what it did not see?
+    Args:
+        first, second: the boards.
+        resamples: of the bootstrap that the interval comes from.
+        other_tasks: take the tasks of `first` out of `second`: does the first predict what it did not see?
+
+    Returns:
+        None with fewer than three shared submissions, without tasks, or where all scores of a board are equal.
     """
     shared = sorted({*first.ranked.names} & {*second.ranked.names})
-    known = set(first.ranked.tasks) if other_tasks else set()
-    rest = [task for task in second.ranked.tasks if task not in known]
-    if len(shared) < 3 or not rest:
+    excluded = set(first.ranked.tasks) if other_tasks else set()
+    tasks = [task for task in second.ranked.tasks if task not in excluded]
+    if len(shared) < 3 or not tasks:
         return None
-    scores = first.ranked.only(shared), second.ranked.only(shared).of_tasks(rest)
-    if any(np.ptp(own.overall) == 0 for own in scores):
+    one, other = first.ranked.only(shared), second.ranked.only(shared).of_tasks(tasks)
+    if np.ptp(one.overall) == 0 or np.ptp(other.overall) == 0:
         return None
-    samples = rank_correlation(*(own.resampled_overall(resamples).T for own in scores))
+    samples = rank_correlation(*(scores.resampled_overall(resamples).T for scores in (one, other)))
     low, high = np.percentile(samples, [2.5, 97.5])
-    tau = Interval(float(rank_correlation(*(own.overall for own in scores))), float(low), float(high))
-    tasks = len(scores[0].tasks), len(scores[1].tasks)
-    return Agreement(scores[0].names, scores[0].overall, scores[1].overall, tau, tasks)
+    tau = Interval(float(rank_correlation(one.overall, other.overall)), float(low), float(high))
+    return Agreement(one.names, one.overall, other.overall, tau, (len(one.tasks), len(other.tasks)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from suite.errors import InputError
 
 @dataclass(frozen=True)
 class Point:
-    """What one commit took: the geometric mean over the benchmark's parameters, and each of them."""
+    """What one commit took: the geometric mean over the benchmark's parameters, and the value of each."""
 
     commit: str
     date: datetime
@@ -28,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class History:
-    """One benchmark on one machine, oldest commit first. `unit` is seconds, bytes or what it tracks."""
+    """One benchmark on one machine: its points, oldest commit first; `unit` is seconds, bytes or what it tracks."""
 
     machine: str
     benchmark: str
@@ -44,15 +45,20 @@ def read(directory: Path) -> list[History]:
     """
     if not directory.is_dir():
         return []
-    known = _load(directory / "benchmarks.json") if (directory / "benchmarks.json").is_file() else {}
-    found: dict[tuple[str, str], list[Point]] = {}
+    descriptions = _load(directory / "benchmarks.json") if (directory / "benchmarks.json").is_file() else {}
+    histories: dict[tuple[str, str], list[Point]] = {}
     for path in sorted(directory.glob("*/*.json")):
         if path.name != "machine.json":
             for benchmark, point in _points(_load(path), path):
-                found.setdefault((path.parent.name, benchmark), []).append(point)
+                histories.setdefault((path.parent.name, benchmark), []).append(point)
     return [
-        History(machine, benchmark, _unit(known.get(benchmark, {})), tuple(sorted(points, key=lambda p: p.date)))
-        for (machine, benchmark), points in sorted(found.items())
+        History(
+            machine,
+            benchmark,
+            str(descriptions.get(benchmark, {}).get("unit", "")),
+            tuple(sorted(points, key=lambda point: point.date)),
+        )
+        for (machine, benchmark), points in sorted(histories.items())
     ]
 
 
@@ -61,10 +67,6 @@ def _load(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a result of asv ({error}).") from error
-
-
-def _unit(benchmark: dict[str, Any]) -> str:
-    return str(benchmark.get("unit", ""))
 
 
 def _points(content: dict[str, Any], path: Path) -> list[tuple[str, Point]]:
@@ -77,7 +79,7 @@ def _points(content: dict[str, Any], path: Path) -> list[tuple[str, Point]]:
             values = {
                 name: float(value)
                 for name, value in zip(names, entry["result"] or [], strict=False)
-                if value is not None and value == value
+                if value is not None and not math.isnan(value)
             }
             if values:
                 mean = float(geometric_mean(list(values.values())))

@@ -1,10 +1,19 @@
-"""Frame -> scores: what every lane scored, and how lanes, tasks and families combine. Pure functions.
+"""Scores: what every run scored, and how runs, tasks and families combine. Pure functions.
 
-Each axis of each task has two frozen references, `score_0` (score 0) and `score_1` (score 1), so a score depends on nobody
-else in the table. StackedModels are averaged within a task, tasks within a family, families with equal weight; the overall
-score is the geometric mean of the axes, so that none can buy off another. Intervals and tests treat seeds within tasks
-as what varies, jointly for all submissions, because submissions share seeds (Agarwal et al. 2021, arXiv:2108.13264, on
-why and how to report intervals over few runs).
+The contract of all arrays: submissions x tasks x seeds. A `Cell` is one axis of one task and holds
+[submissions, seeds], NaN where a submission lacks the seed; `Scores` is the list of all cells, whose rows are the same
+submissions. All axes of a task have the same columns, one for each seed that anyone ran. Arrays over resampled seeds
+are [submissions, resamples].
+
+    score   = clip(g(score_0, value) / g(score_0, score_1), 0, 1.25)     of a run; 0 if it missed the target loss
+    cell    = mean over seeds
+    axis    = mean over families of the mean over the family's tasks
+    overall = geometric mean of the axes
+
+Each axis of each task has two frozen references, whose scores are 0 and 1, so a score depends on nobody else in the
+table. The geometric mean keeps one axis from making up for another. Intervals and tests treat the seeds within tasks
+as the source of variance, jointly for all submissions, because submissions share seeds (Agarwal et al. 2021,
+arXiv:2108.13264, on why and how to report intervals over few runs).
 """
 
 from __future__ import annotations
@@ -26,16 +35,17 @@ from leaderboard.analysis.statistics import (
     bootstrap_counts,
     expansion,
     geometric_mean,
-    mean_of_known,
+    nanmean,
     paired_differences,
     spread,
 )
 
 AXES = ("flatness", "norm", "generalization")
+"""The order of the axes. `suite.task.AXES` is the same, in a module that imports torch; a test compares the two."""
 
 
 CEILING = 1.25
-"""No lane scores more: a solution better than the score_1 must not pay for others."""
+"""No run scores more: a solution better than `score_1` must not make up for others."""
 
 
 RESAMPLES = 2_000
@@ -49,8 +59,18 @@ def axis_score(
 ) -> Array:
     """``clip(g(score_0, value) / g(score_0, score_1), 0, 1.25)`` elementwise; all arguments broadcast.
 
-    g(a, b) is ``log a - log b`` where `log` holds, with value and score_1 bounded below by `floor` (NaN: no floor), and
-    ``a - b`` elsewhere. A lane that missed the stop or whose measure is not finite scores 0.
+    g(a, b) is ``log a - log b`` on a log scale, with value and score_1 bounded below by `floor`, and ``a - b`` on a
+    linear one.
+
+    Args:
+        value: what was measured; a measure that is not finite scores 0.
+        score_0, score_1: the values that score 0 and 1; NaN scores 0.
+        log: whether the scale is logarithmic.
+        floor: lower bound on log scales; NaN: none.
+        converged: whether the run reached the target loss; one that did not scores 0.
+
+    Returns:
+        The scores in [0, 1.25], of the common shape.
     """
     value, score_0, score_1, floor = (np.asarray(a, dtype=float) for a in (value, score_0, score_1, floor))
     bound = np.where(np.isnan(floor), 0.0, floor)
@@ -62,7 +82,7 @@ def axis_score(
 
 
 def add_scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with a column `score` per lane and axis."""
+    """`frame` (of `Results.frame`) with a column `score` for each run and axis."""
     score = axis_score(
         frame["value"], frame["score_0"], frame["score_1"], frame["scale"] == "log", frame["floor"], frame["converged"]
     )
@@ -71,10 +91,14 @@ def add_scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Cell:
-    """One axis of one task: what every lane scored and measured, [submissions, seeds].
+    """One axis of one task: what every run scored and measured.
 
-    `scores` is NaN where a submission lacks the lane, `measured` also where a lane missed the stop. `higher` says that
-    larger values of the measure are better.
+    Attributes:
+        task, family, axis, measure: names.
+        higher: whether larger values of the measure are better.
+        seeds: the columns.
+        scores: [submissions, seeds], NaN where a submission lacks the seed.
+        measured: [submissions, seeds], NaN also where a run missed the target loss.
     """
 
     task: str
@@ -88,30 +112,30 @@ class Cell:
 
     def means(self) -> Array:
         """The mean score [submissions] over seeds; NaN for a submission that lacks the task."""
-        return mean_of_known(self.scores.T)
+        return nanmean(self.scores.T)
 
     @functools.cached_property
     def patterns(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """(submissions, seeds) index pairs of the submissions that hold the same seeds."""
-        held, which = np.unique(~np.isnan(self.scores), axis=0, return_inverse=True)
-        return [(np.flatnonzero(which.ravel() == n), np.flatnonzero(seeds)) for n, seeds in enumerate(held)]
+        """(submissions, seeds): pairs of indices, one for each group of submissions with the same seeds."""
+        patterns, group = np.unique(~np.isnan(self.scores), axis=0, return_inverse=True)
+        return [(np.flatnonzero(group.ravel() == n), np.flatnonzero(seeds)) for n, seeds in enumerate(patterns)]
 
     def resampled(self, resamples: int) -> Array:
         """Means [submissions, resamples] over resampled seeds.
 
         The draw depends on the task and the number of seeds alone: all axes and all submissions with the same seeds are
         resampled jointly, and nobody's interval depends on who else is there. Deviations are scaled by
-        sqrt(n / (n - 1)), without which n seeds seem to vary less than they do.
+        sqrt(n / (n - 1)), because a bootstrap of n seeds underestimates their variance by (n - 1) / n.
         """
         result = np.full((len(self.scores), resamples), np.nan)
         for rows, columns in self.patterns:
             count = len(columns)
             if not count:
                 continue
-            own = self.scores[np.ix_(rows, columns)]
+            scores = self.scores[np.ix_(rows, columns)]
             generator = np.random.default_rng([BOOTSTRAP_SEED, *self.task.encode()])
-            mean = own.mean(axis=1, keepdims=True)
-            deviation = (own - mean) @ bootstrap_counts(count, resamples, generator).T
+            mean = scores.mean(axis=1, keepdims=True)
+            deviation = (scores - mean) @ bootstrap_counts(count, resamples, generator).T
             scale = math.sqrt(count / (count - 1)) if count > 1 else math.nan
             result[rows] = np.clip(mean + scale * deviation, 0.0, CEILING)
         return result
@@ -125,9 +149,18 @@ class Cell:
         return intervals(self.means(), self.resampled(RESAMPLES), spread([self.scores]))
 
 
-def intervals(values: Array, samples: Array, known: Spread) -> list[Interval]:
-    """Bootstrap percentile intervals [submissions] of samples [submissions, resamples], widened for few seeds."""
-    bounds = values + expansion(known.freedom) * (np.percentile(samples, [2.5, 97.5], axis=1) - values)
+def intervals(values: Array, samples: Array, spread: Spread) -> list[Interval]:
+    """Bootstrap percentile intervals, widened for few seeds (see `statistics.expansion`).
+
+    Args:
+        values: the estimates [submissions].
+        samples: the same over resampled seeds [submissions, resamples].
+        spread: of the estimates, for its degrees of freedom.
+
+    Returns:
+        One interval per submission, within [0, 1.25].
+    """
+    bounds = values + expansion(spread.freedom) * (np.percentile(samples, [2.5, 97.5], axis=1) - values)
     low, high = np.clip(bounds, 0.0, CEILING)
     return [Interval(*map(float, row)) for row in zip(values, low, high, strict=True)]
 
@@ -141,7 +174,7 @@ class Scores:
 
     @property
     def axes(self) -> list[str]:
-        """The axes that some task has, in their order."""
+        """The axes that some task has, in the order of `AXES`."""
         return [axis for axis in AXES if any(cell.axis == axis for cell in self.cells)]
 
     @property
@@ -150,7 +183,7 @@ class Scores:
         return list(dict.fromkeys(cell.task for cell in self.cells))
 
     def only(self, names: Iterable[str]) -> Scores:
-        """The scores of `names` alone."""
+        """The scores of the submissions `names` alone."""
         wanted = set(names)
         rows = [row for row, name in enumerate(self.names) if name in wanted]
         cells = [replace(cell, scores=cell.scores[rows], measured=cell.measured[rows]) for cell in self.cells]
@@ -162,14 +195,21 @@ class Scores:
         return replace(self, cells=tuple(cell for cell in self.cells if cell.task in wanted))
 
     def combine(self, values: Sequence[Array]) -> dict[str, Array]:
-        """Axis -> mean over tasks, then over families with equal weight, of one array per cell (NaN: task absent)."""
+        """Combine one array per cell within each axis.
+
+        Args:
+            values: arrays [submissions, ...] in the order of `cells`, NaN where a submission lacks the task.
+
+        Returns:
+            Axis -> mean over the tasks of a family, then over families, [submissions, ...].
+        """
         means = {}
         for axis in self.axes:
             families: dict[str, list[Array]] = {}
             for cell, value in zip(self.cells, values, strict=True):
                 if cell.axis == axis:
                     families.setdefault(cell.family, []).append(value)
-            means[axis] = mean_of_known([mean_of_known(tasks) for tasks in families.values()])
+            means[axis] = nanmean([nanmean(tasks) for tasks in families.values()])
         return means
 
     @functools.cached_property
@@ -192,23 +232,27 @@ class Scores:
 
     @functools.cached_property
     def weights(self) -> Array:
-        """[cells, submissions]: how much a cell's mean adds to its axis score, 0 where a submission lacks the task."""
-        known = [(~np.isnan(cell.means())).astype(float) for cell in self.cells]
+        """[cells, submissions]: the weight of a cell's mean in its axis score, 0 where a submission lacks the task."""
+        present = [(~np.isnan(cell.means())).astype(float) for cell in self.cells]
         tasks: dict[tuple[str, str], Array] = {}
-        for cell, here in zip(self.cells, known, strict=True):
+        for cell, here in zip(self.cells, present, strict=True):
             tasks[cell.axis, cell.family] = tasks.get((cell.axis, cell.family), 0.0) + here
-        families = {axis: np.sum([n > 0 for (own, _), n in tasks.items() if own == axis], axis=0) for axis in self.axes}
+        families = {
+            axis: np.sum([count > 0 for (of_axis, _), count in tasks.items() if of_axis == axis], axis=0)
+            for axis in self.axes
+        }
         return np.array(
             [
                 here / np.maximum(1.0, tasks[cell.axis, cell.family] * families[cell.axis])
-                for cell, here in zip(self.cells, known, strict=True)
+                for cell, here in zip(self.cells, present, strict=True)
             ]
         )
 
     def sensitivity(self) -> Array:
-        """[cells, submissions]: the derivative of the overall score after a cell's mean.
+        """[cells, submissions]: the derivative of the overall score with respect to a cell's mean.
 
-        The geometric mean's derivative after an axis is the overall score over (number of axes times the axis score).
+        The geometric mean's derivative with respect to an axis is the overall score over (number of axes times the axis
+        score).
         """
         count = np.sum([~np.isnan(mean) for mean in self.axis_means.values()], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -218,32 +262,32 @@ class Scores:
 
     def _strata(self, axis: str | None) -> list[Array]:
         """Per task, what each seed contributes [submissions, seeds] to the axis score, or to first order overall."""
-        here = np.array([axis in (None, cell.axis) for cell in self.cells])
-        slopes = (self.sensitivity() if axis is None else self.weights) * here[:, None]
+        of_axis = np.array([axis in (None, cell.axis) for cell in self.cells])
+        slopes = (self.sensitivity() if axis is None else self.weights) * of_axis[:, None]
         tasks: dict[str, list[Array]] = {}
         for cell, slope in zip(self.cells, slopes, strict=True):
             tasks.setdefault(cell.task, []).append(slope[:, None] * cell.scores)
         return [np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0)) for parts in tasks.values()]
 
     def spread(self, axis: str | None = None) -> Spread:
-        """How well each overall score is known, or each score of an axis."""
+        """The spread [submissions] of the overall scores, or of the scores of an axis."""
         return spread(self._strata(axis))
 
     def differences(self, axis: str | None = None) -> Differences:
-        """All pairs compared by their overall scores, or by their scores of an axis."""
+        """All pairs of submissions compared by their overall scores, or by their scores of an axis."""
         return paired_differences(self.overall if axis is None else self.axis_means[axis], self._strata(axis))
 
 
 def tabulate(frame: pd.DataFrame) -> Scores:
-    """The frame of one kind of submission, with scores, as arrays."""
+    """Arrange a frame with scores, of one kind of submission, as arrays (see the contract above)."""
     submissions = frame["submission"].astype("category").cat.remove_unused_categories()
     frame = frame.assign(row=submissions.cat.codes)
     names = tuple(submissions.cat.categories)
     # All axes of a task have the same columns, so that a seed's contributions to them can be added up.
-    of_task = {task: np.unique(seeds) for task, seeds in frame.groupby("task", observed=True)["seed"]}
+    seeds_of = {task: np.unique(seeds) for task, seeds in frame.groupby("task", observed=True)["seed"]}
     cells = []
     for (axis, family, task), part in frame.groupby(["axis", "family", "task"], sort=True, observed=True):
-        seeds = of_task[task]
+        seeds = seeds_of[task]
         tables = np.full((2, len(names), len(seeds)), np.nan)
         value = part["value"].where(part["converged"]).to_numpy()
         columns = np.searchsorted(seeds, part["seed"].to_numpy())

@@ -1,4 +1,9 @@
-"""The statistics of the leaderboard: small pure functions on arrays that know nothing of records."""
+"""The statistics of the leaderboard: small pure functions on arrays, without any knowledge of records.
+
+Importing `scipy.stats` takes half a second, which printing a table should not cost. So this module uses the special
+functions beneath it, and has its own `geometric_mean` (`scipy.stats.gmean`) and `holm` (statsmodels' `multipletests`);
+tests compare both with the originals.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ Array = NDArray[np.float64]
 
 
 SIGNIFICANCE = 0.05
+"""Level of all tests; intervals are at one minus it."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +33,52 @@ class Interval:
 
 
 def bootstrap_counts(seeds: int, resamples: int, generator: np.random.Generator) -> Array:
-    """Weights [resamples, seeds] of a bootstrap over `seeds` seeds: how often each was drawn, over their number."""
+    """The weights of a bootstrap over seeds.
+
+    Args:
+        seeds: how many seeds there are.
+        resamples: how many samples to draw.
+        generator: the source of randomness.
+
+    Returns:
+        [resamples, seeds]: how often each seed was drawn, divided by the number of seeds; rows sum to 1.
+    """
     drawn = generator.integers(seeds, size=(resamples, seeds)) + seeds * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * seeds).reshape(resamples, seeds) / seeds
 
 
 def geometric_mean(values: ArrayLike) -> Array:
-    """Geometric mean over the first dimension, of what is not NaN; zero where any is zero."""
+    """Geometric mean over the first dimension.
+
+    Args:
+        values: [n, ...], not negative; NaN is left out.
+
+    Returns:
+        [...]: zero where any value is zero, NaN where all are NaN.
+    """
     with np.errstate(divide="ignore"):
         logs = np.log(np.asarray(values, dtype=float))
-    return np.asarray(np.exp(mean_of_known(logs)))
+    return np.asarray(np.exp(nanmean(logs)))
 
 
-def mean_of_known(values: ArrayLike) -> Array:
-    """Mean over the first dimension of what is not NaN; NaN where nothing is known."""
+def nanmean(values: ArrayLike) -> Array:
+    """Mean over the first dimension of what is not NaN; NaN, without a warning, where all is (unlike `np.nanmean`)."""
     array = np.asarray(values, dtype=float)
-    known = ~np.isnan(array)
+    present = ~np.isnan(array)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, array, 0.0).sum(axis=0) / known.sum(axis=0))
+        return np.asarray(np.where(present, array, 0.0).sum(axis=0) / present.sum(axis=0))
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Holm's step-down adjustment of p-values (Holm 1979, Scandinavian Journal of Statistics 6)."""
+    """Adjust p-values for multiple tests by Holm's step-down procedure.
+
+    Args:
+        p_values: [n].
+
+    Returns:
+        [n]: the adjusted p-values, which control the family-wise error rate (Holm 1979, Scandinavian Journal of
+        Statistics 6).
+    """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -58,13 +88,13 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def critical_value(freedom: ArrayLike, level: float = SIGNIFICANCE) -> Array:
-    """Two-sided critical value of Student's t at `level`; NaN without a degree of freedom."""
+    """Two-sided critical value of Student's t at `level`, elementwise; NaN where there is no degree of freedom."""
     freedom = np.asarray(freedom, dtype=float)
     return np.asarray(np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), 1 - level / 2), math.nan))
 
 
 def expansion(freedom: ArrayLike) -> Array:
-    """How much wider than the normal's a 95 % interval must be with so few degrees of freedom.
+    """How much wider than the normal's a 95 % interval must be with so few degrees of freedom, elementwise.
 
     Percentile intervals are too narrow for few seeds: they use the normal's quantile where Student's is due (Hesterberg
     2015, arXiv:1411.5279, section 4.3, the "expanded percentile interval").
@@ -74,117 +104,156 @@ def expansion(freedom: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Spread:
-    """How well estimates are known: standard errors, and Welch-Satterthwaite degrees of freedom (0: not at all)."""
+    """How precise estimates are.
+
+    Attributes:
+        error: standard errors.
+        freedom: Welch-Satterthwaite degrees of freedom, of the same shape; 0 where the error is unknown.
+    """
 
     error: Array
     freedom: Array
 
 
 def welch(variances: Sequence[Array], freedoms: Sequence[Array]) -> Spread:
-    """The spread of a sum over strata, of elementwise variances with their degrees of freedom (Welch 1947).
+    """The spread of a sum of independent estimates, one for each stratum (Welch 1947, Biometrika 34).
 
-    A stratum without variance is exact; one whose variance is unknown (NaN) leaves the sum unknown.
+    Args:
+        variances: one array per stratum, all of one shape. 0: the stratum is exact; NaN: its variance is unknown.
+        freedoms: the degrees of freedom of the variances, of the same shapes.
+
+    Returns:
+        The spread of the sum, elementwise; unknown where the variance of any stratum is.
     """
-    variance = np.sum(variances, axis=0)
+    total = np.sum(variances, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = [np.where(own == 0, 0.0, own**2 / freedom) for own, freedom in zip(variances, freedoms, strict=True)]
-        freedom = np.where(variance == 0, math.inf, variance**2 / np.sum(squares, axis=0))
-    return Spread(np.sqrt(variance), np.where(np.isnan(variance), 0.0, freedom))
+        squares = [
+            np.where(variance == 0, 0.0, variance**2 / freedom)
+            for variance, freedom in zip(variances, freedoms, strict=True)
+        ]
+        freedom = np.where(total == 0, math.inf, total**2 / np.sum(squares, axis=0))
+    return Spread(np.sqrt(total), np.where(np.isnan(total), 0.0, freedom))
 
 
 def spread(strata: Sequence[Array]) -> Spread:
     """The spread of sums over strata (tasks) of means over seeds.
 
-    Every stratum [entries, seeds] holds what each seed contributes, NaN where an entry lacks the seed. A stratum of
-    which an entry has one seed is unknown, one of which it has none contributes nothing.
+    Args:
+        strata: arrays [entries, seeds] of what each seed contributes to an entry's sum, NaN where the entry lacks the
+            seed. A stratum of which an entry has one seed is unknown; one of which it has none contributes nothing.
+
+    Returns:
+        The spread [entries] of the sums.
     """
     moments = [_moments(stratum) for stratum in strata]
-    return welch([variance for variance, _ in moments], [held - 1 for _, held in moments])
+    return welch([variance for variance, _ in moments], [count - 1 for _, count in moments])
 
 
 def _moments(stratum: Array) -> tuple[Array, Array]:
-    """Variance of the mean over seeds, and number of seeds, both [entries]; no seeds count as exactly known."""
-    held = (~np.isnan(stratum)).sum(axis=1).astype(float)
+    """Variance of the mean over seeds, and number of seeds, both [entries]; no seeds count as exact."""
+    count = (~np.isnan(stratum)).sum(axis=1).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.nansum((stratum - mean_of_known(stratum.T)[:, None]) ** 2, axis=1) / (held - 1) / held
-    return np.where(held == 0, 0.0, variance), np.where(held == 0, math.inf, held)
+        variance = np.nansum((stratum - nanmean(stratum.T)[:, None]) ** 2, axis=1) / (count - 1) / count
+    return np.where(count == 0, 0.0, variance), np.where(count == 0, math.inf, count)
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Estimates that share seeds, pair by pair: entry [a, b] of every array is about ``a - b``."""
+    """Estimates that share seeds, compared pair by pair: element [a, b] of every array is about ``a - b``.
+
+    Attributes:
+        difference: [entries, entries].
+        spread: of the differences, [entries, entries].
+    """
 
     difference: Array
     spread: Spread
 
     def p_values(self) -> Array:
-        """Two-sided p-values of Student's paired t-test; 1 where nothing is known of the spread."""
+        """Two-sided p-values [entries, entries] of Student's paired t-test; 1 where the spread is unknown."""
         with np.errstate(divide="ignore", invalid="ignore"):
             p = 2 * stdtr(self.spread.freedom, -np.abs(self.difference) / self.spread.error)
         return np.asarray(np.where((self.difference == 0) | np.isnan(p), 1.0, p))
 
 
 def paired_differences(estimates: ArrayLike, strata: Sequence[Array]) -> Differences:
-    """Compare estimates [entries] pair by pair, each a sum over strata (tasks) of means over seeds; see `spread`.
+    """Compare estimates pair by pair, each a sum over strata (tasks) of means over seeds.
 
     Seeds are shared by the entries, so the variance of a difference is that of the seeds' differences; where two
-    entries hold different seeds, only the shared ones are paired.
+    entries have different seeds, only the shared ones are paired.
+
+    Args:
+        estimates: [entries].
+        strata: what each seed contributes to them, arrays [entries, seeds] as in `spread`.
+
+    Returns:
+        The differences of all pairs, with their spread.
     """
     estimates = np.asarray(estimates, dtype=float)
     variances, freedoms = [], []
     for stratum in strata:
-        variance, held = _moments(stratum)
-        total = variance[:, None] + variance
-        paired = total - 2 * _covariance(stratum)
-        # What rounding leaves of two equal rows is no variance.
-        variances.append(np.where(paired < 1e-12 * total, 0.0, paired))
-        freedoms.append(np.minimum(held[:, None], held) - 1)
+        variance, count = _moments(stratum)
+        unpaired = variance[:, None] + variance
+        paired = unpaired - 2 * _covariance(stratum)
+        # The difference of two equal rows is 0; what rounding leaves of its variance must not count.
+        variances.append(np.where(paired < 1e-12 * unpaired, 0.0, paired))
+        freedoms.append(np.minimum(count[:, None], count) - 1)
     return Differences(estimates[:, None] - estimates, welch(variances, freedoms))
 
 
 def _covariance(stratum: Array) -> Array:
     """Covariances [entries, entries] of the means over seeds, from the seeds that two entries share."""
-    known = (~np.isnan(stratum)).astype(float)
-    held, shared = known.sum(axis=1), known @ known.T
-    centred = np.nan_to_num(stratum - mean_of_known(stratum.T)[:, None])
+    present = (~np.isnan(stratum)).astype(float)
+    count, shared = present.sum(axis=1), present @ present.T
+    centred = np.nan_to_num(stratum - nanmean(stratum.T)[:, None])
     with np.errstate(divide="ignore", invalid="ignore"):
-        covariance = centred @ centred.T / (shared - 1) * shared / np.outer(held, held)
+        covariance = centred @ centred.T / (shared - 1) * shared / np.outer(count, count)
     return np.where(shared > 1, covariance, 0.0)
 
 
-def improvement(scores: Array) -> Array:
-    """Probability [a, b] that a random run of `a` scores above one of `b`, ties counted half (Mann-Whitney).
+def probability_of_improvement(scores: Array) -> Array:
+    """The probability that a random run of one entry scores above a random run of another (Mann-Whitney).
 
-    scores [entries, runs], NaN where a run is absent; NaN for an entry without runs.
+    Args:
+        scores: [entries, runs], NaN where a run is missing.
+
+    Returns:
+        [entries, entries]: element [a, b] is the probability that `a` scores above `b`, ties counted half; NaN for an
+        entry without runs.
     """
-    known = ~np.isnan(scores)
-    _, codes = np.unique(scores[known], return_inverse=True)
+    present = ~np.isnan(scores)
+    _, codes = np.unique(scores[present], return_inverse=True)
     histogram = np.zeros((len(scores), codes.max(initial=0) + 1))
-    np.add.at(histogram, (np.nonzero(known)[0], codes), 1.0)
+    np.add.at(histogram, (np.nonzero(present)[0], codes), 1.0)
     with np.errstate(invalid="ignore"):
-        share = histogram / known.sum(axis=1, keepdims=True)
+        share = histogram / present.sum(axis=1, keepdims=True)
     return np.asarray(share @ (np.cumsum(share, axis=1) - 0.5 * share).T)
 
 
 def best_of(values: ArrayLike) -> tuple[Array, Array]:
-    """What tuning with k = 1 … n of the n trials would have found, on average over which k.
+    """What tuning with k = 1 … n of the n trials would have given, averaged over all subsets of size k.
 
-    values [n]: the criterion (smaller is better), inf for a trial that missed the stop. Returns the expected best
-    criterion, given that a trial met the stop, and the chance that one did, both [n]. All subsets of size k are equally
-    likely (Dodge et al. 2019, arXiv:1909.03004; without replacement as in Tang et al. 2020, arXiv:2004.13705).
+    Dodge et al. 2019, arXiv:1909.03004; without replacement as in Tang et al. 2020, arXiv:2004.13705.
+
+    Args:
+        values: [n], the criterion of each trial (smaller is better), inf for one that missed the target loss.
+
+    Returns:
+        [n] the expected best criterion of k trials, given that one of them reached the target loss, and [n] the
+        probability that one did.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     count = len(ordered)
-    k, place = np.arange(1, count + 1)[:, None], np.arange(count)
-    # The best of k is the value at `place` if all others come from the count - place - 1 behind it.
-    behind = count - place - 1
+    k, position = np.arange(1, count + 1)[:, None], np.arange(count)
+    # The best of k is the value at `position` if all others come from the count - position - 1 behind it.
+    behind = count - position - 1
     with np.errstate(invalid="ignore"):
         logs = _log_choose(behind, k - 1) - _log_choose(count, k)
-    chances = np.where(behind >= k - 1, np.exp(logs), 0.0)
-    met = np.isfinite(ordered)
-    chance = chances[:, met].sum(axis=1)
+    probabilities = np.where(behind >= k - 1, np.exp(logs), 0.0)
+    reached = np.isfinite(ordered)
+    total = probabilities[:, reached].sum(axis=1)
     with np.errstate(invalid="ignore"):
-        return chances[:, met] @ ordered[met] / chance, chance
+        return probabilities[:, reached] @ ordered[reached] / total, total
 
 
 def _log_choose(n: ArrayLike, k: ArrayLike) -> Array:
@@ -195,10 +264,17 @@ def _log_choose(n: ArrayLike, k: ArrayLike) -> Array:
 def seeds_to_separate(
     difference: float, deviation: float, strata: float = 1.0, level: float = SIGNIFICANCE, power: float = 0.8
 ) -> int:
-    """The least number of seeds with which a paired t-test finds `difference` with the given power.
+    """The smallest number of seeds per task with which a paired t-test detects a difference.
 
-    deviation: the standard deviation of the seeds' differences, as one seed in every task gives it. strata: by how many
-    tasks' worth of seeds the degrees of freedom grow.
+    Args:
+        difference: the true difference.
+        deviation: the standard deviation of the difference with one seed in every task.
+        strata: the number of tasks whose degrees of freedom add up.
+        level: of the two-sided test.
+        power: the probability of detection.
+
+    Returns:
+        The number of seeds, at least 2.
 
     Raises:
         ValueError: there is no difference.
@@ -212,14 +288,14 @@ def seeds_to_separate(
         needed = (stdtrit(freedom, 1 - level / 2) + stdtrit(freedom, power)) / effect
         return bool(needed**2 <= seeds)
 
-    most = 2
-    while not enough(most):
-        most *= 2
-    return bisect.bisect_left(range(most), True, lo=2, key=enough)
+    upper = 2
+    while not enough(upper):
+        upper *= 2
+    return bisect.bisect_left(range(upper), True, lo=2, key=enough)
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Array:
-    """Kendall's tau-a between two sets of scores [..., entries] of the same entries (ties count as neither)."""
+    """Kendall's tau-a between two sets of scores [..., entries] of the same entries; a tied pair counts as 0."""
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     upper = np.triu_indices(first.shape[-1], 1)
     signs = [np.sign(scores[..., upper[0]] - scores[..., upper[1]]) for scores in (first, second)]
@@ -227,7 +303,14 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points [n, measures], lower is better, no other point is at least as good as everywhere and better once."""
+    """Which points are Pareto optimal, where lower is better.
+
+    Args:
+        points: [n, measures].
+
+    Returns:
+        [n]: whether no other point is at least as good on all measures and better on one.
+    """
     points = np.asarray(points, dtype=float)
     no_worse = (points[:, None] <= points).all(axis=2)
     better = (points[:, None] < points).any(axis=2)

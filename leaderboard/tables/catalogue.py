@@ -1,4 +1,4 @@
-"""The catalogue of the tasks: plain data (`suite.commands.task_list`) -> text, Markdown or a page of HTML."""
+"""The catalogue of the tasks: plain data (of `suite.commands.task_list`) -> text, Markdown or a page of HTML."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, PackageLoader
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 from tabulate import tabulate
 
-TableCell = Mapping[str, Any]
+Task = Mapping[str, Any]
+"""One entry of `task_list`."""
 
 
 INTRODUCTION = (
-    "Every task says what theory claims, on which data, when training stops, which exact solution it is held against, "
-    "and where the scores 0 (`score_0`) and 1 (`score_1`) lie. A reference that is a name is a value of the oracle, another "
-    "one for each data set. A task without an axis is shown beside the scores and not scored. Variants are given in "
-    "brackets, such as `sparse_regression[alpha=0.01]`. This page is written by `lowlands tasks --format markdown`, "
-    "from the tasks' own docstrings."
+    "Every task says what theory claims, on which data, at which loss training stops, which exact solution it is "
+    "compared with, and which values of its measures score 0 (`score_0`) and 1 (`score_1`). A reference that is a name "
+    "is a value of the oracle, another one for each data set. A task without an axis is reported and not scored. "
+    "Variants are given in brackets, such as `sparse_regression[alpha=0.01]`. This page is written by `lowlands tasks "
+    "--format markdown`, from the tasks' own docstrings."
 )
 
 
@@ -29,75 +32,56 @@ OPENING = re.compile(r"((?:[^\s`]+ ){0,3}[^\s`]+\.) ")
 AXIS = re.compile(r"(?:Norm|Flatness|Generalization) axis\.")
 
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Lowlands: the tasks</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; text-align: left; }}
-</style>
-</head>
-<body>
-{body}</body>
-</html>"""
-
-
-def text(entry: TableCell) -> str:
+def text(task: Task) -> str:
     """One task for a terminal: its docstring, then what the program itself holds."""
-    target = entry["target"]
-    lines = [f"{entry['name']} ({entry['family']})", ""]
-    lines += [f"  {line}".rstrip() for line in str(entry["description"]).splitlines()]
+    target = task["target"]
+    lines = [f"{task['name']} ({task['family']})", ""]
+    lines += [f"  {line}".rstrip() for line in str(task["description"]).splitlines()]
     lines += [
         "",
         f"  Target: training loss <= {target['loss']:g} {_when(target)} {target['budget']} gradient evaluations",
     ]
-    if entry["axes_of"] != entry["name"]:
-        lines.append(f"  Axes and references of {entry['axes_of']}:")
+    if task["axes_of"] != task["name"]:
+        lines.append(f"  Axes and references of {task['axes_of']}:")
     lines += [
         f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, score_0 {axis['score_0']}, score_1 {axis['score_1']}"
-        for axis in entry["axes"]
+        for axis in task["axes"]
     ]
-    return "\n".join([*lines, *(f"  {paper}" for paper in entry["papers"])])
+    return "\n".join([*lines, *(f"  {paper}" for paper in task["papers"])])
 
 
-def render(entries: Sequence[TableCell], style: str) -> str:
+def render(tasks: Sequence[Task], style: str) -> str:
     """The catalogue as `markdown`, or as a page of `html`."""
-    page = markdown(entries)
+    source = markdown(tasks)
     if style == "markdown":
-        return page
+        return source
     parser = MarkdownIt("commonmark").enable("table")
-    tokens = parser.parse(page)
-    for opened, inline in itertools.pairwise(tokens):
-        if opened.type == "heading_open":
-            opened.attrSet("id", _anchor(inline.content))
-    return PAGE.format(body=parser.renderer.render(tokens, parser.options, {}))
+    tokens = parser.parse(source)
+    for opening, inline in itertools.pairwise(tokens):
+        if opening.type == "heading_open":
+            opening.attrSet("id", _anchor(inline.content))
+    body = Markup(parser.renderer.render(tokens, parser.options, {}))
+    environment = Environment(loader=PackageLoader("leaderboard.tables"), autoescape=True)
+    return environment.get_template("catalogue.html.j2").render(body=body)
 
 
-def markdown(entries: Sequence[TableCell]) -> str:
+def markdown(tasks: Sequence[Task]) -> str:
     """A table of all tasks, then a section for each, by family."""
     rows = [
         [
-            _link(entry),
-            entry["family"],
-            ", ".join(axis["axis"] for axis in entry["axes"]) or "reported",
-            _question(entry),
+            f"[`{task['name']}`](#{_anchor(task['name'])})",
+            task["family"],
+            ", ".join(axis["axis"] for axis in task["axes"]) or "reported",
+            _escaped(str(task["description"]).partition("\n")[0]),
         ]
-        for entry in entries
+        for task in tasks
     ]
     parts = ["# The tasks", INTRODUCTION, _table(rows, ["task", "family", "axes", "question"])]
-    for family, members in itertools.groupby(entries, key=lambda entry: str(entry["family"])):
+    for family, members in itertools.groupby(tasks, key=lambda task: str(task["family"])):
         parts.append(f"## {_escaped(family)}")
-        for entry in members:
-            parts += _section(entry)
+        for task in members:
+            parts += _section(task)
     return "\n\n".join(parts)
-
-
-def _question(entry: TableCell) -> str:
-    return _escaped(str(entry["description"]).partition("\n")[0])
 
 
 def _anchor(heading: str) -> str:
@@ -105,24 +89,20 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
-def _link(entry: TableCell) -> str:
-    return f"[`{entry['name']}`](#{_anchor(entry['name'])})"
-
-
-def _section(entry: TableCell) -> list[str]:
-    question, *paragraphs = str(entry["description"]).split("\n\n")
-    parts = [f"### `{entry['name']}`", f"*{_escaped(' '.join(question.split()))}*"]
+def _section(task: Task) -> list[str]:
+    question, *paragraphs = str(task["description"]).split("\n\n")
+    parts = [f"### `{task['name']}`", f"*{_escaped(' '.join(question.split()))}*"]
     parts += [_labelled(" ".join(paragraph.split())) for paragraph in paragraphs]
-    if entry["axes"]:
-        rows = [[axis["axis"], f"`{axis['measure']}`", axis["scale"], *_references(axis)] for axis in entry["axes"]]
-        if entry["axes_of"] != entry["name"]:
-            parts.append(f"References of `{entry['axes_of']}`, the variant of the tracks.")
-        parts.append(_table(rows, ["axis", "measure", "scale", "score_0", "score_1", "floor"]))
-    return [*parts, "\n".join(f"- {line}" for line in _facts(entry))]
-
-
-def _references(axis: Mapping[str, Any]) -> list[str]:
-    return [_reference(axis[key]) for key in ("score_0", "score_1", "floor")]
+    if task["axes"]:
+        keys = ("score_0", "score_1", "floor")
+        rows = [
+            [axis["axis"], f"`{axis['measure']}`", axis["scale"], *(_reference(axis[key]) for key in keys)]
+            for axis in task["axes"]
+        ]
+        if task["axes_of"] != task["name"]:
+            parts.append(f"References of `{task['axes_of']}`, the variant of the tracks.")
+        parts.append(_table(rows, ["axis", "measure", "scale", *keys]))
+    return [*parts, "\n".join(f"- {fact}" for fact in _facts(task))]
 
 
 def _reference(value: float | str | None) -> str:
@@ -135,24 +115,22 @@ def _when(target: Mapping[str, Any]) -> str:
     return "at the end of" if target["at_end"] else "within"
 
 
-def _facts(entry: TableCell) -> list[str]:
-    target, interface = entry["target"], entry["interface"]
-    batch = f"batches of {entry['batch_size']}" if entry["batch_size"] else "full batch"
-    facts = [
-        f"Stop: training loss ≤ {target['loss']:g} {_when(target)} {target['budget']:,} gradient evaluations; {batch}."
-    ]
-    if entry["reported"]:
-        facts.append("Shown beside the axes: " + ", ".join(f"`{name}`" for name in entry["reported"]) + ".")
-    if entry["variant"]:
-        options = ", ".join(f"`{name}={value}`" for name, value in entry["variant"].items())
+def _facts(task: Task) -> list[str]:
+    target, interface = task["target"], task["interface"]
+    batch = f"batches of {task['batch_size']}" if task["batch_size"] else "full batch"
+    budget = f"{_when(target)} {target['budget']:,} gradient evaluations"
+    facts = [f"Target: training loss ≤ {target['loss']:g} {budget}; {batch}."]
+    if task["reported"]:
+        facts.append("Also reported: " + ", ".join(f"`{name}`" for name in task["reported"]) + ".")
+    if task["variant"]:
+        options = ", ".join(f"`{name}={value}`" for name, value in task["variant"].items())
         facts.append(f"Variants, with their defaults: {options}.")
     if interface is not None:
         shape = " x ".join(map(str, interface["input_shape"]))
         space = ", ".join(f"{name} in {value}" for name, value in interface["space"].items())
-        trained = f"trained by `{interface['optimizer']}` with `{space}`"
-        facts.append(f"Architectures: inputs {shape}, outputs {interface['outputs']}, {trained}.")
-    facts += [_escaped(paper) for paper in entry["papers"]]
-    return facts
+        training = f"trained by `{interface['optimizer']}` with `{space}`"
+        facts.append(f"Architectures: inputs {shape}, outputs {interface['outputs']}, {training}.")
+    return facts + [_escaped(paper) for paper in task["papers"]]
 
 
 def _labelled(paragraph: str) -> str:

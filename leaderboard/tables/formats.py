@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.tables.table import Table, TableCell, digits
-from suite.errors import InputError
+from leaderboard.tables.table import DAGGER, Table, TableCell, digits
+from suite.errors import InputError, unknown
+from suite.storage.record import clean
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 
-DAGGER = "†"
-
-
 def render(table: Table, style: str) -> str:
-    """`table` as `style`: markdown, latex, csv, html or json. CSV and JSON carry numbers, not texts of them."""
+    """`table` as text.
+
+    Args:
+        table: what to write.
+        style: one of `leaderboard.tables.FORMATS`. CSV and JSON carry numbers, the others what people read.
+
+    Raises:
+        InputError: there is no such format.
+    """
     if style not in WRITERS:
-        raise InputError(f"There is no table format {style!r}.")
-    return WRITERS[style](table if style in ("csv", "json") else for_people(table))
+        raise unknown("table format", style, WRITERS)
+    return WRITERS[style](table if style in ("csv", "json") else table.for_people())
 
 
 def document(tables: Sequence[Table], style: str) -> str:
@@ -39,24 +45,14 @@ def document(tables: Sequence[Table], style: str) -> str:
     """
     if style == "csv" and len(tables) > 1:
         raise InputError(f"A CSV file holds one table, and here are {len(tables)}: choose a kind with --kind.")
-    written = [render(table, style) for table in tables]
-    return f"[{', '.join(written)}]" if style == "json" else "\n\n".join(written)
+    texts = [render(table, style) for table in tables]
+    return f"[{', '.join(texts)}]" if style == "json" else "\n\n".join(texts)
 
 
-def for_people(table: Table) -> Table:
-    """`table` without the columns that are for machines."""
-    shown = [place for place, column in enumerate(table.columns) if not column.data]
-    return replace(
-        table,
-        columns=tuple(table.columns[place] for place in shown),
-        rows=tuple(tuple(row[place] for place in shown) for row in table.rows),
-    )
-
-
-def _aligned(table: Table, style: str, entry: Callable[[TableCell], str]) -> str:
+def _aligned(table: Table, style: str, render_cell: Callable[[TableCell], str]) -> str:
     return str(
         tabulate(
-            [[entry(cell) for cell in row] for row in table.rows],
+            [[render_cell(cell) for cell in row] for row in table.rows],
             [column.title for column in table.columns],
             tablefmt=style,
             disable_numparse=True,
@@ -66,56 +62,62 @@ def _aligned(table: Table, style: str, entry: Callable[[TableCell], str]) -> str
 
 
 def _markdown(table: Table) -> str:
-    def entry(cell: TableCell) -> str:
+    def render_cell(cell: TableCell) -> str:
         # An underscore within a word is one, at its edge it would begin or end emphasis.
         escaped = re.sub(r"([|<*`\\]|(?<!\w)_|_(?!\w))", r"\\\1", cell.text)
         return f"**{escaped}**" if cell.best else escaped
 
-    return _aligned(table, "pipe", entry)
+    return _aligned(table, "pipe", render_cell)
 
 
 BOLD = ("\x02", "\x03")
 """Stand for the bounds of bold type while tabulate escapes what LaTeX would read as commands."""
 
 
+LATEX_SYMBOLS = {
+    BOLD[0]: r"\textbf{",
+    BOLD[1]: "}",
+    DAGGER: r"$\dagger$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "±": r"$\pm$",
+}
+
+
 def _latex(table: Table) -> str:
-    made = _aligned(table, "latex_booktabs", lambda cell: cell.text.join(BOLD) if cell.best else cell.text)
+    source = _aligned(table, "latex_booktabs", lambda cell: cell.text.join(BOLD) if cell.best else cell.text)
     # A bracket at the start of a row would be read as the argument of the row before it.
-    made = re.sub(r"^(\s*)\[", r"\1{[}", made, flags=re.MULTILINE)
-    for letter, command in (
-        (BOLD[0], r"\textbf{"),
-        (BOLD[1], "}"),
-        (DAGGER, r"$\dagger$"),
-        ("–", "--"),
-        ("±", r"$\pm$"),
-    ):
-        made = made.replace(letter, command)
-    return made
+    source = re.sub(r"^(\s*)\[", r"\1{[}", source, flags=re.MULTILINE)
+    return "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
 
 
 def _html(table: Table) -> str:
-    def entry(cell: TableCell, tag: str) -> str:
+    def render_cell(cell: TableCell) -> str:
         words = html.escape(cell.text)
-        return f"<{tag}>{f'<strong>{words}</strong>' if cell.best else words}</{tag}>"
+        return f"<td>{f'<strong>{words}</strong>' if cell.best else words}</td>"
 
     head = "".join(f"<th>{html.escape(column.title)}</th>" for column in table.columns)
-    body = "\n".join(f"<tr>{''.join(entry(cell, 'td') for cell in row)}</tr>" for row in table.rows)
+    body = "\n".join(f"<tr>{''.join(map(render_cell, row))}</tr>" for row in table.rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def _csv(table: Table) -> str:
-    spread = [any(isinstance(row[place].value, Interval) for row in table.rows) for place in range(len(table.columns))]
+    """One column for each number; a column with estimates becomes three."""
+    with_bounds = [any(isinstance(row[n].value, Interval) for row in table.rows) for n in range(len(table.columns))]
     header = [
         f"{column.key}{end}"
-        for column, wide in zip(table.columns, spread, strict=True)
-        for end in (("", "_low", "_high") if wide else ("",))
+        for column, bounds in zip(table.columns, with_bounds, strict=True)
+        for end in (("", "_low", "_high") if bounds else ("",))
     ]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
         writer.writerow(
-            number for cell, wide in zip(row, spread, strict=True) for number in _numbers(cell, 3 if wide else 1)
+            number
+            for cell, bounds in zip(row, with_bounds, strict=True)
+            for number in _numbers(cell, 3 if bounds else 1)
         )
     return stream.getvalue().rstrip("\n")
 
@@ -127,29 +129,23 @@ def _numbers(cell: TableCell, width: int) -> list[Any]:
 
 
 def _json(table: Table) -> str:
-    def entry(cell: TableCell) -> Any:
-        return asdict(cell.value) if isinstance(cell.value, Interval) else cell.value
-
-    rows = [
-        {column.key: entry(cell) for column, cell in zip(table.columns, row, strict=True)}
-        | {"best": [column.key for column, cell in zip(table.columns, row, strict=True) if cell.best]}
-        for row in table.rows
-    ]
-    return json.dumps({"title": table.title, "rows": _without_nan(rows), "notes": table.notes}, indent=1)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: what is not known is null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if value != value else value
+    rows = []
+    for row in table.rows:
+        cells = dict(zip((column.key for column in table.columns), row, strict=True))
+        values = {
+            key: asdict(cell.value) if isinstance(cell.value, Interval) else cell.value for key, cell in cells.items()
+        }
+        rows.append(values | {"best": [key for key, cell in cells.items() if cell.best]})
+    return json.dumps({"title": table.title, "rows": clean(rows), "notes": table.notes}, indent=1)
 
 
 WRITERS: dict[str, Callable[[Table], str]] = {
-    "markdown": _markdown, "latex": _latex, "csv": _csv, "html": _html, "json": _json,
-}  # fmt: skip
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "html": _html,
+    "json": _json,
+}
 
 
 def terminal(table: Table, width: int) -> list[RichTable]:
@@ -158,15 +154,15 @@ def terminal(table: Table, width: int) -> list[RichTable]:
     Where it does not fit, intervals are written as ± half their width and titles are shortened; where it still does not
     fit, its columns are spread over several tables, each with the columns that name the rows.
     """
-    shown = for_people(table)
+    table = table.for_people()
     # Wide tables have a line and two spaces between columns and lines at both ends, narrow ones two spaces in between.
-    narrow = sum(_widths(shown, gap=3)) + 1 > width
-    if narrow:
-        shown = _shortened(shown)
-    parts = _parts(shown, _widths(shown, gap=2), width + 2) if narrow else [shown]
-    made = [_rich(part, narrow) for part in parts]
-    made[0].title = table.title
-    return made
+    if sum(_widths(table, gap=3)) + 1 <= width:
+        parts = [_rich(table, narrow=False)]
+    else:
+        short = _shortened(table)
+        parts = [_rich(part, narrow=True) for part in _parts(short, _widths(short, gap=2), width + 2)]
+    parts[0].title = table.title
+    return parts
 
 
 def _shortened(table: Table) -> Table:
@@ -179,14 +175,14 @@ def _shortened(table: Table) -> Table:
 
 def _short(cell: TableCell) -> TableCell:
     """An interval in brackets as ± half its width."""
-    if not isinstance(cell.value, Interval) or "[" not in cell.text:
+    if not isinstance(cell.value, Interval) or not cell.detail:
         return cell
     value, low, high = cell.value.value, cell.value.low, cell.value.high
-    shown = digits([value, low, high], frugal=True)[0]
-    mantissa, _, exponent = shown.partition("e")
+    mantissa, _, exponent = digits([value, low, high], frugal=True)[0].partition("e")
     half = (high - low) / 2 / 10 ** int(exponent or 0)
     places = len(mantissa.partition(".")[2])
-    return replace(cell, text=f"{mantissa}±{half:.{places}f}{f'e{exponent}' if exponent else ''}")
+    label = f"{mantissa}±{half:.{places}f}{f'e{exponent}' if exponent else ''}"
+    return replace(cell, label=label, detail="")
 
 
 def _widths(table: Table, gap: int) -> list[int]:
@@ -215,7 +211,7 @@ def _rich(table: Table, narrow: bool) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(
+    rich = RichTable(
         title_justify="left",
         box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
         show_edge=not narrow,
@@ -223,12 +219,12 @@ def _rich(table: Table, narrow: bool) -> RichTable:
         collapse_padding=narrow,
     )
     for column in table.columns:
-        made.add_column(column.title, justify="left" if column.words else "right", no_wrap=True)
-    last = ""
+        rich.add_column(column.title, justify="left" if column.words else "right", no_wrap=True)
+    previous = ""
     for row in table.rows:
         cells = [Text(cell.text, style="bold" if cell.best else "") for cell in row]
-        if table.stub > 1 and table.columns[0].words and row[0].text == last:
+        if table.stub > 1 and table.columns[0].words and row[0].text == previous:
             cells[0] = Text("")  # of several rows of one task, the first names it
-        last = row[0].text
-        made.add_row(*cells)
-    return made
+        previous = row[0].text
+        rich.add_row(*cells)
+    return rich

@@ -1,31 +1,35 @@
-"""Comparison -> a table, markdown for a pull request, JUnit XML, JSON."""
+"""Comparisons of results -> tables, markdown for a pull request, JUnit XML, JSON."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from leaderboard.analysis.comparison import COST, Comparison, Difference
-from leaderboard.analysis.statistics import Interval
 from leaderboard.tables.formats import render
 from leaderboard.tables.table import Column, Table, TableCell, digits, number, text
 
+if TYPE_CHECKING:
+    from leaderboard.analysis.fresh_seeds import ScoreGap
+
 NOTE = (
     "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals; scores: higher is better; "
-    "cost: the change of gradient evaluations to the stop."
+    "cost: the change of gradient evaluations to the target loss, lower is better."
 )
 
 
 def headline(comparison: Comparison) -> str:
-    """How it ended, in one sentence."""
-    found = (
+    """The outcome in one sentence."""
+    counts = (
         _count(len(comparison.regressions), "regression"),
         _count(len(comparison.improvements), "improvement"),
         _count(len(comparison.differences), "difference"),
     )
-    return "{}, {}, {} looked at.".format(*found)
+    return "{}, {}, {} compared.".format(*counts)
 
 
 def _count(number: int, noun: str) -> str:
@@ -33,10 +37,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def table(comparison: Comparison, everything: bool = False) -> Table:
-    """What changed, and the scores summed up over tasks; or `everything` that was looked at."""
-    chosen = [d for d in comparison.differences if everything or not d.task or d.verdict != "same"]
-    order = {"regression": 0, "improvement": 1, "same": 2}
-    rows = tuple(_row(difference) for difference in sorted(chosen, key=lambda d: order[d.verdict]))
+    """What changed, and the summaries over tasks; or `everything` that was compared."""
+    differences = [d for d in comparison.differences if everything or not d.task or d.verdict != "same"]
+    order = ("regression", "improvement", "same")
+    rows = tuple(_row(difference) for difference in sorted(differences, key=lambda d: order.index(d.verdict)))
     columns = (
         Column("verdict", "verdict", words=True),
         Column("submission", "submission", words=True),
@@ -51,14 +55,14 @@ def table(comparison: Comparison, everything: bool = False) -> Table:
 
 
 def _row(difference: Difference) -> tuple[TableCell, ...]:
-    plain = ".0f" if difference.axis == COST else ".3f"
+    style = ".0f" if difference.axis == COST else ".3f"
     return (
         text(difference.verdict),
         text(difference.submission),
         text(difference.task or "all"),
         text(difference.axis),
-        number(difference.base, plain),
-        number(difference.new, plain),
+        number(difference.base, style),
+        number(difference.new, style),
         _change(difference),
         number(difference.seeds, "d"),
     )
@@ -66,18 +70,13 @@ def _row(difference: Difference) -> tuple[TableCell, ...]:
 
 def _change(difference: Difference) -> TableCell:
     """The difference with its sign; that of a cost, the logarithm of a ratio, in percent."""
-    marked = difference.verdict == "regression"
-    interval, unit = difference.difference, ""
+    bounds, unit = [difference.difference.value, difference.difference.low, difference.difference.high], ""
     if difference.axis == COST:
-        interval, unit = Interval(*(100 * math.expm1(bound) for bound in _bounds(interval))), " %"
-    bounds = _bounds(interval)
-    shown = digits(bounds) if all(map(math.isfinite, bounds)) else [f"{bound:.3g}" for bound in bounds]
-    value, low, high = (part if part.startswith("-") else f"+{part}" for part in shown)
-    return TableCell(difference.difference, f"{value}{unit} [{low}, {high}]", best=marked)
-
-
-def _bounds(interval: Interval) -> list[float]:
-    return [interval.value, interval.low, interval.high]
+        bounds, unit = [100 * math.expm1(bound) for bound in bounds], " %"
+    texts = digits(bounds) if all(map(math.isfinite, bounds)) else [f"{bound:.3g}" for bound in bounds]
+    value, low, high = (part if part.startswith("-") else f"+{part}" for part in texts)
+    regression = difference.verdict == "regression"
+    return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=f"[{low}, {high}]")
 
 
 def markdown(comparison: Comparison) -> str:
@@ -105,12 +104,17 @@ def junit(comparison: Comparison) -> str:
     """JUnit XML: a suite for every submission, a case for every difference, a failure for every regression."""
     root = ElementTree.Element("testsuites", name="lowlands compare")
     for submission in dict.fromkeys(difference.submission for difference in comparison.differences):
-        own = [difference for difference in comparison.differences if difference.submission == submission]
-        failures = sum(difference.verdict == "regression" for difference in own)
+        differences = [difference for difference in comparison.differences if difference.submission == submission]
+        failures = sum(difference.verdict == "regression" for difference in differences)
         suite = ElementTree.SubElement(
-            root, "testsuite", name=_printable(submission), tests=str(len(own)), failures=str(failures), errors="0"
+            root,
+            "testsuite",
+            name=_printable(submission),
+            tests=str(len(differences)),
+            failures=str(failures),
+            errors="0",
         )
-        for difference in own:
+        for difference in differences:
             place = _printable(f"{submission}.{difference.task or 'all'}")
             case = ElementTree.SubElement(suite, "testcase", classname=place, name=difference.axis, time="0")
             if difference.verdict == "regression":
@@ -118,6 +122,32 @@ def junit(comparison: Comparison) -> str:
                 ElementTree.SubElement(case, "failure", message=message, type="regression")
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def score_gaps(gaps: Sequence[ScoreGap]) -> Table:
+    """Claimed scores against those on fresh seeds."""
+    rows = tuple(
+        (
+            text(gap.submission),
+            text(gap.task),
+            text(gap.axis),
+            number(gap.claimed, ".3f"),
+            number(gap.verified, ".3f"),
+            number(gap.gap, "+.3f"),
+            TableCell(gap.suspicious, "suspicious" if gap.suspicious else ""),
+        )
+        for gap in gaps
+    )
+    columns = (
+        Column("submission", "submission", words=True),
+        Column("task", "task", words=True),
+        Column("axis", "axis", words=True),
+        Column("claimed", "claimed"),
+        Column("verified", "verified"),
+        Column("gap", "gap"),
+        Column("suspicious", "", words=True),
+    )
+    return Table("Scores on the published seeds, and on fresh ones", columns, rows, stub=3)
 
 
 def _printable(name: str) -> str:

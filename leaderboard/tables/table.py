@@ -1,8 +1,7 @@
-"""What a table is: columns, rows of entries, and how to choose among them. `leaderboard.tables.formats` writes it."""
+"""What a table is: columns, rows of cells, and how to choose among them. `leaderboard.tables.formats` writes it."""
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import math
 import operator
@@ -12,27 +11,54 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from leaderboard.analysis.statistics import Interval
-from suite.errors import InputError
+from suite.errors import InputError, unknown
 
 DASH = "–"
+"""Stands for what is not there."""
+
+
+DAGGER = "†"
+"""Marks a submission that regularises on purpose."""
+
+
+ARROWS = {True: "↑", False: "↓", None: ""}
+"""Whether higher values of a measure are better -> the mark that says so."""
 
 
 RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
-}  # fmt: skip
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """One entry of a table: the value, its text for people, and whether it is among the best of its kind."""
+    """One entry of a table.
+
+    Attributes:
+        value: what programs get; None where there is nothing.
+        label: the value as people read it.
+        best: whether it is among the best of its kind.
+        detail: what follows the label in brackets, such as the bounds of an interval.
+        explicit: whether it names a submission that regularises on purpose.
+    """
 
     value: str | float | int | bool | Interval | None
-    text: str
+    label: str
     best: bool = False
+    detail: str = ""
+    explicit: bool = False
+
+    @property
+    def text(self) -> str:
+        """All that people read, on one line."""
+        return " ".join(filter(None, (self.label, DAGGER if self.explicit else "", self.detail)))
 
     @property
     def key(self) -> str | float:
-        """What sorting and filtering look at: the estimate of an interval, a number, or the text."""
+        """What sorting and filtering look at: the estimate of an interval, a number, or words; NaN for nothing."""
         value = self.value.value if isinstance(self.value, Interval) else self.value
         if isinstance(value, int | float):
             return float(value)
@@ -41,10 +67,14 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """`key` names the column for the command, in CSV and in JSON; `title` stands above it.
+    """A column of a table.
 
-    `words`: its entries are words, not numbers. `data`: it is written to CSV and JSON, or if asked for by name.
-    `short` is the title where the terminal is narrow.
+    Attributes:
+        key: names it for the command, in CSV and in JSON.
+        title: stands above it.
+        words: its cells are words, not numbers.
+        data: it is written to CSV and JSON only, or if asked for by name.
+        short: the title where the terminal is narrow.
     """
 
     key: str
@@ -56,7 +86,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of entries, one for each column. The first `stub` columns name a row."""
+    """Rows of cells, one for each column. The first `stub` columns name a row."""
 
     title: str
     columns: tuple[Column, ...]
@@ -65,88 +95,115 @@ class Table:
     notes: tuple[str, ...] = field(default=())
 
     def position(self, key: str) -> int:
-        """Where the column `key` stands; an unknown one raises InputError with the nearest name."""
+        """Where the column `key` stands.
+
+        Raises:
+            InputError: there is none; the message suggests the nearest name.
+        """
         keys = [column.key for column in self.columns]
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(keys)}."
-            raise InputError(f"The table has no column {key!r}: {hint}")
+            raise unknown("column", key, keys)
         return keys.index(key)
 
     def choose(self, keys: Sequence[str]) -> Table:
-        """The columns `keys` alone, in that order."""
+        """The columns `keys` alone, in that order; all of them for people too."""
         places = [self.position(key) for key in keys]
-        return replace(
-            self,
-            columns=tuple(replace(self.columns[place], data=False) for place in places),
-            rows=tuple(tuple(row[place] for place in places) for row in self.rows),
-            stub=max(1, sum(place < self.stub for place in places)),
-        )
+        columns = tuple(replace(self.columns[place], data=False) for place in places)
+        return self._choose(places, columns, stub=max(1, sum(place < self.stub for place in places)))
+
+    def for_people(self) -> Table:
+        """The table without the columns that are for programs."""
+        places = [place for place, column in enumerate(self.columns) if not column.data]
+        return self._choose(places, tuple(self.columns[place] for place in places), self.stub)
+
+    def _choose(self, places: Sequence[int], columns: tuple[Column, ...], stub: int) -> Table:
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return replace(self, columns=columns, rows=rows, stub=stub)
 
     def sort(self, key: str) -> Table:
-        """Rows by the column `key`, from the highest with a leading minus; what is not known comes last."""
+        """Rows by the column `key`, from the highest with a leading minus; what is missing comes last."""
         place = self.position(key.removeprefix("-"))
 
-        def known(row: tuple[TableCell, ...]) -> bool:
+        def missing(row: tuple[TableCell, ...]) -> bool:
             value = row[place].key
-            return isinstance(value, str) or not math.isnan(value)
+            return not isinstance(value, str) and math.isnan(value)
 
-        rows = sorted(filter(known, self.rows), key=lambda row: row[place].key, reverse=key.startswith("-"))
-        return replace(self, rows=(*rows, *(row for row in self.rows if not known(row))))
+        rows = [row for row in self.rows if not missing(row)]
+        rows.sort(key=lambda row: row[place].key, reverse=key.startswith("-"))
+        return replace(self, rows=(*rows, *filter(missing, self.rows)))
 
     def filter(self, condition: str) -> Table:
-        """The rows that meet `condition`: ``submission=ada*`` (a pattern), ``overall>=0.5`` (a number)."""
+        """The rows that meet `condition`: ``submission=ada*`` (a pattern), ``overall>=0.5`` (a number).
+
+        Raises:
+            InputError: the condition has another form, or there is no such column.
+        """
         match = re.fullmatch(r"\s*([^<>=]+?)\s*(>=|<=|>|<|=)\s*(.*?)\s*", condition)
         if match is None:
             raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
-        place, relation, wanted = self.position(match[1]), match[2], match[3]
+        place, relation, operand = self.position(match[1]), match[2], match[3]
         if relation == "=":
-            return replace(self, rows=tuple(row for row in self.rows if _matches(row[place], wanted)))
+            return replace(self, rows=tuple(row for row in self.rows if _matches(row[place], operand)))
         try:
-            number = float(wanted)
+            number = float(operand)
         except ValueError:
-            raise InputError(f"The filter {condition!r} compares with {wanted!r}, which is not a number.") from None
-        keys = [row[place].key for row in self.rows]
-        kept = [not isinstance(key, str) and RELATIONS[relation](key, number) for key in keys]
-        return replace(self, rows=tuple(row for row, keep in zip(self.rows, kept, strict=True) if keep))
+            raise InputError(f"The filter {condition!r} compares with {operand!r}, which is not a number.") from None
+        rows = []
+        for row in self.rows:
+            key = row[place].key
+            if not isinstance(key, str) and RELATIONS[relation](key, number):
+                rows.append(row)
+        return replace(self, rows=tuple(rows))
 
 
-def _matches(entry: TableCell, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(str(entry.value), pattern) or fnmatch.fnmatchcase(entry.text, pattern)
+def _matches(cell: TableCell, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(str(cell.value), pattern) or fnmatch.fnmatchcase(cell.text, pattern)
 
 
 def text(value: str) -> TableCell:
-    """An entry of words."""
+    """A cell of words."""
     return TableCell(value, value)
 
 
 def number(value: float | None, style: str = ".3g", unit: str = "", best: bool = False) -> TableCell:
-    """An entry of a number without an interval."""
+    """A cell of a number without an interval; a dash for None and for what is not finite."""
     if value is None or not math.isfinite(value):
         return TableCell(None, DASH)
     return TableCell(value, f"{value:{style}}{unit}", best)
 
 
+def measure_name(name: str, higher: bool | None) -> TableCell:
+    """A cell that names a measure and says which direction is better."""
+    return TableCell(name, f"{name} {ARROWS[higher]}".rstrip())
+
+
 def estimate(interval: Interval | None, best: bool = False, bounds: bool = True) -> TableCell:
-    """An entry of an estimate: as many digits as its interval bears, with the interval in brackets if `bounds`."""
+    """A cell of an estimate: as many digits as its interval justifies, with the interval in brackets if `bounds`."""
     if interval is None or math.isnan(interval.value):
         return TableCell(None, DASH)
     numbers = [interval.value, interval.low, interval.high]
-    shown = digits(numbers if not math.isnan(interval.low) else numbers[:1])
-    return TableCell(interval, f"{shown[0]} [{shown[1]}, {shown[2]}]" if bounds and len(shown) > 1 else shown[0], best)
+    value, *limits = digits(numbers if not math.isnan(interval.low) else numbers[:1])
+    return TableCell(interval, value, best, f"[{', '.join(limits)}]" if bounds and limits else "")
 
 
 def digits(numbers: Sequence[float], frugal: bool = False) -> list[str]:
-    """An estimate (and its bounds) as text, with as many digits as half the interval bears; three without one.
+    """An estimate (and its bounds) as text, with as many digits as half the interval justifies; three without one.
 
-    Half an interval is shown with one digit, or with two if the first is a 1 (0.013 is a third more than 0.01) and
-    `frugal` does not forbid it. Very small and very large numbers are written with a power of ten.
+    Half an interval is shown with one digit, or with two if the first is a 1 (0.013 is a third more than 0.01). Very
+    small and very large numbers are written with a power of ten.
+
+    Args:
+        numbers: the estimate, or the estimate and both bounds.
+        frugal: never show a second digit.
+
+    Returns:
+        One text for each number.
     """
     value = numbers[0]
     half = (numbers[2] - numbers[1]) / 2 if len(numbers) > 1 else 0.0
     size = max(abs(number) for number in numbers)
     exponent = math.floor(math.log10(size)) if size else 0
-    # Half an interval of nothing, or of more than the value itself, still leaves a digit to read.
+    # If half an interval is nothing, or more than the value itself, one digit still remains to be read.
     lead = float(f"{half if frugal else half / 2:.0e}")  # rounded first: half an interval of 0.0098 is one of 0.01
     last = math.floor(math.log10(lead)) if half > size * 1e-12 else exponent - 2
     last = min(last, math.floor(math.log10(abs(value))) if value else last)

@@ -34,7 +34,7 @@ def _held(results: Results, name: str) -> list[tuple[str, int]]:
 
 def test_the_lanes_that_a_run_holds_of_submissions_that_it_lacks() -> None:
     own = Results([_lane("mine", "a", 0), _lane("mine", "a", 1), _lane("adam", "a", 0, seconds=7.0)])
-    everyone = shipped.beside(own)
+    everyone = shipped.with_shipped(own)
     assert everyone.records[: len(own.records)] == own.records
     assert _held(everyone, "sgd") == [("a", 0), ("a", 1)]
     assert _held(everyone, "adam") == [("a", 0)]  # one's own, not run again and not replaced
@@ -44,13 +44,13 @@ def test_the_lanes_that_a_run_holds_of_submissions_that_it_lacks() -> None:
 
 def test_another_track_has_nothing_beside_it() -> None:
     own = Results([_lane("mine", "a", 0, track="smoke")])
-    assert shipped.beside(own) == own
+    assert shipped.with_shipped(own) == own
 
 
 @pytest.mark.parametrize("other", [{"suite_version": "2"}, {"data_fingerprint": "other"}])
 def test_what_must_not_share_a_table_is_left_out_and_said(other: dict[str, str]) -> None:
     own = Results([_lane("mine", "a", 0, **other)])
-    everyone = shipped.beside(own)
+    everyone = shipped.with_shipped(own)
     assert everyone.records == own.records
     assert everyone.notes
     assert "cannot share a table" in everyone.notes[0]

@@ -16,7 +16,7 @@ from scipy.stats import bootstrap
 
 from leaderboard.analysis.ranking import Standing, best, board, boards, ranks
 from leaderboard.analysis.results import Results, check
-from leaderboard.analysis.robustness import improvements
+from leaderboard.analysis.robustness import probabilities_of_improvement
 from leaderboard.analysis.statistics import Differences, Spread, paired_differences
 from leaderboard.tables import views
 from suite.errors import InputError
@@ -134,7 +134,7 @@ def test_the_track_says_what_counts() -> None:
     made = board(Results(records))
     assert {s.submission: s.missing for s in made.standings} == {"x": (), "y": ()}
     assert made.scores.tasks == ["adaptive_trap"]
-    assert made.beside.tasks == ["max_margin[n=9]"]
+    assert made.extra_scores.tasks == ["max_margin[n=9]"]
 
 
 def test_every_kind_has_its_own_board() -> None:
@@ -184,7 +184,7 @@ def test_agreement_with_rliable_and_scipy() -> None:
         wanted = bootstrap(list(runs.T), mean_of_tasks, method="percentile", n_resamples=4_000, rng=1)
         interval = wanted.confidence_interval
         assert [overall.low, overall.high] == pytest.approx([interval.low, interval.high], abs=0.006)
-    found = improvements(scores_of(records))
+    found = probabilities_of_improvement(scores_of(records))
     assert found[0, 1] == pytest.approx(metrics.probability_of_improvement(drawn["x"], drawn["y"]))
 
 
@@ -200,7 +200,7 @@ def test_where_nothing_is_scored_everyone_is_shown_without_a_rank() -> None:
     for standing in found.standings:
         assert standing.rank is None
         assert math.isnan(standing.overall.value)
-        assert (standing.converged, standing.lanes, standing.relative_seconds) == (3, 3, 1.0)
+        assert (standing.converged, standing.runs, standing.relative_seconds) == (3, 3, 1.0)
     table = views.measures(found, Results(records))
     assert [column.key for column in table.columns][-2:] == ["sgd", "dear"]
     assert [entry.text for entry in table.rows[0]][-2:] == ["0.250", "0.500"]

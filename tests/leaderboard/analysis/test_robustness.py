@@ -35,7 +35,7 @@ def test_contributions_add_up_to_the_difference(values: list[float]) -> None:
     assert sum(part.points for part in parts) == pytest.approx(scores.overall[0] - scores.overall[1], abs=1e-9)
     assert [abs(part.points) for part in parts] == sorted((abs(part.points) for part in parts), reverse=True)
     for part in parts:
-        assert part.points * (part.own - part.other) >= 0
+        assert part.points * (part.score - part.other_score) >= 0
 
 
 def test_contributions_by_hand() -> None:

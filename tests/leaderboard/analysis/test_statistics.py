@@ -21,11 +21,11 @@ from leaderboard.analysis.statistics import (
     expansion,
     geometric_mean,
     holm,
-    improvement,
     mean_ranks,
     nemenyi_distance,
     paired_differences,
     pareto_front,
+    probability_of_improvement,
     rank_correlation,
     seeds_to_separate,
     spread,
@@ -101,7 +101,7 @@ def test_probability_of_improvement_is_mann_whitney() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 9, size=(3, 20)).astype(float)
     scores[2, 5:] = NAN
-    found = improvement(scores)
+    found = probability_of_improvement(scores)
     for a in range(3):
         for b in range(3):
             one, two = (row[~np.isnan(row)] for row in (scores[a], scores[b]))

@@ -1,4 +1,4 @@
-"""The task_list page: it is the docstrings, whole, and the committed one is up to date."""
+"""The page of the tasks: it is the docstrings, whole, and the committed one is up to date."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_variant_states_its_own_facts() -> None:
     assert "`network=diagonal`" in page
     assert "`l1_margin_ratio`" in re.findall(r"\| norm .*", page)[0]
     assert "lr in LogUniform" in page
-    assert "norm: l1_margin_ratio, linear, null worst_ratio, ideal 1.0" in text(entry)
+    assert "norm: l1_margin_ratio, linear, score_0 worst_ratio, score_1 1.0" in text(entry)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,10 +20,9 @@ from leaderboard.analysis.baselines import shipped_logs
 from leaderboard.analysis.ranking import Board, board
 from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.statistics import Interval
-from leaderboard.commands.show import VIEWS as NAMES_OF_VIEWS
-from leaderboard.tables.formats import render, terminal
+from leaderboard.tables import FORMATS, VIEWS, views
+from leaderboard.tables.formats import WRITERS, render, terminal
 from leaderboard.tables.table import Column, Table, TableCell, digits, estimate, number, text
-from leaderboard.tables.views import VIEWS
 from suite.errors import InputError
 from tests.leaderboard.helpers import record
 
@@ -48,11 +49,16 @@ def made(results: Results) -> Board:
 
 @pytest.fixture(scope="module")
 def ranking(made: Board, results: Results) -> Table:
-    return VIEWS["ranking"](made, results)
+    return views.ranking(made, results)
 
 
-def test_the_command_knows_the_views() -> None:
-    assert tuple(VIEWS) == NAMES_OF_VIEWS
+def test_the_command_knows_the_views_and_formats(made: Board, results: Results) -> None:
+    assert [name for name, view in vars(views).items() if _takes_a_board(view)] == list(VIEWS)
+    assert tuple(WRITERS) == FORMATS
+
+
+def _takes_a_board(view: object) -> bool:
+    return inspect.isfunction(view) and list(inspect.signature(view).parameters) == ["board", "results"]
 
 
 def test_markdown(ranking: Table) -> None:
@@ -109,12 +115,12 @@ def test_latex_escapes(ranking: Table) -> None:
     assert "{[}1]" in render(ranking.choose(["submission", "overall"]), "latex")
 
 
-@pytest.mark.parametrize("style", ["markdown", "latex", "csv", "html", "json"])
-@pytest.mark.parametrize("view", NAMES_OF_VIEWS)
+@pytest.mark.parametrize("style", FORMATS)
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("log", [None, *SHIPPED], ids=lambda path: path.stem if path else "made up")
 def test_every_view_in_every_format(results: Results, view: str, style: str, log: Path | None) -> None:
     chosen = results if log is None else _loaded(log)
-    table = VIEWS[view](_board(chosen), chosen)
+    table = getattr(views, view)(_board(chosen), chosen)
     written = render(table, style)
     for row in table.rows:
         assert len(row) == len(table.columns)
@@ -140,16 +146,16 @@ def _board(results: Results) -> Board:
     return BOARDS[id(results)]
 
 
-def test_shown_measures_stand_beside_the_scored_ones(made: Board, results: Results) -> None:
-    rows = {(row[0].text, row[1].text, row[2].text) for row in VIEWS["measures"](made, results).rows}
-    assert rows == {("a1", "m_norm", "norm"), ("b1", "m_norm", "norm"), ("b1", "beside", "reported")}
+def test_reported_measures_stand_beside_the_scored_ones(made: Board, results: Results) -> None:
+    rows = {(row[0].text, row[1].text, row[2].text) for row in views.measures(made, results).rows}
+    assert rows == {("a1", "m_norm ↓", "norm"), ("b1", "m_norm ↓", "norm"), ("b1", "beside", "reported")}
 
 
 def test_a_task_that_nobody_solved_is_named() -> None:
     met, missed = record("x", "a1", 0, 0.5), record("x", "b1", 0, 0.5, converged=False, measures={})
     for records, named in (([met], False), ([met, missed], True)):
         own = Results(records)
-        assert any("met the stop on b1:" in note for note in VIEWS["measures"](board(own), own).notes) == named
+        assert any("reached the target loss on b1:" in note for note in views.measures(board(own), own).notes) == named
 
 
 def test_measures_have_their_references_where_they_are_scored() -> None:
@@ -159,8 +165,41 @@ def test_measures_have_their_references_where_they_are_scored() -> None:
         return record("sgd", "a1", seed, 0.7, **more)
 
     own = Results([lane(0, 2.0), lane(1, 4.0)])
-    table = VIEWS["measures"](board(own), own).choose(["measure", "score_0", "score_1"])
+    table = views.measures(board(own), own).choose(["measure", "score_0", "score_1"])
     assert [[entry.value for entry in row] for row in table.rows] == [["m_norm", 3.0, 0.5], ["beside", None, None]]
+
+
+def test_measures_say_which_direction_is_better(made: Board, results: Results) -> None:
+    def run(seed: int) -> dict[str, object]:
+        axis = {"measure": "m_norm", "scale": "linear", "score_0": 0.0, "score_1": 2.0, "floor": None}
+        return record("sgd", "c1", seed, 0.7, axes={"norm": axis})
+
+    both = Results([*results.records, run(0), run(1)])
+    table = views.measures(board(both), both)
+    names = {(row[0].text, row[1].value): row[1].text for row in table.rows}
+    assert names == {
+        ("a1", "m_norm"): "m_norm ↓",
+        ("b1", "m_norm"): "m_norm ↓",
+        ("b1", "beside"): "beside",  # it is not scored
+        ("c1", "m_norm"): "m_norm ↑",
+    }
+    assert "higher is better" in table.notes[0]
+    for style, arrow in (("markdown", "m_norm ↑"), ("html", "m_norm ↑"), ("latex", r"m\_norm $\uparrow$")):
+        assert arrow in render(table, style)
+    for style in ("csv", "json"):  # for programs, the name alone
+        assert "↑" not in render(replace(table, notes=()), style)
+    assert len(table.filter("measure=m_norm").rows) == 3
+
+
+def test_rankings_say_that_higher_scores_are_better(ranking: Table) -> None:
+    assert "higher is better" in ranking.notes[0]
+
+
+def test_a_cell_is_put_together_where_it_is_written() -> None:
+    cell = TableCell("sam", "sam", detail="(lacks a1)", explicit=True)
+    assert cell.text == "sam † (lacks a1)"
+    assert estimate(Interval(0.5, 0.4, 0.6)).text == "0.50 [0.40, 0.60]"
+    assert estimate(Interval(0.5, 0.4, 0.6)).label == estimate(Interval(0.5, 0.4, 0.6), bounds=False).text
 
 
 def test_unknown_format(ranking: Table) -> None:
