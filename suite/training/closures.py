@@ -1,4 +1,16 @@
-"""Closures of many lanes meet for one batched gradient."""
+"""A cooperative barrier: the closures of many lanes wait for each other and share one batched gradient.
+
+Every lane steps its own optimizer in a coroutine (greenlet):
+
+    start every coroutine; it runs until its optimizer calls the closure, or to its end
+    while coroutines wait in a closure:                    # no lane has optimizer code left to run
+        losses, gradients = evaluate(all waiting lanes)    # one batched program
+        resume them one after another, each with its loss, until it calls the closure again or ends
+
+The barrier is for the lanes that wait just then, so unequal numbers of closure calls work (LBFGS's line search), where
+a barrier for all lanes would deadlock. Threads would do the same, one at a time: switching between them took a third
+of a run with SAM.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +23,7 @@ from torch import Tensor
 
 
 class ClosureBarrier:
-    """Steps lanes whose optimizers call closures.
-
-    Every lane steps its own optimizer in a coroutine. A closure puts its lane among the waiting; when no lane has
-    optimizer code to run any more, the waiting lanes are evaluated in one batch and go on, one after another. So
-    unequal numbers of closure calls work (LBFGS's line search), where a barrier would deadlock.
-
-    Not threads, of which only one could run at a time anyway: handing over between them took a third of a run with SAM.
-    """
+    """Steps lanes whose optimizers call closures, with one batched gradient for all that wait."""
 
     def __init__(self, evaluate: Callable[[list[int]], Mapping[int, Tensor]]) -> None:
         """`evaluate(lanes)` computes and attaches the gradients of `lanes`; returns their losses."""
@@ -28,11 +33,14 @@ class ClosureBarrier:
     def closure(self, lane: int) -> Tensor:
         """Called by a lane's optimizer: its loss, with its gradients filled."""
         self._waiting.append(lane)
-        loss: Tensor = _switch(getcurrent().parent.switch)
-        return loss
+        return _switch(getcurrent().parent.switch)
 
     def run(self, work: Mapping[int, Callable[[], None]]) -> None:
-        """Run every lane's `work` to its end; the first error is raised after all have ended."""
+        """Run every lane's `work` to its end.
+
+        Raises:
+            BaseException: the first error of any lane, after all have ended.
+        """
         errors: list[BaseException] = []
 
         def body(lane: int) -> None:
@@ -41,24 +49,24 @@ class ClosureBarrier:
             except BaseException as error:
                 errors.append(error)
 
-        lanes = {lane: greenlet(body) for lane in work}
-        for lane, coroutine in lanes.items():
+        coroutines = {lane: greenlet(body) for lane in work}
+        for lane, coroutine in coroutines.items():
             _switch(coroutine.switch, lane)
         while self._waiting:
-            met, self._waiting = sorted(self._waiting), []
+            waiting, self._waiting = sorted(self._waiting), []
             try:
-                losses = self._evaluate(met)
+                losses = self._evaluate(waiting)
             except BaseException as error:  # every waiting lane must see it
-                for lane in met:
-                    _switch(lanes[lane].throw, error)
+                for lane in waiting:
+                    _switch(coroutines[lane].throw, error)
             else:
-                for lane in met:
-                    _switch(lanes[lane].switch, losses[lane])
+                for lane in waiting:
+                    _switch(coroutines[lane].switch, losses[lane])
         if errors:
             raise errors[0]
 
 
 def _switch(enter: Callable[..., Any], *values: object) -> Any:
-    """Enter another coroutine; whether gradients are enabled belongs to the thread, and each finds it as it was."""
+    """Enter another coroutine, and restore the gradient mode, which belongs to the thread, on return."""
     with torch.set_grad_enabled(torch.is_grad_enabled()):
         return enter(*values)

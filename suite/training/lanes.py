@@ -1,11 +1,12 @@
-"""Many lanes as one batched program: stacked parameters, per-lane gradients.
+"""Many models as one batched program ("model ensembling" in torch.func), or one model with the same interface.
 
-A lane is one independent training run. The parameters of S lanes live in one tensor ``[S, *shape]`` per name;
-one batched forward and backward gives every lane its own loss and gradient. StackedModels never see each other: the
-losses are summed, not averaged, before the backward pass, so that each lane's gradient is that of its own loss.
+A lane is an index into the stacked axis: one independent run. The parameters of S lanes live in one tensor
+``[S, *shape]`` per name; one batched forward and backward pass gives every lane its own loss and gradient:
 
-`SingleModel` is the same interface over one ordinary module. It serves what `vmap` refuses or what batching
-makes slower (convolutions and wide networks on a CPU).
+    losses [S] = vmap(loss of the module)(parameters [S, ...], x [S, b, ...], y [S, b, ...])
+    gradients  = d (sum of losses) / d parameters      # a sum, not a mean: each lane has the gradient of its own loss
+
+`SingleModel` serves what `vmap` refuses and what batching makes slower (convolutions and wide networks on a CPU).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from suite.kernels.max_pool import FastMaxPool2d
 from suite.models.modes import evaluating
 from suite.task import Loss, Weights
 
-EVALUATED = 250
+EVALUATION_BATCH = 250
 """Samples whose outputs are computed at once where no gradient is needed.
 
 Memory stays bounded, and on a CPU the maps of a convolutional network stay in the cache: 2.4 times faster than 2,000.
@@ -31,16 +32,26 @@ Memory stays bounded, and on a CPU the maps of a convolutional network stay in t
 
 
 class StackedModels:
-    """S lanes of one architecture.
+    """S models of one architecture.
 
-    parameters: name -> [S, *shape], without a graph; optimizers write into views of them.
-    gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
+    Attributes:
+        parameters: name -> [S, *shape], without a graph; optimizers write into views of them.
+        buffers: name -> [S, *shape].
+        gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
+        scales: [S], what each lane's objective is divided by.
+        differentiated: how often gradients were differentiated once more (only a `SingleModel` allows it).
     """
 
-    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, judge: Loss | None = None) -> None:
-        """`loss` is descended, `judge` is what `losses` reports (None: the same).
+    differentiated = 0
 
-        `scales` [S] divides each lane's objective (see `Problem.lipschitz`); reported losses are undivided.
+    def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, task_loss: Loss | None = None) -> None:
+        """Stack copies of the weights of `models`.
+
+        Args:
+            models: S modules; the first one also serves as the function of all.
+            loss: what is descended.
+            scales: [S], divides each lane's objective (see `Problem.lipschitz`); reported losses are undivided.
+            task_loss: what `losses` reports; None: `loss`.
         """
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
@@ -48,7 +59,7 @@ class StackedModels:
         self.scales = scales
         self._module = models[0]
         self._batched = self._vmapped(loss)
-        self._judged = self._batched if judge is None or judge is loss else self._vmapped(judge)
+        self._batched_task_loss = self._batched if task_loss is None or task_loss is loss else self._vmapped(task_loss)
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -59,7 +70,7 @@ class StackedModels:
 
         return torch.vmap(one, randomness="different")
 
-    def _pick(self, tensors: Weights, index: Tensor | None) -> Weights:
+    def _select(self, tensors: Weights, index: Tensor | None) -> Weights:
         return tensors if index is None else {name: t[index] for name, t in tensors.items()}
 
     def leaf(self, name: str, lanes: slice | int) -> nn.Parameter:
@@ -70,7 +81,7 @@ class StackedModels:
         """The gradient that belongs to `leaf`; None if the loss does not depend on it."""
         return self.gradients[name][lanes] if name in self.gradients else None
 
-    def keep(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
+    def write_back(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
         """Take over the value of a `leaf` whose storage the optimizer has replaced instead of writing into it."""
         home = self.parameters[name][lanes]
         if leaf.data_ptr() != home.data_ptr():
@@ -78,15 +89,20 @@ class StackedModels:
             leaf.data = home
 
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
-        """Losses [A] of the lanes `index` [A] (None: all) on their batches ``x [A, b, ...]``; sets their gradients.
+        """Compute the lanes' losses on their batches, and set their gradients.
 
-        The gradients of lanes outside `index` are zero. With `decay` [A] they are those of the losses plus ``decay / 2
-        |weights|²``; the losses that are returned are without it.
+        Args:
+            x, y: the batches, [A, b, ...].
+            index: [A], the lanes; None: all. The gradients of all others become zero.
+            decay: [A], the gradients are those of the losses plus ``decay / 2 |weights|²``.
+
+        Returns:
+            The losses [A], without the decay.
         """
-        leaves = {name: p.detach().requires_grad_() for name, p in self._pick(self.parameters, index).items()}
+        leaves = {name: p.detach().requires_grad_() for name, p in self._select(self.parameters, index).items()}
         scales = self.scales if index is None else self.scales[index]
         with torch.enable_grad():
-            losses = self._batched(leaves, self._pick(self.buffers, index), x, y)
+            losses = self._batched(leaves, self._select(self.buffers, index), x, y)
             objective = losses
             if decay is not None:
                 objective = losses + decay / 2 * sum(p.square().flatten(1).sum(1) for p in leaves.values())
@@ -106,12 +122,13 @@ class StackedModels:
 
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
-        """Losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients.
+        """The task's losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients.
 
-        Where the first samples by themselves prove that a loss lies above `ceiling`, their mean may stand for it.
+        Where the first samples prove that a loss lies above `ceiling`, their mean may be returned instead.
         """
         with evaluating(self._module):
-            return self._judged(self._pick(self.parameters, index), self._pick(self.buffers, index), x, y)
+            parameters, buffers = self._select(self.parameters, index), self._select(self.buffers, index)
+            return self._batched_task_loss(parameters, buffers, x, y)
 
     def snapshot(self, lane: int) -> Weights:
         """A copy of one lane's weights and buffers, by name."""
@@ -121,19 +138,18 @@ class StackedModels:
 class SingleModel(StackedModels):
     """One lane as an ordinary module, trained as in any script: the optimizer holds the module's own parameters.
 
-    The same interface without `vmap`; shapes keep their lane axis of length 1. With `graph`, gradients carry the graph
-    that an optimizer needs to differentiate them once more, and `differentiated` counts how often it did.
+    The same interface without `vmap`; shapes keep their lane axis of length 1.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Loss, scale: Tensor, judge: Loss | None = None, graph: bool = False
+        self, model: nn.Module, loss: Loss, scale: Tensor, task_loss: Loss | None = None, graph: bool = False
     ) -> None:
+        """Train `model` itself; `graph`: gradients carry the graph that an optimizer needs to differentiate them."""
         self.scales = scale.reshape(1)
         self._unscaled = bool(scale == 1)
-        self.graph = graph
-        self.differentiated = 0
+        self._graph = graph
         self._module = model
-        self._loss, self._judge = loss, judge or loss
+        self._loss, self._task_loss = loss, task_loss or loss
         # Values to the last bit, in a fraction of the time; a mode costs microseconds an operation where nothing pools.
         self._pools = any(isinstance(module, nn.MaxPool2d) for module in model.modules())
         self._leaves = dict(model.named_parameters())
@@ -146,7 +162,7 @@ class SingleModel(StackedModels):
     def gradient(self, name: str, lanes: slice | int) -> Tensor | None:
         return self._leaves[name].grad
 
-    def keep(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
+    def write_back(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
         pass
 
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
@@ -159,7 +175,7 @@ class SingleModel(StackedModels):
                 objective = loss + decay[0] / 2 * sum(p.square().sum() for p in self._leaves.values())
             if not self._unscaled:
                 objective = objective / self.scales[0]
-            if self.graph:
+            if self._graph:
                 self._differentiable_gradients(objective)
             else:
                 # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
@@ -167,7 +183,7 @@ class SingleModel(StackedModels):
         return loss.detach().reshape(1)
 
     def _differentiable_gradients(self, objective: Tensor) -> None:
-        """Set gradients with their graph. The parameter that is differentiated most says how often all were."""
+        """Set gradients with their graph, and count differentiations by the parameter that has most of them."""
         counts = dict.fromkeys(self._leaves, 0)
         before = self.differentiated
 
@@ -187,17 +203,19 @@ class SingleModel(StackedModels):
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
         outputs: list[Tensor] = []
-        least = seen = 0.0
+        partial_sum = seen = 0.0
         with evaluating(self._module), FastMaxPool2d() if self._pools else contextlib.nullcontext():
-            for part, targets in zip(torch.split(x[0], EVALUATED), torch.split(y[0], EVALUATED), strict=True):
+            for part, targets in zip(
+                torch.split(x[0], EVALUATION_BATCH), torch.split(y[0], EVALUATION_BATCH), strict=True
+            ):
                 outputs.append(self._module(part))
-                if self._judge is cross_entropy and math.isfinite(ceiling):
-                    # A mean of terms that are not negative is at least the sum of some of them over their number.
-                    least += float(self._judge(outputs[-1], targets)) * len(part)
+                if self._task_loss is cross_entropy and math.isfinite(ceiling):
+                    # Terms are not negative, so the sum of some of them is a lower bound of the sum of all.
+                    partial_sum += float(self._task_loss(outputs[-1], targets)) * len(part)
                     seen += len(part)
-                    if least > ceiling * len(y[0]):
-                        return torch.full((1,), least / seen, device=x.device)
-        return self._judge(torch.cat(outputs), y[0]).reshape(1)
+                    if partial_sum > ceiling * len(y[0]):
+                        return torch.full((1,), partial_sum / seen, device=x.device)
+        return self._task_loss(torch.cat(outputs), y[0]).reshape(1)
 
     def snapshot(self, lane: int) -> Weights:
         weights = {name: p.detach().clone() for name, p in self._leaves.items()}

@@ -3,6 +3,11 @@
 Most constructors take the parameters and hyper-parameters. Some ask for more, and the suite knows the answer: how many
 steps there will be, the number of samples, the model, an optimizer to wrap, parameter groups with flags. Only what a
 signature *requires* and the submission's space does not give is filled in; defaults are never touched.
+
+    try make(parameters, **settings), with what else its signature requires
+    if it raises, try groups flagged `use_muon` (matrices, and the rest)
+    if it raises, try make(matrices) and AdamW for the rest
+    if it raises, raise the first error
 """
 
 from __future__ import annotations
@@ -33,19 +38,24 @@ from suite.signature import (
     wraps,
 )
 
-Made = TypeVar("Made")
-
+T = TypeVar("T")
 
 Parameters = Mapping[str, nn.Parameter]
 
+BuildOptimizer = Callable[[Parameters, Settings], Any]
 
 BASE_MOMENTUM = 0.9
-"""An optimizer that wraps another wraps heavy-ball SGD unless the submission says otherwise."""
+"""Default base optimizer for wrappers: SGD with this momentum."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task tells a constructor that asks: the budget of gradient evaluations, and the training samples."""
+    """What a task tells a constructor that asks.
+
+    Attributes:
+        steps: the budget of gradient evaluations.
+        samples: the number of training samples.
+    """
 
     steps: int
     samples: int
@@ -59,14 +69,16 @@ class OptimizerList:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of all."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self) -> None:
+        """Step every optimizer."""
         for optimizer in self.optimizers:
             optimizer.step()
 
 
-def with_process_group(call: Callable[[], Made]) -> Made:
+def with_process_group(call: Callable[[], T]) -> T:
     """What `call` returns. Optimizers that are written for many machines get a process group of this process alone."""
     try:
         return call()
@@ -84,52 +96,63 @@ def make_optimizer(
     settings: Settings,
     budget: Budget,
     model: nn.Module,
-    split: bool = False,
+    splits_matrices: bool = False,
 ) -> Any:
-    """``make(parameters, **settings)``, with whatever else its signature requires and the suite knows.
+    """Build an optimizer, with whatever else its constructor requires and the suite knows.
 
-    A constructor that refuses plain parameters is tried with groups flagged `use_muon`, and then with matrices alone
+    A constructor that refuses plain parameters is tried with groups flagged `use_muon`, and then with matrices only
     and AdamW at the same `lr` for the rest, as the authors of Muon advise (Jordan et al. 2024,
-    https://kellerjordan.github.io/posts/muon/). With `split` the last is what is built.
+    https://kellerjordan.github.io/posts/muon/).
+
+    Args:
+        make: the constructor, called as ``make(parameters, **settings)``.
+        parameters: by name.
+        settings: the hyper-parameters.
+        budget: for a constructor that asks for steps or samples.
+        model: the module that `parameters` belong to, for a constructor that asks.
+        splits_matrices: build matrices and AdamW for the rest at once.
 
     Raises:
         Exception: whatever the constructor raised on the plain parameters.
     """
-    attempt = functools.partial(_call, make, settings=settings, budget=budget, model=model)
+    construct = functools.partial(_construct, make, settings=settings, budget=budget, model=model)
     tensors = list(parameters.values())
     try:
-        return _split(make, attempt, parameters, settings) if split else attempt(parameters, tensors)
+        return _split(make, construct, parameters, settings) if splits_matrices else construct(parameters, tensors)
     except Exception:
         flagged = [(True, [p for p in tensors if p.dim() > 1]), (False, [p for p in tensors if p.dim() < 2])]
-        groups = [{"params": part, "use_muon": flag} for flag, part in flagged if part]
-        for other in (lambda: attempt(parameters, groups), lambda: _split(make, attempt, parameters, settings)):
-            with contextlib.suppress(Exception):
-                return other()
+        groups = [{"params": members, "use_muon": flag} for flag, members in flagged if members]
+        with contextlib.suppress(Exception):
+            return construct(parameters, groups)
+        with contextlib.suppress(Exception):
+            return _split(make, construct, parameters, settings)
         raise
 
 
 def _split(
-    make: MakeOptimizer, attempt: Callable[..., Any], parameters: Parameters, settings: Settings
+    make: MakeOptimizer, construct: Callable[..., Any], parameters: Parameters, settings: Settings
 ) -> OptimizerList:
+    """The optimizer for matrices, AdamW for the rest."""
     matrices, rest = ({n: p for n, p in parameters.items() if (p.dim() == 2) == flag} for flag in (True, False))
     if not rest or wants_model(make) or wraps(make):
         raise TypeError("there is nothing to split")
     # Whether the optimizer is content with matrices is tried, since the task may have none.
     matrix = nn.Parameter(torch.ones(2, 2))
-    trial = attempt({"matrix": matrix}, [matrix])
+    probe = construct({"matrix": matrix}, [matrix])
     matrix.grad = torch.ones(2, 2)
-    trial.step()
+    probe.step()
     companion = AdamW(rest.values(), **{key: value for key, value in settings.items() if key == "lr"})
-    return OptimizerList([attempt(matrices, list(matrices.values())), companion] if matrices else [companion])
+    return OptimizerList([construct(matrices, list(matrices.values())), companion] if matrices else [companion])
 
 
-def _call(
+def _construct(
     make: MakeOptimizer, parameters: Parameters, params: list[Any], settings: Settings, budget: Budget, model: nn.Module
 ) -> Any:
-    given = dict(settings)
-    missing = [name for name in required(make) if name not in given]
-    base = None if BASE_INSTANCE.isdisjoint(missing) else _heavy_ball(make, params, given)
-    known = (
+    """Call `make` with `params`, `settings` and what else its signature requires."""
+    settings = dict(settings)
+    missing = [name for name in required(make) if name not in settings]
+    base = None if BASE_INSTANCE.isdisjoint(missing) else _base_optimizer(make, params, settings)
+    answers = (
         (PARAMETERS, params),
         (NAMED_PARAMETERS, list(parameters.items())),
         (MODEL, model),
@@ -138,12 +161,12 @@ def _call(
         (STEPS, budget.steps),
         (SAMPLES, budget.samples),
     )
-    answers = {name: value for name in missing for names, value in known if name in names}
-    has_parameters = not (PARAMETERS | NAMED_PARAMETERS | MODEL | BASE_INSTANCE).isdisjoint(answers)
-    return with_process_group(lambda: make(*([] if has_parameters else [params]), **answers, **given))
+    arguments = {name: answer for name in missing for names, answer in answers if name in names}
+    has_parameters = not (PARAMETERS | NAMED_PARAMETERS | MODEL | BASE_INSTANCE).isdisjoint(arguments)
+    return with_process_group(lambda: make(*([] if has_parameters else [params]), **arguments, **settings))
 
 
-def _heavy_ball(make: MakeOptimizer, params: list[Tensor], given: dict[str, Any]) -> SGD:
-    """The optimizer to wrap; it takes the step size out of `given` unless the wrapper names one of its own."""
-    options = {"lr": given.pop("lr")} if "lr" in given and "lr" not in signature(make) else {}
+def _base_optimizer(make: MakeOptimizer, params: list[Tensor], settings: dict[str, Any]) -> SGD:
+    """The optimizer to wrap; it takes the step size out of `settings` unless the wrapper has one of its own."""
+    options = {"lr": settings.pop("lr")} if "lr" in settings and "lr" not in signature(make) else {}
     return SGD(params, momentum=BASE_MOMENTUM, **options)

@@ -1,8 +1,15 @@
-"""How an optimizer wants to be stepped, found by trying it.
+"""How an optimizer's `step` must be called, found by trying it.
 
-Torch's interface leaves it open: `step` may need a closure, may read gradients before it calls the closure, may
-differentiate the gradients once more, may draw random numbers. A signature does not tell. So a copy of the task's own
-network is trained for a few steps in one manner after the other, and the first that works is taken.
+The signature does not reveal this, so we try each calling convention on a copy of the network for 12 steps and keep the
+first that works. (`step` may need a closure, may read gradients before it calls the closure, may differentiate the
+gradients once more, may draw random numbers.)
+
+    for protocol in CANDIDATES:                 # plain, with a closure, with the gradients' graph, matrices only
+        copy the network, build the optimizer, take 12 steps
+        if it raised: next
+        if calling the closure once before each step changes the weights: the optimizer reads gradients first
+        if the weights moved: return protocol
+    return the first protocol that did not raise, or raise the error of the one that got farthest
 """
 
 from __future__ import annotations
@@ -18,152 +25,83 @@ import torch
 from torch import Tensor, nn
 
 from suite.signature import MakeOptimizer, Settings, wants_model
-from suite.task import Loss, Problem, Task
+from suite.task import Loss, Split, Task
 from suite.training.lanes import SingleModel
 from suite.training.optimizer_factory import Budget, Parameters, make_optimizer, with_process_group
+from suite.training.run import Device, TrainingRun
 
-TRIED_STEPS = 12
+PROBE_STEPS = 12
 """Long enough to see what an optimizer does every tenth step (SophiaH's Hessian)."""
+
+Schedule = Callable[[float], float]
+
+OwnLoss = Callable[[Tensor, Tensor, Loss], Tensor]
 
 
 @dataclass(frozen=True)
 class StepProtocol:
-    """closure: `step` gets one. primed: it also expects gradients before it calls it. graph: gradients must carry their
-    graph. split: it steps matrices alone, AdamW the rest. draws: it uses torch's global generator. modes: its weights
-    for training and for evaluation differ.
+    """How `step` must be called.
+
+    Attributes:
+        needs_closure: `step` gets a closure.
+        needs_grad_before_closure: it also expects gradients before it calls the closure.
+        needs_graph: gradients must carry their graph.
+        splits_matrices: the optimizer steps matrices only, AdamW the rest.
+        uses_rng: it draws from torch's global generator.
+        has_eval_mode: its weights for training and for evaluation differ (schedule-free methods).
     """
 
-    closure: bool = False
-    primed: bool = False
-    graph: bool = False
-    split: bool = False
-    draws: bool = False
-    modes: bool = False
+    needs_closure: bool = False
+    needs_grad_before_closure: bool = False
+    needs_graph: bool = False
+    splits_matrices: bool = False
+    uses_rng: bool = False
+    has_eval_mode: bool = False
 
 
-PLAIN, CLOSURE, PRIMED = StepProtocol(), StepProtocol(closure=True), StepProtocol(closure=True, primed=True)
-
-
-TRIED = (
-    *(PLAIN, CLOSURE, PRIMED),
-    *(replace(manner, graph=True) for manner in (PLAIN, CLOSURE, PRIMED)),
-    replace(PLAIN, split=True),
+PLAIN = StepProtocol()
+CANDIDATES = (
+    PLAIN,
+    StepProtocol(needs_closure=True),
+    StepProtocol(needs_closure=True, needs_grad_before_closure=True),
+    StepProtocol(needs_graph=True),
+    StepProtocol(needs_closure=True, needs_graph=True),
+    StepProtocol(needs_closure=True, needs_grad_before_closure=True, needs_graph=True),
+    StepProtocol(splits_matrices=True),
 )
+"""The calling conventions, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What trying one manner gave: the weights it ended at, whether it drew and has modes, or the error.
+class TrainingSetup:
+    """How a submission trains on a task.
 
-    `evaluations` counts gradients: the manner that got farthest before it failed tells best what is wrong.
+    Attributes:
+        task, device: what is learned, and where.
+        make: what constructs the optimizer.
+        budget: what a constructor may ask for.
+        schedule: share of the budget that is spent -> factor of every step size.
+        loss: what is descended.
+        protocol: how `step` must be called.
     """
 
-    weights: list[Tensor]
-    evaluations: int
-    moved: bool = False
-    draws: bool = False
-    modes: bool = False
-    error: Exception | None = None
+    task: Task
+    device: Device
+    make: MakeOptimizer
+    budget: Budget
+    schedule: Schedule
+    loss: Loss
+    protocol: StepProtocol = PLAIN
 
+    @property
+    def requires_single(self) -> bool:
+        """Whether each run must be trained by itself. (Closures of lanes that draw would share one random stream.)"""
+        protocol = self.protocol
+        return protocol.needs_graph or wants_model(self.make) or (protocol.uses_rng and protocol.needs_closure)
 
-Build = Callable[[nn.Module, StepProtocol], Any]
-
-
-def has_modes(optimizer: Any) -> bool:
-    """Whether the optimizer's weights for training and for evaluation differ (schedule-free methods)."""
-    return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
-
-
-def requires_closure(optimizer: Any) -> bool:
-    """Whether `step` cannot be called without a closure."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
-
-
-def probe_step_protocol(
-    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, scale: Tensor, make_optimizer: Build
-) -> StepProtocol:
-    """The first manner of `TRIED` in which the optimizer runs and moves the weights of a copy of `model`.
-
-    `build(module, manner)` makes the optimizer of a module. `x`, `y` are the batch that is used, [n, ...].
-    The global generator is left as it was.
-
-    Raises:
-        Exception: what the optimizer raised, if it runs in no manner.
-    """
-
-    def attempt(manner: StepProtocol) -> Attempt:
-        module = copy.deepcopy(model)
-        return _attempt(manner, SingleModel(module, loss, scale, graph=manner.graph), module, x, y, make_optimizer)
-
-    with torch.random.fork_rng(devices=[]):
-        unmoved: StepProtocol | None = None
-        failed: list[Attempt] = []
-        for manner in TRIED:
-            tried = attempt(manner)
-            if tried.error is not None:
-                failed.append(tried)
-                continue
-            found = replace(manner, draws=tried.draws, modes=tried.modes)
-            if manner.closure and not manner.primed:
-                primed = attempt(replace(manner, primed=True))
-                if primed.error is None and not _equal(tried.weights, primed.weights):
-                    found = replace(found, primed=True)
-            if tried.moved:
-                return found
-            unmoved = unmoved or found
-        if unmoved is not None:
-            return unmoved
-        error = max(failed, key=lambda attempt: attempt.evaluations).error
-        assert error is not None
-        raise error
-
-
-def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
-
-
-def _attempt(
-    manner: StepProtocol, lane: SingleModel, module: nn.Module, x: Tensor, y: Tensor, make_optimizer: Build
-) -> Attempt:
-    evaluations = 0
-
-    def closure() -> Tensor:
-        nonlocal evaluations
-        evaluations += 1
-        return lane.evaluate(x[None], y[None])[0]
-
-    before = [p.detach().clone() for p in module.parameters()]
-    torch.manual_seed(0)
-    try:
-        optimizer = make_optimizer(module, manner)
-        if requires_closure(optimizer) and not manner.closure:
-            raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
-        state = torch.get_rng_state()
-        if has_modes(optimizer):
-            optimizer.train()
-        for _ in range(TRIED_STEPS):
-            for parameter in module.parameters():
-                parameter.grad = None
-            if manner.primed or not manner.closure:
-                closure()
-            _ = optimizer.step(closure) if manner.closure else optimizer.step()
-    except Exception as error:
-        return Attempt([], evaluations, error=error)
-    after = [p.detach().clone() for p in module.parameters()]
-    return Attempt(
-        after,
-        evaluations,
-        moved=not _equal(before, after),
-        draws=not torch.equal(state, torch.get_rng_state()),
-        modes=has_modes(optimizer),
-    )
-
-
-Schedule = Callable[[float], float]
-
-
-OwnLoss = Callable[[Tensor, Tensor, Loss], Tensor]
+    def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
+        """The optimizer of `parameters`; `model` is the module that they belong to, for a constructor that asks."""
+        return make_optimizer(self.make, parameters, settings, self.budget, model, self.protocol.splits_matrices)
 
 
 def common_schedule(progress: float) -> float:
@@ -173,65 +111,123 @@ def common_schedule(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, 2.0 * progress - 1.0)))
 
 
-@dataclass(frozen=True)
-class TrainingSetup:
-    """make and budget: how the optimizer is built. manner: how it wants to be stepped.
-
-    schedule: share of the budget that is spent -> factor of every step size. loss: what is descended.
-    """
-
-    make: MakeOptimizer
-    budget: Budget
-    manner: StepProtocol
-    schedule: Schedule
-    loss: Loss
-
-    @property
-    def requires_single(self) -> bool:
-        """Whether each lane must be trained by itself. (Closures of lanes that draw would share one stream.)"""
-        manner = self.manner
-        return manner.graph or wants_model(self.make) or (manner.draws and manner.closure)
-
-    def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
-        """The optimizer of `parameters`; `model` is the module that they belong to, for a constructor that asks."""
-        return make_optimizer(self.make, parameters, settings, self.budget, model, self.manner.split)
-
-
 def training_setup(
     task: Task,
-    problem: Problem,
-    seed: int,
-    settings: Settings,
+    run: TrainingRun,
     make: MakeOptimizer,
-    device: torch.device | str,
+    device: Device,
     schedule: Schedule | None,
     own_loss: OwnLoss | None,
 ) -> TrainingSetup:
-    """How `make` trains on `task`, tried out on a copy of the network of `problem` and `seed`.
+    """How `make` trains on `task`, tried out on a copy of the network of `run`.
 
     Raises:
-        Exception: what the optimizer raised, if it can be stepped in no manner.
+        Exception: what the optimizer raised, if no calling convention works.
     """
-    train, rows = problem.train, slice(task.batch_size)
-    budget = Budget(task.target.budget, len(train))
-    loss = task.loss if own_loss is None else _with(own_loss, task.loss)
-
-    def made(model: nn.Module, manner: StepProtocol) -> Any:
-        return make_optimizer(make, dict(model.named_parameters()), settings, budget, model, manner.split)
-
-    def found() -> TrainingSetup:
-        manner = probe_step_protocol(
-            task.model(problem, seed).to(device),
-            loss,
-            train.x[rows].to(device),
-            train.y[rows].to(device),
-            torch.tensor(problem.lipschitz, dtype=task.dtype, device=device),
-            made,
-        )
-        return TrainingSetup(make, budget, manner, schedule or common_schedule, loss)
-
-    return with_process_group(found)
+    loss = task.loss if own_loss is None else _bind(own_loss, task.loss)
+    budget = Budget(task.target.budget, len(run.problem.train))
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, loss)
+    return replace(setup, protocol=with_process_group(lambda: probe_step_protocol(setup, run)))
 
 
-def _with(own: OwnLoss, loss: Loss) -> Loss:
-    return lambda outputs, targets: own(outputs, targets, loss)
+def _bind(own_loss: OwnLoss, task_loss: Loss) -> Loss:
+    return lambda outputs, targets: own_loss(outputs, targets, task_loss)
+
+
+def has_eval_mode(optimizer: Any) -> bool:
+    """Whether the optimizer's weights for training and for evaluation differ (schedule-free methods)."""
+    return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
+
+
+def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
+    """The first of `CANDIDATES` with which the optimizer runs and moves the weights of the network of `run`.
+
+    `setup.protocol` is not read. Torch's global generator is left as it was.
+
+    Raises:
+        Exception: what the optimizer raised, if no calling convention works.
+    """
+    task, device = setup.task, setup.device
+    model, batch = run.model(task, device), run.first_batch(task, device)
+    scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
+
+    def attempt(protocol: StepProtocol) -> _Attempt:
+        return _attempt(replace(setup, protocol=protocol), run.settings, copy.deepcopy(model), batch, scale)
+
+    unmoved: StepProtocol | None = None
+    failures: list[tuple[int, Exception]] = []
+    with torch.random.fork_rng(devices=[]):
+        for candidate in CANDIDATES:
+            plain = attempt(candidate)
+            if plain.error is not None:
+                failures.append((plain.evaluations, plain.error))
+                continue
+            protocol = plain.protocol
+            if candidate.needs_closure and not candidate.needs_grad_before_closure:
+                after_gradient = attempt(replace(candidate, needs_grad_before_closure=True))
+                if after_gradient.error is None and not _equal(plain.weights, after_gradient.weights):
+                    protocol = replace(protocol, needs_grad_before_closure=True)
+            if plain.moved:
+                return protocol
+            unmoved = unmoved or protocol
+    if unmoved is None:
+        raise max(failures, key=lambda failure: failure[0])[1]
+    return unmoved
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What trying a protocol gave: the protocol with what was seen of the optimizer, or the error.
+
+    The attempt with most gradient `evaluations` before it failed has the most informative error.
+    """
+
+    protocol: StepProtocol
+    evaluations: int
+    weights: list[Tensor]
+    moved: bool = False
+    error: Exception | None = None
+
+
+def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: Split, scale: Tensor) -> _Attempt:
+    """Take `PROBE_STEPS` steps on `model` as the protocol of `setup` says."""
+    protocol, evaluations = setup.protocol, 0
+    single = SingleModel(model, setup.loss, scale, graph=protocol.needs_graph)
+    x, y = batch.x[None], batch.y[None]
+
+    def closure() -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        return single.evaluate(x, y)[0]
+
+    before = [p.detach().clone() for p in model.parameters()]
+    torch.manual_seed(0)
+    try:
+        optimizer = setup.make_optimizer(dict(model.named_parameters()), settings, model)
+        if _requires_closure(optimizer) and not protocol.needs_closure:
+            raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
+        state = torch.get_rng_state()
+        if has_eval_mode(optimizer):
+            optimizer.train()
+        for _ in range(PROBE_STEPS):
+            for parameter in model.parameters():
+                parameter.grad = None
+            if protocol.needs_grad_before_closure or not protocol.needs_closure:
+                closure()
+            _ = optimizer.step(closure) if protocol.needs_closure else optimizer.step()
+    except Exception as error:
+        return _Attempt(protocol, evaluations, [], error=error)
+    after = [p.detach().clone() for p in model.parameters()]
+    uses_rng = not torch.equal(state, torch.get_rng_state())
+    protocol = replace(protocol, uses_rng=uses_rng, has_eval_mode=has_eval_mode(optimizer))
+    return _Attempt(protocol, evaluations, after, moved=not _equal(before, after))
+
+
+def _requires_closure(optimizer: Any) -> bool:
+    """Whether `step` cannot be called without a closure."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(map(torch.equal, a, b))

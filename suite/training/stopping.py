@@ -1,99 +1,117 @@
-"""When a lane ends, and how: the rules of the protocol, fixed in advance and equal for all.
+"""The stopping criterion: when a run ends, and how. Fixed in advance and equal for all.
 
-A lane is frozen at the moment it meets the stop; lanes that cannot meet it any more end early.
+At each check, with the loss on the whole training data:
+
+    loss <= target loss                                   -> converged (tasks with `at_end`: only at the budget's end)
+    loss not finite, or far above the initial one         -> diverged
+    the budget of gradient evaluations is spent           -> budget
+    too far from the target for its share of the budget   -> stalled
+
+A lane that ends is frozen at that moment. While hyper-parameters are tuned, the lanes of a trial that cannot be
+selected any more end as well (raced).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from suite.storage.record import Status
 from suite.task import Target
 
-DIVERGED = 1e3
-"""A lane has diverged when its loss is not finite, or above the initial one by this multiple of the way to the stop."""
+DIVERGENCE_FACTOR = 1e3
+"""A run has diverged when its loss exceeds the initial loss by this multiple of |initial loss - target loss|."""
 
+STALL_MARKS = ((0.5, 0.5), (0.75, 0.8))
+"""(share of the budget, share of the decrease from the initial to the target loss that a run must have made by then).
 
-STALLED = ((0.5, 0.5), (0.75, 0.8))
-"""(share of the budget, share of the way from the initial loss to the stop that must lie behind a lane by then).
-
-At half of the budget the step size begins to fall, at three quarters 91 % of all the travel it allows is spent. A lane
-that is behind these marks by then does not reach the stop; most of a tuning sweep's time would go to such lanes.
+At half of the budget the step size begins to fall, at three quarters 91 % of all the travel it allows is spent. A run
+that misses a mark does not reach the target loss; most of a tuning sweep's time would go to such runs.
 """
 
-
-HISTORY_STEP = 1.1
+HISTORY_GROWTH = 1.1
 """The training curve keeps a point each time the gradient evaluations have grown by this factor: some 80 of 4,000."""
 
 
 class StoppingRule:
-    """What is known of every lane's losses, and how it ended: ``status`` is None while a lane goes on."""
+    """The losses of every lane, and how it ended.
 
-    def __init__(self, stop: Target, evaluations: Sequence[int]) -> None:
-        """evaluations: every lane's gradient evaluations, as they grow."""
-        self._stop, self._evaluations = stop, evaluations
+    Attributes:
+        status: of the lanes that have ended; a lane that is not in it goes on.
+        loss: every lane's last loss (NaN before the first check).
+        target_evaluations, history: see `suite.training.run.TrainingResult`.
+    """
+
+    def __init__(self, target: Target, evaluations: Sequence[int]) -> None:
+        """Begin with all lanes active; `evaluations` are their gradient evaluations, a list that the caller updates."""
+        self._target, self._evaluations = target, evaluations
         count = len(evaluations)
-        self.status: list[str | None] = [None] * count
+        self.status: dict[int, Status] = {}
         self.loss = [math.nan] * count
         self.target_evaluations: list[int | None] = [None] * count
         self.history: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-        self._first = [math.nan] * count
+        self._initial_loss = [math.nan] * count
 
     def active(self) -> list[int]:
         """The lanes that go on."""
-        return [lane for lane, status in enumerate(self.status) if status is None]
+        return [lane for lane in range(len(self.loss)) if lane not in self.status]
 
     def progress(self, lane: int) -> float:
         """The share of its budget that a lane has spent."""
-        return self._evaluations[lane] / self._stop.budget
+        return self._evaluations[lane] / self._target.budget
 
-    def may_fall_behind(self) -> bool:
-        """Whether a lane that goes on may end by its loss without having met the stop, at the next judgement."""
-        return not all(0 < self.progress(lane) < STALLED[0][0] for lane in self.active())
+    def may_stall(self) -> bool:
+        """Whether an active lane may be ended by a loss above the target loss at the next check."""
+        return not all(0 < self.progress(lane) < STALL_MARKS[0][0] for lane in self.active())
 
-    def judge(self, lanes: Sequence[int], losses: Sequence[float]) -> list[int]:
-        """Take in the training losses of `lanes`; returns those that end: at the stop, or without a way to it."""
+    def update(self, lanes: Sequence[int], losses: Sequence[float]) -> list[int]:
+        """Record the training losses of the active `lanes`; returns those that end with them."""
+        ended = []
         for lane, loss in zip(lanes, losses, strict=True):
-            self._take_in(lane, loss)
-            self.status[lane] = self._verdict(lane, loss)
-        return [lane for lane in lanes if self.status[lane] is not None]
+            self._record(lane, loss)
+            verdict = self._verdict(lane, loss)
+            if verdict is not None:
+                self.status[lane] = verdict
+                ended.append(lane)
+        return ended
 
-    def race(self, trials: Sequence[range]) -> list[int]:
-        """End the lanes of trials that cannot be those with the fewest gradient evaluations any more; returns them."""
+    def race(self, trials: Collection[range]) -> list[int]:
+        """End the lanes of `trials` that can no longer have the fewest gradient evaluations; returns these lanes."""
 
         def spent(trial: range) -> int:
             return sum(self._evaluations[lane] for lane in trial)
 
         ended = []
-        complete = [spent(t) for t in trials if all(self.status[lane] == "converged" for lane in t)]
+        complete = [spent(t) for t in trials if all(self.status.get(lane) == Status.CONVERGED for lane in t)]
         for trial in trials if complete else ():
-            missed = any(self.status[lane] not in (None, "converged") for lane in trial)
+            missed = any(self.status.get(lane, Status.CONVERGED) != Status.CONVERGED for lane in trial)
             for lane in trial:
-                if self.status[lane] is None and (missed or spent(trial) >= min(complete)):
-                    self.status[lane] = "raced"
+                if lane not in self.status and (missed or spent(trial) >= min(complete)):
+                    self.status[lane] = Status.RACED
                     ended.append(lane)
         return ended
 
-    def _take_in(self, lane: int, loss: float) -> None:
+    def _record(self, lane: int, loss: float) -> None:
         spent, history = self._evaluations[lane], self.history[lane]
         self.loss[lane] = loss
-        if math.isnan(self._first[lane]):
-            self._first[lane] = loss
-        if not history or spent >= HISTORY_STEP * history[-1][0]:
+        if math.isnan(self._initial_loss[lane]):
+            self._initial_loss[lane] = loss
+        if not history or spent >= HISTORY_GROWTH * history[-1][0]:
             history.append((spent, loss))
-        if loss > self._stop.loss or math.isnan(loss):
+        if loss > self._target.loss or math.isnan(loss):
             self.target_evaluations[lane] = None
         elif self.target_evaluations[lane] is None:
             self.target_evaluations[lane] = spent
 
-    def _verdict(self, lane: int, loss: float) -> str | None:
-        over = self.progress(lane) >= 1
-        first, way = self._first[lane], self._first[lane] - self._stop.loss
-        if loss <= self._stop.loss and (over or not self._stop.at_end):
-            return "converged"
-        if not math.isfinite(loss) or loss - first > DIVERGED * abs(way):
-            return "diverged"
-        if over:
-            return "budget"
-        stalled = any(self.progress(lane) >= share and first - loss < least * way for share, least in STALLED)
-        return "stalled" if stalled and not self._stop.at_end else None
+    def _verdict(self, lane: int, loss: float) -> Status | None:
+        """How a lane ends with this loss; None if it goes on."""
+        progress, initial = self.progress(lane), self._initial_loss[lane]
+        distance = initial - self._target.loss
+        if loss <= self._target.loss and (progress >= 1 or not self._target.at_end):
+            return Status.CONVERGED
+        if not math.isfinite(loss) or loss - initial > DIVERGENCE_FACTOR * abs(distance):
+            return Status.DIVERGED
+        if progress >= 1:
+            return Status.BUDGET
+        stalled = any(progress >= share and initial - loss < decrease * distance for share, decrease in STALL_MARKS)
+        return Status.STALLED if stalled and not self._target.at_end else None

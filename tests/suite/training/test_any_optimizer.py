@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from suite.seeding import seed_of
-from suite.training.loop import TrainingResult, TrainingRun, train
-from suite.training.step_protocol import common_schedule
+from suite.training import TrainingResult, TrainingRun, common_schedule, train
 from tests.suite.toys import regression, toy
 
 BUDGET = 60

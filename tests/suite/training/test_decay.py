@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from suite.entries.loading import load
 from suite.task import Decay
 from suite.tasks.losses import mean_squared_error
-from suite.training.loop import TrainingRun, train
-from suite.training.step_protocol import common_schedule
+from suite.training import TrainingRun, common_schedule, train
 from tests.suite.training.test_label_noise import BUDGET, _model, _problem, noisy
 
 DECAY, UNTIL = 0.3, 0.5

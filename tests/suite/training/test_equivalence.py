@@ -13,14 +13,13 @@ from torch.nn.functional import cross_entropy, linear
 from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
-from suite.tasks.registry import find_task
-from suite.training import equivalence as batching
-from suite.training.lanes import EVALUATED, SingleModel, StackedModels
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, equivalence, train
+from suite.training.lanes import EVALUATION_BATCH, SingleModel, StackedModels
 from suite.training.minibatches import DeviceDataset
 
 
-def _problem(seed: int, samples: int = 3 * EVALUATED + 10) -> Problem:
+def _problem(seed: int, samples: int = 3 * EVALUATION_BATCH + 10) -> Problem:
     """Images 6 x 6 of three classes that differ in brightness."""
     stream = torch_stream("batching", seed)
     y = torch.arange(samples) % 3
@@ -43,8 +42,8 @@ def _lanes(task: Task, count: int = 2) -> list[TrainingRun]:
 
 def test_what_cannot_be_batched_is_trained_one_by_one() -> None:
     plain, normed = _task(), _task(batch_norm=True)
-    assert batching.possible(plain, plain.problem(0), 0, "cpu")
-    assert not batching.possible(normed, normed.problem(0), 0, "cpu")
+    assert equivalence.supports_vmap(plain, _lanes(plain)[0], "cpu")
+    assert not equivalence.supports_vmap(normed, _lanes(normed)[0], "cpu")
     for task, way in ((plain, "stacked"), (normed, "alone")):
         results = train(task, _lanes(task), torch.optim.SGD, batched=True)
         assert {result.stepping for result in results} == {way}
@@ -70,7 +69,7 @@ def test_a_network_that_vmap_would_train_in_part_is_trained_one_by_one() -> None
             return _Referring()
 
     task = replace(_task(), model=model)
-    assert not batching.possible(task, task.problem(0), 0, "cpu")
+    assert not equivalence.supports_vmap(task, _lanes(task)[0], "cpu")
     results = train(task, _lanes(task), torch.optim.SGD, batched=True)
     assert {result.stepping for result in results} == {"alone"}
     for number, result in enumerate(results):
@@ -80,7 +79,7 @@ def test_a_network_that_vmap_would_train_in_part_is_trained_one_by_one() -> None
 
 def test_asking_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    batching.possible(_task(), _problem(0), 0, "cpu")
+    equivalence.supports_vmap(_task(), _lanes(_task())[0], "cpu")
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -95,21 +94,25 @@ def test_batched_and_one_by_one_agree() -> None:
 
 def test_a_cpu_keeps_to_the_rule_of_the_task_and_other_devices_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     task = _task()
-    lanes = [(_problem(seed), seed) for seed in range(2)]
-    assert batching.pays(replace(task, batched=True), lanes, "cpu")
-    assert not batching.pays(replace(task, batched=False), lanes, "cpu")
-    torch.testing.assert_close(batching.together(task, lanes, "cpu")(), batching.apart(task, lanes, "cpu")())
+    lanes = _lanes(task)
+    assert equivalence.vmap_is_faster(replace(task, batched=True), lanes, "cpu")
+    assert not equivalence.vmap_is_faster(replace(task, batched=False), lanes, "cpu")
+    torch.testing.assert_close(
+        equivalence.batched_gradients(task, lanes, "cpu")(), equivalence.sequential_gradients(task, lanes, "cpu")()
+    )
     for first, second in ((1.0, 2.0), (2.0, 1.0)):
         times = iter((first, second))
-        monkeypatch.setattr(batching, "seconds", lambda work, device, times=times: next(times))
-        monkeypatch.setattr(batching, "together", lambda *_: None)
-        monkeypatch.setattr(batching, "apart", lambda *_: None)
-        assert batching.pays(task, lanes, "meta") == (first < second)
+        monkeypatch.setattr(equivalence, "median_seconds", lambda work, device, times=times: next(times))
+        monkeypatch.setattr(equivalence, "batched_gradients", lambda *_: None)
+        monkeypatch.setattr(equivalence, "sequential_gradients", lambda *_: None)
+        assert equivalence.vmap_is_faster(task, lanes, "meta") == (first < second)
 
 
 def test_time_is_that_of_the_work() -> None:
     slow, quick = torch.randn(400, 400), torch.randn(4, 4)
-    assert batching.seconds(lambda: [slow @ slow for _ in range(20)], "cpu") > batching.seconds(lambda: quick, "cpu")
+    assert equivalence.median_seconds(lambda: [slow @ slow for _ in range(20)], "cpu") > equivalence.median_seconds(
+        lambda: quick, "cpu"
+    )
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 4, 3)])

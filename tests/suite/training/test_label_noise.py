@@ -14,8 +14,7 @@ from suite.entries.loading import load
 from suite.seeding import torch_stream
 from suite.task import LabelNoise, Problem, Split, Target, Task
 from suite.tasks.losses import mean_squared_error
-from suite.training.loop import TrainingRun, train
-from suite.training.step_protocol import common_schedule
+from suite.training import TrainingRun, common_schedule, train
 
 SCALE, BUDGET = 0.7, 40
 

@@ -17,13 +17,14 @@ from suite.entries.loading import builtin_files, load
 from suite.seeding import torch_stream
 from suite.signature import Settings
 from suite.task import Task
+from suite.tasks import find_task
 from suite.tasks.losses import mean_squared_error
-from suite.tasks.registry import find_task
+from suite.training import Budget, TrainingResult, TrainingRun, common_schedule, make_optimizer, train
 from suite.training.equivalence import treats_lanes_independently
 from suite.training.lanes import StackedModels
-from suite.training.loop import TrainingResult, TrainingRun, make_groups, train
-from suite.training.optimizer_factory import Budget, Parameters, make_optimizer
-from suite.training.step_protocol import PLAIN, common_schedule
+from suite.training.optimizer_factory import Parameters
+from suite.training.step_protocol import PLAIN
+from suite.training.steppers import make_groups
 from tests.suite.toys import matrix, network, regression, toy
 
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
@@ -239,7 +240,7 @@ def test_constructor_of_groups_covers_every_lane_once() -> None:
     stack = StackedModels(
         [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
     )
-    trials = [(range(2), {"lr": 0.1}), (range(2, 4), {"lr": 0.2})]
+    trials = {range(2): {"lr": 0.1}, range(2, 4): {"lr": 0.2}}
     groups, way = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
     assert way == "stacked"
     assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]

@@ -1,0 +1,88 @@
+"""What goes into training and what comes out of it: a run, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from suite.seeding import seed_of
+from suite.storage.record import Status
+from suite.task import Problem, Split, Task, Weights
+
+Device = torch.device | str
+
+STREAMS = ("order", "label noise", "optimizer")
+"""A run's random streams: the order of its batches, the noise of its labels, and what its optimizer draws."""
+
+Stepping = Literal["stacked", "per lane", "rendezvous", "alone"]
+"""How optimizers stepped the lanes, as the record states it (`suite.training.groups` explains the ways)."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run to train.
+
+    Attributes:
+        problem: its data.
+        seed: of its initial weights and of its random streams.
+        trial: the number of the hyper-parameter setting that it belongs to.
+        settings: the hyper-parameters.
+        streams: the seeds of its random streams by name, where `seed` must not reveal the data (see `suite.sandbox`).
+    """
+
+    problem: Problem
+    seed: int
+    trial: int
+    settings: Mapping[str, Any]
+    streams: Mapping[str, int] | None = None
+
+    def stream_seeds(self, task: str) -> Mapping[str, int]:
+        """The seeds of the random streams on the task of the name `task`, by the names in `STREAMS`."""
+        return self.streams or {name: seed_of(task, self.seed, name) for name in STREAMS}
+
+    def model(self, task: Task, device: Device) -> nn.Module:
+        """The network of `task` with the run's initial weights."""
+        return task.model(self.problem, self.seed).to(device)
+
+    def first_batch(self, task: Task, device: Device) -> Split:
+        """The first training samples, as many as a step of `task` takes."""
+        train, rows = self.problem.train, slice(task.batch_size)
+        return Split(train.x[rows], train.y[rows]).to(device)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a run ended, and how.
+
+    Attributes:
+        status: how it ended.
+        weights, initial: weights and buffers by name, at the end and before the first step.
+        train_loss: the task's loss on the whole training data at `weights`.
+        gradient_evaluations: the cost; a product with the Hessian counts as one gradient.
+        steps: calls of the optimizer's `step`.
+        seconds: the run's share of the time that its program took.
+        stepping: how the optimizer stepped it.
+        target_evaluations: gradient evaluations at the check from which on the loss stayed at or below the target loss;
+            fewer than all where a task trains on. None: it did not end there.
+        history: (gradient evaluations, training loss), thinned evenly on a log scale.
+    """
+
+    status: Status
+    weights: Weights
+    initial: Weights
+    train_loss: float
+    gradient_evaluations: int
+    steps: int
+    seconds: float
+    stepping: Stepping
+    target_evaluations: int | None = None
+    history: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether the run reached the target loss."""
+        return self.status == Status.CONVERGED

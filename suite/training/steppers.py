@@ -1,0 +1,262 @@
+"""One step of all lanes, for each mode of training.
+
+- `FullBatchStepper`: the gradient at the weights comes with the loss, which is checked for free at every step.
+- `MiniBatchStepper`: steps on mini-batches (or with noisy labels, a loss of the submission's own, other weights for
+  evaluation than for training), and now and then a check of the loss on the whole training data.
+- `ClosureStepper`: the same for optimizers that call closures, as often as they like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.signature import Settings
+from suite.task import Weights
+from suite.training.closures import ClosureBarrier
+from suite.training.equivalence import EquivalenceCheck, treats_lanes_independently
+from suite.training.groups import Group
+from suite.training.lanes import SingleModel, StackedModels
+from suite.training.minibatches import BatchSampler, DeviceDataset
+from suite.training.optimizer_factory import BuildOptimizer, Parameters
+from suite.training.run import Stepping, TrainingRun
+from suite.training.step_protocol import StepProtocol, TrainingSetup
+from suite.training.stopping import StoppingRule
+
+FULL_BATCH_CHECK = 20
+"""Full batch: at least so many steps between two checks, where the loss at the weights does not come for free."""
+
+
+class Stepper:
+    """The lanes of one program: models, data, optimizers and counts; subclasses say what `advance` does.
+
+    Attributes:
+        stopping: which lanes are active, and their losses.
+        evaluations, steps: of every lane: gradient evaluations, and calls of its optimizer's `step`.
+        initial, final: of every lane: weights and buffers before the first step, and when it ended.
+        stepping: how its optimizers are stepped.
+    """
+
+    def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool, stacked: bool) -> None:
+        """Build models and optimizers for `runs`; `race` and `stacked` as in `suite.training.loop`."""
+        self._setup, self._race = setup, race
+        task, device, lanes = setup.task, setup.device, range(len(runs))
+        models = [run.model(task, device) for run in runs]
+        scales = torch.tensor([run.problem.lipschitz for run in runs], dtype=task.dtype, device=device)
+        self._stack = (
+            StackedModels(models, setup.loss, scales, task.loss)
+            if len(runs) > 1
+            else SingleModel(models[0], setup.loss, scales, task.loss, setup.protocol.needs_graph)
+        )
+        self.initial = [self._stack.snapshot(lane) for lane in lanes]
+        self.final: list[Weights] = [{} for _ in lanes]
+        self.evaluations, self.steps = [0 for _ in lanes], [0 for _ in lanes]
+        self.stopping = StoppingRule(task.target, self.evaluations)
+        seeds = [run.stream_seeds(task.name) for run in runs]
+        self._dataset = DeviceDataset([run.problem.train for run in runs], device)
+        self._batches = BatchSampler(task, self._dataset, seeds)
+
+        def build(parameters: Parameters, settings: Settings) -> Any:
+            return setup.make_optimizer(parameters, settings, models[0])
+
+        trials = [list(trial) for _, trial in groupby(lanes, key=lambda lane: runs[lane].trial)]
+        self._trials = {range(trial[0], trial[-1] + 1): runs[trial[0]].settings for trial in trials}
+        rng_seeds = [streams["optimizer"] for streams in seeds]
+        torch.manual_seed(rng_seeds[0])
+        self._groups, self.stepping = make_groups(self._stack, build, self._trials, setup.protocol, rng_seeds, stacked)
+        settings = list(self._trials.values())
+        self._check = EquivalenceCheck(self._groups, build, settings) if self.stepping == "stacked" else None
+
+    def start(self) -> None:
+        """Check the initial loss, unless the first step does."""
+        self._check_weights()
+        self._switch("train")
+
+    def advance(self, lanes: list[int]) -> None:
+        """Train the active `lanes` up to the next check of their losses, and check them."""
+        raise NotImplementedError
+
+    def _evaluate(self, lanes: list[int]) -> Tensor:
+        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
+        decay, strengths = self._setup.task.decay, None
+        if decay is not None:
+            decays = [self.stopping.progress(lane) < decay.until for lane in lanes]
+            strengths = torch.tensor(decays).to(self._stack.scales) * decay.strength
+        return self._stack.evaluate(*self._batches.batch(lanes), self._dataset.index(lanes), strengths)
+
+    def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:
+        """Freeze the lanes that end with these losses on the whole training data."""
+        ended = self.stopping.update(lanes, losses)
+        if self._race:
+            ended += self.stopping.race(self._trials)
+        for lane in ended:
+            self.final[lane] = self._stack.snapshot(lane)
+            for gradient in self._stack.gradients.values():
+                gradient[lane] = 0  # a stacked optimizer goes on with the lane's neighbours
+
+    def _active_groups(self) -> list[Group]:
+        return [group for group in self._groups if any(lane not in self.stopping.status for lane in group.lanes)]
+
+    def _set_rate(self, group: Group) -> None:
+        active = next(lane for lane in group.lanes if lane not in self.stopping.status)
+        group.set_rate(self._setup.schedule(self.stopping.progress(active)))
+
+    def _step(self, groups: list[Group]) -> None:
+        """Step every group with the gradients that were just evaluated."""
+        for group in groups:
+            self._set_rate(group)
+        if self._check is not None:
+            self._check.before_step(self.stopping.active())
+        for group in groups:
+            group.step()
+        if self._check is not None:
+            self._check.after_step()
+
+    def _count(self, lanes: list[int], evaluations: int) -> None:
+        """Count a step, and gradient `evaluations`, of all `lanes` that are still active.
+
+        A Hessian product (a gradient differentiated once more) costs a gradient evaluation.
+        """
+        for lane in lanes:
+            if lane not in self.stopping.status:
+                self.evaluations[lane] += evaluations
+                self.steps[lane] += 1
+        if self._setup.protocol.needs_graph:  # then the run is the only lane
+            self.evaluations[0] += self._stack.differentiated
+            self._stack.differentiated = 0
+
+    def _steps_per_check(self) -> int:
+        every = self._setup.task.target.check_every
+        return max(every, FULL_BATCH_CHECK) if self._setup.task.batch_size is None else every
+
+    def _check_losses(self) -> None:
+        """Update the stopping rule at the weights that are meant for evaluation."""
+        self._switch("eval")
+        self._check_weights()
+        self._switch("train")
+
+    def _check_weights(self) -> None:
+        """Update the stopping rule with the losses of all active lanes, at the weights as they are."""
+        lanes = self.stopping.active()
+        x, y = self._dataset.whole(lanes)
+        # While no lane may stall, that its loss lies above the target loss is all that there is to know.
+        ceiling = math.inf if self.stopping.may_stall() else self._setup.task.target.loss
+        self._update_stopping(lanes, self._stack.losses(x, y, self._dataset.index(lanes), ceiling).tolist())
+
+    def _switch(self, mode: str) -> None:
+        """Call `train` or `eval` of optimizers whose weights for training and for evaluation differ."""
+        if self._setup.protocol.has_eval_mode:
+            for group in self._active_groups():
+                getattr(group.optimizer, mode)()
+
+
+class FullBatchStepper(Stepper):
+    """The loss at the weights comes free with their gradient, so the stopping rule is updated at every step."""
+
+    def start(self) -> None:
+        pass
+
+    def advance(self, lanes: list[int]) -> None:
+        losses = self._evaluate(lanes)
+        self._update_stopping(lanes, losses.tolist())
+        self._step(self._active_groups())
+        self._count(lanes, 1)
+
+
+class MiniBatchStepper(Stepper):
+    """Several steps on the lanes' batches, then a check."""
+
+    def advance(self, lanes: list[int]) -> None:
+        groups = self._active_groups()
+        for _ in range(self._steps_per_check()):
+            for lane in lanes:
+                self._batches.advance(lane, self.evaluations[lane])
+            self._evaluate(lanes)
+            self._step(groups)
+            self._count(lanes, 1)
+            if all(self.evaluations[lane] >= self._setup.task.target.budget for lane in lanes):
+                break
+        self._check_losses()
+
+
+class ClosureStepper(Stepper):
+    """Several steps of every lane, whose closures share batched gradients, then a check."""
+
+    def advance(self, lanes: list[int]) -> None:
+        groups = {group.lanes.start: group for group in self._active_groups()}
+
+        def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
+            losses = self._evaluate(waiting)
+            for lane in waiting:
+                groups[lane].attach_gradients()
+                self.evaluations[lane] += 1
+            return dict(zip(waiting, losses.clone(), strict=True))
+
+        if len(lanes) == 1:
+            (lane,) = lanes
+            self._step_lane(groups[lane], lambda: evaluate([lane])[lane])
+        else:
+            barrier = ClosureBarrier(evaluate)
+
+            def work(lane: int) -> Callable[[], None]:
+                return lambda: self._step_lane(groups[lane], lambda: barrier.closure(lane))
+
+            barrier.run({lane: work(lane) for lane in lanes})
+        self._check_losses()
+
+    def _step_lane(self, group: Group, closure: Callable[[], Tensor]) -> None:
+        """Step the only lane of `group` up to the next check or the end of its budget."""
+        lane = group.lanes.start
+        for _ in range(self._steps_per_check()):
+            if self.evaluations[lane] >= self._setup.task.target.budget:
+                break
+            self._batches.advance(lane, self.evaluations[lane])
+            self._set_rate(group)
+            if self._setup.protocol.needs_grad_before_closure:
+                closure()
+            group.step(closure)
+            self._count([lane], 0)  # the closure counts its gradients
+
+
+def stepper_class(setup: TrainingSetup) -> type[Stepper]:
+    """The mode of training that `setup` needs."""
+    task, protocol = setup.task, setup.protocol
+    if protocol.needs_closure:
+        return ClosureStepper
+    is_loss_free = task.batch_size is None and task.label_noise is None and setup.loss is task.loss
+    return FullBatchStepper if is_loss_free and not protocol.has_eval_mode else MiniBatchStepper
+
+
+def make_groups(
+    stack: StackedModels,
+    build: BuildOptimizer,
+    trials: Mapping[range, Settings],
+    protocol: StepProtocol,
+    seeds: Sequence[int],
+    stacked: bool = True,
+) -> tuple[list[Group], Stepping]:
+    """Optimizers for all lanes, and the way in which they are stepped.
+
+    Args:
+        stack: the lanes.
+        build: (parameters, settings) -> optimizer.
+        trials: the consecutive lanes of each trial -> its hyper-parameters.
+        protocol: how `step` must be called.
+        seeds: each lane's seed for an optimizer that draws.
+        stacked: whether one optimizer may step all lanes of a trial, if a probe proves that it can.
+    """
+    stepping: Stepping = "alone" if len(stack) == 1 else "rendezvous" if protocol.needs_closure else "per lane"
+    if stacked and stepping == "per lane" and not protocol.uses_rng:
+        shapes = [tensor.shape[1:] for tensor in stack.parameters.values()]
+        if all(treats_lanes_independently(build, settings, shapes) for settings in trials.values()):
+            return [Group(stack, lanes, build, settings, stacked=True) for lanes, settings in trials.items()], "stacked"
+    return [
+        Group(stack, range(lane, lane + 1), build, settings, False, seeds[lane] if protocol.uses_rng else None)
+        for lanes, settings in trials.items()
+        for lane in lanes
+    ], stepping
