@@ -1,6 +1,11 @@
 """Exact solutions, by closed form or a convex solver, one file per kind.
 
-Arrays are float64 numpy; n samples, d features. Each function states the problem that it solves and who showed that an
-algorithm's bias selects its solution. A solver that fails raises `OracleError` with its name and status: an oracle is
-exact or it is an error, never a silent NaN.
+The contract of every oracle:
+
+* Arrays are float64 numpy (`solvers.Array`); n is the number of samples, d of features. Networks are torch modules.
+* The docstring states the problem that is solved and who showed that an algorithm's bias selects its solution.
+* The result is exact, or certified by a bound; a solver that fails raises `OracleError` with its name and status. An
+  oracle never returns a silent NaN.
+
+Import from the modules: solvers are loaded when they are first called.
 """

@@ -2,7 +2,7 @@
 
 Convolutional networks of depth 2 and full width prefer them (Gunasekar et al. 2018, arXiv:1806.00468). Transforms are
 complex, so these are second-order cone programs. By duality the largest modulus of a transformed combination of the
-samples bounds the optimum: the bound certifies each solution, whatever the interior-point method says of itself.
+samples bounds the optimum: the bound certifies each solution, whatever status the interior-point method returns.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ def fourier_l1_norm(w: Array) -> float:
 
 
 def _fourier_linf_norm(w: Array) -> float:
+    """The largest modulus of the unitary discrete Fourier transform of w [d]: the dual norm."""
     return float(abs(np.fft.fft(w, norm="ortho")).max())
 
 
 def _fourier_l1_expression(w: Any, d: int) -> Any:
+    """`fourier_l1_norm` of a cvxpy variable [d]."""
     import cvxpy as cp
 
     # Conjugate frequencies have equal moduli: one of each pair is enough, and twice the cones would be degenerate.
@@ -33,14 +35,24 @@ def _fourier_l1_expression(w: Any, d: int) -> Any:
 
 
 def max_margin_fourier_l1(z: Array) -> Array:
-    """argmax of min_i z_i·w over Fourier l1 norm <= 1, where z_i = y_i x_i, [n, d]. Returns [d]."""
+    """argmax of min_i z_i·w over Fourier l1 norm <= 1.
+
+    Args:
+        z: signed samples y_i x_i, [n, d].
+
+    Returns:
+        w [d], of Fourier l1 norm 1.
+
+    Raises:
+        OracleError: the solver failed, or its margin is not certified.
+    """
     import cvxpy as cp
 
     w = cp.Variable(z.shape[1])
     separated = z @ w >= 1
     program = cp.Problem(cp.Minimize(_fourier_l1_expression(w, z.shape[1])), [separated])
     conic_program("Fourier l1 margin", program, certified=True)
-    solution: Array = np.asarray(w.value, dtype=np.float64)
+    solution = np.asarray(w.value, dtype=np.float64)
     solution /= fourier_l1_norm(solution)
     multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
     bound = _fourier_linf_norm(multipliers @ z / multipliers.sum())
@@ -49,15 +61,26 @@ def max_margin_fourier_l1(z: Array) -> Array:
 
 
 def min_fourier_l1_interpolator(x: Array, y: Array) -> Array:
-    """argmin of the Fourier l1 norm subject to X w = y. x [n, d], y [n]; returns [d]."""
+    """argmin of the Fourier l1 norm subject to X w = y.
+
+    Args:
+        x: samples [n, d].
+        y: targets [n].
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: the solver failed, or its norm is not certified.
+    """
     import cvxpy as cp
 
     w = cp.Variable(x.shape[1])
     fitted = x @ w == y
     program = cp.Problem(cp.Minimize(_fourier_l1_expression(w, x.shape[1])), [fitted])
     conic_program("Fourier l1 interpolation", program, certified=True)
-    # The solver's residual of 1e-9 or so is taken out, so that the constraint holds to rounding.
-    solution: Array = np.asarray(w.value, dtype=np.float64)
+    # Remove the solver's residual of about 1e-9, so that the constraint holds up to rounding.
+    solution = np.asarray(w.value, dtype=np.float64)
     solution = solution + np.linalg.pinv(x) @ (y - x @ solution)
     multipliers = np.asarray(fitted.dual_value, dtype=np.float64)
     norm, bound = fourier_l1_norm(solution), abs(float(y @ multipliers)) / _fourier_linf_norm(multipliers @ x)

@@ -1,4 +1,4 @@
-"""Interpolators of linear models: of least l2, l1 and l_inf norm, and those between l2 and l1. X [n, d], y [n]."""
+"""Interpolators of linear models: of least l2, l1 and l_inf norm, and those between l2 and l1."""
 
 from __future__ import annotations
 
@@ -8,19 +8,35 @@ from suite.oracles.solvers import Array, OracleError, linear_program
 
 
 def min_norm_interpolator(x: Array, y: Array) -> Array:
-    """argmin |w|_2 subject to X w = y, by the pseudo-inverse. x [n, d], y [n] or [n, k]; returns [d] or [d, k].
+    """argmin |w|_2 subject to X w = y, by the pseudo-inverse.
 
     The limit of gradient descent from zero (Gunasekar et al. 2018, arXiv:1802.08246).
+
+    Args:
+        x: samples [n, d].
+        y: targets [n] or [n, k].
+
+    Returns:
+        w [d] or [d, k].
     """
-    solution: Array = np.linalg.pinv(x) @ y
-    return solution
+    return np.linalg.pinv(x) @ y
 
 
 def basis_pursuit(x: Array, y: Array) -> Array:
-    """argmin |w|_1 subject to X w = y, as a linear program over w = a - b with a, b >= 0. Returns [d].
+    """argmin |w|_1 subject to X w = y, as a linear program over w = a - b with a, b >= 0.
 
     The limit of gradient flow on the diagonal network from vanishing initialisation (Woodworth et al. 2020,
     arXiv:2002.09277).
+
+    Args:
+        x: samples [n, d].
+        y: targets [n].
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: the solver failed.
     """
     d = x.shape[1]
     parts = linear_program("basis pursuit", c=np.ones(2 * d), A_eq=np.hstack([x, -x]), b_eq=y, bounds=(0, None))
@@ -28,10 +44,20 @@ def basis_pursuit(x: Array, y: Array) -> Array:
 
 
 def min_linf_interpolator(x: Array, y: Array) -> Array:
-    """argmin |w|_inf subject to X w = y, as a linear program over w and its bound. x [n, d], y [n]; returns [d].
+    """argmin |w|_inf subject to X w = y, as a linear program over w and its bound.
 
     Sign descent from zero moves in its geometry (Gunasekar et al. 2018, arXiv:1802.08246, on steepest descent); on
     interpolation problems it comes near this solution but need not reach it.
+
+    Args:
+        x: samples [n, d].
+        y: targets [n].
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: the solver failed.
     """
     n, d = x.shape
     unit, bound = np.eye(d), -np.ones((d, 1))
@@ -47,30 +73,42 @@ def min_linf_interpolator(x: Array, y: Array) -> Array:
 
 
 def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:
-    """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimises. Returns [d].
+    """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimises.
 
     The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et
     al. 2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where
-    `nu` [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``; damped Newton reaches a relative residual of `tolerance`.
+    `nu` [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``, by damped Newton steps.
+
+    Args:
+        x: samples [n, d].
+        y: targets [n].
+        alpha: the initial scale: large for the l2 norm, small for the l1 norm.
+        tolerance: the relative residual at which it stops.
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: 500 steps were not enough.
     """
     scale = 2 * alpha**2
 
     def dual(nu: Array) -> float:
-        with np.errstate(over="ignore"):  # a step too far: the line search takes it back
+        with np.errstate(over="ignore"):  # the line search shortens steps that overflow
             # cosh - 1 without cancellation
             return float(scale * (2 * np.sinh(x.T @ nu / 2) ** 2).sum() - y @ nu)
 
     nu = np.zeros(len(y))
     for _ in range(500):
         inner = x.T @ nu
-        w: Array = scale * np.sinh(inner)
+        w = scale * np.sinh(inner)
         residual = x @ w - y
         if np.linalg.norm(residual) <= tolerance * np.linalg.norm(y):
             return w
         hessian = (x * (scale * np.cosh(inner))) @ x.T
         step = np.linalg.solve(hessian, residual)
         length, value, slope = 1.0, dual(nu), float(residual @ step)
-        # Near the minimum the decrease drowns in rounding: the slack lets the last full Newton steps pass.
+        # Near the minimum the decrease is below rounding: the slack accepts the last full Newton steps.
         slack = 1e-12 * abs(value)
         while dual(nu - length * step) > value - 1e-4 * length * slope + slack and length > 1e-12:
             length /= 2

@@ -1,4 +1,4 @@
-"""Max-margin separators of linear models, in several norms. Rows of z are ``y_i x_i``, or pairs of classes."""
+"""Max-margin separators of linear models, in several norms."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from suite.oracles.solvers import Array, OracleError, certify, conic_program, li
 
 
 def max_margin_l2(z: Array) -> Array:
-    """argmax of min_i z_i·w over |w|_2 = 1, where z_i = y_i x_i, [n, d]. Returns the unit vector [d].
+    """argmax of min_i z_i·w over |w|_2 = 1.
 
     The direction of gradient descent on the logistic loss (Soudry et al. 2018, arXiv:1710.10345). Least-distance
     programming: the minimum-norm w with Z w >= 1 is read off the residual of one non-negative least-squares problem
     (Lawson and Hanson 1974, chapter 23), which an active-set method solves exactly.
+
+    Args:
+        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
+
+    Returns:
+        w [d], of unit norm.
+
+    Raises:
+        OracleError: the solver failed, or the data are not separable.
     """
     from scipy.optimize import nnls
 
@@ -27,14 +36,23 @@ def max_margin_l2(z: Array) -> Array:
     residual = system @ multipliers - target
     if abs(residual[d]) < 1e-12:
         raise OracleError("The l2 margin problem is infeasible: the data are not separable.")
-    w: Array = -residual[:d] / residual[d]
+    w = -residual[:d] / residual[d]
     return w / np.linalg.norm(w)
 
 
 def max_margin_linf(z: Array) -> Array:
-    """argmax of min_i z_i·w over |w|_inf <= 1, as a linear program. z [n, d]; returns [d].
+    """argmax of min_i z_i·w over |w|_inf <= 1, as a linear program.
 
     The direction of sign descent and Adam (Zhang et al. 2024, arXiv:2406.10650).
+
+    Args:
+        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: the solver failed.
     """
     n, d = z.shape
     cost = np.append(np.zeros(d), -1.0)
@@ -45,9 +63,18 @@ def max_margin_linf(z: Array) -> Array:
 
 
 def max_margin_l1(z: Array) -> Array:
-    """argmax of min_i z_i·w over |w|_1 <= 1, as a linear program over w = a - b. z [n, d]; returns [d].
+    """argmax of min_i z_i·w over |w|_1 <= 1, as a linear program over w = a - b with a, b >= 0.
 
     The direction of coordinate descent (Gunasekar et al. 2018, arXiv:1802.08246).
+
+    Args:
+        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
+
+    Returns:
+        w [d].
+
+    Raises:
+        OracleError: the solver failed.
     """
     n, d = z.shape
     cost = np.append(np.zeros(2 * d), -1.0)
@@ -63,32 +90,48 @@ def max_margin_l1(z: Array) -> Array:
 
 
 def pairwise_rows(x: Array, y: NDArray[np.int64], classes: int) -> Array:
-    """One row ``(e_y - e_c) x'``, flattened, per sample and wrong class c. x [n, d], y [n] in 0 … classes - 1.
+    """One row ``(e_y - e_c) x'``, flattened, per sample and wrong class c.
 
-    Returns [n (classes - 1), classes d]. The product with a flattened W [classes, d] gives the margins
-    ``(W_y - W_c)·x``, so the norms of binary separators serve for matrices too: l2 is the Frobenius norm, l_inf the
-    largest entry.
+    Its product with a flattened W [classes, d] is the margin ``(W_y - W_c)·x``, so the separators of this file serve
+    for matrices too: l2 is the Frobenius norm, l_inf the largest entry.
+
+    Args:
+        x: samples [n, d].
+        y: labels [n] in 0 … classes - 1.
+        classes: their number.
+
+    Returns:
+        [n (classes - 1), classes d].
     """
     signs = np.eye(classes)[y][:, None, :] - np.eye(classes)[None]
     rows = signs[:, :, :, None] * x[:, None, None, :]
     wrong = np.arange(classes)[None] != y[:, None]
-    pairs: Array = rows[wrong].reshape(len(x) * (classes - 1), -1)
-    return pairs
+    return rows[wrong].reshape(len(x) * (classes - 1), -1)
 
 
 def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
-    """argmax of min_i z_i·W over matrices of spectral norm <= 1, a semidefinite program. z [m, prod(shape)].
+    """argmax of min_i z_i·W over matrices of spectral norm <= 1, a semidefinite program.
 
-    Returns the flattened matrix [prod(shape)]. The direction of spectral descent and Muon (Fan et al. 2025,
-    arXiv:2502.04664). By duality no margin exceeds the nuclear norm of a convex combination of the rows; the
-    multipliers give one that certifies the margin, whatever the interior-point method says of itself.
+    The direction of spectral descent and Muon (Fan et al. 2025, arXiv:2502.04664). By duality no margin exceeds the
+    nuclear norm of a convex combination of the rows; the multipliers give one that certifies the margin, whatever
+    status the interior-point method returns.
+
+    Args:
+        z: rows of `pairwise_rows`, [m, prod(shape)].
+        shape: of the matrix.
+
+    Returns:
+        The flattened matrix [prod(shape)], of spectral norm 1.
+
+    Raises:
+        OracleError: the solver failed, or its margin is not certified.
     """
     import cvxpy as cp
 
     matrix = cp.Variable(shape)
     separated = z @ cp.vec(matrix, order="C") >= 1
     conic_program("spectral margin", cp.Problem(cp.Minimize(cp.sigma_max(matrix)), [separated]), certified=True)
-    solution: Array = np.asarray(matrix.value, dtype=np.float64)
+    solution = np.asarray(matrix.value, dtype=np.float64)
     solution /= np.linalg.norm(solution, 2)
     multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
     combination = (multipliers / multipliers.sum()) @ z

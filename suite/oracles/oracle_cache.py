@@ -1,4 +1,4 @@
-"""Oracles on disk: what takes a solver seconds is solved once per data set, not once per process."""
+"""Oracles on disk: a problem that takes a solver seconds is solved once per data set, not once per process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from suite.task import Oracle
 
 
 def cached_oracle(key: str, solve: Callable[[], Oracle]) -> Oracle:
-    """The oracle that `solve` computes, from the disk where an earlier process has left it.
+    """The oracle that `solve` computes, read from disk if an earlier process has stored it.
 
-    `key` must name everything that decides the answer: the task with its variant, the fingerprint of the data, and the
-    hash of the source that solves. Whatever `solve` raises is passed on and nothing is kept.
+    Args:
+        key: names everything that decides the answer: the task with its variant, the fingerprint of the data, and the
+            hash of the source that solves.
+        solve: computes the oracle. What it raises is passed on, and nothing is stored.
     """
     arrays = cached_on_disk("oracles", key, lambda: _arrays(solve()))
     solutions, values = (
@@ -29,5 +31,6 @@ def cached_oracle(key: str, solve: Callable[[], Oracle]) -> Oracle:
 
 
 def _arrays(oracle: Oracle) -> Arrays:
+    """Solutions and values under the names that `cached_oracle` reads."""
     solutions = {f"solution:{name}": tensor.detach().cpu().numpy() for name, tensor in oracle.solutions.items()}
     return solutions | {f"value:{name}": np.array(value) for name, value in oracle.values.items()}

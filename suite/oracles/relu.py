@@ -17,27 +17,40 @@ from numpy.typing import NDArray
 
 from suite.oracles.solvers import Array, OracleError, conic_program
 
-NEGLIGIBLE = 1e-6
-"""Neurons that carry a smaller share of the cost are rounding of the solver."""
+NEGLIGIBLE_COST = 1e-6
+"""Neurons with a smaller share of the cost are rounding errors of the solver."""
 
 
-MOST_STEPS = 200_000
+INACTIVE = 1e-6
+"""Samples whose preactivation is below this share of the largest count as inactive."""
+
+
+MAX_STEPS = 200_000
 
 
 @dataclass(frozen=True)
 class PlaneNetwork:
-    """A two-layer ReLU network: hidden [k, 2] and output [k] weights, and the value of the program that it solves."""
+    """A two-layer ReLU network on the plane that solves a program.
 
-    hidden: Array
-    output: Array
+    Attributes:
+        hidden, output: the weights of k neurons.
+        value: of the program, as each function says.
+    """
+
+    hidden: Array  # [k, 2]
+    output: Array  # [k]
     value: float
 
 
 def cones(x: Array) -> tuple[NDArray[np.bool_], Array]:
-    """The cones of hidden weights in which the same samples of x [n, 2] are active.
+    """The cones of hidden weights in which the same samples are active, without the cone of no active sample.
 
-    Returns which samples are active, [p, n], and the two unit vectors between which each cone lies, anticlockwise,
-    [p, 2, 2]. The cones without any active sample are left out.
+    Args:
+        x: samples [n, 2].
+
+    Returns:
+        Which samples are active in each of the p cones, [p, n]; and the two unit vectors between which each cone lies,
+        anticlockwise, [p, 2, 2].
     """
     angles = np.arctan2(x[:, 1], x[:, 0])
     begin = np.unique(np.concatenate([angles + np.pi / 2, angles - np.pi / 2]) % (2 * np.pi))
@@ -48,10 +61,10 @@ def cones(x: Array) -> tuple[NDArray[np.bool_], Array]:
     return active[active.any(axis=1)], edges[active.any(axis=1)]
 
 
-def _least_cost(what: str, x: Array, costs: Array, fit: Callable[[Any], Any]) -> PlaneNetwork:
-    """The network of least ``sum_k |costs_k w_k|_2`` over one neuron per cone and sign that meets the constraint `fit`.
+def _least_cost(problem_name: str, x: Array, costs: Array, fit: Callable[[Any], Any]) -> PlaneNetwork:
+    """The network of least ``sum_k |costs_k w_k|_2`` over one neuron per cone and sign that meets a constraint.
 
-    costs [p, 2, 2]: one matrix per cone. `fit` gets the network's outputs [n] on the data as a cvxpy expression.
+    `costs` [p, 2, 2] has one matrix per cone. `fit` makes the constraint of the outputs [n], a cvxpy expression.
     """
     import cvxpy as cp
 
@@ -72,33 +85,52 @@ def _least_cost(what: str, x: Array, costs: Array, fit: Callable[[Any], Any]) ->
     outputs = linear[:, :, 0].T @ hidden[:, 0] + linear[:, :, 1].T @ hidden[:, 1]
     norm = cp.SOC(bound, cp.vstack([product(matrices[:, 0]), product(matrices[:, 1])]), axis=0)
     problem = cp.Problem(cp.Minimize(cp.sum(bound)), [norm, *(part >= 0 for part in inside), fit(outputs)])
-    conic_program(what, problem, tolerance=1e-7)
-    value, kept = float(problem.value), bound.value > NEGLIGIBLE * problem.value
-    return PlaneNetwork(np.asarray(hidden.value)[kept], signs[kept], value)
+    conic_program(problem_name, problem, tolerance=1e-7)
+    value, used = float(problem.value), bound.value > NEGLIGIBLE_COST * problem.value
+    return PlaneNetwork(np.asarray(hidden.value)[used], signs[used], value)
 
 
 def variation_norm_margin(x: Array, y: Array) -> PlaneNetwork:
-    """argmax of min_i y_i f(x_i) over networks with ``sum_j |a_j| |w_j|_2 <= 1``. x [n, 2], y [n] in {-1, +1}.
+    """argmax of min_i y_i f(x_i) over networks with ``sum_j |a_j| |w_j|_2 <= 1``.
 
     The margin of the variation norm, which bounds that of every two-layer network: ``min_i y_i f(x_i) <= value sum_j
     |a_j| |w_j| <= value |theta|² / 2``. Wide networks reach it in the limit (Chizat and Bach 2020, arXiv:2002.04486).
-    `value` is the margin.
+
+    Args:
+        x: samples [n, 2].
+        y: labels [n] in {-1, +1}.
+
+    Returns:
+        The network; its value is the margin.
+
+    Raises:
+        OracleError: the solver failed.
     """
     import cvxpy as cp
 
     costs = np.tile(np.eye(2), (len(cones(x)[0]), 1, 1))
-    found = _least_cost("variation-norm margin", x, costs, lambda outputs: cp.multiply(y, outputs) >= 1)
-    return PlaneNetwork(found.hidden / found.value, found.output, 1 / found.value)
+    network = _least_cost("variation-norm margin", x, costs, lambda outputs: cp.multiply(y, outputs) >= 1)
+    return PlaneNetwork(network.hidden / network.value, network.output, 1 / network.value)
 
 
 def flattest_interpolator(x: Array, y: Array) -> PlaneNetwork:
-    """argmin of the trace of the Hessian of ``mean (f - y)² / 2`` over networks with f(x_i) = y_i. x [n, 2], y [n].
+    """argmin of the trace of the Hessian of ``mean (f - y)² / 2`` over networks with f(x_i) = y_i.
 
     At an interpolator the trace is ``1/n sum_ij relu(w_j·x_i)² + a_j² |x_i|² [w_j·x_i > 0]``. Rescaling neuron by
     neuron brings it to ``sum_j 2 |a_j| sqrt(1/n sum_i relu(w_j·x_i)²) sqrt(1/n sum_{i active} |x_i|²)``, which is
     homogeneous in the neuron: a variation norm with a weight that depends on the cone (the weight that Nacson et al.
-    2023, arXiv:2306.17499, find for stable minima). DeviceDataset on a cone's boundary count as not active, as in torch, so
-    `value`, the trace, is the exact infimum; the weights returned may lie on the other side by rounding.
+    2023, arXiv:2306.17499, find for stable minima). Samples on a cone's boundary count as not active, as in torch.
+
+    Args:
+        x: samples [n, 2].
+        y: targets [n].
+
+    Returns:
+        The network; its value, the trace, is the exact infimum. The weights may lie on the other side of a cone's
+        boundary by rounding.
+
+    Raises:
+        OracleError: the solver failed.
     """
     active, _ = cones(x)
     reach = np.sqrt((active * (x**2).sum(axis=1)).mean(axis=1))
@@ -106,32 +138,48 @@ def flattest_interpolator(x: Array, y: Array) -> PlaneNetwork:
     values, vectors = np.linalg.eigh(np.einsum("pn,ni,nj->pij", active, x, x))
     roots = np.sqrt(np.maximum(values, 0))[:, :, None] * vectors.transpose(0, 2, 1)
     costs = 2 / np.sqrt(len(x)) * reach[:, None, None] * roots
-    found = _least_cost("flattest interpolator", x, costs, lambda outputs: outputs == y)
+    network = _least_cost("flattest interpolator", x, costs, lambda outputs: outputs == y)
     # The rescaling that attains it: both parts of a neuron's trace are equal.
-    balance = np.array([_balance(x, w) for w in found.hidden])
-    return PlaneNetwork(found.hidden / balance[:, None], found.output * balance, found.value)
+    balance = np.array([_balance(x, w) for w in network.hidden])
+    return PlaneNetwork(network.hidden / balance[:, None], network.output * balance, network.value)
 
 
 def _balance(x: Array, w: Array) -> float:
     """The output weight c at which the neuron ``c relu(w/c · x)`` has the least trace."""
-    pre = x @ w
-    on = pre > NEGLIGIBLE * np.abs(pre).max()
-    return float(((pre[on] ** 2).sum() / (x[on] ** 2).sum()) ** 0.25)
+    preactivations = x @ w
+    active = preactivations > INACTIVE * np.abs(preactivations).max()
+    return float(((preactivations[active] ** 2).sum() / (x[active] ** 2).sum()) ** 0.25)
 
 
 def gradient_flow(x: Array, y: Array, hidden: Array, output: Array, loss: float, step: float) -> PlaneNetwork:
-    """Where gradient flow on ``mean (f - y)² / 2`` from the given weights meets `loss`, by Euler's method.
+    """Where gradient flow on ``mean (f - y)² / 2`` reaches a loss, by Euler's method.
 
-    x [n, d], y [n], hidden [m, d], output [m]; `step` should be a small part of the inverse curvature. Higher orders
-    gain nothing where samples enter and leave the neurons' active sides. `value` is the loss.
+    Higher orders gain nothing where samples enter and leave the neurons' active sides.
+
+    Args:
+        x: samples [n, d].
+        y: targets [n].
+        hidden: initial weights [m, d].
+        output: initial weights [m].
+        loss: at which the flow is stopped.
+        step: of Euler's method, a small part of the inverse curvature.
+
+    Returns:
+        The network; its value is its loss.
+
+    Raises:
+        OracleError: the loss was not reached within `MAX_STEPS` steps.
     """
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         active = x @ hidden.T > 0
         features = (x @ hidden.T) * active
         residual = features @ output - y
         value = float(np.mean(residual**2) / 2)
         if value <= loss:
             return PlaneNetwork(hidden, output, value)
-        pull = residual / len(x)
-        hidden, output = hidden - step * ((pull[:, None] * active) * output).T @ x, output - step * features.T @ pull
-    raise OracleError(f"Euler's method did not bring gradient flow to a loss of {loss} in {MOST_STEPS} steps.")
+        slopes = residual / len(x)
+        hidden, output = (
+            hidden - step * ((slopes[:, None] * active) * output).T @ x,
+            output - step * features.T @ slopes,
+        )
+    raise OracleError(f"Euler's method did not bring gradient flow to a loss of {loss} in {MAX_STEPS} steps.")

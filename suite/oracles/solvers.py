@@ -13,31 +13,47 @@ from suite.errors import InputError
 Array = NDArray[np.float64]
 
 
-CERTIFIED = 1e-6
+MAX_DUALITY_GAP = 1e-6
 """The largest relative gap between a solution's value and its bound by duality that counts as exact."""
 
 
 class OracleError(InputError):
-    """A solver did not solve. The message names the solver, the problem and the status."""
+    """A solver failed. The message names the solver, the problem and the status."""
 
 
-def linear_program(what: str, **arguments: Any) -> Array:
-    """Solve ``scipy.optimize.linprog(**arguments)`` with HiGHS (Huangfu and Hall 2018); returns the solution [d]."""
+def linear_program(name: str, **arguments: Any) -> Array:
+    """Solve ``scipy.optimize.linprog(**arguments)`` with HiGHS (Huangfu and Hall 2018).
+
+    Args:
+        name: of the problem, for the error.
+        arguments: of `linprog`.
+
+    Returns:
+        The solution [d].
+
+    Raises:
+        OracleError: HiGHS failed.
+    """
     from scipy.optimize import linprog
 
     result = linprog(method="highs", **arguments)
     if not result.success:
-        raise OracleError(f"HiGHS did not solve the {what} problem: status {result.status} ({result.message}).")
-    solution: Array = np.asarray(result.x, dtype=np.float64)
-    return solution
+        raise OracleError(f"HiGHS did not solve the {name} problem: status {result.status} ({result.message}).")
+    return np.asarray(result.x, dtype=np.float64)
 
 
-def conic_program(what: str, problem: Any, certified: bool = False, tolerance: float = 1e-8) -> None:
+def conic_program(name: str, problem: Any, certified: bool = False, tolerance: float = 1e-8) -> None:
     """Solve a cvxpy problem in place with Clarabel (Goulart and Chen 2024, arXiv:2405.12762).
 
-    `certified`: the caller bounds the error itself, so a solution that the solver calls inaccurate may pass.
-    `tolerance` bounds the duality gap and the constraints' violation, relative. A solver that stalls just before it is
-    an error, so problems with many nearly parallel constraints give a looser one than Clarabel's own.
+    Args:
+        name: of the problem, for the error.
+        problem: of type `cvxpy.Problem`; afterwards its variables have values.
+        certified: the caller bounds the error itself, so a solution that the solver calls inaccurate is accepted.
+        tolerance: of the duality gap and the violation of constraints, relative. A solver that stalls just before it
+            has failed, so problems with many nearly parallel constraints pass a larger one than Clarabel's default.
+
+    Raises:
+        OracleError: Clarabel failed, or the data are not finite.
     """
     import cvxpy as cp
 
@@ -45,13 +61,22 @@ def conic_program(what: str, problem: Any, certified: bool = False, tolerance: f
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the status says so
             problem.solve(solver=cp.CLARABEL, tol_gap_abs=tolerance, tol_gap_rel=tolerance, tol_feas=tolerance)
-    except (cp.error.SolverError, ValueError) as error:  # cvxpy refuses data that are not finite by ValueError
-        raise OracleError(f"Clarabel did not solve the {what} problem ({error}).") from error
+    except (cp.error.SolverError, ValueError) as error:  # cvxpy raises ValueError if data are not finite
+        raise OracleError(f"Clarabel did not solve the {name} problem ({error}).") from error
     if problem.status != cp.OPTIMAL and not (certified and problem.status == cp.OPTIMAL_INACCURATE):
-        raise OracleError(f"Clarabel did not solve the {what} problem: status {problem.status}.")
+        raise OracleError(f"Clarabel did not solve the {name} problem: status {problem.status}.")
 
 
-def certify(what: str, gap: float, scale: float) -> None:
-    """Refuse a conic solution whose value is further than `CERTIFIED` times `scale` from its bound by duality."""
-    if not gap <= CERTIFIED * scale:
-        raise OracleError(f"Clarabel solved the {what} problem only to {gap:.1e} of {scale:.3g}.")
+def certify(name: str, gap: float, scale: float) -> None:
+    """Check a conic solution by its duality gap.
+
+    Args:
+        name: of the problem, for the error.
+        gap: between the solution's value and its bound by duality.
+        scale: what the gap is relative to.
+
+    Raises:
+        OracleError: the gap is larger than `MAX_DUALITY_GAP` times `scale`, or NaN.
+    """
+    if not gap <= MAX_DUALITY_GAP * scale:
+        raise OracleError(f"Clarabel solved the {name} problem only to {gap:.1e} of {scale:.3g}.")

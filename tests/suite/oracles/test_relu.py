@@ -165,7 +165,7 @@ def test_flow_against_an_integrator() -> None:
 
 
 def test_flow_that_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suite.oracles.relu.MOST_STEPS", 3)
+    monkeypatch.setattr("suite.oracles.relu.MAX_STEPS", 3)
     x, y = regression(0)
     with pytest.raises(OracleError, match="Euler's method did not bring gradient flow to a loss of 0 in 3 steps"):
         gradient_flow(x, y, np.ones((2, 2)), np.ones(2), loss=0, step=1e-3)
