@@ -1,9 +1,9 @@
 """What a task is. Nothing here trains, solves or measures.
 
-A task is written as a function whose docstring reads like the section of a paper (claim and source,
-data, model, target loss, oracle, axes with the references of scores 0 and 1 and why) and which returns a `Task`.
-Its keyword arguments, all with defaults, are the task's documented variants:
-``sparse_regression[alpha=0.01]`` calls ``sparse_regression(alpha=0.01)``. See `suite.tasks`.
+A task is written as a function that returns a `Task`, and whose docstring reads like the section of a paper: claim and
+source, data, model, oracle, and why the axes have their measures and references. Its keyword arguments, all with
+defaults, are the task's variants: ``sparse_regression[alpha=0.01]`` calls ``sparse_regression(alpha=0.01)``. See
+`suite.tasks`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import torch
 from torch import Tensor, nn
 
 AXES = ("flatness", "norm", "generalization")
-
+"""The properties of solutions that are scored, in the order of tables."""
 
 AxisName = Literal["flatness", "norm", "generalization"]
-
-
 Scale = Literal["log", "linear"]
-
-
 Selection = Literal["gradient_evaluations", "validation_loss"]
 
-
 Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs [n, ...], targets [n, ...]) -> scalar."""
+
 Weights = dict[str, Tensor]
+"""Parameters by name."""
+
 CURVE_POINTS = 256
-"""Curves are for pictures; a record stays a line of a few kilobytes."""
+"""Points of a curve at most: curves are for pictures, and a record stays a line of a few kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Problem:
         train, validation, test: the parts of the data; only training and, for selection, validation data are used
             before a run is scored.
         lipschitz: the Lipschitz constant of the loss's gradient (the L of L-smooth) by which the task divides its
-            objective, so that one space of step sizes serves tasks of any scale. Training losses are reported undivided.
+            objective, so that one space of step sizes serves tasks of any scale. Reported losses are undivided.
         ground_truth: what only measures and oracles know (a teacher, a covariance), by name: no submission sees it.
     """
 
@@ -138,9 +137,13 @@ class Target:
 class LabelNoise:
     """Noise that is part of the problem: each step sees targets ``y ± scale``, the sign of every target drawn anew.
 
-    All gradients of one step see the same signs, as they see the same batch. The noise is switched off after the share
-    `until` of the budget. Training losses are those of the clean targets. (On squared errors, noise of `scale` on all n
-    samples moves weights as noise of ``scale * sqrt(b / n)`` on batches of b does.)
+    All gradients of one step see the same signs, as they see the same batch. Training losses are those of the clean
+    targets. (On squared errors, noise of `scale` on all n samples moves weights as noise of ``scale * sqrt(b / n)`` on
+    batches of b does.)
+
+    Attributes:
+        scale: of the noise, in the units of the targets.
+        until: the share of the budget after which it is switched off.
     """
 
     scale: float
@@ -151,7 +154,11 @@ class LabelNoise:
 class Decay:
     """L2 decay that is part of the problem: every gradient is that of the loss plus ``strength / 2 |weights|²``.
 
-    It is switched off after the share `until` of the budget. Training losses are without it.
+    Training losses are without it.
+
+    Attributes:
+        strength: of the decay.
+        until: the share of the budget after which it is switched off.
     """
 
     strength: float
@@ -162,7 +169,13 @@ class Decay:
 class ArchitectureInterface:
     """How an architecture enters a task: called as ``architecture(input_shape, outputs)``.
 
-    It is trained by the task's `optimizer`, tuned in `space`, so that architectures differ in nothing else.
+    All are trained by the task's optimizer, so that entries differ in the architecture alone.
+
+    Attributes:
+        input_shape: of one sample.
+        outputs: of the network per sample.
+        optimizer: constructs the optimizer from parameters and hyper-parameters.
+        space: the hyper-parameters that are tuned.
     """
 
     input_shape: tuple[int, ...]
@@ -196,7 +209,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The exact solution of one problem: named vectors, and named numbers (margins, norms, references)."""
+    """The exact solution of one problem.
+
+    Attributes:
+        solutions: weights by name.
+        values: numbers by name: margins, norms, references of axes.
+    """
 
     solutions: Mapping[str, Tensor] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
@@ -204,7 +222,16 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a training run arrived at: the model holds its weights, in eval mode."""
+    """The result of one training run, as measures take it.
+
+    Attributes:
+        model: with the final weights, in eval mode.
+        initial: the initial weights by name.
+        problem: the data that it was trained on.
+        oracle: the problem's oracle; an empty one where the task has none.
+        seed: of the run.
+        settings: its hyper-parameters.
+    """
 
     model: nn.Module
     initial: Mapping[str, Tensor]
@@ -216,9 +243,17 @@ class Solution:
 
 @dataclass(frozen=True)
 class Curve:
-    """A small picture of a solution that its record keeps: `y` over `x`, with the oracle's `y` where there is one.
+    """A small picture of a solution that its record keeps: `y` over `x`.
 
-    At most `CURVE_POINTS` points; the labels name quantity and unit. `points` draws marks instead of a line.
+    Attributes:
+        x, y: at most `CURVE_POINTS` points.
+        x_label, y_label: quantity and unit.
+        oracle: the exact solution's `y`, where there is one.
+        x_log, y_log: whether an axis is logarithmic.
+        points: draws marks instead of a line.
+
+    Raises:
+        ValueError: the lengths differ, or there are too many points.
     """
 
     x: Sequence[float]
@@ -252,7 +287,7 @@ class Task:
         oracle: (problem, seed) -> exact solution, where theory gives one.
         batch_size: None means full batch.
         dtype: of data and weights.
-        batched: whether many runs pay as one program on a CPU.
+        batched: whether training many runs as one program is worthwhile on a CPU.
         label_noise, decay: noise and decay that are part of the problem.
         reported: names of the measures that tables show beside the axes.
         interface: how architectures enter; None: they cannot.

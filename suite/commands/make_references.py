@@ -1,7 +1,8 @@
-"""How the references of the image tasks are made: ``python -m suite.commands.make_references``.
+"""Make the frozen references of the image tasks: ``python -m suite.commands.make_references``.
 
-The seeds are neither scoring nor tuning seeds. Rerun and commit the output whenever a task, its model or a measure
-changes.
+score_0 of a measure is its mean over seeds after plain SGD from an adversarial initialization, score_1 the best mean
+among the reference runs from fresh initializations. The seeds are neither scoring nor tuning seeds. Rerun and commit
+`suite/tasks/references.json` whenever a task, its model or a measure changes.
 """
 
 from __future__ import annotations
@@ -11,28 +12,34 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
+from suite.entries.entry import bind
+from suite.entries.loading import load
+from suite.errors import InputError
+from suite.storage.log import Log, read
+from suite.storage.record import seal
+from suite.task import Oracle, Solution, Task
+from suite.tasks import find_task
+from suite.tasks.images import IMAGE_AXES, image_measures
+from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS, from_adversarial_init
 from suite.tasks.references import FILE, frozen
-
-if TYPE_CHECKING:
-    from suite.task import Task
-
+from suite.training import TrainingRun, train
+from suite.trials.evaluate import resolve_axes
 
 FIRST_SEED = 20_000
 
-
 SEEDS = 3
 
-
-Run = tuple[str, dict[str, float]]
-
+Setting = tuple[str, dict[str, float]]
+"""A submission and its hyper-parameters."""
 
 Means = dict[str, float]
+"""Means over seeds, by measure."""
 
+SCORE_0_SETTING: Setting = ("sgd", {"lr": 0.05})
 
-RUNS: tuple[Run, ...] = (
+SCORE_1_SETTINGS: tuple[Setting, ...] = (
     ("sgd", {"lr": 0.1}),
     ("momentum", {"lr": 0.02, "momentum": 0.9}),
     ("adam", {"lr": 1e-3}),
@@ -41,94 +48,94 @@ RUNS: tuple[Run, ...] = (
 )
 
 
-NULL_RUN: Run = ("sgd", {"lr": 0.05})
-
-
-def mean_measures(task: Task, run: Run, seeds: range) -> Means | None:
-    """Means over `seeds` of what is scored, and of the gradient evaluations; None if a seed misses the stop."""
-    from suite.entries.loading import load
-    from suite.task import Oracle, Solution
-    from suite.tasks.images import AXES, image_measures
-    from suite.training.loop import TrainingRun, train
-
-    names = [axis.measure for axis in AXES]
-    optimizer, settings = run
-    make = load(optimizer).submission.optimizer
-    assert make is not None
-    lanes = [TrainingRun(task.problem(seed), seed, 0, settings) for seed in seeds]
+def mean_measures(task: Task, setting: Setting, seeds: range) -> Means | None:
+    """Means over `seeds` of the scored measures and of the gradient evaluations; None if a seed missed the target."""
+    submission, hyperparameters = setting
+    make = bind(load(submission).submission, task).make
+    runs = [TrainingRun(task.problem(seed), seed, 0, hyperparameters) for seed in seeds]
     rows = []
-    for lane, result in zip(lanes, train(task, lanes, make), strict=True):
+    for run, result in zip(runs, train(task, runs, make), strict=True):
         if not result.converged:
             return None
-        model = task.model(lane.problem, lane.seed)
+        model = task.model(run.problem, run.seed)
         model.load_state_dict(result.weights)
-        solution = Solution(model.eval(), result.initial, lane.problem, Oracle(), lane.seed)
-        scored = {name: float(value) for name, value in image_measures(solution, names).items()}
-        rows.append(scored | {"gradient_evaluations": float(result.gradient_evaluations)})
+        solution = Solution(model.eval(), result.initial, run.problem, Oracle(), run.seed)
+        measures = image_measures(solution, [axis.measure for axis in IMAGE_AXES])
+        rows.append(
+            {name: float(value) for name, value in measures.items()}
+            | {"gradient_evaluations": float(result.gradient_evaluations)}
+        )
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def make(name: str, seeds: range, known: dict[str, Means | None], keep: Callable[[dict[str, Any]], None]) -> None:
-    """Run everything for the task `name` that is not in `known`; `keep` gets the entry of the file after every run."""
-    from suite.tasks.images import AXES
-    from suite.tasks.images_adversarial_init import from_adversarial_init
-    from suite.tasks.registry import find_task
+def make_references(
+    name: str, seeds: range, finished: dict[str, Means | None], save: Callable[[dict[str, Any]], None]
+) -> None:
+    """Make the references of one task.
 
+    Args:
+        name: the task.
+        seeds: over which measures are averaged.
+        finished: the means of earlier runs, by label; they are not run again.
+        save: gets the task's entry of the file after every run.
+
+    Raises:
+        RuntimeError: the run of score_0, or every run of score_1, missed the target loss.
+    """
     fresh = find_task(name)
-    runs = dict(known)
-    for task, run in (
-        (from_adversarial_init(fresh, ADVERSARIAL_INITS[name]), NULL_RUN),
-        *((fresh, run) for run in RUNS),
+    means = dict(finished)
+    for label, task, setting in (
+        ("score_0", from_adversarial_init(fresh, ADVERSARIAL_INITS[name]), SCORE_0_SETTING),
+        *((f"{submission} {values}", fresh, (submission, values)) for submission, values in SCORE_1_SETTINGS),
     ):
-        label = f"{run[0]} {run[1]}" if task is fresh else "score_0"
-        if label not in runs:
-            runs[label] = mean_measures(task, run, seeds)
-            keep({"runs": runs, "seeds": list(seeds)})
-    score_0 = runs.pop("score_0")
-    met = {label: row for label, row in runs.items() if row is not None}
-    if score_0 is None or not met:
-        raise RuntimeError(f"{name}: SGD from the adversarial start, or every run from a fresh one, missed the stop.")
+        if label not in means:
+            means[label] = mean_measures(task, setting, seeds)
+            save({"runs": means, "seeds": list(seeds)})
+    score_0 = means.pop("score_0")
+    converged = {label: row for label, row in means.items() if row is not None}
+    if score_0 is None or not converged:
+        raise RuntimeError(
+            f"{name}: SGD from the adversarial initialization, or every run from a fresh one, missed the target loss."
+        )
     axes = {}
-    for axis in AXES:
-        best = (max if axis.higher else min)(met, key=lambda label: met[label][axis.measure])
-        axes[axis.measure] = {"score_0": score_0[axis.measure], "score_1": met[best][axis.measure], "score_1_run": best}
-    keep({"axes": axes, "runs": runs | {"score_0": score_0}, "seeds": list(seeds)})
+    for axis in IMAGE_AXES:
+        best = (max if axis.higher else min)(converged, key=lambda label: converged[label][axis.measure])
+        axes[axis.measure] = {
+            "score_0": score_0[axis.measure],
+            "score_1": converged[best][axis.measure],
+            "score_1_run": best,
+        }
+    save({"axes": axes, "runs": means | {"score_0": score_0}, "seeds": list(seeds)})
 
 
 def give_axes(log: Path) -> int:
     """Give the scored records in `log` the axes of their image tasks, as frozen now; the number that had others.
 
-    Whoever ran a task before its references were frozen has its measures, and need not run it again.
+    A task that was run before its references were frozen need not be run again.
 
     Raises:
         InputError: a line of the log is damaged: it would be lost. The log is as it was.
     """
-    from suite.errors import InputError
-    from suite.storage.log import Log, read
-    from suite.storage.record import seal
-    from suite.tasks.registry import find_task
-    from suite.trials.evaluate import resolve_axes
-
-    found = read(log)
-    if found.damaged:
-        raise InputError(f"{log}: line {found.damaged[0][0]} is damaged ({found.damaged[0][1]}).")
+    contents = read(log)
+    if contents.damaged:
+        raise InputError(f"{log}: line {contents.damaged[0][0]} is damaged ({contents.damaged[0][1]}).")
     records, changed = [], 0
-    for record in found.records:
+    for record in contents.records:
         task = find_task(record["task"])
         if record["phase"] == "score" and task.family == "images":
-            now = {"axes": resolve_axes(task.axes, None), "reported": list(task.reported)}
-            changed += record["axes"] != now["axes"]
-            record = seal(record | now)
+            axes = resolve_axes(task.axes, None)
+            changed += record["axes"] != axes
+            record = seal(record | {"axes": axes, "reported": list(task.reported)})
         records.append(record)
-    whole = log.with_suffix(".axes")
-    whole.unlink(missing_ok=True)  # of a call that was cut off
-    Log(whole).append(*records)
-    whole.replace(log)
+    rewritten = log.with_suffix(".axes")
+    rewritten.unlink(missing_ok=True)  # of a call that was cut off
+    Log(rewritten).append(*records)
+    rewritten.replace(log)
     return changed
 
 
 def main(arguments: list[str]) -> None:
-    """Make the references of the tasks that are named and write them to the file."""
+    """Make the references of the named tasks and write them to the file."""
     parser = argparse.ArgumentParser(prog="python -m suite.commands.make_references", description=main.__doc__)
     parser.add_argument("tasks", nargs="*", default=list(ADVERSARIAL_INITS), metavar="TASK")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds from {FIRST_SEED} on")
@@ -140,12 +147,12 @@ def main(arguments: list[str]) -> None:
         return
     for name in options.tasks:
 
-        def keep(entry: dict[str, Any], name: str = name) -> None:
-            frozen = json.loads(FILE.read_text()) if FILE.is_file() else {}
-            FILE.write_text(json.dumps(frozen | {name: entry}, indent=1, sort_keys=True) + "\n")
+        def save(entry: dict[str, Any], name: str = name) -> None:
+            entries = json.loads(FILE.read_text()) if FILE.is_file() else {}
+            FILE.write_text(json.dumps(entries | {name: entry}, indent=1, sort_keys=True) + "\n")
 
-        held = frozen().get(name, {}).get("runs", {}) if options.resume else {}
-        make(name, range(FIRST_SEED, FIRST_SEED + options.seeds), held, keep)
+        finished = frozen().get(name, {}).get("runs", {}) if options.resume else {}
+        make_references(name, range(FIRST_SEED, FIRST_SEED + options.seeds), finished, save)
 
 
 if __name__ == "__main__":

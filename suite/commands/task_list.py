@@ -1,4 +1,4 @@
-"""The tasks as plain data, for whoever prints them."""
+"""The tasks as plain data, to be printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from suite.task import ArchitectureInterface, Task
-from suite.tasks.registry import find_task, task_functions
+from suite.tasks import find_task, task_functions
 from suite.tracks import TRACKS
 
 
@@ -22,18 +22,19 @@ def task_list(names: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 def _entry(task: Task) -> dict[str, Any]:
-    measured = next((variant for variant in _on_tracks(task) if variant.axes), task)
+    """One task as plain data."""
+    scored = next((variant for variant in _on_tracks(task) if variant.axes), task)
     return {
         "name": task.name,
         "family": task.family,
         "description": task.description,
         "target": dataclasses.asdict(task.target),
         "batch_size": task.batch_size,
-        "axes": [dataclasses.asdict(axis) for axis in measured.axes],
-        "axes_of": measured.name,
-        "reported": list(measured.reported),
+        "axes": [dataclasses.asdict(axis) for axis in scored.axes],
+        "axes_of": scored.name,
+        "reported": list(scored.reported),
         "variant": dict(task.variant),
-        "interface": None if task.interface is None else _slot(task.interface),
+        "interface": None if task.interface is None else _interface(task.interface),
         "papers": list(task.papers),
     }
 
@@ -45,10 +46,11 @@ def _on_tracks(task: Task) -> Iterator[Task]:
     yield from map(find_task, names)
 
 
-def _slot(slot: ArchitectureInterface) -> dict[str, Any]:
+def _interface(interface: ArchitectureInterface) -> dict[str, Any]:
+    """How architectures enter, as plain data."""
     return {
-        "input_shape": list(slot.input_shape),
-        "outputs": slot.outputs,
-        "optimizer": slot.optimizer.__name__,
-        "space": {name: str(value) for name, value in slot.space.items()},
+        "input_shape": list(interface.input_shape),
+        "outputs": interface.outputs,
+        "optimizer": interface.optimizer.__name__,
+        "space": {name: str(value) for name, value in interface.space.items()},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,19 @@ from torch.nn.functional import avg_pool2d, cross_entropy, one_hot
 
 from suite.data import split_digits
 from suite.measures import measure
-from suite.models import initialise, mlp
+from suite.models import mlp, seeded
 from suite.seeding import torch_stream
-from suite.task import Problem, Solution, Split, Target, Task
+from suite.task import Loss, Problem, Solution, Split, Target, Task
+from suite.tasks.common import PARAMETER_MEASURES
 from suite.tasks.registry import task
 
-TRAIN, TEST = 200, 2_000
-
+TRAIN_SAMPLES, TEST_SAMPLES = 200, 2_000
 
 FIT = 0.05
-
+"""The target loss, as a share of the loss of a prediction that ignores the input."""
 
 SMOOTHING = 0.1
+"""The probability that a smoothed label spreads over all classes."""
 
 
 def squared(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,8 +36,7 @@ def smoothed(logits: Tensor, labels: Tensor) -> Tensor:
 
     Szegedy et al. 2016, arXiv:1512.00567.
     """
-    least = _entropy(logits.shape[-1])
-    return cross_entropy(logits, labels, label_smoothing=SMOOTHING) - least
+    return cross_entropy(logits, labels, label_smoothing=SMOOTHING) - _entropy(logits.shape[-1])
 
 
 def _entropy(classes: int) -> float:
@@ -46,7 +46,7 @@ def _entropy(classes: int) -> float:
     return -(on * math.log(on) + (classes - 1) * off * math.log(off))
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "squared": squared,
     "smoothed": smoothed,
@@ -61,43 +61,27 @@ def _uninformed(loss: str, classes: int) -> float:
 
 def _digits(seed: int) -> Problem:
     """Digits pooled to 14 x 14: x [n, 196]."""
-    problem = split_digits("factorial", seed, train=TRAIN, validation=1, test=TEST)
-    assert problem.test is not None
+    problem = split_digits("factorial", seed, train=TRAIN_SAMPLES, validation=1, test=TEST_SAMPLES)
 
     def pooled(split: Split) -> Split:
         return Split(avg_pool2d(split.x.reshape(-1, 1, 28, 28), 2).flatten(1), split.y)
 
-    return Problem(pooled(problem.train), test=pooled(problem.test))
+    return Problem(pooled(problem.train), test=pooled(problem.required_test))
 
 
 def _teacher(seed: int) -> Problem:
     """Labels by the largest of 4 outputs of a random ReLU network of width 20 on x ~ N(0, I), [n, 20]."""
     stream = torch_stream("factorial", "teacher", seed, "data")
     first, second = torch.randn(20, 20, generator=stream), torch.randn(20, 4, generator=stream)
-    x = torch.randn(TRAIN + TEST, 20, generator=stream)
+    x = torch.randn(TRAIN_SAMPLES + TEST_SAMPLES, 20, generator=stream)
     hidden = torch.relu(x @ first)
     outputs = hidden @ second
     y = (outputs - outputs.mean(0)).argmax(1)
-    return Problem(Split(x[:TRAIN], y[:TRAIN]), test=Split(x[TRAIN:], y[TRAIN:]))
-
-
-MEASURES = (
-    "lambda_max",
-    "hessian_trace",
-    "adaptive_lambda_max",
-    "adaptive_trace",
-    "adaptive_sharpness",
-    "l2_norm",
-    "distance_from_initialization",
-    "test_error",
-    "test_loss",
-    "generalization_gap",
-    "temperature",
-)
+    return Problem(Split(x[:TRAIN_SAMPLES], y[:TRAIN_SAMPLES]), test=Split(x[TRAIN_SAMPLES:], y[TRAIN_SAMPLES:]))
 
 
 DATA = {"digits": (_digits, 10), "teacher": (_teacher, 4)}
-
+"""How the data are drawn from a seed, and their number of classes."""
 
 NORMALISATIONS = ("none", "layer")
 
@@ -106,14 +90,16 @@ def classifier(
     inputs: int, classes: int, depth: int, width: int, normalisation: str, scale: float, stream: torch.Generator
 ) -> nn.Module:
     """`depth` hidden ReLU layers of `width`, each normalised before the ReLU or not; initial weights times `scale`."""
-    with torch.random.fork_rng(devices=[]):  # layers draw weights of their own when they are made
-        plain = mlp((inputs,), classes, widths=(width,) * depth)
-    layers: list[nn.Module] = []
-    for module in plain:
-        if isinstance(module, nn.ReLU) and normalisation == "layer":
-            layers.append(nn.LayerNorm(width, elementwise_affine=False))
-        layers.append(module)
-    network = initialise(nn.Sequential(*layers), stream)
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = []
+        for module in mlp((inputs,), classes, widths=(width,) * depth):
+            if isinstance(module, nn.ReLU) and normalisation == "layer":
+                layers.append(nn.LayerNorm(width, elementwise_affine=False))
+            layers.append(module)
+        return nn.Sequential(*layers)
+
+    network = seeded(build, stream)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(scale)
@@ -121,14 +107,13 @@ def classifier(
 
 
 def _measure(solution: Solution) -> dict[str, float]:
-    model, train, test = solution.model, solution.problem.train, solution.problem.test
-    assert test is not None
+    model, train, test = solution.model, solution.problem.train, solution.problem.required_test
     with torch.no_grad():
         classes = model(train.x[:1]).shape[1]
     values = measure(
         model,
         train,
-        MEASURES,
+        (*PARAMETER_MEASURES, "test_error", "test_loss", "generalization_gap", "temperature"),
         loss=cross_entropy,
         test=test,
         initial=solution.initial,
@@ -138,7 +123,7 @@ def _measure(solution: Solution) -> dict[str, float]:
 
 
 def lead_gradient_norm(model: nn.Module, x: Tensor) -> float:
-    """Mean over samples of the l2 norm of the gradient of the largest logit's lead in the input x [n, d]."""
+    """Mean over samples of the l2 norm of the gradient, in the input x [n, d], of the largest logit minus the next."""
     inputs = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         top = model(inputs).topk(2, dim=1).values
@@ -160,38 +145,36 @@ def factorial(
 
     Claim. The implicit bias depends on optimizer, architecture, loss, batch size, step size and initial scale; which of
     them decides what, and whether they interact, is an open question (Jiang et al. 2020, arXiv:1912.02178, vary them
-    likewise to ask which measure foretells generalization). `lowlands study` runs this task's variants against each
-    other; it is shown, not scored.
+    likewise to ask which measure predicts generalization). `lowlands study` compares this task's variants.
 
     Data. 200 training and 2,000 test points: real digits pooled to 14 x 14 (`data=digits`), or 20 Gaussian inputs with
     4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them under any
-    loss. Model: `depth` hidden ReLU layers of `width`, with
-    `normalisation=layer` before each ReLU; torch's default initial weights times `scale`. Loss: `cross_entropy`,
-    `squared` or `smoothed` (label smoothing 0.1). BatchSampler of `batch`.
+    loss. Model: `depth` hidden ReLU layers of `width`, with `normalisation=layer` before each ReLU; torch's default
+    initial weights times `scale`. Loss: `cross_entropy`, `squared` or `smoothed` (label smoothing 0.1). Batches of
+    `batch`.
 
-    Target. 5 % of the loss that predicting all classes alike has (for `smoothed`: of its excess over the least possible),
-    so that every loss is fitted equally far, within 4,000 gradient evaluations. The squared loss is divided by 4: its
-    Hessian in the logits is then at most 1/2, as the cross-entropy's is, and one step size serves both.
+    Target. 5 % of the loss of predicting all classes alike (for `smoothed`: of its excess over the least possible), so
+    that every loss is fitted equally far. The squared loss is divided by 4: its Hessian in the logits is then at most
+    1/2, as the cross-entropy's is, and one step size serves both.
 
-    Measures. At the temperature that brings the training cross-entropy to 5 % of log(classes), whatever was trained on:
-    curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit's lead over the next at
-    test points, where the measure of that name takes the training loss), `test_error`, norms.
+    Reported, not scored. At the temperature that brings the training cross-entropy to 5 % of log(classes), whatever the
+    training loss: curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit minus the
+    next at test points, where the declared measure of that name uses the training loss), `test_error`, norms.
     """
-    for name, value, known in (
+    for name, value, levels in (
         ("data", data, DATA),
         ("normalisation", normalisation, NORMALISATIONS),
         ("loss", loss, LOSSES),
     ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
-    if not (1 <= depth <= 12 and 1 <= width <= 4_096 and 1 <= batch <= TRAIN and 1e-3 <= scale <= 100):
+        if value not in levels:
+            raise ValueError(f"{name} must be one of {', '.join(levels)}, not {value!r}.")
+    if not (1 <= depth <= 12 and 1 <= width <= 4_096 and 1 <= batch <= TRAIN_SAMPLES and 1e-3 <= scale <= 100):
         raise ValueError("depth must be 1 to 12, width 1 to 4096, batch 1 to 200 and scale 0.001 to 100.")
 
     draw, classes = DATA[data]
 
     def problem(seed: int) -> Problem:
-        made = draw(seed)
-        return Problem(made.train, test=made.test, lipschitz=4.0 if loss == "squared" else 1.0)
+        return replace(draw(seed), lipschitz=4.0 if loss == "squared" else 1.0)
 
     def model(problem: Problem, seed: int) -> nn.Module:
         stream = torch_stream("factorial", data, depth, width, seed, "init")

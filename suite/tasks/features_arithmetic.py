@@ -1,15 +1,15 @@
-"""Arithmetic: a rule that is found long after its examples are memorised, if at all."""
+"""Arithmetic: a rule that is learned long after its examples are memorised, if at all."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from suite.models.relu import TwoLayerQuadratic
+from suite.models import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
 from suite.seeding import torch_stream
 from suite.task import Axis, Problem, Solution, Split, Target, Task
-from suite.tasks.common import lipschitz_constant, slot
+from suite.tasks.common import adam_interface, hessian_norm
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
@@ -20,7 +20,10 @@ def squared_distance(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def sum_share(outputs: Tensor) -> float:
-    """The share of the energy of outputs [a, b, c], p values each, in what depends on a + b - c modulo p alone."""
+    """The share of the energy of outputs [p, p, p] at (a, b, c) in the part that depends on a + b - c modulo p alone.
+
+    That part is their projection on functions of the sum: the mean over all outputs of equal a + b - c.
+    """
     p = len(outputs)
     a, b, c = torch.meshgrid(*[torch.arange(p, device=outputs.device)] * 3, indexing="ij")
     means = outputs.new_zeros(p).index_add(0, ((a + b - c) % p).flatten(), outputs.flatten()) / p**2
@@ -31,37 +34,36 @@ def sum_share(outputs: Tensor) -> float:
 def modular_addition() -> Task:
     """Is the rule of addition found after its examples are memorised?
 
-    Claim. Networks that are shown some sums modulo p memorise them at once and answer the others at random; whoever
-    trains on with decay finds the rule, late and suddenly (Power et al. 2022, arXiv:2201.02177). With squared
-    activations the rule is a sum of waves that can be written down (Gromov 2023, arXiv:2301.02679). Decay is what makes
-    the memorising solution give way (Lyu et al. 2024, arXiv:2311.18817), and Muon is said to find the rule sooner
-    (Tveit et al. 2025, arXiv:2504.16041). MeasureValues, tuned, on three seeds: without any decay Muon finds it, at a step
-    size of 0.067 and not at 0.023; gradient descent, momentum, Adam, sign descent and SAM do not.
+    Claim. Networks trained on some sums modulo p memorise them at once and answer the others at random; longer training
+    with decay finds the rule, late and suddenly (Power et al. 2022, arXiv:2201.02177). With squared activations the
+    rule is an explicit sum of waves (Gromov 2023, arXiv:2301.02679). Decay is what makes the memorising solution
+    unstable (Lyu et al. 2024, arXiv:2311.18817), and Muon is said to find the rule sooner (Tveit et al. 2025,
+    arXiv:2504.16041). Measured, tuned, on three seeds: without any decay Muon finds it, at a step size of 0.067 and not
+    at 0.023; gradient descent, momentum, Adam, sign descent and SAM do not.
 
     Data. All pairs (a, b) of numbers below p = 23, coded as two one-hot vectors; the target is the one-hot code of (a +
     b) mod p. Of the 529 pairs 317 (60 %) are for training, 106 for validation, 106 for the test, at random. Model:
     two-layer network W2 (W1 x)² of width 128 without biases, weights N(0, 1 / fan in). Loss: mean squared distance, 1
     for the answer 0, over its Hessian's largest eigenvalue at the start or at the exact solution, whichever is larger;
-    full batch, float32.
+    float32.
 
-    Target. Loss <= 0.1 after 3,000 gradient evaluations: all train for the whole budget, since what is asked comes after
-    the fit. Hyper-parameters are chosen by validation loss, not by the speed of the fit, which prefers those that
-    memorise.
+    Target. All train for the whole budget, since the rule is learned after the fit. Hyper-parameters are chosen by
+    validation loss, not by the speed of the fit, which prefers those that memorise.
 
-    Oracle. Addition itself, and a network that computes it: 67 hidden neurons do exactly, six per frequency and one for
-    the constant (`suite.oracles.arithmetic`).
+    Oracle. Addition itself, and a network that computes it: 67 hidden neurons do so exactly, six per frequency and one
+    for the constant (`suite.oracles.arithmetic`).
 
-    Norm axis. `sum_share`: the share of the outputs' energy over all pairs (a, b) and classes c in what depends on the
-    sum a + b - c alone, linear. It looks at the function, not at weights. Ideal: 1. Null: 317 / 529, what knows the
-    training pairs and answers 0 to all others; networks that memorise have less, because they answer wrongly.
-    Generalization axis. `test_error`, linear. Ideal: 0. Null: 22/23, a guess.
+    Norm axis. `sum_share`: the share of the outputs' energy, over all pairs (a, b) and classes c, in the part that
+    depends on the sum a + b - c alone. It is a property of the function, not of weights. Score 0: 317 / 529, a function
+    that knows the training pairs and answers 0 to all others; networks that memorise have less, because they answer
+    wrongly. Generalization axis. `test_error`. Score 0: a guess.
     """
     p, width, n, held_out = 23, 128, 317, 106
     pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     code = torch.eye(p, dtype=torch.float32)
     table = Split(code[pairs].flatten(1), code[pairs.sum(1) % p])
 
-    def start(seed: int) -> nn.Module:
+    def initial_network(seed: int) -> nn.Module:
         stream = torch_stream("modular_addition", seed, "init")
         hidden = torch.randn(width, 2 * p, generator=stream) / (2 * p) ** 0.5
         return TwoLayerQuadratic(hidden, torch.randn(p, width, generator=stream) / width**0.5)
@@ -71,13 +73,12 @@ def modular_addition() -> Task:
         parts = torch.split(order, [n, held_out, p * p - n - held_out])
         train, validation, test = (Split(table.x[part], table.y[part]) for part in parts)
         exact = TwoLayerQuadratic(*(weights.float() for weights in modular_addition_network(p)))
-        curvature = max(lipschitz_constant(network, train, squared_distance) for network in (start(seed), exact))
-        return Problem(train, validation, test, lipschitz=curvature)
+        lipschitz = max(hessian_norm(network, train, squared_distance) for network in (initial_network(seed), exact))
+        return Problem(train, validation, test, lipschitz=lipschitz)
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
-        test = solution.problem.test
-        assert test is not None
+        test = solution.problem.required_test
         outputs = solution.model(table.x.to(test.x.device))
         wrong = solution.model(test.x).argmax(1) != test.y.argmax(1)
         return {"sum_share": sum_share(outputs.double().view(p, p, p)), "test_error": float(wrong.double().mean())}
@@ -85,7 +86,7 @@ def modular_addition() -> Task:
     return Task(
         family="features",
         problem=problem,
-        model=lambda problem, seed: start(seed),
+        model=lambda problem, seed: initial_network(seed),
         loss=squared_distance,
         target=Target(0.1, budget=3_000, at_end=True),
         measure=measure,
@@ -102,5 +103,5 @@ def modular_addition() -> Task:
         selection="validation_loss",
         dtype=torch.float32,
         seconds=2.0,
-        interface=slot(2 * p, p),
+        interface=adam_interface(2 * p, p),
     )

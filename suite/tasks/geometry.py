@@ -1,4 +1,4 @@
-"""Linear networks: one class of functions, several parametrisations, and each has a geometry of its own."""
+"""Linear networks: one class of functions in several parametrisations, each with a geometry of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.models.linear_networks import NETWORKS, Diagonal, FullyConnected, LinearNetwork, steepness
+from suite.models import NETWORKS, Diagonal, FullyConnected, LinearNetwork, steepness
 from suite.optimizers import NormalizedGD
 from suite.oracles.fourier import fourier_l1_norm, max_margin_fourier_l1
 from suite.oracles.margins import max_margin_l1, max_margin_l2
@@ -18,22 +18,22 @@ from suite.oracles.solvers import Array
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks.common import arrays
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
 
 @torch.no_grad()
 def linear_part(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The weights [d] of the affine function that is nearest to the network on `inputs` [n, d], by least squares.
+    """The linear weights [d] of the affine function nearest to the network on `inputs` [n, d], by least squares.
 
-    Those of the network itself where it is linear.
+    If the network is linear, they are its own.
     """
     with_bias = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
-    weights: Tensor = torch.linalg.lstsq(with_bias, model(inputs)).solution
-    return weights[:-1, 0]
+    return torch.linalg.lstsq(with_bias, model(inputs)).solution[:-1, 0]
 
 
-def own_geometry(model: nn.Module) -> str | None:
+def native_geometry(model: nn.Module) -> str | None:
     """The norm that the squared norm of the parameters bounds: ``|w| <= (|theta|²/L)^(L/2)``; None if not convex."""
     if isinstance(model, FullyConnected) or (isinstance(model, LinearNetwork) and not len(model.layers)):
         return "l2"
@@ -44,33 +44,32 @@ def own_geometry(model: nn.Module) -> str | None:
 
 @torch.no_grad()
 def parameter_measures(model: nn.Module, margin: float, oracle: Oracle) -> dict[str, float]:
-    """What can be said of the weights themselves, for the networks of `suite.models.linear_networks`."""
-    found = {}
-    geometry = own_geometry(model)
+    """Measures of the weights themselves, for the networks of `suite.models.linear_networks`; none for others."""
+    measures = {}
+    geometry = native_geometry(model)
     if geometry is not None:
         depth = len(list(model.parameters()))
         squared = sum(float(p.square().sum()) for p in model.parameters())
         best = oracle.values[f"{geometry}_margin"]
-        found["parameter_margin_ratio"] = margin / (squared / depth) ** (depth / 2) / best
+        measures["parameter_margin_ratio"] = margin / (squared / depth) ** (depth / 2) / best
     if isinstance(model, FullyConnected) and len(model.layers):
         factors = [torch.linalg.svd(matrix, full_matrices=False) for matrix in (*model.layers, model.head)]
         inner = [(low[0][:, 0] @ high[2][0]).abs() for low, high in itertools.pairwise(factors)]
-        found["alignment"] = torch.stack(inner).mean().item()
-    return found
+        measures["alignment"] = torch.stack(inner).mean().item()
+    return measures
 
 
-MATCHING = {"full": "gaussian", "diagonal": "sparse", "convolutional": "frequency"}
-
+MATCHING_TEACHER = {"full": "gaussian", "diagonal": "sparse", "convolutional": "frequency"}
+"""Per network the teacher that its geometry suits."""
 
 GEOMETRY = {"gaussian": "l2", "sparse": "l1", "frequency": "fourier_l1"}
-
+"""Per teacher the norm whose max-margin separator predicts it best."""
 
 NORMS: dict[str, Callable[[Array], float]] = {
     "l2": lambda w: float(np.linalg.norm(w)),
     "l1": lambda w: float(abs(w).sum()),
     "fourier_l1": fourier_l1_norm,
 }
-
 
 SOLVERS = {"l2": max_margin_l2, "l1": max_margin_l1, "fourier_l1": max_margin_fourier_l1}
 
@@ -105,39 +104,39 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
     separable data: fully connected ones of any depth to the l2 margin, diagonal ones of depth L to the margin in the
     l_{2/L} quasi-norm, convolutional ones of full width and depth L to that of the Fourier transform (Gunasekar et al.
     2018, arXiv:1806.00468). The layers of a fully connected network align (Ji and Telgarsky 2019, arXiv:1810.02032).
-    The bias shows the later, the larger the initial scale (Moroshko et al. 2020, arXiv:2007.06738).
+    The larger the initial scale, the later the bias appears (Moroshko et al. 2020, arXiv:2007.06738).
 
     Data. n = 30 samples, d = 32 features, X ~ N(0, 1), labels by a linear teacher without noise; 2,000 test samples.
     The teacher's prior decides which geometry is right: `teacher=gaussian` (l2 margin), `sparse` (three entries; l1),
-    `frequency` (two frequencies; Fourier l1). `matching`, the default, takes for each network the teacher that its
-    geometry is right for. The oracle of the right geometry predicts best: 0.26 against 0.31 and 0.27 of wrong signs for
-    Gaussian teachers, 0.17 against 0.25 and 0.28 for sparse, 0.17 against 0.28 and 0.30 for frequencies.
+    `frequency` (two frequencies; Fourier l1). `matching` takes for each network the teacher that its geometry is right
+    for. The oracle of the right geometry predicts best: 0.26 against 0.31 and 0.27 of wrong signs for Gaussian
+    teachers, 0.17 against 0.25 and 0.28 for sparse, 0.17 against 0.28 and 0.30 for frequencies.
 
-    Model (of optimizers). `network=full` (default), `diagonal` or `convolutional`, `depth` 1 to 6 (default 2), all
-    layers Gaussian so that the predictor's norm is about 0.1. Architectures enter by a slot, 32 inputs and 1 output, in
-    which all are trained by normalised gradient descent: its steps have the same length in every parametrisation,
-    where a gradient is vanishingly small at a small start of a deep network and huge at its end, and within its space
-    of step sizes the end does not depend on the step size by more than a few percent.
+    Model (of optimizers). `network` is `full`, `diagonal` or `convolutional`, of `depth` 1 to 6, all layers Gaussian so
+    that the predictor's norm is about 0.1. Architectures enter with 32 inputs and 1 output; all are trained by
+    normalised gradient descent. Its steps have the same length in every parametrisation, where a gradient is
+    vanishingly small at the small initial weights of a deep network and huge at its final ones, and within its space of
+    step sizes the result depends on the step size by no more than a few percent.
 
     Objective. log mean exp(-y x·w), which does not saturate, over the Hessian's largest eigenvalue in the parameters of
-    the balanced network that represents the oracle at the stop: a step size of 1 is 1/L there.
+    the balanced network that represents the oracle at the target loss: a step size of 1 is 1/L there.
 
-    Target. `log_loss` = -60 (default) within 15,000 gradient evaluations. Margins come closer to their limits with -300
-    (full 0.995, diagonal 0.97, convolutional 0.99 of what theory says), at several times the steps.
+    Target. Margins come closer to their limits with `log_loss=-300` (full 0.995, diagonal 0.97, convolutional 0.99 of
+    what theory says), at several times the steps.
 
     Oracle. Max-margin separators in the l2 norm (least-distance programming), the l1 norm (a linear program) and the l1
     norm of the unitary Fourier transform (a cone program, certified by duality). For diagonal and convolutional
-    networks deeper than 2 the quasi-norm is not convex and there is no exact oracle: only the ratios are shown.
+    networks deeper than 2 the quasi-norm is not convex and there is no exact oracle: only the ratios are measured.
 
     Norm axis. The margin ratio in the teacher's geometry (`l2_margin_ratio`, `l1_margin_ratio` or
-    `fourier_l1_margin_ratio`): smallest margin over the norm of the end-to-end predictor, over the best possible,
-    linear. Ideal: 1. Null: the lowest ratio among the other two geometries' oracles, per data set. Of a network that is
-    not linear the nearest affine function on the test inputs is measured. Generalization axis. `test_error`, linear.
-    Ideal: the oracle's own, per data set. Null: 0.5, chance.
+    `fourier_l1_margin_ratio`): smallest margin over the norm of the end-to-end predictor, over the best possible. Score
+    0: the lowest ratio among the other two geometries' oracles, per data set. For a network that is not linear the
+    nearest affine function on the test inputs is measured. Generalization axis. `test_error`. Score 0: chance. Score 1:
+    the oracle's own, per data set.
 
-    Shown. The other two ratios; `alignment` of the top singular vectors of adjacent layers; `parameter_margin_ratio` =
-    margin over (|theta|²/L)^(L/2), over the oracle's margin in the network's own norm: 1 for the least parameters that
-    represent the oracle. Rescaling layers moves the last two: they are not scored.
+    Reported. The other two ratios; `alignment` of the top singular vectors of adjacent layers; `parameter_margin_ratio`
+    = margin over (|theta|²/L)^(L/2), over the oracle's margin in the network's own norm: 1 for the least parameters
+    that represent the oracle. Rescaling layers changes the last two: they are not scored.
     """
     n, d, scale, held_out = 30, 32, 0.1, 2_000
     if network not in NETWORKS:
@@ -148,10 +147,10 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         raise ValueError(f"depth must be between 1 and 6, not {depth}.")
     if not -1_000 <= log_loss <= -10:
         raise ValueError(f"log_loss must be between -1000 and -10, not {log_loss}.")
-    kind = MATCHING[network] if teacher == "matching" else teacher
+    kind = MATCHING_TEACHER[network] if teacher == "matching" else teacher
     scored = GEOMETRY[kind]
 
-    def margins_of(problem: Problem) -> Array:
+    def signed_inputs(problem: Problem) -> Array:
         return (problem.train.y * problem.train.x).cpu().numpy()
 
     def problem(seed: int) -> Problem:
@@ -160,27 +159,26 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         x = torch.randn(n + held_out, d, generator=stream, dtype=torch.float64)
         y = torch.sign(x @ w)[:, None]
         z = (y * x)[:n]
-        best = torch.from_numpy(SOLVERS[GEOMETRY[MATCHING[network]]](z.numpy()))
-        reached = best * -log_loss / (z @ best).min()
-        curvature = steepness(network, depth, reached, log_loss_hessian(z, reached))
-        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), lipschitz=curvature)
+        separator = torch.from_numpy(SOLVERS[GEOMETRY[MATCHING_TEACHER[network]]](z.numpy()))
+        at_target = separator * -log_loss / (z @ separator).min()
+        lipschitz = steepness(network, depth, at_target, log_loss_hessian(z, at_target))
+        return Problem(Split(x[:n], y[:n]), test=Split(x[n:], y[n:]), lipschitz=lipschitz)
 
     def oracle(problem: Problem, seed: int) -> Oracle:
-        z, test = margins_of(problem), problem.test
-        assert test is not None
-        found = {name: solve(z) for name, solve in SOLVERS.items()}
-        least = {name: float((z @ w).min()) for name, w in found.items()}
-        values = {f"{name}_margin": least[name] / norm(found[name]) for name, norm in NORMS.items()}
-        ratios = [least[name] / NORMS[scored](w) / values[f"{scored}_margin"] for name, w in found.items()]
-        wrong = test.y[:, 0].cpu().numpy() * (test.x.cpu().numpy() @ found[scored]) <= 0
+        z = signed_inputs(problem)
+        test_x, test_y = arrays(problem.required_test)
+        separators = {name: solve(z) for name, solve in SOLVERS.items()}
+        least_margin = {name: float((z @ w).min()) for name, w in separators.items()}
+        values = {f"{name}_margin": least_margin[name] / norm(separators[name]) for name, norm in NORMS.items()}
+        ratios = [least_margin[name] / NORMS[scored](w) / values[f"{scored}_margin"] for name, w in separators.items()]
+        wrong = test_y[:, 0] * (test_x @ separators[scored]) <= 0
         values |= {"worst_ratio": min(ratios), "oracle_test_error": float(wrong.mean())}
-        return Oracle({name: torch.from_numpy(w) for name, w in found.items()}, values)
+        return Oracle({name: torch.from_numpy(w) for name, w in separators.items()}, values)
 
     def measure(solution: Solution) -> dict[str, float]:
-        test = solution.problem.test
-        assert test is not None
+        test = solution.problem.required_test
         w = linear_part(solution.model, test.x).cpu().numpy()
-        margin = float((margins_of(solution.problem) @ w).min())
+        margin = float((signed_inputs(solution.problem) @ w).min())
         ratios = {
             f"{name}_margin_ratio": margin / norm(w) / solution.oracle.values[f"{name}_margin"]
             for name, norm in NORMS.items()

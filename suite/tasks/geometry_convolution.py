@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
-from suite.models.linear_networks import NETWORKS, LinearNetwork, steepness
+from suite.models import NETWORKS, LinearNetwork, steepness
 from suite.oracles.fourier import fourier_l1_norm, min_fourier_l1_interpolator
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Curve, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import relative_distance
+from suite.tasks.common import arrays, relative_distance
 from suite.tasks.geometry import draw_teacher, linear_part
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
@@ -22,27 +22,26 @@ from suite.tasks.registry import task
 def linear_convolution(network: str = "convolutional", depth: int = 2, scale: float = 1e-3) -> Task:
     """Does a convolutional parametrisation recover a signal of few frequencies?
 
-    Claim. From small initialisation gradient flow on a linear network of depth 2 and full-width circular convolutions
+    Claim. From small initialization gradient flow on a linear network of depth 2 and full-width circular convolutions
     finds the interpolator whose Fourier transform has the least l1 norm, where a fully connected network finds that of
     least l2 norm and a diagonal one that of least l1 norm (Gunasekar et al. 2018, arXiv:1806.00468; Yun et al. 2021,
     arXiv:2010.02501). All three compute the same linear functions.
 
     Data. n = 24 samples, d = 64 features, X ~ N(0, 1), y = X w* with w* a sum of two cosines of random frequencies and
-    phases, |w*| = 1. Loss: mean squared error, over the Hessian's largest eigenvalue at w* in the parameters of the
-    balanced network. Model (of optimizers): `network=convolutional` (default), `full` or `diagonal`, `depth` 1 to 4
-    (default 2), layers Gaussian so that the predictor's norm is about `scale` (default 1e-3; 0.1 is already far from
-    the limit). Architectures enter by a slot, 64 inputs and 1 output, in which all are trained by plain gradient
-    descent, which is what the theory is about: momentum and large steps jump off the path from small initialisation.
+    phases, |w*| = 1, so that the targets' variance is 1. Loss: mean squared error, over the Hessian's largest
+    eigenvalue at w* in the parameters of the balanced network.
 
-    Target. Training loss <= 1e-6 (the targets' variance is 1) within 10,000 gradient evaluations.
+    Model (of optimizers). `network` is `convolutional`, `full` or `diagonal`, of `depth` 1 to 4, layers Gaussian so
+    that the predictor's norm is about `scale` (0.1 is already far from the limit of small initialization).
+    Architectures enter with 64 inputs and 1 output; all are trained by plain gradient descent, which is what the theory
+    is about: momentum and large steps leave the path from small initialization.
 
     Oracle. The interpolator of least Fourier l1 norm, by a cone program that is certified by duality; it recovers w*
     here. The minimum-l2-norm interpolator, which does not.
 
-    Norm axis. `fourier_l1_ratio`: the Fourier l1 norm over the oracle's, log. Ideal: 1. Null: the minimum-l2-norm
-    interpolator's, per data set. Generalization axis. `recovery_error` = |w - w*| / |w*|, log. Ideal and floor: 0.01.
-    Null: the minimum-l2-norm interpolator's, per data set. Of a network that is not linear the nearest affine function
-    on 1,000 fresh inputs is measured.
+    Norm axis. `fourier_l1_ratio`: the Fourier l1 norm over the oracle's. Generalization axis. `recovery_error` = |w -
+    w*| / |w*|. Both: score 0 is the minimum-l2-norm interpolator, per data set; score 1 is w*. For a network that is
+    not linear the nearest affine function on 1,000 fresh inputs is measured.
     """
     n, d, held_out = 24, 64, 1_000
     if network not in NETWORKS:
@@ -55,37 +54,27 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         teacher = draw_teacher("frequency", d, stream)
         x = torch.randn(n + held_out, d, generator=stream, dtype=torch.float64)
         y = (x @ teacher)[:, None]
-        curvature = steepness(network, depth, teacher, 2 / n * x[:n].T @ x[:n])
-        return Problem(
-            Split(x[:n], y[:n]),
-            test=Split(x[n:], y[n:]),
-            lipschitz=curvature,
-            ground_truth={"teacher": teacher},
-        )
+        lipschitz = steepness(network, depth, teacher, 2 / n * x[:n].T @ x[:n])
+        train, test = Split(x[:n], y[:n]), Split(x[n:], y[n:])
+        return Problem(train, test=test, lipschitz=lipschitz, ground_truth={"teacher": teacher})
 
     def oracle(problem: Problem, seed: int) -> Oracle:
-        x, y = problem.train.x.cpu().numpy(), problem.train.y[:, 0].cpu().numpy()
-        teacher = problem.ground_truth["teacher"].cpu()
-        found = {"fourier_l1": min_fourier_l1_interpolator(x, y), "l2": min_norm_interpolator(x, y)}
-        norms = {name: fourier_l1_norm(w) for name, w in found.items()}
-        solutions = {name: torch.from_numpy(w) for name, w in found.items()}
+        x, y = arrays(problem.train)
+        sparsest, shortest = min_fourier_l1_interpolator(x, y[:, 0]), min_norm_interpolator(x, y[:, 0])
+        solutions = {"fourier_l1": torch.from_numpy(sparsest), "l2": torch.from_numpy(shortest)}
+        norm = fourier_l1_norm(sparsest)
         return Oracle(
             solutions,
             {
-                "fourier_l1_norm": norms["fourier_l1"],
-                "l2_fourier_l1_ratio": norms["l2"] / norms["fourier_l1"],
-                "l2_recovery_error": relative_distance(solutions["l2"], teacher),
+                "fourier_l1_norm": norm,
+                "l2_fourier_l1_ratio": fourier_l1_norm(shortest) / norm,
+                "l2_recovery_error": relative_distance(solutions["l2"], problem.ground_truth["teacher"].cpu()),
             },
         )
 
-    def predictor(solution: Solution) -> Tensor:
-        test = solution.problem.test
-        assert test is not None
-        return linear_part(solution.model, test.x)
-
     def measure(solution: Solution) -> dict[str, float]:
-        w, test = predictor(solution), solution.problem.test
-        assert test is not None
+        test = solution.problem.required_test
+        w = linear_part(solution.model, test.x)
         with torch.no_grad():
             error = mean_squared_error(solution.model(test.x), test.y) / test.y.var(correction=0)
         return {
@@ -98,9 +87,10 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         def spectrum(w: Tensor) -> list[float]:
             return [float(modulus) for modulus in torch.fft.rfft(w.cpu(), norm="ortho").abs()]
 
-        found, best = spectrum(predictor(solution)), spectrum(solution.oracle.solutions["fourier_l1"])
-        frequencies = [float(k) for k in range(len(found))]
-        return {"spectrum": Curve(frequencies, found, "frequency", "modulus", oracle=best)}
+        learned = spectrum(linear_part(solution.model, solution.problem.required_test.x))
+        exact = spectrum(solution.oracle.solutions["fourier_l1"])
+        frequencies = [float(k) for k in range(len(learned))]
+        return {"spectrum": Curve(frequencies, learned, "frequency", "modulus", oracle=exact)}
 
     def model(problem: Problem, seed: int) -> LinearNetwork:
         return NETWORKS[network](d, 1, depth, scale, torch_stream("linear_convolution", network, depth, seed, "init"))

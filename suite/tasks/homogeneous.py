@@ -7,19 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from suite.models.relu import TwoLayerReLU
+from suite.models import TwoLayerReLU
 from suite.oracles.margins import max_margin_l2
 from suite.oracles.relu import variation_norm_margin
 from suite.oracles.solvers import OracleError
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks.common import arrays, weights
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
-MOST_DRAWS = 1_000
+MAX_DRAWS = 1_000
 
 
-def balanced_start(width: int, inputs: int, generator: torch.Generator) -> dict[str, Tensor]:
+def balanced_weights(width: int, inputs: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Small hidden weights N(0, 0.05²) and output weights of the same lengths with random signs (Lyu and Li 2020)."""
     hidden = 0.05 * torch.randn(width, inputs, generator=generator, dtype=torch.float64)
     signs = torch.randint(0, 2, (width,), generator=generator, dtype=torch.float64) * 2 - 1
@@ -27,9 +28,9 @@ def balanced_start(width: int, inputs: int, generator: torch.Generator) -> dict[
 
 
 def margin_measures(solution: Solution) -> dict[str, float]:
-    """The least margin over sum_j |a_j| |w_j|, which rescaling neurons cannot move, and over |theta|² / 2."""
+    """The least margin over sum_j |a_j| |w_j|, which rescaling neurons does not change, and over |theta|² / 2."""
     train = solution.problem.train
-    hidden, output = (solution.model.get_parameter(name).detach() for name in ("hidden", "output"))
+    hidden, output = weights(solution, "hidden", "output")
     with torch.no_grad():
         margin = (train.y * solution.model(train.x)).min()
     squares = hidden.square().sum() + output.square().sum()
@@ -50,26 +51,23 @@ def homogeneous_margin() -> Task:
 
     Data. n = 24 points of the plane, each in a random quadrant at a random angle, radius 0.7 to 1.3, labelled by the
     quadrant's colour on a chessboard that is turned by a random angle; no point lies within 0.04 rad of an edge of a
-    colour. Draws are repeated until the oracle's margin lies in [0.05, 0.1], about twice, because the time to the stop
-    is inverse to the margin: otherwise some seeds take thrice as long as others. Model: sum_j a_j relu(w_j·x), width
-    100, w_j ~ N(0, 0.05²), |a_j| = |w_j|.
+    colour. Draws are repeated, about twice, until the oracle's margin lies in [0.05, 0.1]: the time to the target loss
+    is inversely proportional to the margin, and without this some seeds take three times as long as others. Model:
+    sum_j a_j relu(w_j·x), width 100, w_j ~ N(0, 0.05²), |a_j| = |w_j|.
 
     Objective. log mean exp(-m_i) of the margins m_i, as in `max_margin`. Its curvature grows with the weights, from 0.4
-    at the start to about 160 at the stop, so it is divided by 8, in the middle of the two on a log scale: large steps
-    are soon outgrown (gradient descent with 0.24 undivided ends at 0.7 of the margin, with 0.01 at 0.98) and small ones
-    spend the budget at the start.
-
-    Target. Objective <= -40 within 5,000 gradient evaluations.
+    at the start to about 160 at the target loss, so it is divided by 8, in the middle of the two on a log scale: large
+    steps soon become unstable (gradient descent with 0.24 undivided ends at 0.7 of the margin, with 0.01 at 0.98) and
+    small ones spend the budget at the start.
 
     Oracle. The largest margin over networks of any width with sum_j |a_j| |w_j| <= 1, exactly, by a second-order cone
-    program over the 48 cones of weights in which the same points are active. Every network's margin over
-    sum_j |a_j| |w_j| or over |theta|² / 2 is at most that.
+    program over the 48 cones of weights in which the same points are active. Every network's margin over sum_j |a_j|
+    |w_j| or over |theta|² / 2 is at most that.
 
-    Norm axis. `path_margin_ratio` = margin over sum_j |a_j| |w_j|, over the oracle's, linear. Ideal: 1. Null: a network
-    whose features stay as they were drawn, that is, the l2 max margin of the output weights alone (lazy training),
-    `random_features_ratio`, per data set, about 0.83. Shown beside it: `normalised_margin_ratio` with |theta|² / 2,
-    which is lower where a method unbalances its layers. Only KKT points are guaranteed: differences among 0.95 and
-    above are within the spread over seeds.
+    Norm axis. `path_margin_ratio` = margin over sum_j |a_j| |w_j|, over the oracle's. Score 0: a network whose features
+    stay as they were drawn, that is, the l2 max margin of the output weights alone (lazy training), per data set, about
+    0.83. Reported: `normalised_margin_ratio` with |theta|² / 2, which is lower where a method unbalances its layers.
+    Only KKT points are guaranteed: differences among 0.95 and above are within the spread over seeds.
     """
     n, width, gap, quarter = 24, 100, 0.04, math.pi / 2
 
@@ -84,29 +82,29 @@ def homogeneous_margin() -> Task:
 
     def problem(seed: int) -> Problem:
         generator = torch_stream("homogeneous_margin", seed, "data")
-        for _ in range(MOST_DRAWS):
+        for _ in range(MAX_DRAWS):
             train = draw(generator)
-            margin = variation_norm_margin(train.x.numpy(), train.y.numpy()).value
+            margin = variation_norm_margin(*arrays(train)).value
             if 0.05 <= margin <= 0.1:
-                start = balanced_start(width, 2, torch_stream("homogeneous_margin", seed, "init"))
-                return Problem(train, lipschitz=8.0, ground_truth=start)
-        raise OracleError(f"No margin in [0.05, 0.1] among {MOST_DRAWS} draws for seed {seed}.")
+                initial = balanced_weights(width, 2, torch_stream("homogeneous_margin", seed, "init"))
+                return Problem(train, lipschitz=8.0, ground_truth=initial)
+        raise OracleError(f"No margin in [0.05, 0.1] among {MAX_DRAWS} draws for seed {seed}.")
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         x, y, hidden = (tensor.cpu() for tensor in (problem.train.x, problem.train.y, problem.ground_truth["hidden"]))
-        best = variation_norm_margin(x.numpy(), y.numpy())
+        widest = variation_norm_margin(x.numpy(), y.numpy())
         signed_features = y[:, None] * torch.relu(x @ hidden.T)
         lazy = torch.from_numpy(max_margin_l2(signed_features.numpy()))
         lazy_margin = (signed_features @ lazy).min() / (lazy.abs() @ torch.linalg.vector_norm(hidden, dim=1))
         return Oracle(
-            {"hidden": torch.from_numpy(best.hidden), "output": torch.from_numpy(best.output)},
-            {"margin": best.value, "random_features_ratio": float(lazy_margin) / best.value},
+            {"hidden": torch.from_numpy(widest.hidden), "output": torch.from_numpy(widest.output)},
+            {"margin": widest.value, "random_features_ratio": float(lazy_margin) / widest.value},
         )
 
     def measure(solution: Solution) -> dict[str, float]:
-        found, best = margin_measures(solution), solution.oracle.values["margin"]
-        ratios = {f"{name}_ratio": found[name] / best for name in ("path_margin", "normalised_margin")}
-        return ratios | {"l2_norm": found["l2_norm"]}
+        measures, best = margin_measures(solution), solution.oracle.values["margin"]
+        ratios = {f"{name}_ratio": measures[name] / best for name in ("path_margin", "normalised_margin")}
+        return ratios | {"l2_norm": measures["l2_norm"]}
 
     return Task(
         family="homogeneous",
@@ -135,13 +133,13 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
 
     Data. n = 40 samples of N(0, I/20) in d = 20 dimensions, label +1 where |w·x| is above its mean, for a random unit
     vector w. Model: sum_j a_j relu(w_j·x), width 64, w_j ~ N(0, 0.05²), |a_j| = |w_j|. Objective: log mean exp(-m_i),
-    divided by 0.7, the middle on a log scale between its curvature at the start and at the default stop.
+    divided by 0.7, the middle on a log scale between its curvature at the start and at the default target loss.
 
-    Target. Objective <= `log_loss` within 5,000 gradient evaluations. The growth is seen between variants:
-    `homogeneous_growth[log_loss=-4.6]` (a mean exponential loss of 0.01), -14 (1e-6, the default), -40.
+    Target. The growth is seen between variants: `homogeneous_growth[log_loss=-4.6]` (a mean exponential loss of 0.01),
+    -14 (1e-6), -40.
 
-    Shown and not scored, because the largest margin is not known: above the plane the cones of weights are too many.
-    `normalised_margin` = 2 margin / |theta|², and `path_margin` = margin / sum_j |a_j| |w_j|.
+    Reported, not scored. `normalised_margin` = 2 margin / |theta|², and `path_margin` = margin / sum_j |a_j| |w_j|. The
+    largest margin is not known: in more than two dimensions the cones of weights are too many.
     """
     n, d, width = 40, 20, 64
     if not -1_000 <= log_loss < 0:
@@ -152,8 +150,8 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
         x = torch.randn(n, d, generator=generator, dtype=torch.float64) / math.sqrt(d)
         teacher = torch.randn(d, generator=generator, dtype=torch.float64)
         height = (x @ teacher).abs()
-        start = balanced_start(width, d, torch_stream("homogeneous_growth", seed, "init"))
-        return Problem(Split(x, torch.sign(height - height.mean())), lipschitz=0.7, ground_truth=start)
+        initial = balanced_weights(width, d, torch_stream("homogeneous_growth", seed, "init"))
+        return Problem(Split(x, torch.sign(height - height.mean())), lipschitz=0.7, ground_truth=initial)
 
     return Task(
         family="homogeneous",

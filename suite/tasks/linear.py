@@ -5,36 +5,24 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
-from suite.models.linear_networks import LinearPredictor
+from suite.models import LinearPredictor
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import relative_distance
+from suite.tasks.common import arrays, least_squares_lipschitz, relative_distance, weights
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
 
-def lipschitz_constant(x: Tensor) -> float:
-    """The largest eigenvalue of the Hessian of the mean squared error, ``2 / n * X'X``."""
-    return 2 / len(x) * float(torch.linalg.matrix_norm(x, ord=2)) ** 2
-
-
-def weight(solution: Solution) -> Tensor:
-    """The weights of the linear predictor, [d]."""
-    return solution.model.get_parameter("weight").detach()
-
-
-def pseudo_inverse(problem: Problem, seed: int) -> Oracle:
-    """The minimum-norm interpolator w+ as the solution `min_norm`."""
-    w = min_norm_interpolator(problem.train.x.cpu().numpy(), problem.train.y.cpu().numpy())
-    return Oracle({"min_norm": torch.from_numpy(w)})
+def minimum_norm_oracle(problem: Problem, seed: int) -> Oracle:
+    """The minimum-norm interpolator w+ as the solution `min_norm`, by the pseudo-inverse of the data."""
+    return Oracle({"min_norm": torch.from_numpy(min_norm_interpolator(*arrays(problem.train)))})
 
 
 def excess_norm(solution: Solution) -> float:
     """|w - w+| / |w+|."""
-    w = weight(solution)
+    (w,) = weights(solution, "weight")
     return relative_distance(w, solution.oracle.solutions["min_norm"].to(w.device))
 
 
@@ -43,7 +31,7 @@ def _gaussian_teacher(task_name: str, seed: int, n: int, d: int) -> Problem:
     stream = torch_stream(task_name, seed, "data")
     x = torch.randn(n, d, generator=stream, dtype=torch.float64)
     teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
-    return Problem(Split(x, x @ teacher), lipschitz=lipschitz_constant(x), ground_truth={"teacher": teacher})
+    return Problem(Split(x, x @ teacher), lipschitz=least_squares_lipschitz(x), ground_truth={"teacher": teacher})
 
 
 @task
@@ -53,16 +41,15 @@ def min_norm_regression() -> Task:
     Claim. From zero, gradient descent, SGD and momentum stay in the row space of the data and so reach the interpolator
     of least l2 norm; adaptive and sign methods leave it (Gunasekar et al. 2018, arXiv:1802.08246).
 
-    Data. n = 50 samples, d = 200 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w = 0.
-    Loss: mean squared error, divided by its curvature, so that a step size of 1 is 1/L for every seed.
+    Data. n = 50 samples, d = 200 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w = 0. Loss: mean
+    squared error over its Lipschitz constant, so that a step size of 1 is 1/L for every seed.
 
-    Target. Training loss <= 1e-10: far below the scale of the distances that are measured.
+    Target. The loss is far below the scale of the distances that are measured.
 
-    Oracle. The pseudo-inverse solution w+.
+    Oracle. The minimum-norm interpolator w+, by the pseudo-inverse.
 
-    Norm axis. `excess_norm` = |w - w+| / |w+| on a log scale; for interpolators |w|² = |w+|² + |w - w+|². Ideal: 0.01
-    (closer counts as exact). Null: sqrt(d/n - 1) = 1.73, an interpolator with the teacher's norm (|w*|² is d/n times
-    |w+|² on average).
+    Norm axis. `excess_norm` = |w - w+| / |w+|; for interpolators |w|² = |w+|² + |w - w+|². Score 0: sqrt(d/n - 1), an
+    interpolator with the teacher's norm (|w*|² is d/n times |w+|² on average). Score 1: what is closer counts as exact.
     """
     n, d = 50, 200
 
@@ -70,7 +57,7 @@ def min_norm_regression() -> Task:
         return _gaussian_teacher("min_norm_regression", seed, n, d)
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, teacher = weight(solution), solution.problem.ground_truth["teacher"]
+        (w,), teacher = weights(solution, "weight"), solution.problem.ground_truth["teacher"]
         return {
             "excess_norm": excess_norm(solution),
             "l2_norm": torch.linalg.vector_norm(w).item(),
@@ -85,7 +72,7 @@ def min_norm_regression() -> Task:
         loss=mean_squared_error,
         target=Target(1e-10, budget=4_000),
         measure=measure,
-        oracle=pseudo_inverse,
+        oracle=minimum_norm_oracle,
         axes=(Axis("norm", "excess_norm", "log", score_0=math.sqrt(d / n - 1), score_1=0.01, floor=0.01),),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
     )
@@ -95,23 +82,21 @@ def min_norm_regression() -> Task:
 def init_memory() -> Task:
     """Does the optimizer forget where it started?
 
-    Claim. Gradient descent, SGD and momentum move in the row space of the data only: what the start has outside of it
-    stays for ever, and they reach the interpolator that is nearest to the start, w+ + P w0 with P the projection on the
-    null space (Gunasekar et al. 2018, arXiv:1802.08246). `min_norm_regression` starts at zero, where weight decay is
-    harmless and remembering costs nothing; this task shows the other side of it.
+    Claim. Gradient descent, SGD and momentum move in the row space of the data only. The component of the initial
+    weights outside of it never changes, and they reach the interpolator nearest to those weights, w+ + P w0 with P the
+    projection on the null space (Gunasekar et al. 2018, arXiv:1802.08246). `min_norm_regression` starts at zero, where
+    weight decay is harmless and remembering costs nothing; here both have an effect.
 
     Data. n = 40 samples, d = 100 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w0 ~ N(0, I/d).
-    Loss: mean squared error, divided by its curvature.
+    Loss: mean squared error over its Lipschitz constant.
 
-    Target. Training loss <= 1e-10.
+    Oracle. The minimum-norm interpolator w+, and the gradient methods' limit w+ + P w0 in closed form.
 
-    Oracle. The pseudo-inverse solution w+, and the gradient methods' limit w+ + P w0 in closed form.
-
-    Shown, not scored. `memory` = <P w, P w0> / |P w0|²: 1 if the start is remembered as gradient descent does, 0 if it
-    is forgotten. `limit_distance` = |w - w+ - P w0| / |w+ + P w0|. `excess_norm` = |w - w+| / |w+|. A score would not
-    be one of implicit bias: every method whose updates stay in the row space remembers all, and what decay forgets
-    is the product of all (1 - step size * decay), so it grows with the steps that a submission takes to the stop and
-    would pay for slowness.
+    Reported, not scored. `memory` = <P w, P w0> / |P w0|²: 1 if the initial weights are remembered as by gradient
+    descent, 0 if they are forgotten. `limit_distance` = |w - w+ - P w0| / |w+ + P w0|. `excess_norm` = |w - w+| / |w+|.
+    A score would not measure implicit bias: every method whose updates stay in the row space remembers all, and weight
+    decay multiplies the memory by (1 - step size * decay) in every step, so that more is forgotten the more steps a
+    submission takes to the target loss, and a score would reward slowness.
     """
     n, d = 40, 100
 
@@ -123,12 +108,12 @@ def init_memory() -> Task:
         return LinearPredictor(d, torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d))
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, x = weight(solution), solution.problem.train.x
+        (w,), x = weights(solution, "weight"), solution.problem.train.x
         start = solution.initial["weight"].to(w.device)
-        kept = start - torch.linalg.pinv(x) @ (x @ start)
-        limit = solution.oracle.solutions["min_norm"].to(w.device) + kept
+        outside = start - torch.linalg.pinv(x) @ (x @ start)
+        limit = solution.oracle.solutions["min_norm"].to(w.device) + outside
         return {
-            "memory": (w @ kept / (kept @ kept)).item(),
+            "memory": (w @ outside / (outside @ outside)).item(),
             "limit_distance": relative_distance(w, limit),
             "excess_norm": excess_norm(solution),
         }
@@ -140,7 +125,7 @@ def init_memory() -> Task:
         loss=mean_squared_error,
         target=Target(1e-10, budget=4_000),
         measure=measure,
-        oracle=pseudo_inverse,
+        oracle=minimum_norm_oracle,
         axes=(),
         reported=("memory", "limit_distance", "excess_norm"),
         papers=("Gunasekar et al. 2018, arXiv:1802.08246",),
@@ -157,15 +142,13 @@ def adaptive_trap() -> Task:
     Data. n = 60 samples of which 36 (a share of 0.6) have the label +1, in random order. Feature 1 is the label,
     features 2 and 3 are 1, and each sample has five features of its own: the first is 1 for label +1, all five are 1
     for label -1. So d = 3 + 5n. A test point (2,000, the same share) has a block of its own that no training point has:
-    its prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label,
-    divided by its curvature. The seed draws the order of the labels: the solution is the same up to a permutation.
+    its prediction depends on the first three weights alone. Model: x @ w from w = 0. Loss: squared error to the label
+    over its Lipschitz constant. The seed draws the order of the labels: the solution is the same up to a permutation.
 
-    Target. Training loss <= 1e-8.
+    Oracle. The minimum-norm interpolator classifies every test point correctly. An adaptive method's first step is
+    about sign(X'y), which treats all features of positive samples alike, so it always predicts the majority.
 
-    Oracle. The minimum-norm interpolator classifies every test point rightly. An adaptive method's first step is about
-    sign(X'y): all features of positive samples alike, so it predicts the majority for ever.
-
-    Generalization axis. `test_error`, linear. Ideal: 0. Null: 0.4, predicting the majority.
+    Generalization axis. `test_error`. Score 0: predicting the majority. Score 1: the oracle's own.
     """
     n, share = 60, 0.6
 
@@ -182,11 +165,10 @@ def adaptive_trap() -> Task:
         test_y[round(share * len(test_y)) :] = -1
         test_x = torch.zeros(len(test_y), x.shape[1], dtype=torch.float64)
         test_x[:, 0], test_x[:, 1:3] = test_y, 1
-        return Problem(Split(x, y), test=Split(test_x, test_y), lipschitz=lipschitz_constant(x))
+        return Problem(Split(x, y), test=Split(test_x, test_y), lipschitz=least_squares_lipschitz(x))
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, test = weight(solution), solution.problem.test
-        assert test is not None
+        (w,), test = weights(solution, "weight"), solution.problem.required_test
         shared = w[:3].tolist()
         return {
             "test_error": (torch.sign(test.x @ w) != test.y).double().mean().item(),
@@ -202,7 +184,7 @@ def adaptive_trap() -> Task:
         loss=mean_squared_error,
         target=Target(1e-8, budget=4_000),
         measure=measure,
-        oracle=pseudo_inverse,
+        oracle=minimum_norm_oracle,
         axes=(Axis("generalization", "test_error", "linear", score_0=1 - share, score_1=0.0),),
         papers=("Wilson et al. 2017, arXiv:1705.08292",),
     )

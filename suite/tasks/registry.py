@@ -1,12 +1,11 @@
-"""The tasks, one file per family. A new task is found without registration.
+"""How tasks are found by name: every function marked `@task` in a module of this package is one.
 
-Every public function of a module in this package that is marked with `@task` is a task; its keyword
-arguments are its variants. One whose argument `data` has no default is a task on any data set, ``name:data``.
+Its keyword arguments are the task's variants. One whose argument `data` has no default is a task on any data set,
+``name:data``. Names need the tasks' modules alone: no data are built before `Task.problem` is called.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -14,16 +13,13 @@ import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import suite.tasks
-from suite.errors import InputError
+from suite.errors import InputError, unknown
 from suite.task import Task
 
 TaskFunction = Callable[..., Task]
-
-
-DATA = "data"
 
 
 def task_name(function: TaskFunction, **variant: Any) -> str:
@@ -31,7 +27,7 @@ def task_name(function: TaskFunction, **variant: Any) -> str:
     defaults = _defaults(function)
     changed = {key: value for key, value in variant.items() if key in defaults and value != defaults[key]}
     options = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
-    data = f":{variant[DATA]}" if _takes_data(function) else ""
+    data = f":{variant['data']}" if _takes_data(function) else ""
     return f"{function.__name__}{data}" + (f"[{options}]" if options else "")
 
 
@@ -42,7 +38,8 @@ def _defaults(function: TaskFunction) -> dict[str, Any]:
 
 
 def _takes_data(function: TaskFunction) -> bool:
-    return DATA in inspect.signature(function).parameters and DATA not in _defaults(function)
+    """Whether the task is one on any data set."""
+    return "data" in inspect.signature(function).parameters and "data" not in _defaults(function)
 
 
 def task(function: TaskFunction) -> TaskFunction:
@@ -62,20 +59,20 @@ def task(function: TaskFunction) -> TaskFunction:
 
 
 def task_functions() -> dict[str, TaskFunction]:
-    """Every task by name, in the order of their files."""
-    return {name: value for name, value in _functions().items() if not _takes_data(value)}
+    """Every task by name, in the order of their files; those on any data set are left out."""
+    return {name: function for name, function in _functions().items() if not _takes_data(function)}
 
 
 @functools.cache
 def _functions() -> dict[str, TaskFunction]:
-    """Tasks, and those that become one with a data set."""
-    found: dict[str, TaskFunction] = {}
-    for module_info in sorted(pkgutil.iter_modules(suite.tasks.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"suite.tasks.{module_info.name}")
-        for name, value in vars(module).items():
-            if getattr(value, "is_task", False) and value.__module__ == module.__name__:
-                found[name] = value
-    return found
+    """Every function that is marked as a task, by name."""
+    modules = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return {
+        name: value
+        for module in (importlib.import_module(f"{__package__}.{name}") for name in modules)
+        for name, value in vars(module).items()
+        if getattr(value, "is_task", False) and value.__module__ == module.__name__
+    }
 
 
 def find_task(text: str) -> Task:
@@ -88,13 +85,11 @@ def find_task(text: str) -> Task:
     name, data, options = (match[1], match[2], match[3] or "") if match else (text, None, "")
     functions = _functions()
     if name not in functions or (data is not None and not _takes_data(functions[name])):
-        near = difflib.get_close_matches(name, functions, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(functions)}."
-        raise InputError(f"There is no task {f'{name}:{data}' if data else name!r}: {hint}")
+        raise unknown("task", f"{name}:{data}" if data else name, functions)
     function = functions[name]
     if data is None and _takes_data(function):
         raise InputError(f"Task {name!r} needs a data set: {name}:NAME.")
-    variant = _variant(function, options) | ({} if data is None else {DATA: data})
+    variant = _variant(function, options) | ({} if data is None else {"data": data})
     try:
         return function(**variant)
     except ValueError as error:
@@ -107,12 +102,13 @@ def _variant(function: TaskFunction, options: str) -> dict[str, Any]:
     for option in filter(None, (part.strip() for part in options.split(","))):
         key, _, value = option.partition("=")
         if key not in defaults:
-            known = ", ".join(defaults) or "none"
-            raise InputError(f"Task {function.__name__!r} has no variant {key!r} (its variants: {known}).")
+            variants = ", ".join(defaults) or "none"
+            raise InputError(f"Task {function.__name__!r} has no variant {key!r} (its variants: {variants}).")
         kind = type(defaults[key])
         try:
             variant[key] = kind(value)
         except ValueError:
-            problem = f"{key} must be of type {kind.__name__}, not {value!r}"
-            raise InputError(f"Task {function.__name__!r}: {problem}.") from None
+            raise InputError(
+                f"Task {function.__name__!r}: {key} must be of type {kind.__name__}, not {value!r}."
+            ) from None
     return variant

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
-from suite.models.linear_networks import LinearPredictor
+from suite.models import LinearPredictor
 from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf
 from suite.oracles.regularized import box_logistic_minimizer
+from suite.oracles.solvers import Array
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import relative_distance
+from suite.tasks.common import exponential_lipschitz, logistic_lipschitz, relative_distance, weights
 from suite.tasks.losses import log_exponential, logistic
 from suite.tasks.registry import task
 
-OBJECTIVES = {"log_exponential": log_exponential, "logistic": logistic}
-
-
-TARGETS = {"log_exponential": Target(-30.0, budget=10_000), "logistic": Target(1e-3, budget=20_000)}
+OBJECTIVES = {
+    "log_exponential": (log_exponential, exponential_lipschitz, Target(-30.0, budget=10_000)),
+    "logistic": (logistic, logistic_lipschitz, Target(1e-3, budget=20_000)),
+}
+"""The loss, its Lipschitz constant at w = 0 and the target of each objective of `max_margin`."""
 
 
 def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
@@ -29,9 +30,9 @@ def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
     return Split(x, torch.sign(x @ torch.randn(d, generator=stream, dtype=torch.float64)))
 
 
-def curvature(x: Tensor) -> float:
-    """``|X|² / n`` in the spectral norm: the Hessian's largest eigenvalue at w = 0 of the mean exponential loss."""
-    return float(torch.linalg.matrix_norm(x, ord=2)) ** 2 / len(x)
+def signed_inputs(problem: Problem) -> Array:
+    """The rows ``y_i x_i``, [n, d]: their products with w are the margins."""
+    return (problem.train.y[:, None] * problem.train.x).cpu().numpy()
 
 
 @task
@@ -46,32 +47,33 @@ def max_margin(objective: str = "log_exponential") -> Task:
     separable cannot occur. Model: x @ w from w = 0.
 
     Objective. The default is the logarithm of the mean exponential loss, log mean exp(-m_i) of the margins m_i. It has
-    the limit directions of the logistic loss, scale-invariant methods do not notice the difference, and it never
-    underflows (a loss that underflows leaves a random direction). On the logistic loss gradient descent approaches its
-    limit like 1/log t only: at a loss of 1e-3 it has 0.85 of the margin after some 10,000 steps, and choosing the step
-    size by fewest steps rewards a jump across the data in 30 steps (Ji and Telgarsky 2021, arXiv:2006.11226). The
-    practical variant is kept: `max_margin[objective=logistic]`. Both are divided by the Hessian's largest eigenvalue at
-    w = 0 of the mean exponential and the logistic loss, |X|²/n and |X|²/(4n).
+    the limit directions of the logistic loss, makes no difference to scale-invariant methods, and never underflows (a
+    loss that underflows leaves a random direction). On the logistic loss gradient descent approaches its limit like
+    1/log t only: at a loss of 1e-3 it has 0.85 of the margin after some 10,000 steps, and choosing the step size by
+    fewest steps rewards a jump across the data in 30 steps (Ji and Telgarsky 2021, arXiv:2006.11226). The loss of
+    practice is a variant: `max_margin[objective=logistic]`. Both are divided by the Hessian's largest eigenvalue at w =
+    0 of the mean exponential and the logistic loss, |X|²/n and |X|²/(4n).
 
-    Target. log mean exp(-m) <= -30 (or a logistic loss <= 1e-3). The budget of 10,000 lets methods whose update has a
-    constant length travel to the norm that this takes (30 over the margin) with a step of 0.01.
+    Target. The norm must grow to 30 over the margin. The budget suffices for methods whose update has a constant
+    length, with a step of 0.01.
 
     Oracle. The max-margin separators in the l2 norm (least-distance programming), the l_inf norm and the l1 norm
     (linear programs).
 
-    Norm axis. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible, linear. Ideal: 1. Null: 0, a separator
-    that touches a sample. Shown beside it: the ratios for l_inf and l1, that is, which geometry the optimizer lives in.
+    Norm axis. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible. Score 0: a separator that touches a
+    sample. Reported: the ratios for l_inf and l1, which show the geometry in which the optimizer maximises the margin.
     """
     n, d = 40, 20
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}.")
+    loss, lipschitz, target = OBJECTIVES[objective]
 
     def problem(seed: int) -> Problem:
         train = teacher_labelled("max_margin", seed, n, d)
-        return Problem(train, lipschitz=curvature(train.x) / (1 if objective == "log_exponential" else 4))
+        return Problem(train, lipschitz=lipschitz(train.x))
 
     def oracle(problem: Problem, seed: int) -> Oracle:
-        z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
+        z = signed_inputs(problem)
         l2, linf, l1 = max_margin_l2(z), max_margin_linf(z), max_margin_l1(z)
         return Oracle(
             {"l2": torch.from_numpy(l2), "linf": torch.from_numpy(linf), "l1": torch.from_numpy(l1)},
@@ -83,7 +85,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
         )
 
     def measure(solution: Solution) -> dict[str, float]:
-        w, train = solution.model.get_parameter("weight").detach(), solution.problem.train
+        (w,), train = weights(solution, "weight"), solution.problem.train
         margin = (train.y * (train.x @ w)).min()
         norms = {"l2": 2.0, "linf": math.inf, "l1": 1.0}
         ratios = {
@@ -97,8 +99,8 @@ def max_margin(objective: str = "log_exponential") -> Task:
         family="separable",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
-        loss=OBJECTIVES[objective],
-        target=TARGETS[objective],
+        loss=loss,
+        target=target,
         measure=measure,
         oracle=oracle,
         axes=(Axis("norm", "l2_margin_ratio", "linear", score_0=0.0, score_1=1.0, higher=True),),
@@ -116,22 +118,22 @@ def max_margin(objective: str = "log_exponential") -> Task:
 def linf_box(decay: float = 0.5) -> Task:
     """What does an optimizer's weight decay do?
 
-    Claim. AdamW, Lion and sign descent with decoupled decay solve the problem constrained to the box
-    |w|_inf <= 1 / decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024, arXiv:2404.04454).
-    For Adam the theorem needs beta2 close to beta1, or very long training.
+    Claim. AdamW, Lion and sign descent with decoupled decay solve the problem constrained to the box |w|_inf <= 1 /
+    decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024, arXiv:2404.04454). For Adam the
+    theorem needs beta2 close to beta1, or very long training.
 
     Data. As in `max_margin`: n = 40 samples, d = 20 features, X ~ N(0, 1), labels by a Gaussian teacher. Model: x @ w
-    from w = 0. Loss: mean logistic loss, divided by its curvature at w = 0, |X|²/(4n). Every submission whose optimizer
-    takes `weight_decay` runs with `decay` = 0.5 in place of its own, whether it decays the weights themselves or adds
-    an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
+    from w = 0. Loss: mean logistic loss over its Lipschitz constant at w = 0, |X|²/(4n). Every submission whose
+    optimizer takes `weight_decay` runs with `decay` in place of its own, whether it decays the weights themselves or
+    adds an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
 
-    Target. All 2,500 gradient evaluations are spent, and the loss must be <= 0.5 at the end: it is log 2 = 0.69
-    at the start, about 0.05 at its minimum on the box, and 0.4 where the decay is an l2 penalty on the objective.
+    Target. With the default decay the loss is log 2 = 0.69 at the start, about 0.05 at its minimum on the box, and 0.4
+    where the decay is an l2 penalty on the objective. It is judged after the whole budget: the decay takes its time.
 
     Oracle. The minimiser of the loss on the box, by L-BFGS-B.
 
-    Shown, not scored. `linf_times_decay` = |w|_inf * decay: 1 on the box. `box_distance` = |w - w_box| / |w_box|. Both
-    say what an optimizer's decay means; no value of them is better than another.
+    Reported, not scored. `linf_times_decay` = |w|_inf * decay: 1 on the box. `box_distance` = |w - w_box| / |w_box|.
+    Both say what an optimizer's decay does; no value of them is better than another.
     """
     n, d = 40, 20
     if not 0.05 <= decay <= 1:
@@ -139,14 +141,13 @@ def linf_box(decay: float = 0.5) -> Task:
 
     def problem(seed: int) -> Problem:
         train = teacher_labelled("linf_box", seed, n, d)
-        return Problem(train, lipschitz=curvature(train.x) / 4)
+        return Problem(train, lipschitz=logistic_lipschitz(train.x))
 
     def oracle(problem: Problem, seed: int) -> Oracle:
-        z = (problem.train.y[:, None] * problem.train.x).cpu().numpy()
-        return Oracle({"box": torch.from_numpy(box_logistic_minimizer(z, 1 / decay))})
+        return Oracle({"box": torch.from_numpy(box_logistic_minimizer(signed_inputs(problem), 1 / decay))})
 
     def measure(solution: Solution) -> dict[str, float]:
-        w = solution.model.get_parameter("weight").detach()
+        (w,) = weights(solution, "weight")
         return {
             "linf_times_decay": w.abs().max().item() * decay,
             "box_distance": relative_distance(w, solution.oracle.solutions["box"].to(w.device)),

@@ -46,8 +46,8 @@ def valley_scalar(noise: float = 0.0) -> Task:
 
     Target. Every submission trains for the whole budget, because weights that have only just reached the target loss
     say nothing of the drift. Variant `valley_scalar[noise=0.5]`: for the first 70 % of the budget every step sees the
-    target 1 ± 0.5. Gradient descent with a step of s on the undivided loss then shrinks |u + v|² |u - v|² by
-    exp(-2 s² noise²) per step: it comes within 1 % of the flattest point in about 1,000 steps with a step of 1 over the
+    target 1 ± 0.5. Gradient descent with a step of s on the undivided loss then shrinks |u + v|² |u - v|² by exp(-2 s²
+    noise²) per step: it comes within 1 % of the flattest point in about 1,000 steps with a step of 1 over the
     curvature, and in 4,000 with half of that.
 
     Oracle. Gradient flow conserves |u + v|² |u - v|², so its limit is known in closed form.
@@ -99,8 +99,8 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
 
     Claim. Label noise minimises the trace of the Hessian among the minima (Blanc et al. 2020, arXiv:1904.09080; Li,
     Wang and Arora 2022, arXiv:2110.06914). On a diagonal network that is a weighted l1 norm, so it recovers a sparse
-    teacher from initial weights from which gradient flow does not (HaoChen et al. 2021, arXiv:2006.08680; Pesme et al. 2021,
-    arXiv:2106.09524).
+    teacher from initial weights from which gradient flow does not (HaoChen et al. 2021, arXiv:2006.08680; Pesme et al.
+    2021, arXiv:2106.09524).
 
     Data and model. Those of `sparse_regression`, with a teacher of length 1 (five entries of ±1/√5), from u = v =
     alpha. The noise is a part of the problem, the same for every optimizer: for the first 70 % of the budget each step

@@ -21,11 +21,11 @@ from suite.entries.loading import load
 from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.images import AXES, STOP_LOSS, image_measures
-from suite.training.loop import TrainingResult, TrainingRun, train
+from suite.tasks.images import IMAGE_AXES, TARGET_LOSS, image_measures
+from suite.training import TrainingResult, TrainingRun, train
 
 FEATURES, CLASSES, WIDTH = 12, 3, 16
-SCORED = tuple(axis.measure for axis in AXES)
+SCORED = tuple(axis.measure for axis in IMAGE_AXES)
 RAW = ("lambda_max", "l2_norm")
 SGD = {"lr": 0.3}
 
@@ -48,9 +48,9 @@ def small_task() -> Task:
         problem=clouds,
         model=network,
         loss=cross_entropy,
-        target=Target(STOP_LOSS, budget=4_000, check_every=10),
+        target=Target(TARGET_LOSS, budget=4_000, check_every=10),
         measure=image_measures,
-        axes=AXES,
+        axes=IMAGE_AXES,
         papers=(),
         name="controls",
     )

@@ -6,8 +6,8 @@ import functools
 
 from suite.entries.loading import load
 from suite.task import Oracle, Solution, Task
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingResult, TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingResult, TrainingRun, train
 
 
 def trained(task: Task, submission: str, lr: float, seeds: int = 2, **more: float) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from suite.errors import InputError
-from suite.tasks.registry import find_task, task_functions
+from suite.tasks import find_task, task_functions
 from suite.tracks import THEORY
 from suite.trials.evaluate import resolve_axes
 from suite.trials.selection import select

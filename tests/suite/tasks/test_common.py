@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from suite.models.relu import balance, relu_network, spread_knots
-from suite.tasks.common import derivative_variation, slope_variation
+from suite.tasks.common import slope_variation, total_slope_variation
 
 
 class Parabola(nn.Module):
@@ -25,7 +25,7 @@ class Parabola(nn.Module):
 
 def test_of_a_parabola() -> None:
     # f'' = 2: the two outer cells lack half a cell each.
-    assert derivative_variation(Parabola(), -1.0, 2.0) == pytest.approx(6, rel=1e-3)
+    assert total_slope_variation(Parabola(), -1.0, 2.0) == pytest.approx(6, rel=1e-3)
 
 
 def test_of_a_network_whose_kinks_are_known() -> None:
@@ -37,7 +37,7 @@ def test_of_a_network_whose_kinks_are_known() -> None:
     assert kinks.abs().max() <= 1.2
     for low, high in ((-2.0, 2.0), (-0.5, 0.7)):
         inside = (kinks > low) & (kinks < high)
-        found = derivative_variation(network, low, high, points=200_001)
+        found = total_slope_variation(network, low, high, points=200_001)
         assert found == pytest.approx(float(jumps[inside].abs().sum()), rel=1e-3)
 
 
@@ -53,10 +53,10 @@ def test_mean_over_segments_is_the_variation_norm() -> None:
 def test_rescaling_and_precision_do_not_move_it() -> None:
     generator = torch.Generator().manual_seed(2)
     network = relu_network(1, [30, 30], generator, bias=False).requires_grad_(False)
-    before = derivative_variation(network, -1.0, 1.0)
+    before = total_slope_variation(network, -1.0, 1.0)
     balance(network)
     norms = [float(m.weight.norm()) for m in network if isinstance(m, nn.Linear)]
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-9)
-    assert derivative_variation(network, -1.0, 1.0) == pytest.approx(before, rel=1e-9)
-    assert derivative_variation(network.float(), -1.0, 1.0) == pytest.approx(before, rel=1e-4)
+    assert total_slope_variation(network, -1.0, 1.0) == pytest.approx(before, rel=1e-9)
+    assert total_slope_variation(network.float(), -1.0, 1.0) == pytest.approx(before, rel=1e-4)
     assert next(network.parameters()).dtype == torch.float32

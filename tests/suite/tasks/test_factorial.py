@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from suite.errors import InputError
+from suite.tasks import find_task
 from suite.tasks.factorial import FIT, LOSSES, classifier
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import trained
 
 

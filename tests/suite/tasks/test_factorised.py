@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from tests.suite.tasks.helpers import trained
 
 

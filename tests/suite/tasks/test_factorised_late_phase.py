@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from tests.suite.tasks.helpers import trained
 
 

@@ -9,7 +9,7 @@ from suite.curvature import Hessian, Network, lanczos
 from suite.models.linear_networks import MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Solution
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

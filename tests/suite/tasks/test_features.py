@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from suite.task import Solution
+from suite.tasks import find_task
 from suite.tasks.features_parity import influences
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

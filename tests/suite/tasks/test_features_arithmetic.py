@@ -8,8 +8,8 @@ import torch
 from suite.models.relu import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
 from suite.task import Oracle, Solution
+from suite.tasks import find_task
 from suite.tasks.features_arithmetic import squared_distance, sum_share
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import trained
 
 

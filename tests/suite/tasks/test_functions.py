@@ -10,9 +10,9 @@ from torch import nn
 
 from suite.oracles.functions import least_variation
 from suite.task import Solution
-from suite.tasks.common import derivative_variation
+from suite.tasks import find_task
+from suite.tasks.common import total_slope_variation
 from suite.tasks.functions import FREQUENCIES, residual_energies
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 
@@ -61,7 +61,7 @@ def test_the_oracle_is_a_network_that_fits(seed: int) -> None:
     x, y = problem.train.x[:, 0], problem.train.y[:, 0]
     network = Chords(x, y).double()
     assert torch.allclose(network(problem.train.x), y, atol=1e-12)
-    assert derivative_variation(network, -1.2, 1.2) == pytest.approx(oracle.values["least_variation"], rel=1e-3)
+    assert total_slope_variation(network, -1.2, 1.2) == pytest.approx(oracle.values["least_variation"], rel=1e-3)
     assert oracle.values["least_variation"] == least_variation(x.numpy(), y.numpy())
     assert task.measure(Solution(network, {}, problem, oracle, seed))["variation_ratio"] == pytest.approx(1, rel=1e-3)
 

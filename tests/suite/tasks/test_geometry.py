@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from suite.errors import InputError
+from suite.tasks import find_task
 from suite.tasks.geometry import GEOMETRY, linear_part, log_loss_hessian
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import trained
 
 RATIOS = ("l2_margin_ratio", "l1_margin_ratio", "fourier_l1_margin_ratio")

@@ -8,8 +8,8 @@ import torch
 from suite.entries.entry import bind, build_network
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
 
 

@@ -7,8 +7,8 @@ import torch
 
 from suite.models.relu import TwoLayerReLU
 from suite.task import Solution
+from suite.tasks import find_task
 from suite.tasks.homogeneous import margin_measures
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

@@ -29,7 +29,7 @@ from suite.tasks import find_task
 from suite.tasks import images_adversarial_init as adversarial
 from suite.tasks.images import IMAGE_AXES, image_measures
 from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
-from suite.training.loop import TrainingRun, train
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
 SHIPPED = Path(__file__).parents[3] / "leaderboard" / "baselines" / "quick.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from tests.suite.tasks.helpers import trained
 
 

@@ -10,8 +10,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.linear_model import Ridge
 
+from suite.tasks import find_task
 from suite.tasks.linear_interpolation import fourier_features
-from suite.tasks.registry import find_task
 from tests.suite.tasks.helpers import trained
 
 

@@ -7,8 +7,8 @@ from torch.optim import AdamW
 
 from suite.entries.entry import bind
 from suite.entries.loading import load
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
 
 

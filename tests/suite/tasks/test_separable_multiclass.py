@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from suite.tasks import find_task
 from suite.tasks.losses import log_pairwise_exponential
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
 
 NORMS = ("frobenius", "spectral", "max")

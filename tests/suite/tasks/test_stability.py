@@ -8,8 +8,8 @@ import torch
 from suite.curvature import Hessian, Network, dense, lanczos
 from suite.entries.loading import load
 from suite.seeding import torch_stream
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
 

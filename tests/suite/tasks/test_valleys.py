@@ -8,7 +8,7 @@ import torch
 from suite.curvature import Hessian, Network, dense
 from suite.models.linear_networks import DiagonalNetwork, InnerProduct
 from suite.task import Solution
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

@@ -8,7 +8,7 @@ import torch
 from suite.curvature import Hessian, Network, dense
 from suite.models.relu import TwoLayerReLU
 from suite.task import Solution, Split
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.tasks.valleys_relu import hessian_parts
 from tests.suite.tasks.helpers import oracle_of, trained
 
