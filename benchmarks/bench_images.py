@@ -29,8 +29,8 @@ from suite.kernels.malloc import disable_trim
 from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, train
 
 DIGITS = "mnist5k_mlp"
 LANES = 8

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.quiet import Quiet
 from suite.entries.loading import load
 from suite.measures import measure
-from suite.tasks.registry import find_task
-from suite.training.loop import TrainingRun, train
+from suite.tasks import find_task
+from suite.training import TrainingRun, train
 
 FAMILIES = {
     "linear": "min_norm_regression",

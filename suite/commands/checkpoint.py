@@ -20,7 +20,7 @@ from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
 from suite.measures import MATCHED_LOSS, Report, measure, measure_all
 from suite.task import Split
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 
 
 @dataclass(frozen=True)

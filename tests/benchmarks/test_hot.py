@@ -15,7 +15,7 @@ from leaderboard.analysis.ranking import board
 from leaderboard.analysis.scoring import add_scores, tabulate
 from suite.measures import measure
 from suite.storage.log import read
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.training.lanes import StackedModels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from suite.errors import InputError
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.tracks import TRACKS, TUNING_SEEDS_FROM, find_track
 
 

@@ -17,7 +17,7 @@ from leaderboard.cli import main
 from suite.measures import measure
 from suite.models import initialise, mlp
 from suite.seeding import torch_stream
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 
 SOURCE = """
 from torch import nn

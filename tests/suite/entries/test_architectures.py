@@ -16,7 +16,7 @@ from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
 from suite.submission import Submission
 from suite.task import Target, Task
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.training import TrainingRun, common_schedule, train
 
 TASKS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")

@@ -21,7 +21,7 @@ from suite.sandbox.export import describe
 from suite.sandbox.host import describe as describe_submission
 from suite.sandbox.limits import Limits
 from suite.sandbox.rebuild import Graph, rebuild
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.training import TrainingRun, train
 
 ARCHITECTURES = [name for name in builtin_files() if load(name).submission.kind == "architecture"]
