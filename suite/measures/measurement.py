@@ -23,7 +23,7 @@ from suite.task import Loss, Split
 
 Data = Split | tuple[Tensor, Tensor]
 
-ROUNDING = 1e-3
+SAME_OUTPUTS = 1e-3
 """Relative difference of outputs that are the same but for rounding, generously."""
 
 NEEDS: Mapping[Need, tuple[str, Callable[[MeasureContext], bool]]] = {
@@ -200,7 +200,7 @@ def _check_samples_are_independent(model: nn.Module, x: Tensor) -> None:
     if len(x) < 3:
         return
     together, fewer = model(x[:3])[:2], model(x[:2])
-    if torch.linalg.vector_norm(together - fewer) > ROUNDING * torch.linalg.vector_norm(together):
+    if torch.linalg.vector_norm(together - fewer) > SAME_OUTPUTS * torch.linalg.vector_norm(together):
         raise InputError(
             "In eval mode the outputs for a sample change with the others in its batch, or from call to call: such a "
             "network has no training loss that could be measured."

@@ -21,7 +21,7 @@ MARGIN_QUANTILE = 0.1
 SMALL_INPUTS = 1e-3
 """Factor on the inputs at which outputs must be affine too: some activations are affine on large inputs only."""
 
-ROUNDING = 1e-9
+AFFINE_TOLERANCE = 1e-9
 
 declare_margin = partial(declare, kind="exact", higher=True, cost=1 / 3, needs=("labels",))
 declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
@@ -36,6 +36,10 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     map that it is in eval mode, average pooling a layer with fixed weights, and max pooling passes every path (Gonon et
     al. 2024, arXiv:2310.01225). A module's own `forward` may add and concatenate what its parts return; a constant
     factor in it is not squared.
+
+    Args:
+        model: the network; it is copied.
+        input_shape: the shape of one input, without the batch axis.
 
     Raises:
         InputError: the network has a module through which paths are not defined, or is not affine on positive inputs
@@ -57,7 +61,7 @@ def _is_affine(model: nn.Module, like: Tensor) -> bool:
     draws = torch.rand(2, *like.shape, generator=stream, dtype=torch.float64).to(like.device)
     shift = model(torch.zeros_like(like))
     return all(
-        torch.allclose(model(first) + model(second), model(first + second) + shift, rtol=ROUNDING, atol=0)
+        torch.allclose(model(first) + model(second), model(first + second) + shift, rtol=AFFINE_TOLERANCE, atol=0)
         for first, second in (draws, draws * SMALL_INPUTS)
     )
 
@@ -65,12 +69,12 @@ def _is_affine(model: nn.Module, like: Tensor) -> bool:
 def has_path_norm(model: nn.Module) -> bool:
     """Whether `model` is a plain chain of modules through which paths are defined."""
     parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
-    return all(_does_what_one_does(module, parts) for module in model.modules())
+    return all(_has_forward_of(module, parts) for module in model.modules())
 
 
-def _does_what_one_does(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> bool:
-    """By its `forward`, not by what it inherits: a subclass of a layer with another `forward` is not that layer."""
-    return type(module).forward in {kind.forward for kind in kinds}
+def _has_forward_of(module: nn.Module, types: Sequence[type[nn.Module]]) -> bool:
+    """Whether the `forward` is that of one of `types`: a subclass of a layer that overrides it is another layer."""
+    return type(module).forward in {each.forward for each in types}
 
 
 class _Affine(nn.Module):
@@ -98,11 +102,9 @@ class _Pooled(nn.Module):
         return factor * pooled
 
 
-# Modules that map non-negative inputs linearly, once their weights are squares.
-LINEAR_ON_POSITIVE = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Unflatten,
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
-)  # fmt: skip
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Unflatten)
+AFFINE_ON_POSITIVE = (*LAYERS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+"""Modules that are affine on non-negative inputs, in eval mode, once their weights are squares."""
 
 
 def _squared(module: nn.Module) -> nn.Module:
@@ -118,9 +120,9 @@ def _squared(module: nn.Module) -> nn.Module:
         return _Pooled(module, 1 / _area(module.kernel_size))
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return _Pooled(module, None)
-    kind = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
+    base = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
     is_leaf = next(module.children(), None) is None
-    if is_leaf and kind is not nn.Module and not _does_what_one_does(module, LINEAR_ON_POSITIVE):
+    if is_leaf and base is not nn.Module and not _has_forward_of(module, AFFINE_ON_POSITIVE):
         raise InputError(f"The path norm is not defined for a network with {type(module).__name__}.")
     for parameter in module.parameters(recurse=False):
         parameter.square_()
@@ -128,6 +130,7 @@ def _squared(module: nn.Module) -> nn.Module:
 
 
 def _squared_batch_norm(module: nn.modules.batchnorm._BatchNorm) -> _Affine:
+    """Batch norm in eval mode, an affine map, with squared coefficients."""
     if module.running_mean is None or module.running_var is None:
         raise InputError("The path norm needs batch norm with running statistics.")
     deviation = (module.running_var + module.eps).sqrt()

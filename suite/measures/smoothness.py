@@ -29,7 +29,7 @@ FREQUENCIES = 16
 KINK = 1e-7
 """Share of the largest change of slope from which on a change counts as a kink."""
 
-ROUNDING = 1e-9
+SLOPE_ROUNDING = 1e-9
 """Changes of slope below this share of the largest output are rounding: 1e-15 of it, times 1,000 points a unit."""
 
 declare_along_segments = partial(declare, kind="estimate", cost=3, invariances=CANONICAL)
@@ -96,7 +96,7 @@ def linear_regions(context: MeasureContext) -> Estimate:
     """
     values = along_segments(context)
     changes = _slope_changes(values)
-    bent = changes > torch.maximum(KINK * changes.amax(), ROUNDING * values.abs().amax())
+    bent = changes > torch.maximum(KINK * changes.amax(), SLOPE_ROUNDING * values.abs().amax())
     # A kink inside a cell bends the samples at both of its ends: a run of r bent samples holds r - 1 kinks, and a kink
     # on a sample makes a run of 1.
     starts = bent & ~torch.nn.functional.pad(bent, (1, 0))[:, :-1]
