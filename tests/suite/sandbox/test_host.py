@@ -19,7 +19,7 @@ from suite.sandbox import process
 from suite.sandbox.host import describe, train
 from suite.sandbox.limits import Limits
 from suite.sandbox.tamper import WATCHED, identities, patched
-from suite.tasks.registry import find_task
+from suite.tasks import find_task
 from suite.training import TrainingResult, TrainingRun
 from suite.training import train as train_here
 
