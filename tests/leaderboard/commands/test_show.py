@@ -33,8 +33,8 @@ def lowlands(*arguments: str | Path) -> Result:
 def _write(directory: Path, loss: float = 0.0) -> Path:
     log = Log(directory / "quick.jsonl")
     common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": "quick"}
-    for made in noisy({"sgd": 0.7 - loss, "adam": 0.5}):
-        log.append(seal(common | made))
+    for record in noisy({"sgd": 0.7 - loss, "adam": 0.5}):
+        log.append(seal(common | record))
     return directory
 
 
@@ -103,8 +103,8 @@ def test_agreement_of_two_tracks(tmp_path: Path) -> None:
     for track in ("quick", "full"):
         log = Log(tmp_path / f"{track}.jsonl")
         common = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "track": track}
-        for made in noisy({"sgd": 0.3, "adam": 0.5, "sam": 0.7}):
-            log.append(seal(common | made))
+        for record in noisy({"sgd": 0.3, "adam": 0.5, "sam": 0.7}):
+            log.append(seal(common | record))
     result = lowlands("agreement", "--results", tmp_path)
     assert result.exit_code == 0, result.output
     assert "optimizers: Kendall's tau 1.00" in result.output

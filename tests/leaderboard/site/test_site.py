@@ -101,9 +101,9 @@ def test_every_link_leads_somewhere(pages: dict[Path, _Parsed]) -> None:
             target, fragment = urldefrag(link)
             if link.startswith("https://arxiv.org/") or target == "asv/index.html":
                 continue
-            found = (path.parent / target).resolve() if target else path
-            assert found in pages, f"{path.name} links to {link}"
-            assert not fragment or fragment in pages[found].identifiers
+            page = (path.parent / target).resolve() if target else path
+            assert page in pages, f"{path.name} links to {link}"
+            assert not fragment or fragment in pages[page].identifiers
 
 
 def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, _Parsed]) -> None:
@@ -124,10 +124,15 @@ def test_identifiers_are_unique_and_pictures_are_described(pages: dict[Path, _Pa
 
 
 def test_text_of_the_source_is_there() -> None:
-    made = prose("Claim. See `alpha` <here>, arXiv:1705.08292. Norm axis. Ideal: 1.")
-    assert "<strong>Claim.</strong> See <code>alpha</code> &lt;here&gt;" in made
-    assert '<a href="https://arxiv.org/abs/1705.08292">' in made
-    assert "</p><p><strong>Norm axis.</strong>" in made
+    html = prose("Claim. See `alpha` <here>, arXiv:1705.08292. Norm axis. Ideal: 1.")
+    assert "<strong>Claim.</strong> See <code>alpha</code> &lt;here&gt;" in html
+    assert '<a href="https://arxiv.org/abs/1705.08292">' in html
+    assert "</p><p><strong>Norm axis.</strong>" in html
+
+
+def test_pages_say_which_way_a_measure_is_better(site: Path) -> None:
+    assert "m_flatness ↓" in (site / "tasks" / "images-0.html").read_text()
+    assert "<b>↓</b><span>lower is better</span>" in (site / "measures" / "m-flatness.html").read_text()
 
 
 def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
@@ -153,9 +158,9 @@ def test_without_a_study_there_is_no_link_to_one(tmp_path: Path) -> None:
 
 def test_file_names_do_not_collide() -> None:
     names = ["adam", "Adam", "ADAM", "a/b", "a b", "../up", "x_1", "x-1", "", "ä" * 200]
-    made = [file_name(name).lower() for name in names]
-    assert len(set(made)) == len(names)
-    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in made)
+    files = [file_name(name).lower() for name in names]
+    assert len(set(files)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in files)
 
 
 def test_publishing_again_gives_the_same_files_and_removes_old_ones(tmp_path: Path) -> None:
@@ -314,18 +319,18 @@ def test_the_keyboard_reaches_the_table(tab: Any, site: Path) -> None:
 
 def test_themes(browser: Any, site: Path) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
-    found = {}
+    colours = {}
     for scheme in ("light", "dark"):
         context = browser.new_context(offline=True, color_scheme=scheme)
         page = context.new_page()
         page.goto((site / "index.html").as_uri())
-        found[scheme] = page.evaluate(paper)
+        colours[scheme] = page.evaluate(paper)
         page.locator("#theme").click()
-        found[f"{scheme} switched"] = page.evaluate(paper)
+        colours[f"{scheme} switched"] = page.evaluate(paper)
         page.goto((site / "tasks.html").as_uri())
-        assert page.evaluate(paper) == found[f"{scheme} switched"], "the choice is kept"
+        assert page.evaluate(paper) == colours[f"{scheme} switched"], "the choice is kept"
         context.close()
-    assert found["light"] == found["dark switched"] != found["dark"] == found["light switched"]
+    assert colours["light"] == colours["dark switched"] != colours["dark"] == colours["light switched"]
 
 
 @pytest.mark.parametrize("width", [360, 768])

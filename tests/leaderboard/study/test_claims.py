@@ -34,13 +34,13 @@ def runs(effect: dict[int, float], generator: np.random.Generator, seeds: int = 
     ],
 )
 def test_planted_effects(effect: dict[int, float], verdict: str) -> None:
-    found = judge(runs(effect, np.random.default_rng(4)), CLAIM, FACTORS)
-    assert found.verdict == verdict
-    assert found.pairs == 18
+    result = judge(runs(effect, np.random.default_rng(4)), CLAIM, FACTORS)
+    assert result.verdict == verdict
+    assert result.pairs == 18
     if verdict == "depends on":
-        assert found.depends_on == "depth"
+        assert result.depends_on == "depth"
     if verdict == "holds":
-        assert found.difference.low < -0.9 < found.difference.high
+        assert result.difference.low < -0.9 < result.difference.high
 
 
 def test_chance_rarely_makes_a_claim_hold() -> None:

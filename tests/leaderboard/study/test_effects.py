@@ -60,10 +60,10 @@ def test_known_effects_lie_in_their_intervals_and_none_is_invented() -> None:
 
 def test_largest_share_first_and_one_level_factors_left_out() -> None:
     frame = design(np.random.default_rng(1)).assign(width=64)
-    found = effects(frame, "y", [*LEVELS, "width"])
-    assert found[0].term == "optimizer"
-    assert not any("width" in effect.term for effect in found)
-    shares = [effect.omega_squared.value for effect in found]
+    terms = effects(frame, "y", [*LEVELS, "width"])
+    assert terms[0].term == "optimizer"
+    assert not any("width" in effect.term for effect in terms)
+    shares = [effect.omega_squared.value for effect in terms]
     assert shares == sorted(shares, reverse=True)
 
 
@@ -85,9 +85,9 @@ def test_noncentrality_inverts_the_distribution(f: float, df1: int, df2: int) ->
     from scipy.stats import ncf
 
     for probability in (0.025, 0.975):
-        found = noncentrality(f, df1, df2, probability)
-        if found > 0:
-            assert ncf.cdf(f, df1, df2, found) == pytest.approx(probability, abs=1e-6)
+        value = noncentrality(f, df1, df2, probability)
+        if value > 0:
+            assert ncf.cdf(f, df1, df2, value) == pytest.approx(probability, abs=1e-6)
 
 
 def test_interval_holds_the_estimate() -> None:

@@ -40,29 +40,29 @@ def frame() -> pd.DataFrame:
 
 
 def test_a_cause_is_found(frame: pd.DataFrame) -> None:
-    found = predict(frame, "true", "gap", FACTORS, np.random.default_rng(1))
-    assert found.tau.low > 0.9
-    assert found.granulated.low > 0.8
-    assert found.information.value > 0.7
-    assert found.worst_sign_error < 0.1
+    prediction = predict(frame, "true", "gap", FACTORS, np.random.default_rng(1))
+    assert prediction.tau.low > 0.9
+    assert prediction.granulated.low > 0.8
+    assert prediction.information.value > 0.7
+    assert prediction.worst_sign_error < 0.1
 
 
 def test_chance_is_not(frame: pd.DataFrame) -> None:
-    found = predict(frame, "noise", "gap", FACTORS, np.random.default_rng(1))
-    assert abs(found.tau.value) < 0.2
-    assert found.granulated.low < 0 < found.granulated.high
-    assert found.information.value < 0.1
-    assert found.sign_error.low < 0.5 < found.sign_error.high
+    prediction = predict(frame, "noise", "gap", FACTORS, np.random.default_rng(1))
+    assert abs(prediction.tau.value) < 0.2
+    assert prediction.granulated.low < 0 < prediction.granulated.high
+    assert prediction.information.value < 0.1
+    assert prediction.sign_error.low < 0.5 < prediction.sign_error.high
 
 
 def test_a_confounded_measure_correlates_and_is_found_out(frame: pd.DataFrame) -> None:
-    found = predict(frame, "confounded", "gap", FACTORS, np.random.default_rng(1))
-    assert found.tau.low > 0.4
-    assert found.by_factor["width"] > 0.7
-    assert abs(found.by_factor["rate"]) < 0.3
-    assert found.information.value < 0.1
-    assert found.worst_sign_error > 0.4
-    assert not found.worst.startswith("width")
+    prediction = predict(frame, "confounded", "gap", FACTORS, np.random.default_rng(1))
+    assert prediction.tau.low > 0.4
+    assert prediction.by_factor["width"] > 0.7
+    assert abs(prediction.by_factor["rate"]) < 0.3
+    assert prediction.information.value < 0.1
+    assert prediction.worst_sign_error > 0.4
+    assert not prediction.worst.startswith("width")
 
 
 def test_information_is_sklearns_where_nothing_is_given(frame: pd.DataFrame) -> None:

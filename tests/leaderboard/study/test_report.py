@@ -22,30 +22,30 @@ from tests.leaderboard.helpers import study_records
 
 
 @pytest.fixture(scope="module")
-def found() -> Findings:
+def findings() -> Findings:
     return analyse(study_frame(study_records()))
 
 
-def test_planted_effects_reach_the_page(found: Findings) -> None:
-    verdicts = {v.claim.name: v.verdict for v in found.verdicts}
+def test_planted_effects_reach_the_page(findings: Findings) -> None:
+    verdicts = {v.claim.name: v.verdict for v in findings.verdicts}
     assert verdicts["small batches, flat minima"] == "holds"
     assert verdicts["deeper is smoother"] == "fails"
-    assert found.effects["adaptive_sharpness"][0].term == "batch"
-    assert found.effects["input_gradient_norm"][0].term == "depth"
-    best = max(found.predictions, key=lambda p: p.tau.value)
+    assert findings.effects["adaptive_sharpness"][0].term == "batch"
+    assert findings.effects["input_gradient_norm"][0].term == "depth"
+    best = max(findings.predictions, key=lambda p: p.tau.value)
     assert best.measure == "input_gradient_norm"
-    page = markdown(found, "log.jsonl", "lowlands study")
+    page = markdown(findings, "log.jsonl", "lowlands study")
     assert all(claim.statement in page for claim in CLAIMS)
     assert "96 runs, of which 93 reached the target loss (missed: sgd small: 3)" in page
     assert "Generated from `log.jsonl` by `lowlands study`." in page
 
 
-def test_what_does_not_vary_is_no_factor(found: Findings) -> None:
-    assert found.factors == [name for name in FACTORS if name in ("optimizer", "step", "depth", "batch", "scale")]
+def test_what_does_not_vary_is_no_factor(findings: Findings) -> None:
+    assert findings.factors == [name for name in FACTORS if name in ("optimizer", "step", "depth", "batch", "scale")]
 
 
-def test_the_same_records_give_the_same_page_and_pictures(found: Findings, tmp_path: Path) -> None:
-    page = write(found, tmp_path / "one", "x", "y")
+def test_the_same_records_give_the_same_page_and_pictures(findings: Findings, tmp_path: Path) -> None:
+    page = write(findings, tmp_path / "one", "x", "y")
     again = write(analyse(study_frame(study_records())), tmp_path / "two", "x", "y")
     assert page.read_bytes() == again.read_bytes()
     linked = re.findall(r"!\[([^]]{20,})\]\((.*?)\)", page.read_text())
@@ -63,10 +63,10 @@ def test_the_same_records_give_the_same_page_and_pictures(found: Findings, tmp_p
         assert all(f"{name}: light-dark(" in text for name in used)
 
 
-def test_findings_that_cannot_be_written(found: Findings, tmp_path: Path) -> None:
+def test_findings_that_cannot_be_written(findings: Findings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        write(found, tmp_path / "file", "x", "y")
+        write(findings, tmp_path / "file", "x", "y")
 
 
 def test_only_a_whole_study_is_found(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_only_a_whole_study_is_found(tmp_path: Path) -> None:
     (tmp_path / "study-small.jsonl").write_bytes(b"".join(lines[:-1]))
     assert find_study(tmp_path) is None
     (tmp_path / "study-small.jsonl").write_bytes(b"".join(lines))
-    found = find_study(tmp_path)
-    assert found is not None
-    assert (len(found.records), found.source) == (len(lines), "study-small.jsonl")
-    assert found.command == "lowlands study --records study-small.jsonl"
+    study = find_study(tmp_path)
+    assert study is not None
+    assert (len(study.records), study.source) == (len(lines), "study-small.jsonl")
+    assert study.command == "lowlands study --records study-small.jsonl"
 
 
 def test_no_records_of_the_study() -> None:
@@ -90,7 +90,7 @@ def test_no_records_of_the_study() -> None:
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_presets_are_ordinary_submissions_and_tasks(preset: Any) -> None:
     from suite.entries.loading import load
-    from suite.tasks.registry import find_task
+    from suite.tasks import find_task
 
     track = preset.track()
     assert len(set(track.tasks)) == len(track.tasks)

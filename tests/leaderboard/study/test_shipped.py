@@ -29,6 +29,6 @@ def test_the_page_names_every_claim_and_the_shipped_records_are_whole() -> None:
 
 @pytest.mark.slow
 def test_the_page_is_made_from_the_shipped_records() -> None:
-    found = analyse(study_frame(read(SHIPPED).records))
+    findings = analyse(study_frame(read(SHIPPED).records))
     command = f"lowlands study --records {SHIPPED.relative_to(ROOT)}"
-    assert markdown(found, SHIPPED.name, command) == PAGE.read_text(encoding="utf-8")
+    assert markdown(findings, SHIPPED.name, command) == PAGE.read_text(encoding="utf-8")

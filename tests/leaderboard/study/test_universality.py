@@ -36,11 +36,11 @@ def test_chance_is_not_universal() -> None:
 def test_a_common_ranking_is_found_and_predicts_the_held_out_task() -> None:
     generator = np.random.default_rng(2)
     scores = pd.DataFrame(np.arange(8.0) + generator.normal(scale=0.5, size=(6, 8)), index=[f"t{i}" for i in range(6)])
-    found = universality(scores, generator)
-    assert found.p_value < 0.01
-    assert found.w > 0.8
-    assert found.predicted.low > 0.7
-    assert set(found.held_out) == set(scores.index)
+    result = universality(scores, generator)
+    assert result.p_value < 0.01
+    assert result.w > 0.8
+    assert result.predicted.low > 0.7
+    assert set(result.held_out) == set(scores.index)
 
 
 def test_too_few() -> None:
