@@ -27,12 +27,12 @@ DAMAGES = 1_000
 @pytest.fixture
 def replay(undisturbed: Path) -> Scripted:
     """An engine whose units take no time: it gives the undisturbed run's records."""
-    by_lane: dict[tuple[object, ...], Record] = {
+    by_run: dict[tuple[object, ...], Record] = {
         (r["submission"], r["phase"], r["trial"], r["seed"]): r for r in read(undisturbed).records
     }
     return Scripted(
         lambda unit, _: [
-            by_lane[unit.submission, unit.phase, number, seed] for number, _ in unit.trials for seed in unit.seeds
+            by_run[unit.submission, unit.phase, number, seed] for number, _ in unit.trials for seed in unit.seeds
         ]
     )
 
@@ -48,7 +48,7 @@ def test_torn_at_every_byte(tmp_path: Path, undisturbed: Path, replay: Scripted,
         assert not read(log).damaged
     report(
         f"the last line torn at each of its {len(raw) - last} bytes",
-        "0 records before it lost; the torn one kept beside the log and its lane run again; all resumed logs equal",
+        "0 records before it lost; the torn one kept beside the log and its run repeated; all resumed logs equal",
     )
 
 
@@ -100,7 +100,7 @@ def test_random_damage(tmp_path: Path, undisturbed: Path, replay: Scripted, repo
         assert after == set(whole)
     report(
         f"{DAMAGES:,} randomly damaged logs (flipped, lost, zeroed, foreign, doubled bytes, changed digits)",
-        f"{accepted:,} records read, 0 of them wrong; {named:,} damaged lines, all named; every damaged lane run again",
+        f"{accepted:,} records read, 0 of them wrong; {named:,} damaged lines, all named; every damaged run repeated",
     )
 
 

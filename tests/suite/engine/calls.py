@@ -1,4 +1,4 @@
-"""Sessions, and what children are asked to do. No torch import: a child that prepares nothing starts at once."""
+"""Sessions, and what workers are asked to do. No torch import: a worker that prepares nothing starts at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from suite.errors import InputError
 
 
 def nothing() -> None:
-    """Prepare nothing: such a child starts in a fraction of a second."""
+    """Prepare nothing: such a worker starts in a fraction of a second."""
 
 
 def session(token: str, prepare: Callable[[], None] = nothing, memory: int | None = None) -> Session:
@@ -29,7 +29,7 @@ def call(function: Callable[[Any], Any], argument: Any = None) -> bytes:
     return pickle.dumps((function, argument))
 
 
-# -- what children are asked to do ------------------------------------------------------------------------------
+# -- what workers are asked to do ------------------------------------------------------------------------------
 
 
 def pid(_: object) -> int:
@@ -108,8 +108,8 @@ def torch_threads(_: object) -> int:
     return torch.get_num_threads()
 
 
-def leave_a_hanging_child() -> None:
-    """Go on, with a child that works and one that is idle."""
+def leave_a_hanging_worker() -> None:
+    """Go on, with a busy worker and an idle one."""
     one = session("left")
     POOL.start(one, 2)
     threading.Thread(target=run_in_worker, args=(one, call(hang), None), daemon=True).start()

@@ -26,7 +26,7 @@ class Now(Executor):
 
 
 class Scripted:
-    """Carries units as `script` says: it gets the unit and how often that unit came before, and returns the outcome.
+    """Runs units as `script` says: it gets the unit and how often that unit came before, and returns the outcome.
 
     Returns None to have the unit run as usual. `seen` lists the units in the order in which they came.
     """

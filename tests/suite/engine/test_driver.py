@@ -96,7 +96,7 @@ def test_a_unit_has_the_limit_of_each_of_its_trials(tmp_path: Path) -> None:
 
 
 class _Carried(Now):
-    """Has units carried by `scripted`, whatever the engine's runner is."""
+    """Has units run by `scripted`, whatever the engine's runner is."""
 
     def __init__(self, scripted: Scripted) -> None:
         self.scripted = scripted

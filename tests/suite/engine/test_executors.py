@@ -25,7 +25,7 @@ from tests.logs import lanes
 from tests.suite.engine import calls
 
 ROOT = Path(__file__).resolve().parents[3]
-# StackedModels that are stepped together, and one by one.
+# Runs that are stepped together, and one by one.
 PLAN = make_plan(("adam", "normalized"), ("min_norm_regression",), Track("test", (), 2, 2, 1, ""))
 
 

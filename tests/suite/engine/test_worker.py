@@ -1,4 +1,4 @@
-"""Children: what they answer, how they die, and that neither blames or harms another call."""
+"""Workers: what they answer, how they die, and that neither fails or harms another call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from suite.engine import worker as children
+from suite.engine import worker as worker_module
 from suite.engine.worker import Failure, Session, end_session, run_in_worker
 from suite.errors import InputError
 from tests.suite.engine import calls
@@ -43,7 +43,7 @@ def test_answers_come_from_one_other_process(one: Session) -> None:
     assert ask(one, calls.double, 21) == 42
 
 
-def test_errors_leave_the_child_alive(one: Session) -> None:
+def test_errors_leave_the_worker_alive(one: Session) -> None:
     first = ask(one, calls.pid)
     refused = ask(one, calls.refuse, "No such thing.")
     assert isinstance(refused, InputError)
@@ -64,7 +64,7 @@ def test_errors_leave_the_child_alive(one: Session) -> None:
         (calls.die_and_leave_a_process, None, "the worker process ended with exit status 7"),
     ],
 )
-def test_a_death_is_told_and_the_next_call_has_a_new_child(
+def test_a_death_is_reported_and_the_next_call_has_a_new_worker(
     one: Session, function: Callable[[Any], Any], argument: Any, reason: str
 ) -> None:
     assert ask(one, function, argument) == Failure(reason, lost=True)
@@ -77,7 +77,7 @@ def test_a_hanging_call_is_stopped(one: Session, function: Callable[[Any], Any])
     assert ask(one, calls.double, 1) == 2
 
 
-def test_an_idle_child_that_died_is_nobodys_fault(one: Session) -> None:
+def test_an_idle_worker_that_died_fails_no_call(one: Session) -> None:
     first = ask(one, calls.pid)
     os.kill(first, signal.SIGKILL)
     os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
@@ -111,7 +111,7 @@ def _cannot_start() -> None:
         (_cannot_start, "A worker process cannot start (ImportError: no such library)."),
     ],
 )
-def test_children_that_cannot_start_are_no_units_fault(prepare: Callable[[], None], sentence: str) -> None:
+def test_workers_that_cannot_start_fail_no_unit(prepare: Callable[[], None], sentence: str) -> None:
     bad = session("bad " + sentence, prepare)
     with pytest.raises(InputError) as caught:
         run_in_worker(bad, call(calls.double, 2), None)
@@ -127,7 +127,7 @@ def test_a_folder_that_a_machine_lacks_is_named() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory limits are enforced on Linux only")
-def test_memory_is_limited_and_a_worn_child_replaced() -> None:
+def test_memory_is_limited_and_a_worker_that_holds_much_replaced() -> None:
     limited = session("limited", memory=GB)
     try:
         assert ask(limited, calls.allocate, 3 * GB) == Failure("MemoryError")
@@ -167,7 +167,7 @@ run_in_worker(one, call(hang), None)
 """
 
 
-def test_children_of_a_killed_process_end_themselves() -> None:
+def test_workers_of_a_killed_process_end_themselves() -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", ORPHAN], env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     )
@@ -189,12 +189,12 @@ def _runs(process: int) -> bool:
         return False
 
 
-def test_a_process_of_multiprocessing_ends_though_its_child_hangs() -> None:
-    carrier = multiprocessing.get_context("spawn").Process(target=calls.leave_a_hanging_child)  # as a Dask worker is
-    carrier.start()
-    carrier.join(60)
-    ended = carrier.exitcode
-    carrier.kill()
+def test_a_process_of_multiprocessing_ends_though_its_worker_hangs() -> None:
+    parent = multiprocessing.get_context("spawn").Process(target=calls.leave_a_hanging_worker)  # as a Dask worker is
+    parent.start()
+    parent.join(60)
+    ended = parent.exitcode
+    parent.kill()
     assert ended == 0
 
 
@@ -205,12 +205,12 @@ def test_an_interrupt_of_the_whole_group_is_left_to_the_driver(one: Session) -> 
     assert ask(one, calls.pid) == first
 
 
-def test_an_idle_child_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_worker_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     # Served by this process, so that the wait can be made short.
-    monkeypatch.setattr(children, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(children, "_set_up", lambda _: None)
+    monkeypatch.setattr(worker_module, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(worker_module, "_set_up", lambda _: None)
     ours, theirs = multiprocessing.Pipe()
     ours.send_bytes(call(calls.double, 4))
-    children._serve(theirs, session("idle"))
+    worker_module._serve(theirs, session("idle"))
     assert ours.recv() is None
     assert ours.recv() == (8, False)
