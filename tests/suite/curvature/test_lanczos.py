@@ -46,12 +46,12 @@ def test_values_and_vectors_are_scipys(which: Literal["LM", "LA", "SA"]) -> None
     matrix = dense(hessian).numpy()
     expected = scipy.sparse.linalg.eigsh(matrix, k=4, which=which)[0]
     expected = expected[np.argsort({"LM": -np.abs(expected), "LA": -expected, "SA": expected}[which])]
-    found = lanczos(hessian, 4, stream(), which=which, tol=1e-6)
-    assert found.converged
-    np.testing.assert_allclose(found.values, expected, rtol=1e-4)
-    torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(4, dtype=torch.float64))
-    residual = found.vectors @ dense(hessian) - found.values[:, None] * found.vectors
-    assert (residual.norm(dim=1) <= found.bounds + 1e-12).all()
+    pairs = lanczos(hessian, 4, stream(), which=which, tol=1e-6)
+    assert pairs.converged
+    np.testing.assert_allclose(pairs.values, expected, rtol=1e-4)
+    torch.testing.assert_close(pairs.vectors @ pairs.vectors.T, torch.eye(4, dtype=torch.float64))
+    residual = pairs.vectors @ dense(hessian) - pairs.values[:, None] * pairs.vectors
+    assert (residual.norm(dim=1) <= pairs.bounds + 1e-12).all()
 
 
 @pytest.mark.parametrize(("which", "expected"), [("LM", [-3.0, 2.9]), ("LA", [2.9, 1.0]), ("SA", [-3.0, -1.0])])
@@ -72,9 +72,9 @@ def test_any_spectrum_with_multiplicities(values: list[float], k: int, seed: int
     """Repeated, zero and negative eigenvalues, fewer than asked for, spaces that close early."""
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))[0]
     matrix = torch.from_numpy(turn @ np.diag(values) @ turn.T)
-    found = lanczos(Matrix((matrix + matrix.T) / 2), k, stream(seed), tol=1e-8)
+    pairs = lanczos(Matrix((matrix + matrix.T) / 2), k, stream(seed), tol=1e-8)
     expected = sorted(values, reverse=True)[: min(k, len(values))]
-    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+    np.testing.assert_allclose(pairs.values, expected, atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -86,14 +86,14 @@ def test_any_spectrum_with_multiplicities(values: list[float], k: int, seed: int
 def test_a_space_that_closes_early_is_left(distinct: list[float], copies: int, k: int) -> None:
     """Few distinct eigenvalues, each many times: one start sees one copy of each, so later ones must be tried."""
     values = [*(distinct * copies), *[distinct[0]] * 45]
-    found = lanczos(Matrix(torch.tensor(values, dtype=torch.float64)), k, stream())
-    np.testing.assert_allclose(found.values, sorted(values, reverse=True)[:k], atol=1e-8)
+    pairs = lanczos(Matrix(torch.tensor(values, dtype=torch.float64)), k, stream())
+    np.testing.assert_allclose(pairs.values, sorted(values, reverse=True)[:k], atol=1e-8)
 
 
 def test_the_zero_matrix() -> None:
-    found = lanczos(Matrix(torch.zeros(90, dtype=torch.float64)), 3, stream())
-    assert found.values.tolist() == [0.0, 0.0, 0.0]
-    assert found.converged
+    pairs = lanczos(Matrix(torch.zeros(90, dtype=torch.float64)), 3, stream())
+    assert pairs.values.tolist() == [0.0, 0.0, 0.0]
+    assert pairs.converged
 
 
 def test_lanes_do_not_see_each_other() -> None:
@@ -127,8 +127,8 @@ def test_the_stop_does_not_settle_on_a_wrong_eigenvalue(name: str, k: int) -> No
     expected = np.sort(values)[::-1][:k]
     operator = Matrix(torch.from_numpy(values))
     for seed in range(40):
-        found = lanczos(operator, k, stream(seed))
-        np.testing.assert_allclose(found.values, expected, rtol=1e-2)
+        pairs = lanczos(operator, k, stream(seed))
+        np.testing.assert_allclose(pairs.values, expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -139,10 +139,10 @@ def test_fresh_models(seed: int) -> None:
 
 
 def test_a_budget_of_products_is_kept_and_admitted() -> None:
-    found = lanczos(Matrix(torch.linspace(-1, 1, 500, dtype=torch.float64)), 2, stream(), max_iter=10)
-    assert found.products == 10
-    assert not found.converged
-    assert (found.bounds > 1e-3).all()
+    pairs = lanczos(Matrix(torch.linspace(-1, 1, 500, dtype=torch.float64)), 2, stream(), max_iter=10)
+    assert pairs.products == 10
+    assert not pairs.converged
+    assert (pairs.bounds > 1e-3).all()
 
 
 def test_dead_network() -> None:

@@ -47,13 +47,13 @@ def test_diagonals(model: nn.Module, x: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(("model", "x"), CASES)
 def test_top_eigenvalues(model: nn.Module, x: torch.Tensor) -> None:
-    """All that is held beside the Lanczos basis, which is as many vectors as there are products."""
+    """All memory except the Lanczos basis, which has as many vectors as there are products."""
     network = Network(model)
     data = Split(x, torch.arange(len(x)) % 10)
 
-    def found() -> object:
+    def solve() -> object:
         return top_eigenpairs(network, data, cross_entropy, 1, torch_stream("memory"))
 
     products = top_eigenpairs(network, data, cross_entropy, 1, torch_stream("memory")).products
     basis = 4 * network.size * 2 * products
-    assert peak_bytes(found) <= 3 * gradient_bytes(network, data) + basis
+    assert peak_bytes(solve) <= 3 * gradient_bytes(network, data) + basis

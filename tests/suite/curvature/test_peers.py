@@ -59,12 +59,12 @@ def test_pyhessian(model: nn.Module, data: Split) -> None:
     """Its power iteration stops at a change of 1e-6; its trace is a mean of 100 probes at most."""
     mine: Operator = Hessian(Network(model), data, cross_entropy)
     matrix = dense(mine)
-    found = lanczos(mine, 1, torch_stream("peers")).values[0].item()
+    largest = lanczos(mine, 1, torch_stream("peers")).values[0].item()
     try:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             peer = pyhessian_of(model, data)
-            assert peer.eigenvalues(maxIter=2000, tol=1e-6)[0][0] == pytest.approx(found, rel=5e-3)
+            assert peer.eigenvalues(maxIter=2000, tol=1e-6)[0][0] == pytest.approx(largest, rel=5e-3)
             draws = np.array(peer.trace(maxIter=100, tol=0.0))
     finally:
         model.double().zero_grad()

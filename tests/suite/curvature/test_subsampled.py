@@ -50,9 +50,9 @@ def test_subsampled_values_are_those_of_all_samples(
     diagonal = net.weights() if adaptive else None
     whole = Hessian(net, data, cross_entropy)
     expected = lanczos(whole if diagonal is None else Scaled(whole, diagonal), k, torch_stream("all"), tol=1e-5)
-    found = top_eigenpairs(net, data, cross_entropy, k, torch_stream("test"), diagonal=diagonal)
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-2)
-    assert (found.bounds <= subsampled.CERTIFIED_ERROR * found.values).all()
+    pairs = top_eigenpairs(net, data, cross_entropy, k, torch_stream("test"), diagonal=diagonal)
+    np.testing.assert_allclose(pairs.values, expected.values, rtol=1e-2)
+    assert (pairs.bounds <= subsampled.CERTIFIED_ERROR * pairs.values).all()
 
 
 def test_nothing_is_kept_of_a_network_that_was_measured(
@@ -64,7 +64,7 @@ def test_nothing_is_kept_of_a_network_that_was_measured(
     def alive() -> int:
         gc.collect()
         # By `type`: `isinstance` asks deprecated modules for their class, and they warn.
-        return sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects())
+        return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
 
     top_eigenpairs(Network(model), data, cross_entropy, 2, torch_stream("first"))
     before = alive()
@@ -74,9 +74,9 @@ def test_nothing_is_kept_of_a_network_that_was_measured(
 
 def test_an_unfitted_regression_is_not_subsampled() -> None:
     net, data = Network(network(outputs=2)), regression()
-    found = top_eigenpairs(net, data, mse_loss, 2, torch_stream("test"))
+    pairs = top_eigenpairs(net, data, mse_loss, 2, torch_stream("test"))
     expected = lanczos(Hessian(net, data, mse_loss), 2, torch_stream("test"))
-    torch.testing.assert_close(found.values, expected.values, rtol=1e-12, atol=0)
+    torch.testing.assert_close(pairs.values, expected.values, rtol=1e-12, atol=0)
 
 
 def test_a_bad_selection_is_caught(fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +85,9 @@ def test_a_bad_selection_is_caught(fitted: tuple[nn.Module, Split], monkeypatch:
     net = Network(model)
     informative, rest = select_informative(net, data, cross_entropy)
     monkeypatch.setattr(subsampled, "select_informative", lambda *_: (rest[:100], torch.cat([rest[100:], informative])))
-    found = top_eigenpairs(net, data, cross_entropy, 2, torch_stream("test"))
+    pairs = top_eigenpairs(net, data, cross_entropy, 2, torch_stream("test"))
     expected = lanczos(Hessian(net, data, cross_entropy), 2, torch_stream("test"))
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-3)
+    np.testing.assert_allclose(pairs.values, expected.values, rtol=1e-3)
 
 
 def test_rayleigh_ritz_bounds_hold() -> None:
@@ -95,8 +95,8 @@ def test_rayleigh_ritz_bounds_hold() -> None:
     values = torch.cat([torch.tensor([5.0, 4.0, 3.9, 2.0]), torch.rand(60, generator=generator)]).double()
     for noise in (1e-3, 1e-2, 0.1):
         disturbed = torch.eye(64, dtype=torch.float64)[:4] + noise * torch.randn(4, 64, generator=generator).double()
-        found = rayleigh_ritz(Matrix(values), disturbed, 3)
-        assert ((found.values - values[:3]).abs() <= found.bounds + 1e-12).all()
+        pairs = rayleigh_ritz(Matrix(values), disturbed, 3)
+        assert ((pairs.values - values[:3]).abs() <= pairs.bounds + 1e-12).all()
 
 
 def test_low_precision_products_are_close(fitted: tuple[nn.Module, Split]) -> None:

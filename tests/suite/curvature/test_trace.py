@@ -49,7 +49,7 @@ def alive(model: Tied) -> nn.Module:
 
 
 class Functional(nn.Module):
-    """Weights that belong to no layer that is known."""
+    """Weights that belong to no known layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def with_activation(activation: nn.Module) -> nn.Module:
 
 
 def partly_frozen() -> nn.Module:
-    """A weight that trains beside a frozen bias, a bias beside a frozen weight, a convolution's weight alone."""
+    """A weight with a frozen bias, a bias with a frozen weight, and a convolution's weight alone."""
     model = nn.Sequential(
         nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(),
         nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3),
@@ -87,7 +87,7 @@ def few_patches() -> nn.Module:
 
 
 class Borrowing(nn.Module):
-    """A weight that serves a layer, and once more beside it."""
+    """A weight that serves a layer, and once more outside of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ OTHERS = [
         normalised(nn.Unflatten(1, (4, 3, 1)), nn.InstanceNorm2d(4, affine=True), nn.ReLU(), nn.Flatten()),
         classification(),
         cross_entropy,
-        id="a normalisation that is not known",
+        id="an unknown normalisation",
     ),
 ]
 
@@ -201,10 +201,10 @@ DIAGONALS = [
 @pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS + DIAGONALS)
 def test_gauss_newton_diagonal(model: nn.Module, data: Split, loss: Loss) -> None:
     net = Network(model.double())
-    found = net.flatten(gauss_newton_diagonal(net, data, loss))
-    torch.testing.assert_close(found, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-9, atol=1e-12)
+    diagonal = net.flatten(gauss_newton_diagonal(net, data, loss))
+    torch.testing.assert_close(diagonal, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-9, atol=1e-12)
     trace, outputs = gauss_newton_trace(net, data, loss)
-    assert trace == pytest.approx(found.sum().item(), rel=1e-9)
+    assert trace == pytest.approx(diagonal.sum().item(), rel=1e-9)
     torch.testing.assert_close(outputs, net.outputs(data.x).detach(), rtol=1e-9, atol=1e-12)
 
 
@@ -242,8 +242,8 @@ def test_within_the_standard_error(method: object) -> None:
 
 def test_hutch_plus_plus_is_exact_on_a_low_rank_matrix() -> None:
     factor = torch.randn(80, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = hutch_plus_plus(Matrix(factor @ factor.T), torch_stream("test"), products=30)[0]
-    assert found == pytest.approx(factor.square().sum().item(), rel=1e-9)
+    trace = hutch_plus_plus(Matrix(factor @ factor.T), torch_stream("test"), products=30)[0]
+    assert trace == pytest.approx(factor.square().sum().item(), rel=1e-9)
 
 
 def test_a_precision_is_reached() -> None:

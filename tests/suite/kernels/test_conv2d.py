@@ -45,11 +45,11 @@ def third_order(function: Function, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Outputs, gradients, and gradients of a function of those, and of one of these, of a curved loss."""
     leaves = [tensor.clone(memory_format=torch.preserve_format).requires_grad_() for tensor in inputs]
     level = function(*leaves)
-    found = [level]
+    derivatives = [level]
     for _ in range(3):
-        loss = sum((each**3).sum() + each.sin().sum() for each in found[-len(leaves) :])
-        found += torch.autograd.grad(loss, leaves, create_graph=True)
-    return [each.detach() for each in found]
+        loss = sum((each**3).sum() + each.sin().sum() for each in derivatives[-len(leaves) :])
+        derivatives += torch.autograd.grad(loss, leaves, create_graph=True)
+    return [each.detach() for each in derivatives]
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
@@ -59,8 +59,8 @@ def test_convolutions(options: dict[str, Any], last: bool) -> None:
     inputs = (normal(3, 4, 7, 6, last=last), weight, normal(8, name="bias"))
     expected = third_order(convolved(options), inputs)
     with DoubleBackwardConv2d():
-        found = third_order(convolved(options), inputs)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        actual = third_order(convolved(options), inputs)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_by_finite_differences() -> None:

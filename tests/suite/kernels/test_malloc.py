@@ -26,7 +26,7 @@ def resident():
 def step():
     return [torch.ones(2**22) for _ in range(8)]  # 16 MiB each
 
-# Where the heap puts them settles first: an aligned block that does not fit beside its neighbours, for a few bytes, is
+# Where the heap puts them settles first: an aligned block that does not fit between its neighbours, for a few bytes, is
 # taken anew, up to five times.
 for _ in range(20):
     step()
@@ -35,18 +35,18 @@ for _ in range(20):
     step()
 print(faults() - before)
 
-before, kept = resident(), []
+before, blocks = resident(), []
 for _ in range(8):
     data = torch.ones(2**25)  # 128 MiB
     del data
-    kept.append(torch.ones(6 * 2**20))
+    blocks.append(torch.ones(6 * 2**20))
 print((resident() - before) / 2**20)
 """
 
 
 def test_freed_memory_is_used_again_and_data_go_back() -> None:
     if not disable_trim():
-        pytest.skip("this allocator cannot be told")
+        pytest.skip("this allocator has no such setting")
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     faults, growth = map(float, run.stdout.split())
     # By default most processes take all 20 x 32,768 pages anew (or huge pages, a 512th), some by luck none.

@@ -37,8 +37,8 @@ def test_derivatives(options: dict[str, Any], last: bool) -> None:
     inputs = (normal(3, 4, 7, 6, last=last),)
     expected = third_order(pooled(options), inputs)
     with FastMaxPool2d():
-        found = third_order(pooled(options), inputs)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        actual = third_order(pooled(options), inputs)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 sides = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -75,18 +75,18 @@ def test_every_window_to_the_last_bit(
     (gradient,) = torch.autograd.grad(expected, leaf, slope)
     with FastMaxPool2d():
         assert torch.equal(functional.max_pool2d(x, **options), expected.detach())
-        found = functional.max_pool2d(leaf, **options)
-    assert torch.equal(found, expected)
-    assert found.is_contiguous()
-    assert torch.equal(torch.autograd.grad(found, leaf, slope)[0], gradient)
+        actual = functional.max_pool2d(leaf, **options)
+    assert torch.equal(actual, expected)
+    assert actual.is_contiguous()
+    assert torch.equal(torch.autograd.grad(actual, leaf, slope)[0], gradient)
 
 
 def test_not_a_number_stays_one() -> None:
     x = normal(1, 1, 4, 4).float()
     x[0, 0, 1, 0] = torch.nan
     with FastMaxPool2d():
-        found = functional.max_pool2d(x, 2)
-    assert torch.equal(found.isnan(), functional.max_pool2d(x, 2).isnan())
+        actual = functional.max_pool2d(x, 2)
+    assert torch.equal(actual.isnan(), functional.max_pool2d(x, 2).isnan())
 
 
 def test_by_finite_differences() -> None:

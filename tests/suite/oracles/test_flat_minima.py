@@ -95,9 +95,9 @@ def test_both_by_brute_force_on_a_line() -> None:
     x, y = np.array([[1.0, 0.5, -0.3], [0.2, 1.4, 0.9]]), np.array([1.0, -0.5])
     start, along = np.linalg.pinv(x) @ y, np.linalg.svd(x)[2][-1]
     line = [start + t * along for t in np.linspace(-3, 3, 60_001)]
-    for value, found in ((_trace, least_trace_interpolator(x, y)), (_top, least_lambda_max_interpolator(x, y))):
-        assert value(x, abs(found)) == pytest.approx(min(value(x, abs(w)) for w in line), rel=1e-3)
-        assert value(x, abs(found)) <= min(value(x, abs(w)) for w in line) * (1 + 1e-7)
+    for value, w in ((_trace, least_trace_interpolator(x, y)), (_top, least_lambda_max_interpolator(x, y))):
+        assert value(x, abs(w)) == pytest.approx(min(value(x, abs(other)) for other in line), rel=1e-3)
+        assert value(x, abs(w)) <= min(value(x, abs(other)) for other in line) * (1 + 1e-7)
 
 
 def test_least_trace_over_the_weights_themselves() -> None:
@@ -106,7 +106,7 @@ def test_least_trace_over_the_weights_themselves() -> None:
     squares = (x**2).sum(axis=0)
 
     def best_of(start: np.ndarray) -> float:
-        found = minimize(
+        result = minimize(
             lambda s: squares @ (s[:5] ** 2 + s[5:] ** 2),
             start,
             jac=lambda s: 2 * np.tile(squares, 2) * s,
@@ -114,7 +114,7 @@ def test_least_trace_over_the_weights_themselves() -> None:
             method="SLSQP",
             options={"maxiter": 500, "ftol": 1e-12},
         )
-        return found.fun if found.success else np.inf
+        return result.fun if result.success else np.inf
 
     rng = np.random.default_rng(0)
     theirs = min(best_of(rng.normal(size=10)) for _ in range(20))

@@ -64,15 +64,15 @@ def test_cones_cover_every_direction_with_its_own_pattern(seed: int) -> None:
 def test_margin_against_a_linear_program_over_the_circle(seed: int) -> None:
     x = plane(seed, n=16)
     y = np.sign(x[:, 0] * x[:, 1])
-    found = variation_norm_margin(x, y)
+    network = variation_norm_margin(x, y)
     features = y[:, None] * np.maximum(x @ circle(4_000).T, 0)
     signed = np.hstack([features, -features])
     grid = linprog(np.ones(signed.shape[1]), A_ub=-signed, b_ub=-np.ones(16), bounds=(0, None))
-    assert found.value == pytest.approx(1 / grid.fun, rel=1e-5)
-    assert found.value >= 1 / grid.fun * (1 - 1e-7)
+    assert network.value == pytest.approx(1 / grid.fun, rel=1e-5)
+    assert network.value >= 1 / grid.fun * (1 - 1e-7)
     # The network that is returned has that margin and that norm.
-    assert_allclose(np.abs(found.output) @ np.linalg.norm(found.hidden, axis=1), 1, rtol=1e-5)
-    assert (y * (np.maximum(x @ found.hidden.T, 0) @ found.output)).min() == pytest.approx(found.value, rel=1e-4)
+    assert_allclose(np.abs(network.output) @ np.linalg.norm(network.hidden, axis=1), 1, rtol=1e-5)
+    assert (y * (np.maximum(x @ network.hidden.T, 0) @ network.output)).min() == pytest.approx(network.value, rel=1e-4)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -91,25 +91,25 @@ def test_no_network_has_a_larger_margin(seed: int) -> None:
 def test_flattest_against_a_linear_program_over_the_circle(seed: int) -> None:
     """Neurons of a grid only: never flatter, and as flat up to the grid's width. Its dual bounds from below."""
     x, y = regression(seed)
-    found = flattest_interpolator(x, y)
+    network = flattest_interpolator(x, y)
     neurons = circle(8_000)
     neurons = neurons[(x @ neurons.T > 0).any(axis=0)]
     features, cost = np.maximum(x @ neurons.T, 0), traces(x, neurons)
     grid = linprog(np.tile(cost, 2), A_eq=np.hstack([features, -features]), b_eq=y, bounds=(0, None))
-    assert grid.fun * (1 - 2e-3) <= found.value <= grid.fun * (1 + 1e-6)
+    assert grid.fun * (1 - 2e-3) <= network.value <= grid.fun * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_flattest_network_interpolates_and_has_that_trace(seed: int) -> None:
     x, y = regression(seed)
-    found = flattest_interpolator(x, y)
-    pre = x @ found.hidden.T
-    assert_allclose(np.maximum(pre, 0) @ found.output, y, atol=1e-4)
+    network = flattest_interpolator(x, y)
+    pre = x @ network.hidden.T
+    assert_allclose(np.maximum(pre, 0) @ network.output, y, atol=1e-4)
     on = pre > 1e-5 * np.abs(pre).max(axis=0)  # on a cone's boundary a sample is not active
     squares = (x**2).sum(axis=1)
-    trace = (np.where(on, pre, 0) ** 2).sum() + (squares @ on) @ found.output**2
-    assert trace / len(x) == pytest.approx(found.value, rel=1e-4)
-    assert len(found.output) <= len(x) + 1
+    trace = (np.where(on, pre, 0) ** 2).sum() + (squares @ on) @ network.output**2
+    assert trace / len(x) == pytest.approx(network.value, rel=1e-4)
+    assert len(network.output) <= len(x) + 1
 
 
 @given(seed=st.integers(0, 10_000))
