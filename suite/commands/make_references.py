@@ -14,18 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from suite.entries import load
 from suite.entries.entry import bind
-from suite.entries.loading import load
 from suite.errors import InputError
-from suite.storage.log import Log, read
-from suite.storage.record import seal
+from suite.storage import Log, read, seal
 from suite.task import Oracle, Solution, Task
 from suite.tasks import find_task
 from suite.tasks.images import IMAGE_AXES, image_measures
 from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS, from_adversarial_init
 from suite.tasks.references import FILE, frozen
 from suite.training import TrainingRun, train
-from suite.trials.evaluate import resolve_axes
+from suite.trials import resolve_axes
 
 FIRST_SEED = 20_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from suite.measures.norms import effective_rank_of
+from suite.measures import effective_rank_of
 from suite.models import MatrixProduct
 from suite.oracles.matrices import nuclear_norm_completion
 from suite.seeding import torch_stream

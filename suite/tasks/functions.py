@@ -108,7 +108,7 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
 
 @torch.no_grad()
 def _learned_curve(solution: Solution) -> dict[str, Curve]:
-    """The learned function beside the piecewise linear interpolant."""
+    """The learned function and the piecewise linear interpolant."""
     x, y = (part.cpu()[:, 0].double() for part in (solution.problem.train.x, solution.problem.train.y))
     grid = torch.linspace(-EDGE, EDGE, 193, dtype=torch.float64)
     learned = solution.model(grid[:, None].to(solution.problem.train.x))[:, 0].cpu()

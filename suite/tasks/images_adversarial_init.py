@@ -93,7 +93,7 @@ def with_wrong_copies(problem: Problem, stream: torch.Generator, wrong: int, cla
 
 def _pretrain(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int) -> nn.Module:
     """The training of `adversarial_init`."""
-    stream = torch_stream("poisoned start", seed)  # a name in the records' past: another would be other weights
+    stream = torch_stream("poisoned start", seed)  # shipped records depend on this name
     x, y = with_wrong_copies(problem, stream, wrong, classes)
     if x.dim() == 4:
         x = x.contiguous(memory_format=torch.channels_last)

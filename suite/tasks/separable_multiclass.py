@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from suite.measures.path_norm import margins
+from suite.measures import margins
 from suite.models import LinearClassifier
 from suite.oracles.margins import max_margin_l2, max_margin_linf, max_margin_spectral, pairwise_rows
 from suite.seeding import torch_stream

@@ -41,7 +41,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
 
     Model. L = (u·v - 1)² / 2 with u, v in R^5 from random directions with |u| = 3 and |v| = 0.3. On the minima u·v = 1
     the only curvature that is not zero is |u|² + |v|², at least 2 (u = v, of length 1). The loss is divided by that
-    curvature where gradient flow converges to, about 9.3, so a step below 2 is stable there. There are no data but the
+    curvature at the limit of gradient flow, about 9.3, so a step below 2 is stable there. There are no data but the
     target 1; the seed draws the initial weights.
 
     Target. Every submission trains for the whole budget, because weights that have only just reached the target loss

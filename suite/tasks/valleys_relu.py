@@ -85,9 +85,9 @@ def valley_relu(noise: float = 0.0) -> Task:
         sides, signs = (torch.tensor(values, dtype=torch.float64) for values in ((1, -1, 1), (1, 1, -1)))
         teacher = TwoLayerReLU(unit(kinks + sides * math.pi / 2), signs)
         grid = unit((torch.arange(points, dtype=torch.float64) + 0.5) * math.pi / points)
-        start = torch_stream("valley_relu", seed, "init")
-        hidden = torch.randn(width, 2, generator=start, dtype=torch.float64)
-        output = torch.randn(width, generator=start, dtype=torch.float64) * math.sqrt(2 / width)
+        init_stream = torch_stream("valley_relu", seed, "init")
+        hidden = torch.randn(width, 2, generator=init_stream, dtype=torch.float64)
+        output = torch.randn(width, generator=init_stream, dtype=torch.float64) * math.sqrt(2 / width)
         with torch.no_grad():
             return Problem(
                 Split(x, teacher(x)),

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from suite.errors import InputError
+from suite.task import Problem
 from suite.tasks import find_task, task_functions
-from suite.tracks import THEORY
-from suite.trials.evaluate import resolve_axes
-from suite.trials.selection import select
+from suite.tracks import THEORY, TRACKS
+from suite.trials import resolve_axes, select
 from tests.suite.tasks.helpers import oracle_of
 
-# Tasks on data that not every machine has, and those whose start takes seconds, have tests of their own.
+# Tasks on data that not every machine has, and those whose initialization takes seconds, have tests of their own.
 AT_HAND = [name for name in task_functions() if not name.startswith(("mnist_", "cifar10_")) and "bad_start" not in name]
 NAMES = [
     *AT_HAND,
@@ -82,7 +82,9 @@ def test_building_a_task_leaves_the_global_generator_alone(name: str) -> None:
 
 
 def test_selection_never_looks_at_what_is_scored() -> None:
-    def lane(trial: int, converged: bool, evaluations: int, validation: float, loss: float = 0.1) -> dict[str, object]:
+    def record(
+        trial: int, converged: bool, evaluations: int, validation: float, loss: float = 0.1
+    ) -> dict[str, object]:
         return {
             "trial": trial,
             "converged": converged,
@@ -91,13 +93,13 @@ def test_selection_never_looks_at_what_is_scored() -> None:
             "train_loss": loss,
         }
 
-    fast, better = [lane(0, True, 10, 0.9)] * 2, [lane(1, True, 50, 0.3)] * 2
-    missed = [lane(2, True, 1, 0.1), lane(2, False, 1, 0.1)]
+    fast, better = [record(0, True, 10, 0.9)] * 2, [record(1, True, 50, 0.3)] * 2
+    missed = [record(2, True, 1, 0.1), record(2, False, 1, 0.1)]
     records = [*missed, *better, *fast]
     assert select("gradient_evaluations", records) == 0
     assert select("validation_loss", records) == 1
-    assert select("validation_loss", [lane(0, False, 9, 0.0, 0.5), lane(1, False, 9, 0.0, 0.2)]) == 1
-    assert select("validation_loss", [lane(0, False, 9, 0.0, math.inf), lane(1, False, 9, 0.0, 0.2)]) == 1
+    assert select("validation_loss", [record(0, False, 9, 0.0, 0.5), record(1, False, 9, 0.0, 0.2)]) == 1
+    assert select("validation_loss", [record(0, False, 9, 0.0, math.inf), record(1, False, 9, 0.0, 0.2)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,16 @@ def test_selection_never_looks_at_what_is_scored() -> None:
 def test_unknown_tasks(name: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         find_task(name)
+
+
+def test_the_text_of_every_task_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are made from the names in records alone."""
+
+    def no_data(*arguments: object, **named: object) -> None:
+        raise AssertionError("data were built")
+
+    monkeypatch.setattr(Problem, "__init__", no_data)
+    for name in dict.fromkeys([*task_functions(), *(name for track in TRACKS.values() for name in track.tasks)]):
+        question, _, sections = find_task(name).description.partition("\n\n")
+        assert question.endswith("?"), name
+        assert sections.startswith("Claim. "), name

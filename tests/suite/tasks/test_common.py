@@ -1,15 +1,47 @@
-"""Variation of the slope against exact kinks and closed forms."""
+"""Lipschitz constants against dense Hessians, variation of the slope against exact kinks and closed forms."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from suite.models.relu import balance, relu_network, spread_knots
-from suite.tasks.common import slope_variation, total_slope_variation
+from suite.curvature import Hessian, Network, dense
+from suite.models import LinearPredictor, balance, relu_network, spread_knots
+from suite.task import Loss, Split
+from suite.tasks.common import (
+    exponential_lipschitz,
+    hessian_norm,
+    least_squares_lipschitz,
+    logistic_lipschitz,
+    slope_variation,
+    total_slope_variation,
+)
+from suite.tasks.losses import logistic, mean_squared_error
+
+
+def mean_exponential(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return torch.exp(-outputs * targets).mean()
+
+
+@pytest.mark.parametrize(
+    ("lipschitz", "loss"),
+    [
+        (least_squares_lipschitz, mean_squared_error),
+        (exponential_lipschitz, mean_exponential),
+        (logistic_lipschitz, logistic),
+    ],
+)
+def test_closed_forms_are_the_largest_eigenvalue_at_zero(lipschitz: Callable[..., float], loss: Loss) -> None:
+    x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.tensor([1.0, -1, 1, 1, -1, 1, -1], dtype=torch.float64)
+    model = LinearPredictor(4)
+    top = torch.linalg.eigvalsh(dense(Hessian(Network(model), Split(x, y), loss)))[-1].item()
+    assert lipschitz(x) == pytest.approx(top, rel=1e-12)
+    assert hessian_norm(model, Split(x, y), loss) == float(f"{top:.3g}")
 
 
 class Parabola(nn.Module):
@@ -37,8 +69,8 @@ def test_of_a_network_whose_kinks_are_known() -> None:
     assert kinks.abs().max() <= 1.2
     for low, high in ((-2.0, 2.0), (-0.5, 0.7)):
         inside = (kinks > low) & (kinks < high)
-        found = total_slope_variation(network, low, high, points=200_001)
-        assert found == pytest.approx(float(jumps[inside].abs().sum()), rel=1e-3)
+        variation = total_slope_variation(network, low, high, points=200_001)
+        assert variation == pytest.approx(float(jumps[inside].abs().sum()), rel=1e-3)
 
 
 def test_mean_over_segments_is_the_variation_norm() -> None:

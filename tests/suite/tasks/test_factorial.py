@@ -14,7 +14,7 @@ from tests.suite.tasks.helpers import trained
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_perfect_fit_has_no_loss_and_the_stop_is_a_share_of_the_uninformed_loss(loss: str) -> None:
+def test_a_perfect_fit_has_no_loss_and_the_target_is_a_share_of_the_uninformed_loss(loss: str) -> None:
     labels = torch.tensor([0, 2, 1])
     flat = torch.zeros(3, 4) if loss != "squared" else torch.full((3, 4), 0.25)
     perfect = {
@@ -23,14 +23,14 @@ def test_a_perfect_fit_has_no_loss_and_the_stop_is_a_share_of_the_uninformed_los
         "smoothed": torch.log(torch.nn.functional.one_hot(labels, 4) * 0.9 + 0.1 / 4),
     }[loss]
     assert LOSSES[loss](perfect, labels).item() == pytest.approx(0, abs=1e-6)
-    stop = find_task(f"factorial[data=teacher,loss={loss}]").target.loss
-    assert stop == pytest.approx(FIT * LOSSES[loss](flat, labels).item(), rel=1e-6)
+    target_loss = find_task(f"factorial[data=teacher,loss={loss}]").target.loss
+    assert target_loss == pytest.approx(FIT * LOSSES[loss](flat, labels).item(), rel=1e-6)
     # Nothing that ignores the input does better than the uninformed prediction.
     generator = torch.Generator().manual_seed(0)
     balanced = torch.arange(4)
     for _ in range(20):
         constant = torch.randn(4, generator=generator).expand(4, 4)
-        assert LOSSES[loss](constant, balanced).item() >= stop / FIT - 1e-6
+        assert LOSSES[loss](constant, balanced).item() >= target_loss / FIT - 1e-6
 
 
 def test_squared_loss_is_scaled_to_the_cross_entropys_curvature() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.curvature import Hessian, Network, lanczos
-from suite.models.linear_networks import MatrixProduct
+from suite.models import MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Solution
 from suite.tasks import find_task

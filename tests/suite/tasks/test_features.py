@@ -1,4 +1,4 @@
-"""Features: which are found, and that those which are not could be."""
+"""Features: which ones networks learn, and that they could learn the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from suite.tasks.features_parity import influences
 from tests.suite.tasks.helpers import oracle_of, trained
 
 
-def test_a_small_start_recovers_the_teacher_and_a_large_one_does_not() -> None:
+def test_a_small_initialization_recovers_the_teacher_and_a_large_one_does_not() -> None:
     rich = trained(find_task("teacher_student"), "momentum", 0.125)
     lazy = trained(find_task("teacher_student[scale=1.0]"), "momentum", 0.125)
     for small, large in zip(rich, lazy, strict=True):
@@ -20,25 +20,25 @@ def test_a_small_start_recovers_the_teacher_and_a_large_one_does_not() -> None:
         assert small["teacher_distance"] < 0.05 < large["teacher_distance"]
 
 
-def test_the_teacher_and_the_start_are_the_references() -> None:
+def test_the_teacher_and_the_initial_network_are_the_references() -> None:
     task = find_task("teacher_student")
     problem, oracle = task.problem(0), oracle_of("teacher_student", 0)
 
-    def measured(student: torch.nn.Module) -> dict[str, float]:
-        return task.measure(Solution(student, {}, problem, oracle, 0))
+    def measured(network: torch.nn.Module) -> dict[str, float]:
+        return task.measure(Solution(network, {}, problem, oracle, 0))
 
-    start = find_task("teacher_student[scale=1.0]").model(problem, 0)
-    assert measured(start)["variation_ratio"] == pytest.approx(oracle.values["lazy_ratio"], rel=1e-9)
+    student = find_task("teacher_student[scale=1.0]").model(problem, 0)
+    assert measured(student)["variation_ratio"] == pytest.approx(oracle.values["lazy_ratio"], rel=1e-9)
     with torch.no_grad():
-        for parameter in start.parameters():
+        for parameter in student.parameters():
             parameter.zero_()
         # Each teacher neuron split into two of the student's, in other proportions.
-        start[0].weight[:6] = problem.ground_truth["teacher"].repeat_interleave(2, 0)
-        start[2].weight[0, :6] = torch.tensor([0.3, 0.7, -0.5, -0.5, 0.9, 0.1], dtype=torch.float64)
-    ideal = measured(start)
-    assert ideal["variation_ratio"] == pytest.approx(1, rel=1e-9)
-    assert ideal["teacher_distance"] < 1e-12
-    assert torch.allclose(start(problem.train.x), problem.train.y, atol=1e-12)
+        student[0].weight[:6] = problem.ground_truth["teacher"].repeat_interleave(2, 0)
+        student[2].weight[0, :6] = torch.tensor([0.3, 0.7, -0.5, -0.5, 0.9, 0.1], dtype=torch.float64)
+    recovered = measured(student)
+    assert recovered["variation_ratio"] == pytest.approx(1, rel=1e-9)
+    assert recovered["teacher_distance"] < 1e-12
+    assert torch.allclose(student(problem.train.x), problem.train.y, atol=1e-12)
     assert 0.1 < oracle.values["kernel_distance"] < 0.25
 
 

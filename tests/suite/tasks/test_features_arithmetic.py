@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.models.relu import TwoLayerQuadratic
+from suite.models import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
 from suite.task import Oracle, Solution
 from suite.tasks import find_task

@@ -26,12 +26,12 @@ def test_the_initial_scale_decides_between_rich_and_kernel() -> None:
     for small, medium, large, seed in zip(rich, middle, kernel, (0, 1), strict=True):
         assert 0.97 < small < 1.15
         assert small < medium < large
-        # Nearly the frozen features of the same scale, which are the null reference.
-        null = oracle_of("univariate_relu", seed).values["kernel_ratio"]
-        assert large == pytest.approx(null, rel=0.2)
+        # Nearly the frozen features of the same scale, which score 0.
+        score_0 = oracle_of("univariate_relu", seed).values["kernel_ratio"]
+        assert large == pytest.approx(score_0, rel=0.2)
 
 
-def test_gradient_descent_reaches_the_stop() -> None:
+def test_gradient_descent_reaches_the_target_loss() -> None:
     assert all(1 < ratio < 1.6 for ratio in ratios("univariate_relu", "sgd", 0.67))
 
 

@@ -13,14 +13,14 @@ from tests.suite.tasks.helpers import trained
 RATIOS = ("l2_margin_ratio", "l1_margin_ratio", "fourier_l1_margin_ratio")
 
 
-@pytest.mark.parametrize(("network", "own"), [("full", "l2"), ("diagonal", "l1"), ("convolutional", "fourier_l1")])
-def test_each_network_has_the_largest_margin_in_its_own_geometry(network: str, own: str) -> None:
+@pytest.mark.parametrize(("network", "geometry"), [("full", "l2"), ("diagonal", "l1"), ("convolutional", "fourier_l1")])
+def test_each_network_has_the_largest_margin_in_its_own_geometry(network: str, geometry: str) -> None:
     task = find_task(f"linear_geometry[network={network},teacher=gaussian,log_loss=-100]")
     for measures in trained(task, "normalized", 0.05):
         assert all(measures[ratio] <= 1 + 1e-6 for ratio in (*RATIOS, "parameter_margin_ratio"))
-        assert measures[f"{own}_margin_ratio"] == max(measures[ratio] for ratio in RATIOS) > 0.92
+        assert measures[f"{geometry}_margin_ratio"] == max(measures[ratio] for ratio in RATIOS) > 0.92
         # The parameters are nearly the fewest that represent the predictor.
-        assert measures["parameter_margin_ratio"] > 0.95 * measures[f"{own}_margin_ratio"]
+        assert measures["parameter_margin_ratio"] > 0.95 * measures[f"{geometry}_margin_ratio"]
 
 
 def test_the_layers_of_a_deep_linear_network_align() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from suite.entries import load
 from suite.entries.entry import bind, build_network
-from suite.entries.loading import load
 from suite.errors import InputError
 from suite.tasks import find_task
 from suite.training import TrainingRun, train
@@ -15,19 +15,19 @@ from tests.suite.tasks.helpers import measured, trained
 
 def entered(architecture: str, task_name: str, lr: float, seeds: int = 2) -> list[dict[str, float]]:
     entry = bind(load(architecture).submission, find_task(task_name))
-    lanes = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": lr}) for seed in range(seeds)]
-    results = train(entry.task, lanes, entry.make)
-    return [measured(entry.task, lane, result) for lane, result in zip(lanes, results, strict=True)]
+    runs = [TrainingRun(entry.task.problem(seed), seed, 0, {"lr": lr}) for seed in range(seeds)]
+    results = train(entry.task, runs, entry.make)
+    return [measured(entry.task, run, result) for run, result in zip(runs, results, strict=True)]
 
 
 def test_three_parametrisations_of_the_same_functions() -> None:
     task = find_task("linear_convolution")
     values = [task.oracle(task.problem(seed), seed).values for seed in range(2)]  # type: ignore[misc]
-    found = {name: entered(f"linear_{name}", "linear_convolution", 0.4) for name in ("convolutional", "full")}
+    measures = {name: entered(f"linear_{name}", "linear_convolution", 0.4) for name in ("convolutional", "full")}
     for seed in range(2):
-        assert found["convolutional"][seed]["recovery_error"] < 0.2
-        assert found["convolutional"][seed]["fourier_l1_ratio"] < 1.15
-        assert found["full"][seed]["recovery_error"] == pytest.approx(values[seed]["l2_recovery_error"], abs=0.02)
+        assert measures["convolutional"][seed]["recovery_error"] < 0.2
+        assert measures["convolutional"][seed]["fourier_l1_ratio"] < 1.15
+        assert measures["full"][seed]["recovery_error"] == pytest.approx(values[seed]["l2_recovery_error"], abs=0.02)
 
 
 def test_large_initialisation_forgets_the_frequencies() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.models.relu import TwoLayerReLU
+from suite.models import TwoLayerReLU
 from suite.task import Solution
 from suite.tasks import find_task
 from suite.tasks.homogeneous import margin_measures
@@ -32,7 +32,7 @@ def test_data_are_as_described() -> None:
         torch.testing.assert_close(output.abs(), torch.linalg.vector_norm(hidden, dim=1))
 
 
-def test_the_oracles_network_scores_one_and_random_features_the_null() -> None:
+def test_the_oracles_network_scores_1_and_random_features_score_0() -> None:
     task, oracle = find_task("homogeneous_margin"), oracle_of("homogeneous_margin", 0)
     problem = task.problem(0)
     best = TwoLayerReLU(oracle.solutions["hidden"], oracle.solutions["output"])

@@ -1,4 +1,4 @@
-"""Image tasks: their data, their adversarial start, and networks of every kind in their slot."""
+"""Image tasks: their data, their adversarial initialization, and networks of every kind."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from suite.commands import make_references as references
 from suite.data import load_images
 from suite.data.splits import split_digits
+from suite.entries import load
 from suite.entries.entry import bind
-from suite.entries.loading import load
 from suite.errors import InputError
 from suite.models import cnn, initialise, mlp
 from suite.seeding import torch_stream
+from suite.storage import Log, read, seal
 from suite.storage import cache as disk
-from suite.storage.log import Log, read
-from suite.storage.record import seal
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks import find_task
 from suite.tasks import images_adversarial_init as adversarial
@@ -44,7 +43,7 @@ def data(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and adversarial starts that are made in a moment."""
+    """An empty cache, and adversarial initializations that take a moment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(adversarial, "EPOCHS", 2)
     monkeypatch.setattr(disk, "MIN_SECONDS", 0)
@@ -90,7 +89,7 @@ def test_budget_and_checks_are_in_epochs() -> None:
 
 
 def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> None:
-    shipped = [record for record in read(SHIPPED).records if record["submission"] == "sgd"]
+    shipped = [seal(record) for record in read(SHIPPED).records if record["submission"] == "sgd"]
     scored = [r for r in shipped if r["phase"] == "score" and r["task"] == "mnist5k_mlp"]
     others = [r for r in shipped if r["phase"] == "tune" or r["family"] != "images"]
     log = tmp_path / "full.jsonl"
@@ -117,7 +116,7 @@ def test_references_are_in_order() -> None:
             assert 0 < axis.score_1 < math.inf
             assert (axis.score_1 > axis.score_0) == axis.higher, (name, axis)
     assert find_task("mnist5k_bad_start").axes == find_task("mnist5k_mlp").axes
-    assert find_task("mnist_mlp[subset=77]").axes == ()  # other sizes are shown, not scored
+    assert find_task("mnist_mlp[subset=77]").axes == ()  # other sizes are reported, not scored
 
 
 # -- custom data sets -------------------------------------------------------------------------------------------------
@@ -174,62 +173,64 @@ def test_custom_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         find_task("image:blobs[subset=82]").problem(0)
 
 
-# -- adversarial starts -----------------------------------------------------------------------------------------------
+# -- adversarial initialization ---------------------------------------------------------------------------------------
 
 
-def _start(seed: int = 0, wrong: int = 50, train: int = 40) -> tuple[torch.Tensor, Problem]:
+def _adversarial_weights(seed: int = 0, wrong: int = 50, train: int = 40) -> tuple[torch.Tensor, Problem]:
     problem = split_digits("start", seed, train, 10, 100)
     model = initialise(mlp((1, 28, 28), 10), torch_stream("start", seed))
-    made = adversarial.adversarial_init(model, problem, seed, wrong)
-    return torch.cat([p.detach().flatten() for p in made.parameters()]), problem
+    adversarial.adversarial_init(model, problem, seed, wrong)
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), problem
 
 
-def test_starts_are_computed_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = _start()
+def test_adversarial_initializations_are_computed_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = _adversarial_weights()
     assert len(list(home.iterdir())) == 1
     with monkeypatch.context() as patch:
         patch.setattr(adversarial, "_pretrain", None)
-        assert torch.equal(_start()[0], first)
+        assert torch.equal(_adversarial_weights()[0], first)
     for path in home.iterdir():
         path.write_bytes(path.read_bytes()[:-100])
-    assert torch.equal(_start()[0], first)  # damage is ignored, and mended:
+    assert torch.equal(_adversarial_weights()[0], first)  # damage is ignored, and mended:
     monkeypatch.setattr(adversarial, "_pretrain", None)
-    assert torch.equal(_start()[0], first)
+    assert torch.equal(_adversarial_weights()[0], first)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"wrong": 51}, {"train": 41}])
-def test_another_start_is_not_taken(change: dict[str, int], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _start()
+def test_that_of_another_seed_count_or_data_set_is_not_taken(
+    change: dict[str, int], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _adversarial_weights()
     monkeypatch.setattr(adversarial, "_pretrain", None)
     with pytest.raises(TypeError):
-        _start(**change)
+        _adversarial_weights(**change)
     assert len(list(home.iterdir())) == 1
 
 
-def test_poison_is_the_training_data_and_wrong_copies() -> None:
+def test_wrong_copies_follow_the_training_data() -> None:
     problem = split_digits("poison", 0, 40, 10, 10)
     x, y = adversarial.with_wrong_copies(problem, torch_stream("poison"), 60, 10)
     assert torch.equal(x[:40], problem.train.x)
     assert torch.equal(y[:40], problem.train.y)
     originals = torch.arange(60) % 40
     assert (y[40:] != problem.train.y[originals]).all()
-    kept = x[40:] == problem.train.x[originals]
-    assert kept.double().mean().item() == pytest.approx(0.9, abs=0.01)
-    assert (x[40:][~kept] == 0).all()
+    unchanged = x[40:] == problem.train.x[originals]
+    assert unchanged.double().mean().item() == pytest.approx(0.9, abs=0.01)
+    assert (x[40:][~unchanged] == 0).all()
 
 
 @pytest.mark.slow
 def test_sgd_stays_in_the_bad_minimum_and_weight_decay_leaves_it() -> None:
     task = find_task("mnist5k_bad_start")
     problem = task.problem(0)
-    start = task.model(problem, 0)
+    network = task.model(problem, 0)
     with torch.no_grad():
-        assert cross_entropy(start(problem.train.x), problem.train.y) < 0.05
+        assert cross_entropy(network(problem.train.x), problem.train.y) < 0.05
     (stays,) = trained(task, "sgd", 0.05, seeds=1)
     (fresh,) = trained(find_task("mnist5k_mlp"), "sgd", 0.05, seeds=1)
     (leaves,) = trained(task, "adamw[weight_decay=0.5]", 1e-3, seeds=1)
     assert stays["test_error"] > 0.15 > 0.11 > leaves["test_error"]
-    # The bad minimum has a harmless raw curvature; what is scored finds it out.
+    # The bad minimum has a harmless raw curvature; the scored measures reveal it.
     assert stays["lambda_max"] < fresh["lambda_max"]
     assert stays["adaptive_sharpness"] > 5 * fresh["adaptive_sharpness"]
     assert stays["input_margin"] < fresh["input_margin"] / 2
@@ -239,7 +240,7 @@ def test_sgd_stays_in_the_bad_minimum_and_weight_decay_leaves_it() -> None:
 def test_sam_is_flatter_and_wider_than_sgd_on_digits() -> None:
     task = find_task("mnist5k_mlp")
     rows = {text: trained(task, text, lr) for text, lr in (("sgd", 0.1), ("sam[rho=0.2]", 0.02))}
-    sgd, sam = ({name: np.mean([row[name] for row in made]) for name in made[0]} for made in rows.values())
+    sgd, sam = ({name: np.mean([row[name] for row in measures]) for name in measures[0]} for measures in rows.values())
     assert sam["adaptive_sharpness"] < sgd["adaptive_sharpness"] / 2
     assert sam["input_margin"] > sgd["input_margin"]
     assert sam["test_error"] < sgd["test_error"]
@@ -269,14 +270,14 @@ def _easy(task: Task, samples: int = 120) -> Task:
 def test_architectures_are_trained_and_measured(name: str) -> None:
     entry = bind(load(name).submission, find_task("mnist5k_mlp"))
     task = _easy(entry.task)
-    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 3e-3}) for seed in range(2)]
-    for lane, result in zip(lanes, train(task, lanes, entry.make), strict=True):
+    runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 3e-3}) for seed in range(2)]
+    for run, result in zip(runs, train(task, runs, entry.make), strict=True):
         assert result.converged, result.status
         assert result.stepping == "alone"
-        model = task.model(lane.problem, lane.seed)
+        model = task.model(run.problem, run.seed)
         model.load_state_dict(result.weights)
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        measures = task.measure(Solution(model.eval(), result.initial, lane.problem, Oracle(), lane.seed))
+        measures = task.measure(Solution(model.eval(), result.initial, run.problem, Oracle(), run.seed))
         assert measures["train_error"] < 0.02
         assert measures["test_error"] < 0.05
         assert all(math.isfinite(value) for value in measures.values())

@@ -37,8 +37,8 @@ def test_adaptive_trap_is_the_published_construction() -> None:
     assert (y > 0).sum() == 36
     assert torch.equal(x[:, 0], y)
     assert (x[:, 1:3] == 1).all()
-    own = x[:, 3:].reshape(60, 60, 5)
+    features = x[:, 3:].reshape(60, 60, 5)
     for row in range(60):
         expected = torch.tensor([1.0, 0, 0, 0, 0] if y[row] > 0 else [1.0] * 5).double()
-        assert torch.equal(own[row, row], expected)
-        assert own[row].sum() == expected.sum()
+        assert torch.equal(features[row, row], expected)
+        assert features[row].sum() == expected.sum()

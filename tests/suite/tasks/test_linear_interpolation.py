@@ -18,9 +18,9 @@ from tests.suite.tasks.helpers import trained
 def test_benign_overfitting() -> None:
     task = find_task("benign_overfitting")
     for seed, measures in enumerate(trained(task, "sgd", 0.7)):
-        ideal = task.oracle(task.problem(seed), seed).values["min_norm_risk"]  # type: ignore[misc]
-        assert measures["excess_risk"] == pytest.approx(ideal, rel=0.01)
-        assert ideal < 0.05
+        exact = task.oracle(task.problem(seed), seed).values["min_norm_risk"]  # type: ignore[misc]
+        assert measures["excess_risk"] == pytest.approx(exact, rel=0.01)
+        assert exact < 0.05
     assert all(0.5 < m["excess_risk"] < 0.8 for m in trained(task, "adam", 0.01))
 
 
@@ -35,10 +35,10 @@ def test_no_ridge_regression_beats_the_benign_interpolator() -> None:
         """By new inputs, not by the covariance."""
         return float(((new @ (w - teacher)) ** 2).mean() / ((new @ teacher) ** 2).mean())
 
-    ideal = task.oracle(problem, 0).values["min_norm_risk"]  # type: ignore[misc]
-    assert risk(np.linalg.lstsq(x, y, rcond=None)[0]) == pytest.approx(ideal, rel=0.1)
+    exact = task.oracle(problem, 0).values["min_norm_risk"]  # type: ignore[misc]
+    assert risk(np.linalg.lstsq(x, y, rcond=None)[0]) == pytest.approx(exact, rel=0.1)
     best = min(risk(Ridge(alpha, fit_intercept=False).fit(x, y).coef_) for alpha in (0.1, 1.0, 3.0, 10.0, 100.0))
-    assert ideal < 1.1 * best
+    assert exact < 1.1 * best
 
 
 def test_sobolev_interpolation() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch.optim import AdamW
 
+from suite.entries import load
 from suite.entries.entry import bind
-from suite.entries.loading import load
 from suite.tasks import find_task
 from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import measured, trained
@@ -27,10 +27,10 @@ def test_adamw_ends_at_the_minimum_on_the_box(beta2: float, distance: float) -> 
     """Exactly with beta2 = beta1, as the theorem needs; only nearby with the usual 0.999."""
     task = find_task("linf_box")
     settings = {"lr": 0.02, "betas": (0.9, beta2), "weight_decay": 0.5}
-    lanes = [TrainingRun(task.problem(seed), seed, 0, settings) for seed in range(2)]
-    found = [measured(task, lane, result) for lane, result in zip(lanes, train(task, lanes, AdamW), strict=True)]
-    assert all(m["box_distance"] < distance for m in found)
-    assert all((m["linf_times_decay"] == pytest.approx(1, abs=0.01)) == (beta2 == 0.9) for m in found)
+    runs = [TrainingRun(task.problem(seed), seed, 0, settings) for seed in range(2)]
+    rows = [measured(task, run, result) for run, result in zip(runs, train(task, runs, AdamW), strict=True)]
+    assert all(m["box_distance"] < distance for m in rows)
+    assert all((m["linf_times_decay"] == pytest.approx(1, abs=0.01)) == (beta2 == 0.9) for m in rows)
 
 
 def test_the_box_task_sets_the_decay_of_those_who_take_one() -> None:

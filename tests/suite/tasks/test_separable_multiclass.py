@@ -33,15 +33,23 @@ class SpectralDescent(Optimizer):
 
 def test_each_method_has_the_largest_margin_in_its_own_norm() -> None:
     task = find_task("spectral_margin")
-    lanes = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.07}) for seed in range(2)]
-    spectral = [measured(task, *pair) for pair in zip(lanes, train(task, lanes, SpectralDescent), strict=True)]
-    found = {"frobenius": trained(task, "normalized", 0.2), "spectral": spectral, "max": trained(task, "sign", 0.006)}
-    for own, runs in found.items():
-        for seed, measures in enumerate(runs):
+    runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.07}) for seed in range(2)]
+    spectral = [measured(task, *pair) for pair in zip(runs, train(task, runs, SpectralDescent), strict=True)]
+    measures_by_norm = {
+        "frobenius": trained(task, "normalized", 0.2),
+        "spectral": spectral,
+        "max": trained(task, "sign", 0.006),
+    }
+    for norm_of_method, rows in measures_by_norm.items():
+        for seed, measures in enumerate(rows):
             ratios = {norm: measures[f"{norm}_margin_ratio"] for norm in NORMS}
             assert max(ratios.values()) <= 1 + 1e-9
-            assert ratios[own] == max(ratios.values()) > 0.95
-            assert all(other[seed][f"{own}_margin_ratio"] < ratios[own] for name, other in found.items() if name != own)
+            assert ratios[norm_of_method] == max(ratios.values()) > 0.95
+            assert all(
+                other[seed][f"{norm_of_method}_margin_ratio"] < ratios[norm_of_method]
+                for name, other in measures_by_norm.items()
+                if name != norm_of_method
+            )
 
 
 def test_the_scored_geometry_predicts_best() -> None:

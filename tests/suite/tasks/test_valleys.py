@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.curvature import Hessian, Network, dense
-from suite.models.linear_networks import DiagonalNetwork, InnerProduct
+from suite.models import DiagonalNetwork, InnerProduct
 from suite.task import Solution
 from suite.tasks import find_task
 from tests.suite.tasks.helpers import oracle_of, trained

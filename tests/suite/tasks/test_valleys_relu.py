@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.curvature import Hessian, Network, dense
-from suite.models.relu import TwoLayerReLU
+from suite.models import TwoLayerReLU
 from suite.task import Solution, Split
 from suite.tasks import find_task
 from suite.tasks.valleys_relu import hessian_parts
@@ -51,10 +51,10 @@ def test_least_trace_over_rescalings_is_reached_by_rescaling() -> None:
 
 def test_gradient_descent_stays_where_flow_lands_and_sam_walks_on() -> None:
     task = find_task("valley_relu")
-    null = oracle_of("valley_relu", 0).values["flow_trace_ratio"]
+    flow_ratio = oracle_of("valley_relu", 0).values["flow_trace_ratio"]
     (flow,), (sam,) = trained(task, "sgd", 0.5, seeds=1), trained(task, "sam", 0.1, seeds=1, rho=0.3)
-    assert flow["trace_ratio"] == pytest.approx(null, rel=0.01)
-    assert sam["trace_ratio"] < null / 3
+    assert flow["trace_ratio"] == pytest.approx(flow_ratio, rel=0.01)
+    assert sam["trace_ratio"] < flow_ratio / 3
     assert sam["rescaled_trace_ratio"] > 0.95  # no interpolator lies below 1; the loss is not quite 0
 
 
