@@ -88,7 +88,8 @@ def measure(
     Example::
 
         model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
-        x, y = torch.randn(100, 2), torch.arange(100) % 3
+        x = torch.randn(100, 2)
+        y = model(x).argmax(1)
         values = measure(model, (x, y), ["lambda_max", "hessian_trace"])
         print(values["lambda_max"], values["lambda_max"].error)
         print(measure_all(model, (x, y)).text())
