@@ -8,5 +8,4 @@ from suite.submission import Choice, LogUniform, Submission, Uniform
 
 __all__ = ["Choice", "LogUniform", "Submission", "Uniform", "__version__"]
 
-
 __version__ = "0.1.0"

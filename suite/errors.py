@@ -23,8 +23,7 @@ def unknown(kind: str, name: str, names: Iterable[str], otherwise: str | None = 
 
     Args:
         kind: what the name should be of, such as ``track``.
-        name: the unknown name.
-        names: the names that exist.
+        name, names: the unknown name, and the names that exist.
         otherwise: the hint where no name is near, in place of the list.
         where: where it was looked for, such as ``in the module 'math'``; empty if `kind` says it.
     """

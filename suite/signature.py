@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MakeOptimizer = Callable[..., Any]
-
-
 Settings = Mapping[str, Any]
 
 
@@ -21,28 +19,16 @@ def _names(text: str) -> frozenset[str]:
 
 
 PARAMETERS = _names("params parameters param_groups model_params")
-
-
 NAMED_PARAMETERS = _names("named_params named_parameters model_named_params")
-
-
 MODEL = _names("model module network net")
-
-
 STEPS = _names(
     """
     num_iterations num_steps num_training_steps total_iterations total_steps training_steps max_iterations max_steps
     iterations n_steps t_total T_max
     """
 )
-
-
 SAMPLES = _names("num_data num_samples n_samples dataset_size train_size")
-
-
 BASE_CLASS = _names("base_optimizer base_optimizer_cls optimizer_class optimizer_cls")
-
-
 BASE_INSTANCE = _names("optimizer base inner_optimizer")
 
 

@@ -19,10 +19,7 @@ TUNING_SEED = 20180225
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A positive number, uniform on a log scale between `low` and `high`.
-
-    Attributes:
-        low, high: the bounds, inclusive.
+    """A positive number, uniform on a log scale between `low` and `high`, inclusive.
 
     Raises:
         InputError: unless 0 < low <= high, both finite.
@@ -42,10 +39,7 @@ class LogUniform:
 
 @dataclass(frozen=True)
 class Uniform:
-    """A number, uniform between `low` and `high`.
-
-    Attributes:
-        low, high: the bounds, inclusive.
+    """A number, uniform between `low` and `high`, inclusive.
 
     Raises:
         InputError: unless low <= high, both finite.
@@ -67,8 +61,7 @@ class Uniform:
 class Choice:
     """One of several options, each equally likely: ``Choice(0.0, 0.9)``.
 
-    Attributes:
-        options: what may be chosen: numbers, texts, or tuples of them, which a record can hold.
+    Options are numbers, texts, or tuples of them, which a record can hold.
 
     Raises:
         InputError: there are no options.

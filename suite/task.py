@@ -68,36 +68,26 @@ class Problem:
 
     @property
     def required_test(self) -> Split:
-        """The test part, for a task that always has one.
-
-        Raises:
-            ValueError: this problem has none.
-        """
+        """The test part, for a task that always has one; a `ValueError` if this problem has none."""
         if self.test is None:
             raise ValueError("This problem has no test data.")
         return self.test
 
+    def _splits(self) -> dict[str, Split]:
+        """The parts of the data that there are, by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
+
     def to(self, device: torch.device | str) -> Problem:
         """The same data on `device`."""
-
-        def move(split: Split | None) -> Split | None:
-            return None if split is None else split.to(device)
-
-        return replace(
-            self,
-            train=self.train.to(device),
-            validation=move(self.validation),
-            test=move(self.test),
-            ground_truth={name: tensor.to(device) for name, tensor in self.ground_truth.items()},
-        )
+        splits: dict[str, Any] = {name: split.to(device) for name, split in self._splits().items()}
+        return replace(self, **splits, ground_truth={name: t.to(device) for name, t in self.ground_truth.items()})
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor of the problem, by name."""
         tensors = dict(self.ground_truth)
-        for name in ("train", "validation", "test"):
-            split = getattr(self, name)
-            if split is not None:
-                tensors |= {f"{name}.x": split.x, f"{name}.y": split.y}
+        for name, split in self._splits().items():
+            tensors |= {f"{name}.x": split.x, f"{name}.y": split.y}
         return tensors
 
     def size(self) -> int:
@@ -107,9 +97,8 @@ class Problem:
     def fingerprint(self) -> str:
         """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor."""
         digest = hashlib.sha256(repr(self.lipschitz).encode())
-        tensors = self._tensors()
-        for name in sorted(tensors):
-            array = tensors[name].detach().cpu().contiguous().numpy()
+        for name, tensor in sorted(self._tensors().items()):
+            array = tensor.detach().cpu().contiguous().numpy()
             digest.update(f"{name}{array.shape}{array.dtype}".encode())
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
@@ -141,9 +130,7 @@ class LabelNoise:
     targets. (On squared errors, noise of `scale` on all n samples moves weights as noise of ``scale * sqrt(b / n)`` on
     batches of b does.)
 
-    Attributes:
-        scale: of the noise, in the units of the targets.
-        until: the share of the budget after which it is switched off.
+    `scale` is in the units of the targets; after the share `until` of the budget the noise is switched off.
     """
 
     scale: float
@@ -154,11 +141,7 @@ class LabelNoise:
 class Decay:
     """L2 decay that is part of the problem: every gradient is that of the loss plus ``strength / 2 |weights|²``.
 
-    Training losses are without it.
-
-    Attributes:
-        strength: of the decay.
-        until: the share of the budget after which it is switched off.
+    Training losses are without it; after the share `until` of the budget it is switched off.
     """
 
     strength: float
@@ -172,10 +155,8 @@ class ArchitectureInterface:
     All are trained by the task's optimizer, so that entries differ in the architecture alone.
 
     Attributes:
-        input_shape: of one sample.
-        outputs: of the network per sample.
-        optimizer: constructs the optimizer from parameters and hyper-parameters.
-        space: the hyper-parameters that are tuned.
+        input_shape, outputs: the shape of one sample, and the network's outputs per sample.
+        optimizer, space: constructs the optimizer from parameters and hyper-parameters; those that are tuned.
     """
 
     input_shape: tuple[int, ...]
@@ -209,12 +190,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The exact solution of one problem.
-
-    Attributes:
-        solutions: weights by name.
-        values: numbers by name: margins, norms, references of axes.
-    """
+    """The exact solution of one problem: weights by name, and numbers (margins, norms, references of axes) by name."""
 
     solutions: Mapping[str, Tensor] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
@@ -227,10 +203,8 @@ class Solution:
     Attributes:
         model: with the final weights, in eval mode.
         initial: the initial weights by name.
-        problem: the data that it was trained on.
+        problem, seed, settings: the data that it was trained on, the run's seed and hyper-parameters.
         oracle: the problem's oracle; an empty one where the task has none.
-        seed: of the run.
-        settings: its hyper-parameters.
     """
 
     model: nn.Module

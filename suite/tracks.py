@@ -1,8 +1,5 @@
 """The tracks, which are lists of tasks with seeds and a tuning budget, and the presets of the study. No torch import.
 
-There are four tracks: `smoke` (does everything run), `quick` (a table in minutes), `theory` (every task with an oracle)
-and `full` (the table to publish).
-
 A preset of the study crosses optimizers, their step sizes and the variants of the task `factorial`. Every combination
 is an ordinary submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so its records are too.
 """
@@ -22,15 +19,13 @@ TUNING_SEEDS_FROM = 10_000
 
 @dataclass(frozen=True)
 class Track:
-    """A list of tasks, and how thoroughly they are run.
+    """A list of tasks, by name, and how thoroughly they are run.
 
     Attributes:
         name: what `--track` selects.
-        tasks: names of tasks.
         seeds: scored runs per submission and task.
         trials: hyper-parameter settings that are tried before.
         tuning_seeds: on how many seeds each setting is tried; none of them is scored.
-        description: one line for lists of the tracks.
     """
 
     name: str
@@ -41,80 +36,46 @@ class Track:
     description: str
 
 
-QUICK = (
-    "min_norm_regression",
-    "adaptive_trap",
-    "benign_overfitting",
-    "sobolev_interpolation",
-    "max_margin",
-    "spectral_margin",
-    "sparse_regression",
-    "matrix_completion",
-    "valley_scalar",
-    "univariate_relu",
-    "mnist5k_mlp",
-    "mnist5k_bad_start",
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+QUICK = _names(
+    """
+    min_norm_regression adaptive_trap benign_overfitting sobolev_interpolation
+    max_margin spectral_margin
+    sparse_regression matrix_completion
+    valley_scalar univariate_relu
+    mnist5k_mlp mnist5k_bad_start
+    """
 )
 """A fast task of each kind: linear and separable models, sparse and low-rank factors, valleys, functions, images."""
 
-
-THEORY = (
-    "min_norm_regression",
-    "init_memory",
-    "adaptive_trap",
-    "benign_overfitting",
-    "sobolev_interpolation",
-    "max_margin",
-    "max_margin[objective=logistic]",
-    "spectral_margin",
-    "linf_box",
-    "sparse_regression[alpha=1.0]",
-    "sparse_regression",
-    "sparse_regression[alpha=0.01]",
-    "late_phase_sparse",
-    "matrix_completion[depth=1]",
-    "matrix_completion",
-    "matrix_completion[depth=3]",
-    "matrix_completion[init=1.0]",
-    "linear_geometry",
-    "linear_geometry[network=diagonal]",
-    "linear_geometry[network=convolutional]",
-    "linear_convolution",
-    "linear_convolution[network=full]",
-    "valley_scalar",
-    "valley_sparse",
-    "valley_relu",
-    "homogeneous_margin",
-    "homogeneous_growth[log_loss=-4.6]",
-    "homogeneous_growth",
-    "univariate_relu",
-    "univariate_relu[scale=3.0]",
-    "univariate_relu[depth=4]",
-    "spectral_bias",
-    "teacher_student",
-    "teacher_student[scale=1.0]",
-    "simplicity_bias",
-    "sparse_parity",
-    "modular_addition",
-    "edge_of_stability",
+THEORY = _names(
+    """
+    min_norm_regression init_memory adaptive_trap benign_overfitting sobolev_interpolation
+    max_margin max_margin[objective=logistic] spectral_margin linf_box
+    sparse_regression[alpha=1.0] sparse_regression sparse_regression[alpha=0.01] late_phase_sparse
+    matrix_completion[depth=1] matrix_completion matrix_completion[depth=3] matrix_completion[init=1.0]
+    linear_geometry linear_geometry[network=diagonal] linear_geometry[network=convolutional]
+    linear_convolution linear_convolution[network=full]
+    valley_scalar valley_sparse valley_relu
+    homogeneous_margin homogeneous_growth[log_loss=-4.6] homogeneous_growth
+    univariate_relu univariate_relu[scale=3.0] univariate_relu[depth=4] spectral_bias
+    teacher_student teacher_student[scale=1.0] simplicity_bias sparse_parity modular_addition
+    edge_of_stability
+    """
 )
 """Every task with a ground truth, with the variants at which theory says that the bias changes."""
 
-
-FULL = (
-    *THEORY,
-    "mnist5k_mlp",
-    "mnist5k_bad_start",
-    "mnist_mlp",
-    "mnist_cnn[subset=10000]",
-    "mnist_noisy[subset=10000]",
-    "cifar10_cnn[subset=2000]",
-    "cifar10_cnn[batch=200,subset=2000]",
-    "cifar10_resnet[subset=2000]",
-    "cifar10_bad_start[subset=2000]",
+FULL = THEORY + _names(
+    """
+    mnist5k_mlp mnist5k_bad_start mnist_mlp mnist_cnn[subset=10000] mnist_noisy[subset=10000]
+    cifar10_cnn[subset=2000] cifar10_cnn[batch=200,subset=2000] cifar10_resnet[subset=2000]
+    cifar10_bad_start[subset=2000]
+    """
 )
 """The theory track and image tasks, some with label noise, small batches or an adversarial initialization."""
-
 
 TRACKS = {
     track.name: track
@@ -128,11 +89,7 @@ TRACKS = {
 
 
 def find_track(name: str) -> Track:
-    """The track of this name.
-
-    Raises:
-        InputError: there is none; it suggests the nearest name.
-    """
+    """The track of this name; an `InputError` if there is none."""
     if name not in TRACKS:
         raise unknown("track", name, TRACKS)
     return TRACKS[name]
@@ -159,7 +116,6 @@ class Preset:
         optimizers: names in `STUDY_SETTINGS`.
         levels: arguments of the task `factorial`, each with its levels.
         seeds: runs per combination.
-        description: one line for lists of the presets.
     """
 
     name: str
@@ -179,56 +135,30 @@ class Preset:
         return Track(f"study-{self.name}", tasks, self.seeds, trials=1, tuning_seeds=0, description=self.description)
 
 
+SMOKE_LEVELS = {"data": ("teacher",), "depth": (1, 3), "loss": ("cross_entropy",), "batch": (20, 200)}
+SMALL_LEVELS: Mapping[str, tuple[Any, ...]] = {
+    "data": ("digits", "teacher"),
+    "depth": (1, 3),
+    "width": (64, 128),
+    "normalisation": ("none", "layer"),
+    "loss": ("cross_entropy", "squared", "smoothed"),
+    "batch": (20, 200),
+    "scale": (0.5, 2.0),
+}
+FULL_LEVELS = {**SMALL_LEVELS, "depth": (1, 2, 4), "width": (64, 256), "batch": (10, 50, 200), "scale": (0.5, 1.0, 2.0)}
+
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset(
-            "smoke",
-            ("sgd", "adam"),
-            {"data": ("teacher",), "depth": (1, 3), "loss": ("cross_entropy",), "batch": (20, 200)},
-            seeds=2,
-            description="does everything run: seconds",
-        ),
-        Preset(
-            "small",
-            ("sgd", "adam", "muon"),
-            {
-                "data": ("digits", "teacher"),
-                "depth": (1, 3),
-                "width": (64, 128),
-                "normalisation": ("none", "layer"),
-                "loss": ("cross_entropy", "squared", "smoothed"),
-                "batch": (20, 200),
-                "scale": (0.5, 2.0),
-            },
-            seeds=2,
-            description="a quarter of an hour on two cores",
-        ),
-        Preset(
-            "full",
-            ("sgd", "momentum", "sam", "adam", "sign", "muon"),
-            {
-                "data": ("digits", "teacher"),
-                "depth": (1, 2, 4),
-                "width": (64, 256),
-                "normalisation": ("none", "layer"),
-                "loss": ("cross_entropy", "squared", "smoothed"),
-                "batch": (10, 50, 200),
-                "scale": (0.5, 1.0, 2.0),
-            },
-            seeds=5,
-            description="for a cluster: some 39,000 runs",
-        ),
+        Preset("smoke", ("sgd", "adam"), SMOKE_LEVELS, 2, "does everything run: seconds"),
+        Preset("small", ("sgd", "adam", "muon"), SMALL_LEVELS, 2, "a quarter of an hour on two cores"),
+        Preset("full", tuple(STUDY_SETTINGS), FULL_LEVELS, 5, "for a cluster: some 39,000 runs"),
     )
 }
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of this name.
-
-    Raises:
-        InputError: there is none; it suggests the nearest name.
-    """
+    """The preset of this name; an `InputError` if there is none."""
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     return PRESETS[name]
