@@ -37,7 +37,7 @@ def suite_hash() -> str:
 def hash_of_source(root: Path) -> str:
     """The hash of the suite in the folder `root`: comments, docstrings and layout do not change it.
 
-    Parsing takes half a second, so the result is cached on disk under the files' bytes.
+    Parsing takes a third of a second, so the result is cached on disk under a hash of the files.
     """
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in _files(root)}
 
