@@ -20,7 +20,7 @@ class Effect:
 
     Attributes:
         factors: one name, or two for an interaction.
-        omega_squared: partial omega squared: the variance of the term, relative to that of the term and the noise together.
+        omega_squared: partial omega squared: the variance of the term over that of the term and the noise together.
         degrees: degrees of freedom of the term.
         f: its F statistic.
         p_value: the probability of so large an F by chance.
