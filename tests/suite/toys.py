@@ -28,13 +28,13 @@ def matrix(problem: Problem, seed: int) -> nn.Module:
         return nn.Sequential(nn.Linear(6, 2, bias=False)).double()
 
 
-def toy(batch_size: int | None, budget: int = 60, stop: float = 0.0) -> Task:
+def toy(batch_size: int | None, budget: int = 60, target_loss: float = 0.0) -> Task:
     return Task(
         family="toy",
         problem=regression,
         model=network,
         loss=mean_squared_error,
-        target=Target(stop, budget, check_every=5),
+        target=Target(target_loss, budget, check_every=5),
         measure=lambda solution: {},
         axes=(Axis("norm", "none", "linear", 0.0, 1.0),),
         papers=(),

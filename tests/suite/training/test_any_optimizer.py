@@ -17,23 +17,23 @@ from tests.suite.toys import regression, toy
 BUDGET = 60
 
 
-def _lanes(count: int = 3, **settings: Any) -> list[TrainingRun]:
+def _runs(count: int = 3, **settings: Any) -> list[TrainingRun]:
     return [TrainingRun(regression(seed), seed, 0, settings) for seed in range(count)]
 
 
 def loop(
-    lane: TrainingRun, make: Callable[[nn.Module], Any], body: Callable[..., int], budget: int
+    run: TrainingRun, make: Callable[[nn.Module], Any], body: Callable[..., int], budget: int
 ) -> dict[str, Tensor]:
     """Train one model for `budget` gradient evaluations; `body` is one iteration and returns how many it took."""
     task = toy(None)
-    model = task.model(lane.problem, lane.seed)
-    torch.manual_seed(seed_of(task.name, lane.seed, "optimizer"))
+    model = task.model(run.problem, run.seed)
+    torch.manual_seed(seed_of(task.name, run.seed, "optimizer"))
     optimizer = make(model)
     rates = [group["lr"] for group in optimizer.param_groups]
-    data = lane.problem.train
+    data = run.problem.train
 
     def loss() -> Tensor:
-        return task.loss(model(data.x), data.y) / lane.problem.lipschitz
+        return task.loss(model(data.x), data.y) / run.problem.lipschitz
 
     spent = 0
     while spent < budget:
@@ -77,7 +77,7 @@ Hook = Callable[..., int]
 
 @pytest.mark.filterwarnings("ignore:Using backward")
 @pytest.mark.parametrize(
-    ("make", "settings", "body", "way"),
+    ("make", "settings", "body", "stepping"),
     [
         (pytorch_optimizer.SAM, {"base_optimizer": torch.optim.SGD, "lr": 0.1}, primed_closure, "rendezvous"),
         (pytorch_optimizer.AdaHessian, {"lr": 0.05}, graph, "alone"),
@@ -86,18 +86,18 @@ Hook = Callable[..., int]
         (pytorch_optimizer.Shampoo, {"lr": 0.05}, plain, "per lane"),
     ],
 )
-def test_equals_the_documented_loop(make: Any, settings: dict[str, Any], body: Hook, way: str) -> None:
-    lanes = _lanes(**settings)
-    for lane, result in zip(lanes, train(toy(None, BUDGET), lanes, make), strict=True):
-        assert result.stepping == way
-        expected = loop(lane, lambda model: make(model.parameters(), **settings), body, result.gradient_evaluations)
+def test_equals_the_documented_loop(make: Any, settings: dict[str, Any], body: Hook, stepping: str) -> None:
+    runs = _runs(**settings)
+    for run, result in zip(runs, train(toy(None, BUDGET), runs, make), strict=True):
+        assert result.stepping == stepping
+        expected = loop(run, lambda model: make(model.parameters(), **settings), body, result.gradient_evaluations)
         for name, weight in expected.items():
             torch.testing.assert_close(result.weights[name], weight, rtol=1e-8, atol=1e-10)
 
 
 def test_weights_for_evaluation_are_judged_and_kept() -> None:
     """Schedule-free training is judged, and ends, at the averages that `eval` puts in place."""
-    task, lanes = toy(None, BUDGET), _lanes(lr=0.3)
+    task, runs = toy(None, BUDGET), _runs(lr=0.3)
     seen: list[Any] = []
 
     def ends_in_eval(model: nn.Module) -> Any:
@@ -105,21 +105,21 @@ def test_weights_for_evaluation_are_judged_and_kept() -> None:
         seen[-1].train()
         return seen[-1]
 
-    for lane, result in zip(lanes, train(task, lanes, pytorch_optimizer.ScheduleFreeSGD), strict=True):
-        weights = loop(lane, ends_in_eval, plain, result.gradient_evaluations)
+    for run, result in zip(runs, train(task, runs, pytorch_optimizer.ScheduleFreeSGD), strict=True):
+        weights = loop(run, ends_in_eval, plain, result.gradient_evaluations)
         training = {name: weight.clone() for name, weight in weights.items()}
         seen[-1].eval()  # writes into the very tensors of `weights`
         for name, weight in weights.items():
             torch.testing.assert_close(result.weights[name], weight, rtol=1e-8, atol=1e-10)
             assert not torch.allclose(training[name], weight, rtol=1e-4)
-        model = task.model(lane.problem, lane.seed)
+        model = task.model(run.problem, run.seed)
         model.load_state_dict(result.weights)
-        loss = task.loss(model(lane.problem.train.x), lane.problem.train.y)
+        loss = task.loss(model(run.problem.train.x), run.problem.train.y)
         assert result.train_loss == pytest.approx(loss.item(), rel=1e-12)
 
 
-def _agree(lane: TrainingRun, result: TrainingResult, make: Any) -> None:
-    weights = loop(lane, lambda model: make(model.parameters(), **lane.settings), plain, result.gradient_evaluations)
+def _agree(run: TrainingRun, result: TrainingResult, make: Any) -> None:
+    weights = loop(run, lambda model: make(model.parameters(), **run.settings), plain, result.gradient_evaluations)
     for name, weight in weights.items():
         torch.testing.assert_close(result.weights[name], weight, rtol=1e-8, atol=1e-10)
 
@@ -135,16 +135,16 @@ class Noisy(torch.optim.SGD):
                 p.add_(0.01 * torch.randn_like(p))
 
 
-def test_lanes_that_draw_have_streams_of_their_own() -> None:
-    lanes = _lanes(lr=0.1)
-    together = train(toy(None, BUDGET), lanes, Noisy)
+def test_runs_that_draw_have_streams_of_their_own() -> None:
+    runs = _runs(lr=0.1)
+    together = train(toy(None, BUDGET), runs, Noisy)
     assert {result.stepping for result in together} == {"per lane"}
-    pair = train(toy(None, BUDGET), [lanes[2], lanes[0]], Noisy)
+    pair = train(toy(None, BUDGET), [runs[2], runs[0]], Noisy)
     for result, other in ((together[2], pair[0]), (together[0], pair[1])):
         for name, weight in result.weights.items():
             assert torch.equal(weight, other.weights[name])
-    for lane, result in zip(lanes, together, strict=True):
-        _agree(lane, result, Noisy)
+    for run, result in zip(runs, together, strict=True):
+        _agree(run, result, Noisy)
 
 
 class Remembering(torch.optim.Optimizer):
@@ -163,10 +163,10 @@ class Remembering(torch.optim.Optimizer):
 
 
 def test_an_optimizer_may_keep_gradients() -> None:
-    lanes = _lanes(lr=0.1)
-    for lane, result in zip(lanes, train(toy(None, BUDGET), lanes, Remembering), strict=True):
+    runs = _runs(lr=0.1)
+    for run, result in zip(runs, train(toy(None, BUDGET), runs, Remembering), strict=True):
         assert result.stepping == "stacked"
-        _agree(lane, result, Remembering)
+        _agree(run, result, Remembering)
 
 
 class Sly(torch.optim.SGD):
@@ -183,10 +183,10 @@ class Sly(torch.optim.SGD):
 
 
 def test_the_first_steps_of_the_run_refute_what_the_probe_let_pass() -> None:
-    lanes = _lanes(lr=0.01)
-    for lane, result in zip(lanes, train(toy(None, BUDGET), lanes, Sly), strict=True):
+    runs = _runs(lr=0.01)
+    for run, result in zip(runs, train(toy(None, BUDGET), runs, Sly), strict=True):
         assert result.stepping == "per lane"
-        _agree(lane, result, Sly)
+        _agree(run, result, Sly)
 
 
 class OwnRate(torch.optim.SGD):
@@ -201,15 +201,15 @@ class OwnRate(torch.optim.SGD):
 
 
 def test_a_step_size_that_the_optimizer_changes_stays_changed() -> None:
-    made: list[OwnRate] = []
+    optimizers: list[OwnRate] = []
 
     def make(params: Any, lr: float) -> OwnRate:
-        made.append(OwnRate(params, lr=lr))
-        return made[-1]
+        optimizers.append(OwnRate(params, lr=lr))
+        return optimizers[-1]
 
-    (result,) = train(toy(None, BUDGET), _lanes(1, lr=0.1), make)
+    (result,) = train(toy(None, BUDGET), _runs(1, lr=0.1), make)
     last = (result.gradient_evaluations - 1) / BUDGET
-    assert made[-1].param_groups[0]["lr"] == pytest.approx(0.05 * common_schedule(last))
+    assert optimizers[-1].param_groups[0]["lr"] == pytest.approx(0.05 * common_schedule(last))
 
 
 class Nameless(torch.optim.SGD):
@@ -229,8 +229,8 @@ class Nameless(torch.optim.SGD):
 
 def test_a_step_size_of_none_is_left_alone() -> None:
     for one, other in zip(
-        train(toy(None, BUDGET), _lanes(), Nameless),
-        train(toy(None, BUDGET), _lanes(lr=0.1), torch.optim.SGD, schedule=lambda _: 1.0),
+        train(toy(None, BUDGET), _runs(), Nameless),
+        train(toy(None, BUDGET), _runs(lr=0.1), torch.optim.SGD, schedule=lambda _: 1.0),
         strict=True,
     ):
         assert one.stepping == "stacked"
@@ -248,16 +248,16 @@ def shrinking(outputs: Tensor, targets: Tensor, task_loss: Callable[[Tensor, Ten
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_schedule_and_loss_of_a_submission(batched: bool) -> None:
-    """Descends its own loss, which never falls to the stop, by its own schedule; judged by the task's loss."""
-    task, lanes = toy(None, 400, stop=0.1), _lanes(lr=0.5)
-    results = train(task, lanes, torch.optim.SGD, batched=batched, schedule=warmup, loss=shrinking)
-    for lane, result in zip(lanes, results, strict=True):
-        model, data = task.model(lane.problem, lane.seed), lane.problem.train
+    """Descends its own loss, which never falls to the target loss, by its own schedule; stopped by the task's loss."""
+    task, runs = toy(None, 400, target_loss=0.1), _runs(lr=0.5)
+    results = train(task, runs, torch.optim.SGD, batched=batched, schedule=warmup, loss=shrinking)
+    for run, result in zip(runs, results, strict=True):
+        model, data = task.model(run.problem, run.seed), run.problem.train
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         for step in range(result.gradient_evaluations):
             optimizer.param_groups[0]["lr"] = 0.5 * warmup(step / task.target.budget)
             optimizer.zero_grad()
-            (shrinking(model(data.x), data.y, task.loss) / lane.problem.lipschitz).backward()
+            (shrinking(model(data.x), data.y, task.loss) / run.problem.lipschitz).backward()
             optimizer.step()
         for name, weight in model.named_parameters():
             torch.testing.assert_close(result.weights[name], weight.detach(), rtol=1e-8, atol=1e-10)
@@ -267,7 +267,7 @@ def test_schedule_and_loss_of_a_submission(batched: bool) -> None:
         assert judged <= 0.1 < shrinking(model(data.x), data.y, task.loss).item()
 
 
-def test_what_fails_in_every_manner_fails_with_its_own_reason() -> None:
+def test_what_fails_with_every_protocol_fails_with_its_own_reason() -> None:
     class Broken(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:
             if closure is None:
@@ -276,4 +276,4 @@ def test_what_fails_in_every_manner_fails_with_its_own_reason() -> None:
             raise ZeroDivisionError("the true mistake")
 
     with pytest.raises(ZeroDivisionError, match="the true mistake"):
-        train(toy(None), _lanes(lr=0.1), Broken)
+        train(toy(None), _runs(lr=0.1), Broken)

@@ -19,10 +19,10 @@ from tests.suite.training.test_label_noise import BUDGET, _model, _problem, nois
 DECAY, UNTIL = 0.3, 0.5
 
 
-def _by_hand(lane: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.Module:
+def _by_hand(run: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.Module:
     """One model, one optimizer, one loop, with the penalty written into the loss."""
-    model, (x, y) = _model(lane.problem, lane.seed), (lane.problem.train.x, lane.problem.train.y)
-    optimizer = make(model.parameters(), **lane.settings)
+    model, (x, y) = _model(run.problem, run.seed), (run.problem.train.x, run.problem.train.y)
+    optimizer = make(model.parameters(), **run.settings)
     evaluations = 0
 
     def closure() -> Tensor:
@@ -31,13 +31,13 @@ def _by_hand(lane: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.
         evaluations += 1
         optimizer.zero_grad()
         penalty = sum(p.square().sum() for p in model.parameters())
-        loss = (mean_squared_error(model(x), y) + strength / 2 * penalty) / lane.problem.lipschitz
+        loss = (mean_squared_error(model(x), y) + strength / 2 * penalty) / run.problem.lipschitz
         loss.backward()
         return loss
 
     while evaluations < BUDGET:
         for group in optimizer.param_groups:
-            group["lr"] = lane.settings["lr"] * common_schedule(evaluations / BUDGET)
+            group["lr"] = run.settings["lr"] * common_schedule(evaluations / BUDGET)
         if closures:
             optimizer.step(closure)
         else:
@@ -47,18 +47,18 @@ def _by_hand(lane: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "alone"])
-@pytest.mark.parametrize(("name", "way"), [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous")])
-def test_every_way_of_stepping_decays_alike(name: str, way: str, batched: bool) -> None:
+@pytest.mark.parametrize(("name", "stepping"), [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous")])
+def test_every_way_of_stepping_decays_alike(name: str, stepping: str, batched: bool) -> None:
     submission = load(name).submission
     assert submission.optimizer is not None
     task = replace(noisy(None), label_noise=None, decay=Decay(DECAY, UNTIL))
-    lanes = [TrainingRun(_problem(seed), seed, 0, submission.settings(1)[0]) for seed in range(2)]
-    results = train(task, lanes, submission.optimizer, batched=batched)
-    assert {result.stepping for result in results} == {way if batched else "alone"}
-    for lane, result in zip(lanes, results, strict=True):
-        model = _by_hand(lane, submission.optimizer, closures=name == "sam")
+    runs = [TrainingRun(_problem(seed), seed, 0, submission.settings(1)[0]) for seed in range(2)]
+    results = train(task, runs, submission.optimizer, batched=batched)
+    assert {result.stepping for result in results} == {stepping if batched else "alone"}
+    for run, result in zip(runs, results, strict=True):
+        model = _by_hand(run, submission.optimizer, closures=name == "sam")
         for weight, value in model.named_parameters():
             torch.testing.assert_close(result.weights[weight], value.detach(), rtol=1e-9, atol=1e-11)
         # The loss that is reported is without the decay.
-        clean = mean_squared_error(model(lane.problem.train.x), lane.problem.train.y).item()
+        clean = mean_squared_error(model(run.problem.train.x), run.problem.train.y).item()
         assert result.train_loss == pytest.approx(clean, rel=1e-9)

@@ -36,22 +36,22 @@ def _task(batch_norm: bool = False) -> Task:
     return replace(find_task("mnist5k_mlp"), problem=_problem, model=model, target=stop, name="batching")
 
 
-def _lanes(task: Task, count: int = 2) -> list[TrainingRun]:
+def _runs(task: Task, count: int = 2) -> list[TrainingRun]:
     return [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.05}) for seed in range(count)]
 
 
 def test_what_cannot_be_batched_is_trained_one_by_one() -> None:
     plain, normed = _task(), _task(batch_norm=True)
-    assert equivalence.supports_vmap(plain, _lanes(plain)[0], "cpu")
-    assert not equivalence.supports_vmap(normed, _lanes(normed)[0], "cpu")
-    for task, way in ((plain, "stacked"), (normed, "alone")):
-        results = train(task, _lanes(task), torch.optim.SGD, batched=True)
-        assert {result.stepping for result in results} == {way}
+    assert equivalence.supports_vmap(plain, _runs(plain)[0], "cpu")
+    assert not equivalence.supports_vmap(normed, _runs(normed)[0], "cpu")
+    for task, stepping in ((plain, "stacked"), (normed, "alone")):
+        results = train(task, _runs(task), torch.optim.SGD, batched=True)
+        assert {result.stepping for result in results} == {stepping}
         assert all(result.converged for result in results)
 
 
 class _Referring(nn.Module):
-    """It computes with a weight that it keeps beside its parameters: no other can be put in its place."""
+    """It computes with a weight that it holds besides its parameters: no other can be put in its place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,8 +69,8 @@ def test_a_network_that_vmap_would_train_in_part_is_trained_one_by_one() -> None
             return _Referring()
 
     task = replace(_task(), model=model)
-    assert not equivalence.supports_vmap(task, _lanes(task)[0], "cpu")
-    results = train(task, _lanes(task), torch.optim.SGD, batched=True)
+    assert not equivalence.supports_vmap(task, _runs(task)[0], "cpu")
+    results = train(task, _runs(task), torch.optim.SGD, batched=True)
     assert {result.stepping for result in results} == {"alone"}
     for number, result in enumerate(results):
         start = dict(model(task.problem(number), number).named_parameters())
@@ -79,13 +79,13 @@ def test_a_network_that_vmap_would_train_in_part_is_trained_one_by_one() -> None
 
 def test_asking_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    equivalence.supports_vmap(_task(), _lanes(_task())[0], "cpu")
+    equivalence.supports_vmap(_task(), _runs(_task())[0], "cpu")
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_batched_and_one_by_one_agree() -> None:
     task = _task()
-    apart, together = (train(task, _lanes(task), torch.optim.SGD, batched=batched) for batched in (False, True))
+    apart, together = (train(task, _runs(task), torch.optim.SGD, batched=batched) for batched in (False, True))
     for one, other in zip(apart, together, strict=True):
         assert one.gradient_evaluations == other.gradient_evaluations
         for name in one.weights:
@@ -94,18 +94,18 @@ def test_batched_and_one_by_one_agree() -> None:
 
 def test_a_cpu_keeps_to_the_rule_of_the_task_and_other_devices_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     task = _task()
-    lanes = _lanes(task)
-    assert equivalence.vmap_is_faster(replace(task, batched=True), lanes, "cpu")
-    assert not equivalence.vmap_is_faster(replace(task, batched=False), lanes, "cpu")
+    runs = _runs(task)
+    assert equivalence.vmap_is_faster(replace(task, batched=True), runs, "cpu")
+    assert not equivalence.vmap_is_faster(replace(task, batched=False), runs, "cpu")
     torch.testing.assert_close(
-        equivalence.batched_gradients(task, lanes, "cpu")(), equivalence.sequential_gradients(task, lanes, "cpu")()
+        equivalence.batched_gradients(task, runs, "cpu")(), equivalence.sequential_gradients(task, runs, "cpu")()
     )
     for first, second in ((1.0, 2.0), (2.0, 1.0)):
         times = iter((first, second))
         monkeypatch.setattr(equivalence, "median_seconds", lambda work, device, times=times: next(times))
         monkeypatch.setattr(equivalence, "batched_gradients", lambda *_: None)
         monkeypatch.setattr(equivalence, "sequential_gradients", lambda *_: None)
-        assert equivalence.vmap_is_faster(task, lanes, "meta") == (first < second)
+        assert equivalence.vmap_is_faster(task, runs, "meta") == (first < second)
 
 
 def test_time_is_that_of_the_work() -> None:
@@ -148,8 +148,8 @@ def _losses(ceiling: float) -> tuple[float, float]:
 
 def test_a_loss_below_the_ceiling_is_exact_and_one_above_is_never_said_to_meet_it() -> None:
     for factor in (1.0001, 2.0, math.inf):
-        found, exact = _losses(factor * _losses(math.inf)[1])
-        assert found == pytest.approx(exact, rel=1e-6)
+        loss, exact = _losses(factor * _losses(math.inf)[1])
+        assert loss == pytest.approx(exact, rel=1e-6)
     for factor in (0.01, 0.3, 0.9999):
         ceiling = factor * _losses(math.inf)[1]
         assert _losses(ceiling)[0] > ceiling
@@ -157,10 +157,10 @@ def test_a_loss_below_the_ceiling_is_exact_and_one_above_is_never_said_to_meet_i
 
 def test_early_checks_change_nothing_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     task = _task()
-    early = train(task, _lanes(task), torch.optim.SGD, batched=False)
+    early = train(task, _runs(task), torch.optim.SGD, batched=False)
     whole = SingleModel.losses
     monkeypatch.setattr(SingleModel, "losses", lambda self, x, y, index=None, ceiling=0.0: whole(self, x, y, index))
-    for one, other in zip(early, train(task, _lanes(task), torch.optim.SGD, batched=False), strict=True):
+    for one, other in zip(early, train(task, _runs(task), torch.optim.SGD, batched=False), strict=True):
         assert (one.status, one.gradient_evaluations, one.train_loss) == (
             other.status,
             other.gradient_evaluations,

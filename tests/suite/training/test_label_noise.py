@@ -31,13 +31,13 @@ def _model(problem: Problem, seed: int) -> nn.Module:
         return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
 
 
-def noisy(batch_size: int | None, until: float = 0.6, stop: float = 1e9) -> Task:
+def noisy(batch_size: int | None, until: float = 0.6, target_loss: float = 1e9) -> Task:
     return Task(
         family="toy",
         problem=_problem,
         model=_model,
         loss=mean_squared_error,
-        target=Target(stop, BUDGET, check_every=10, at_end=True),
+        target=Target(target_loss, BUDGET, check_every=10, at_end=True),
         measure=lambda solution: {},
         axes=(),
         papers=(),
@@ -47,12 +47,12 @@ def noisy(batch_size: int | None, until: float = 0.6, stop: float = 1e9) -> Task
     )
 
 
-def _by_hand(task: Task, lane: TrainingRun, make: Callable[..., Any], closures: bool) -> dict[str, Tensor]:
+def _by_hand(task: Task, run: TrainingRun, make: Callable[..., Any], closures: bool) -> dict[str, Tensor]:
     """One model, one optimizer, one loop: the noise of a step is drawn once, however many gradients it takes."""
-    model, (x, y) = _model(lane.problem, lane.seed), (lane.problem.train.x, lane.problem.train.y)
-    optimizer = make(model.parameters(), **lane.settings)
-    rate = lane.settings["lr"]
-    noise, order = (torch_stream(task.name, lane.seed, what) for what in ("label noise", "order"))
+    model, (x, y) = _model(run.problem, run.seed), (run.problem.train.x, run.problem.train.y)
+    optimizer = make(model.parameters(), **run.settings)
+    rate = run.settings["lr"]
+    noise, order = (torch_stream(task.name, run.seed, what) for what in ("label noise", "order"))
     queue: list[int] = []
     evaluations = 0
     while evaluations < BUDGET:
@@ -86,28 +86,32 @@ def _by_hand(task: Task, lane: TrainingRun, make: Callable[..., Any], closures: 
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "alone"])
 @pytest.mark.parametrize("batch_size", [None, 4], ids=["full batch", "mini-batch"])
 @pytest.mark.parametrize(
-    ("name", "way"), [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous")], ids=lambda text: text
+    ("name", "stepping"),
+    [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous")],
+    ids=lambda text: text,
 )
-def test_every_way_of_stepping_sees_the_same_noise(name: str, way: str, batch_size: int | None, batched: bool) -> None:
+def test_every_way_of_stepping_sees_the_same_noise(
+    name: str, stepping: str, batch_size: int | None, batched: bool
+) -> None:
     submission = load(name).submission
     assert submission.optimizer is not None
     task = noisy(batch_size)
-    lanes = [TrainingRun(_problem(seed), seed, 0, settings) for settings in submission.settings(1) for seed in range(2)]
-    results = train(task, lanes, submission.optimizer, batched=batched)
-    assert {result.stepping for result in results} == {way if batched else "alone"}
-    for lane, result in zip(lanes, results, strict=True):
-        expected = _by_hand(task, lane, submission.optimizer, closures=name == "sam")
+    runs = [TrainingRun(_problem(seed), seed, 0, settings) for settings in submission.settings(1) for seed in range(2)]
+    results = train(task, runs, submission.optimizer, batched=batched)
+    assert {result.stepping for result in results} == {stepping if batched else "alone"}
+    for run, result in zip(runs, results, strict=True):
+        expected = _by_hand(task, run, submission.optimizer, closures=name == "sam")
         for weight, value in expected.items():
             torch.testing.assert_close(result.weights[weight], value, rtol=1e-9, atol=1e-11)
 
 
 def test_losses_are_those_of_the_clean_targets() -> None:
-    lanes = [TrainingRun(_problem(seed), seed, 0, {"lr": 0.05}) for seed in range(3)]
+    runs = [TrainingRun(_problem(seed), seed, 0, {"lr": 0.05}) for seed in range(3)]
     task = noisy(None, until=1.0)
-    for lane, result in zip(lanes, train(task, lanes, torch.optim.SGD), strict=True):
-        model = _model(lane.problem, lane.seed)
+    for run, result in zip(runs, train(task, runs, torch.optim.SGD), strict=True):
+        model = _model(run.problem, run.seed)
         model.load_state_dict(result.weights)
-        clean = mean_squared_error(model(lane.problem.train.x), lane.problem.train.y).item()
+        clean = mean_squared_error(model(run.problem.train.x), run.problem.train.y).item()
         assert result.train_loss == pytest.approx(clean, rel=1e-12)
 
 
@@ -122,12 +126,12 @@ class Wandering(torch.optim.SGD):
 
 
 def test_fit_that_is_lost_again_does_not_count() -> None:
-    """Where a task trains on, the stop counts from the check after which it held to the end."""
-    lanes = [TrainingRun(_problem(0), 0, 0, {"lr": 0.05})]
+    """Where a task trains on, the target loss counts from the check after which it held to the end."""
+    runs = [TrainingRun(_problem(0), 0, 0, {"lr": 0.05})]
     model = _model(_problem(0), 0)
-    first = mean_squared_error(model(lanes[0].problem.train.x), lanes[0].problem.train.y).item()
-    task = replace(noisy(None, stop=1.01 * first), label_noise=None)
-    (wandering,), (calm,) = (train(task, lanes, make) for make in (Wandering, torch.optim.SGD))
+    first = mean_squared_error(model(runs[0].problem.train.x), runs[0].problem.train.y).item()
+    task = replace(noisy(None, target_loss=1.01 * first), label_noise=None)
+    (wandering,), (calm,) = (train(task, runs, make) for make in (Wandering, torch.optim.SGD))
     assert wandering.converged
     assert wandering.target_evaluations == 20
     assert calm.target_evaluations == 0

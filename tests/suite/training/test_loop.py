@@ -30,13 +30,13 @@ from tests.suite.toys import matrix, network, regression, toy
 BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name == "optimizers"]
 
 
-def _reference(task: Task, lane: TrainingRun, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
+def _reference(task: Task, run: TrainingRun, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
     """An ordinary loop over one model, written without anything of the suite's lanes."""
-    model = task.model(lane.problem, lane.seed)
-    optimizer = make(model.parameters(), **lane.settings)
+    model = task.model(run.problem, run.seed)
+    optimizer = make(model.parameters(), **run.settings)
     rates = [group["lr"] for group in optimizer.param_groups]
-    x, y = lane.problem.train.x, lane.problem.train.y
-    order, queue = torch_stream(task.name, lane.seed, "order"), torch.empty(0, dtype=torch.long)
+    x, y = run.problem.train.x, run.problem.train.y
+    order, queue = torch_stream(task.name, run.seed, "order"), torch.empty(0, dtype=torch.long)
     evaluations = 0
     if hasattr(optimizer, "train"):
         optimizer.train()
@@ -54,7 +54,7 @@ def _reference(task: Task, lane: TrainingRun, make: Callable[..., Any], budget: 
             nonlocal calls
             calls += 1
             optimizer.zero_grad()
-            loss = task.loss(model(x[rows]), y[rows]) / lane.problem.lipschitz
+            loss = task.loss(model(x[rows]), y[rows]) / run.problem.lipschitz
             loss.backward()
             return loss
 
@@ -69,17 +69,17 @@ def _reference(task: Task, lane: TrainingRun, make: Callable[..., Any], budget: 
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-def _lanes(settings: list[dict[str, Any]], seeds: int = 2) -> list[TrainingRun]:
+def _runs(settings: list[dict[str, Any]], seeds: int = 2) -> list[TrainingRun]:
     return [
         TrainingRun(regression(s), s, number, setting) for number, setting in enumerate(settings) for s in range(seeds)
     ]
 
 
 def _agree(
-    task: Task, lanes: list[TrainingRun], make: Callable[..., Any], results: list[TrainingResult], rtol: float = 1e-9
+    task: Task, runs: list[TrainingRun], make: Callable[..., Any], results: list[TrainingResult], rtol: float = 1e-9
 ) -> None:
-    for lane, result in zip(lanes, results, strict=True):
-        for name, expected in _reference(task, lane, make, result.gradient_evaluations).items():
+    for run, result in zip(runs, results, strict=True):
+        for name, expected in _reference(task, run, make, result.gradient_evaluations).items():
             torch.testing.assert_close(result.weights[name], expected, rtol=rtol, atol=1e-10)
 
 
@@ -88,13 +88,13 @@ def _agree(
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "alone"])
 def test_built_in_equals_sequential(name: str, batch_size: int | None, batched: bool) -> None:
     submission = load(name).submission
-    task, lanes = toy(batch_size), _lanes(submission.settings(2))
+    task, runs = toy(batch_size), _runs(submission.settings(2))
     assert submission.optimizer is not None
-    results = train(task, lanes, submission.optimizer, batched=batched)
+    results = train(task, runs, submission.optimizer, batched=batched)
     if name != "soap" or not batched:
         # SOAP's eigenbasis is arbitrary where a layer's gradients have less than full rank, so that rounding decides:
         # gradients that differ by 1e-15 part its weights by 0.2 within 30 steps, in ordinary loops too.
-        _agree(task, lanes, submission.optimizer, results)
+        _agree(task, runs, submission.optimizer, results)
     assert {result.status for result in results} <= {"budget", "stalled"}
 
 
@@ -110,7 +110,7 @@ class Normalised(torch.optim.SGD):
         super().step()
 
 
-class FunctionOverride(torch.optim.SGD):
+class ReplacingStorage(torch.optim.SGD):
     """Replaces the storage of its parameters instead of writing into it."""
 
     @torch.no_grad()
@@ -121,30 +121,30 @@ class FunctionOverride(torch.optim.SGD):
 
 
 @pytest.mark.parametrize(
-    ("make", "way"),
+    ("make", "stepping"),
     [
         (torch.optim.Adam, "stacked"),
         (torch.optim.Adafactor, "per lane"),
         (Normalised, "per lane"),
-        (FunctionOverride, "stacked"),
+        (ReplacingStorage, "stacked"),
         (torch.optim.Muon, "per lane"),
     ],
 )
-def test_way_of_stepping_is_exact(make: Callable[..., Any], way: str) -> None:
-    task, lanes = toy(None), _lanes([{"lr": 1e-2}, {"lr": 3e-3}])
+def test_way_of_stepping_is_exact(make: Callable[..., Any], stepping: str) -> None:
+    task, runs = toy(None), _runs([{"lr": 1e-2}, {"lr": 3e-3}])
     if make is torch.optim.Muon:  # it takes matrices alone
         task = replace(task, model=matrix)
-    results = train(task, lanes, make)
-    assert {result.stepping for result in results} == {way}
+    results = train(task, runs, make)
+    assert {result.stepping for result in results} == {stepping}
     if make is not torch.optim.Muon:  # it orthogonalises in bfloat16, so that rounding of the last bit grows
-        _agree(task, lanes, make, results)
+        _agree(task, runs, make, results)
 
 
 def test_closures_may_be_called_unequally_often() -> None:
     settings = [{"lr": 1.0, "line_search_fn": "strong_wolfe", "max_iter": 3}]
-    task, lanes = toy(None, budget=40), _lanes(settings, seeds=3)
-    together = train(task, lanes, torch.optim.LBFGS)
-    apart = train(task, lanes, torch.optim.LBFGS, batched=False)
+    task, runs = toy(None, budget=40), _runs(settings, seeds=3)
+    together = train(task, runs, torch.optim.LBFGS)
+    apart = train(task, runs, torch.optim.LBFGS, batched=False)
     assert {r.stepping for r in together} == {"rendezvous"}
     for a, b in zip(together, apart, strict=True):
         assert a.gradient_evaluations == b.gradient_evaluations
@@ -159,7 +159,7 @@ def test_error_in_one_closure_reaches_the_caller() -> None:
             raise RuntimeError("lane gives up")
 
     with pytest.raises(RuntimeError, match="lane gives up"):
-        train(toy(None), _lanes([{"lr": 0.1}], seeds=3), Raising)
+        train(toy(None), _runs([{"lr": 0.1}], seeds=3), Raising)
 
 
 def builder(make: Callable[..., Any]) -> Callable[[Parameters, Settings], Any]:
@@ -182,38 +182,38 @@ def test_probe_refutes_steps_that_begin_tiny(shape: list[int]) -> None:
 
 def test_a_diverging_lane_leaves_the_others_alone() -> None:
     task = toy(None)
-    calm = train(task, _lanes([{"lr": 0.1}]), torch.optim.SGD)
-    beside = train(task, _lanes([{"lr": 0.1}, {"lr": 1e6}]), torch.optim.SGD)
-    assert [r.status for r in beside][2:] == ["diverged", "diverged"]
-    for a, b in zip(calm, beside, strict=False):
+    calm = train(task, _runs([{"lr": 0.1}]), torch.optim.SGD)
+    with_diverging = train(task, _runs([{"lr": 0.1}, {"lr": 1e6}]), torch.optim.SGD)
+    assert [r.status for r in with_diverging][2:] == ["diverged", "diverged"]
+    for a, b in zip(calm, with_diverging, strict=False):
         for name in a.weights:
             torch.testing.assert_close(a.weights[name], b.weights[name], rtol=1e-12, atol=1e-14)
 
 
-def test_lane_is_frozen_at_the_stop() -> None:
-    task = toy(None, budget=400, stop=0.2)
-    lanes = _lanes([{"lr": 0.5}, {"lr": 0.05}])
-    for lane, result in zip(lanes, train(task, lanes, torch.optim.SGD), strict=True):
+def test_run_is_frozen_at_the_target_loss() -> None:
+    task = toy(None, budget=400, target_loss=0.2)
+    runs = _runs([{"lr": 0.5}, {"lr": 0.05}])
+    for run, result in zip(runs, train(task, runs, torch.optim.SGD), strict=True):
         assert result.converged
-        model = task.model(lane.problem, lane.seed)
+        model = task.model(run.problem, run.seed)
         model.load_state_dict(result.weights)
-        loss = task.loss(model(lane.problem.train.x), lane.problem.train.y).item()
+        loss = task.loss(model(run.problem.train.x), run.problem.train.y).item()
         assert loss == pytest.approx(result.train_loss, rel=1e-12)
         assert loss <= task.target.loss
 
 
 def test_race_never_changes_the_fastest_trial() -> None:
-    task = toy(None, budget=400, stop=0.2)
-    lanes = _lanes([{"lr": 0.05}, {"lr": 0.5}, {"lr": 0.1}, {"lr": 1e6}])
+    task = toy(None, budget=400, target_loss=0.2)
+    runs = _runs([{"lr": 0.05}, {"lr": 0.5}, {"lr": 0.1}, {"lr": 1e6}])
 
     def totals(results: list[TrainingResult]) -> dict[int, float]:
         spent: dict[int, float] = {}
-        for lane, result in zip(lanes, results, strict=True):
+        for run, result in zip(runs, results, strict=True):
             cost = result.gradient_evaluations if result.converged else float("inf")
-            spent[lane.trial] = spent.get(lane.trial, 0) + cost
+            spent[run.trial] = spent.get(run.trial, 0) + cost
         return spent
 
-    free, raced = (totals(train(task, lanes, torch.optim.SGD, race=race)) for race in (False, True))
+    free, raced = (totals(train(task, runs, torch.optim.SGD, race=race)) for race in (False, True))
     assert min(free, key=free.__getitem__) == min(raced, key=raced.__getitem__) == 1
     assert raced[0] == float("inf")
     assert free[0] < float("inf")
@@ -241,19 +241,19 @@ def test_constructor_of_groups_covers_every_lane_once() -> None:
         [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
     )
     trials = {range(2): {"lr": 0.1}, range(2, 4): {"lr": 0.2}}
-    groups, way = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
-    assert way == "stacked"
+    groups, stepping = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
+    assert stepping == "stacked"
     assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["min_norm_regression", "max_margin", "sparse_regression"])
-def test_lanes_do_not_depend_on_their_number_or_order(name: str) -> None:
+def test_runs_do_not_depend_on_their_number_or_order(name: str) -> None:
     task = find_task(name)
     task = replace(task, target=replace(task.target, budget=100))
     momentum = {"lr": 0.05, "momentum": 0.9}
-    lanes = [TrainingRun(task.problem(seed), seed, 0, momentum) for seed in range(5)]
-    together = train(task, lanes, torch.optim.SGD)
-    reversed_pair = train(task, [lanes[3], lanes[1]], torch.optim.SGD)
+    runs = [TrainingRun(task.problem(seed), seed, 0, momentum) for seed in range(5)]
+    together = train(task, runs, torch.optim.SGD)
+    reversed_pair = train(task, [runs[3], runs[1]], torch.optim.SGD)
     for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
         for weight_name, weight in result.weights.items():
             assert torch.equal(weight, other.weights[weight_name])
@@ -263,15 +263,15 @@ def test_data_are_freed_with_the_last_reference_to_them() -> None:
     """Nothing that training makes refers to itself: data in a cycle stay until Python happens to look for cycles."""
     for batch in (None, 8):
         task = toy(batch)
-        lane = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
-        train(task, [lane], torch.optim.SGD)
+        run = TrainingRun(task.problem(0), 0, 0, {"lr": 0.01})
+        train(task, [run], torch.optim.SGD)
         gc.collect()  # what torch's first optimizer leaves
-        lane = TrainingRun(task.problem(1), 1, 0, {"lr": 0.01})
-        data = weakref.ref(lane.problem)
+        run = TrainingRun(task.problem(1), 1, 0, {"lr": 0.01})
+        data = weakref.ref(run.problem)
         gc.disable()
         try:
-            train(task, [lane], torch.optim.SGD)
-            del lane
+            train(task, [run], torch.optim.SGD)
+            del run
             assert data() is None
         finally:
             gc.enable()

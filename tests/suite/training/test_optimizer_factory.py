@@ -115,7 +115,7 @@ def test_what_is_unknown_is_named() -> None:
         built(make)
 
 
-def test_a_mistake_in_a_constructor_is_told_as_it_is() -> None:
+def test_a_mistake_in_a_constructor_is_reported_as_it_is() -> None:
     def make(params: Any, lr: float) -> SGD:
         raise ValueError("no such thing")
 
