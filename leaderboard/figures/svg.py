@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from leaderboard.figures.style import VARIABLES
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 PALETTE = Path(__file__).parent / "palette.css"
 
 
-ALONE = (
+STANDALONE_STYLE = (
     "svg { background: var(--surface) } "
     "text { font-family: sans-serif; paint-order: stroke; stroke: var(--surface); stroke-width: 3px }"
 )
 """What the site's style sheet says of pictures, for one that stands alone."""
+
+
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+ElementTree.register_namespace("", SVG[1:-1])
+ElementTree.register_namespace("xlink", XLINK[1:-1])
+
+
+GEOMETRY = ("d", "x", "y", "width", "height", "points", "transform")
+"""Attributes of coordinates."""
+
+
+REDUNDANT = re.compile(r"font-family:|stroke-linejoin: miter|stroke-linecap: (square|butt)")
+"""Declarations that the style sheet makes, or that change nothing that a reader can see."""
 
 
 @dataclass(frozen=True)
@@ -26,57 +40,75 @@ class Picture:
     svg: str
     alt: str
 
-    def requires_single(self) -> str:
+    def standalone(self) -> str:
         """SVG text for a file of its own, which any browser shows, light or dark."""
-        style = f"<style>{PALETTE.read_text(encoding='utf-8')}{ALONE}</style>"
-        size = re.sub(r'.*?viewBox="0 0 (\S+) (\S+)".*', r'width="\1pt" height="\2pt"', self.svg, flags=re.DOTALL)
-        return re.sub(r"<svg ([^>]*)>", rf"<svg {size} \1>{style}", self.svg, count=1) + "\n"
+        root = ElementTree.fromstring(self.svg)
+        _, _, width, height = root.attrib["viewBox"].split()
+        root.attrib |= {"width": f"{width}pt", "height": f"{height}pt"}
+        style = Element(f"{SVG}style")
+        style.text = PALETTE.read_text(encoding="utf-8") + STANDALONE_STYLE
+        root.insert(0, style)
+        return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-SLIMMER = (
-    (r"<metadata>.*?</metadata>|<!--.*?-->", ""),
-    (r">\s+<", "><"),
-    (r'<g id="[^"]*"', "<g"),  # named for nobody
-    (r" ?font-family: [^;\"]*;?", ""),  # the style sheet's
-    (r"; stroke-linejoin: miter|; stroke-linecap: (square|butt)", ""),
-    (r' transform="rotate\(-0 [^"]*"', ""),
-    (r"\nL ", " "),  # lines follow a move without being named
-    (r" z\n|\n", " "),
-    (r'<path d="[^"]*" style="fill: none"/>', ""),  # invisible backgrounds
-)
-"""Replacements that a reader cannot see: a site of 20 submissions has a hundred pictures."""
+def themed(source: str, name: str, alt: str, variables: Mapping[str, str]) -> str:
+    """The SVG text `source` of matplotlib as a page takes it.
 
+    A site of 20 submissions has a hundred pictures, so whatever a reader cannot see is left out: metadata, white space,
+    groups without a meaning, invisible backgrounds, and all digits beyond a tenth of a point.
 
-def themed(svg: str, name: str, alt: str) -> str:
-    """SVG text for a page: themed, described, small, and with identifiers of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'="[^"<>]*"', lambda attribute: re.sub(r"(\d+)\.(?:0\d*|(\d)\d*)", _tenth, attribute[0]), svg)
-    for pattern, replacement in SLIMMER:
-        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
-    svg = _without_groups(svg)
+    Args:
+        source: the file's text.
+        name: distinguishes the picture's identifiers from those of others on the same page.
+        alt: what the picture shows, in words.
+        variables: colour -> the name of the CSS variable that takes its place.
+    """
+    root = ElementTree.fromstring(source)
+    _slim(root)
     prefix = re.sub(r"\W+", "-", name)
-    svg = re.sub(r'(id="|"#|url\(#|href="#)([^"#)])', rf"\1{prefix}-\2", svg)
-    for colour, variable in VARIABLES.items():
+    for element in root.iter():
+        for attribute, value in element.attrib.items():
+            if attribute == "id":
+                element.set(attribute, f"{prefix}-{value}")
+            else:
+                element.set(attribute, re.sub(r"^#|(?<=url\()#", f"#{prefix}-", value))
+    for attribute in ("width", "height"):
+        root.attrib.pop(attribute, None)
+    description = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" '
+    svg = ElementTree.tostring(root, encoding="unicode").replace("<svg ", description, 1)
+    for colour, variable in variables.items():
         svg = svg.replace(colour, f"var({variable})")
-    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" ', 1)
+    return svg
 
 
-def _without_groups(svg: str) -> str:
-    """Without the groups that say nothing: matplotlib nests a handful around every stroke."""
-    kept: list[bool] = []
+def _slim(parent: Element) -> None:
+    """Leave out of `parent` and all below it what a reader cannot see."""
+    children: list[Element] = []
+    for child in parent:
+        _slim(child)
+        child.text, child.tail = (part if part and part.strip() else None for part in (child.text, child.tail))
+        _slim_attributes(child)
+        if child.tag == f"{SVG}g" and not child.attrib:
+            children += child
+        elif not (child.tag == f"{SVG}metadata" or (child.tag == f"{SVG}path" and child.get("style") == "fill: none")):
+            children.append(child)
+    parent[:] = children
 
-    def tag(found: re.Match[str]) -> str:
-        if found[0] == "</g>":
-            return "</g>" if kept.pop() else ""
-        if not found[0].endswith("/>"):
-            kept.append(found[0] != "<g>")
-            return found[0] if kept[-1] else ""
-        return ""
 
-    return re.sub(r"</?g\b[^>]*>", tag, svg)
+def _slim_attributes(element: Element) -> None:
+    if element.tag == f"{SVG}g":
+        element.attrib.pop("id", None)
+    if "style" in element.attrib:
+        declarations = element.attrib["style"].split("; ")
+        element.set("style", "; ".join(part for part in declarations if not REDUNDANT.match(part)))
+    for attribute in GEOMETRY:
+        if attribute in element.attrib:
+            numbers = re.sub(r"-?\d+\.\d+", _tenth, element.attrib[attribute])
+            element.set(attribute, re.sub(r"\s*\n(?:L )?", " ", numbers).strip())  # lines follow a move unnamed
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
 
 
 def _tenth(number: re.Match[str]) -> str:
     """A coordinate to a tenth of a point."""
-    return number[1] if number[2] is None else f"{number[1]}.{number[2]}"
+    return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -14,9 +14,7 @@ from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.scoring import Cell
 from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
-from leaderboard.figures.ranks import critical_difference
-from leaderboard.figures.svg import Picture
-from leaderboard.figures.tradeoff import Panel, Place, tradeoff
+from leaderboard.figures import Panel, Picture, Place, critical_difference, tradeoff
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables import views

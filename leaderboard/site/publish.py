@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import suite
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import History
-from leaderboard.figures.svg import PALETTE
+from leaderboard.figures import PALETTE
 from leaderboard.site.findings_page import findings_page
 from leaderboard.site.front_page import index, measure_list, task_list
 from leaderboard.site.links import prose

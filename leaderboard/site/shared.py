@@ -13,7 +13,7 @@ from leaderboard.analysis.ranking import Board, boards
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import trials
 from leaderboard.analysis.runtime import History
-from leaderboard.figures.lines import Chart, Line
+from leaderboard.figures import Chart, Line
 from leaderboard.site.links import Links
 from leaderboard.site.texts import measure_text
 from leaderboard.study.study_log import Study

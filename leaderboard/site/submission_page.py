@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leaderboard.analysis.ranking import Standing
-from leaderboard.figures.lines import small_multiples
-from leaderboard.figures.svg import Picture
-from leaderboard.figures.tuning import tuning
+from leaderboard.figures import Picture, small_multiples, tuning
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import submission_text
 from leaderboard.tables.table import DASH, Column, Table, estimate, number, text

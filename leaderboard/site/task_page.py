@@ -11,9 +11,7 @@ import numpy as np
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.scoring import Cell
-from leaderboard.figures.lines import curves
-from leaderboard.figures.strips import Strip, distributions
-from leaderboard.figures.svg import Picture
+from leaderboard.figures import Picture, Strip, curves, distributions
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import task_text
 from leaderboard.tables.table import ARROWS, Column, Table, TableCell, estimate, number, text

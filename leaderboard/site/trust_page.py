@@ -9,10 +9,7 @@ from typing import Any
 
 from leaderboard.analysis.ranking import Board, boards
 from leaderboard.analysis.robustness import TuningCurve, agreement, tuning_curves
-from leaderboard.figures.lines import Chart, Line, curves
-from leaderboard.figures.runtime_history import runtimes
-from leaderboard.figures.svg import Picture
-from leaderboard.figures.track_agreement import track_agreement
+from leaderboard.figures import Chart, Line, Picture, curves, runtimes, track_agreement
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import views
 from leaderboard.tables.table import Column, Table, estimate, number, text

@@ -55,7 +55,7 @@ def write(findings: Findings, directory: Path, source: str, command: str) -> Pat
         (directory / PICTURES).mkdir(parents=True, exist_ok=True)
         for section in sections(findings):
             path = directory / PICTURES / f"{section.name}.svg"
-            path.write_text(section.picture.requires_single(), encoding="utf-8")
+            path.write_text(section.picture.standalone(), encoding="utf-8")
         page.write_text(markdown(findings, source, command), encoding="utf-8")
     except OSError as error:
         raise InputError(f"The findings cannot be written to {directory} ({error.strerror}).") from error

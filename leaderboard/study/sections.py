@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leaderboard.figures.svg import Picture
+from leaderboard.figures import Picture
 from leaderboard.study import effect_tables as tables
 from leaderboard.study import study_figures as pictures
 from leaderboard.study.findings import Findings

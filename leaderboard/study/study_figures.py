@@ -11,10 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.figures.canvas import Canvas
-from leaderboard.figures.marks import strokes
-from leaderboard.figures.style import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM
-from leaderboard.figures.svg import Picture
+from leaderboard.figures import Canvas, Picture
+from leaderboard.figures.canvas import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM, strokes
 from leaderboard.study.claims import Verdict
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction

@@ -29,7 +29,7 @@ from leaderboard.tables.table import (
     text,
 )
 
-SCORES = "Scores: higher is better; each task's references score_0 and score_1 score 0 and 1;"
+SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
 
 
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets."
