@@ -249,14 +249,12 @@ class Task:
     """A standard learning problem.
 
     Attributes:
-        family: tasks of one family share a weight in the scores.
         problem: seed -> data.
         model: (problem, seed) -> module with seeded initial weights.
         loss: (outputs [n, ...], targets [n, ...]) -> scalar, the mean over samples or another symmetric summary.
         target: the stopping criterion.
         measure: solution -> named numbers.
         axes: what is scored; a task without axes is reported and not scored.
-        papers: the claim's sources.
         selection: by which field of the tuning runs hyper-parameters are chosen.
         oracle: (problem, seed) -> exact solution, where theory gives one.
         batch_size: None means full batch.
@@ -268,17 +266,18 @@ class Task:
         seconds: about how long a run takes on one core, for estimates before anything is recorded.
         fixed: hyper-parameters that the task sets in every submission whose optimizer takes them.
         curves: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
-        name, description, variant: set by `suite.tasks.task`, from the function's name, docstring and arguments.
+        papers: the claim's sources; `suite.tasks.task` adds those that the docstring cites.
+        family: tasks of one family share a weight in the scores; the first word of the file's name.
+        name, description, variant: with the family set by `suite.tasks.task`, from the function's name, docstring and
+            arguments.
     """
 
-    family: str
     problem: Callable[[int], Problem]
     model: Callable[[Problem, int], nn.Module]
     loss: Loss
     target: Target
     measure: Callable[[Solution], dict[str, float]]
-    axes: tuple[Axis, ...]
-    papers: tuple[str, ...]
+    axes: tuple[Axis, ...] = ()
     selection: Selection = "gradient_evaluations"
     oracle: Callable[[Problem, int], Oracle] | None = None
     batch_size: int | None = None
@@ -291,6 +290,8 @@ class Task:
     seconds: float | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     curves: Callable[[Solution], Mapping[str, Curve]] | None = None
+    papers: tuple[str, ...] = ()
+    family: str = ""
     name: str = ""
     description: str = ""
     variant: Mapping[str, Any] = field(default_factory=dict)

@@ -145,7 +145,8 @@ def factorial(
 
     Claim. The implicit bias depends on optimizer, architecture, loss, batch size, step size and initial scale; which of
     them decides what, and whether they interact, is an open question (Jiang et al. 2020, arXiv:1912.02178, vary them
-    likewise to ask which measure predicts generalization). `lowlands study` compares this task's variants.
+    likewise to ask which measure predicts generalization, Dziugaite et al. 2020, arXiv:2010.11924, how robustly).
+    `lowlands study` compares this task's variants.
 
     Data. 200 training and 2,000 test points: real digits pooled to 14 x 14 (`data=digits`), or 20 Gaussian inputs with
     4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them under any
@@ -181,15 +182,12 @@ def factorial(
         return classifier(problem.train.x.shape[1], classes, depth, width, normalisation, scale, stream)
 
     return Task(
-        family="factorial",
         problem=problem,
         model=model,
         loss=LOSSES[loss],
         target=Target(FIT * _uninformed(loss, classes), budget=4_000, check_every=20),
         measure=_measure,
-        axes=(),
         reported=("adaptive_sharpness", "input_gradient_norm", "test_error"),
-        papers=("Jiang et al. 2020, arXiv:1912.02178", "Dziugaite et al. 2020, arXiv:2010.11924"),
         batch_size=batch,
         dtype=torch.float32,
         batched=False,

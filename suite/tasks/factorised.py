@@ -104,7 +104,6 @@ def sparse_regression(alpha: float = 0.1) -> Task:
         }
 
     return Task(
-        family="factorised",
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
@@ -115,5 +114,4 @@ def sparse_regression(alpha: float = 0.1) -> Task:
             Axis("norm", "l1_ratio", "log", score_0="l2_l1_ratio", score_1=1.0),
             Axis("generalization", "recovery_error", "log", score_0="l2_recovery_error", score_1=0.01, floor=0.01),
         ),
-        papers=("Woodworth et al. 2020, arXiv:2002.09277", "Pesme et al. 2021, arXiv:2106.09524"),
     )

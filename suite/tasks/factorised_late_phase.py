@@ -69,7 +69,6 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
         }
 
     return Task(
-        family="factorised",
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
@@ -77,8 +76,6 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
         measure=measure,
         oracle=oracle,
         decay=Decay(decay, until=0.7) if decay else None,
-        axes=(),
-        papers=("Lyu et al. 2024, arXiv:2311.18817",),
         selection="validation_loss",
         reported=("recovery_error", "l1_ratio", "l2_distance"),
     )

@@ -88,7 +88,6 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         }
 
     return Task(
-        family="factorised",
         problem=problem,
         model=lambda problem, seed: MatrixProduct(d, depth, init, torch_stream("matrix_completion", seed, "init")),
         loss=mean_squared_error,
@@ -98,10 +97,5 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
         axes=(
             Axis("norm", "nuclear_ratio", "log", score_0="zero_filled_ratio", score_1=1.0),
             Axis("generalization", "unobserved_error", "log", score_0=1.0, score_1=0.01, floor=0.01),
-        ),
-        papers=(
-            "Gunasekar et al. 2017, arXiv:1705.09280",
-            "Arora et al. 2019, arXiv:1905.13655",
-            "Li et al. 2021, arXiv:2012.09839",
         ),
     )

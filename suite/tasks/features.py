@@ -95,7 +95,6 @@ def teacher_student(scale: float = 0.1) -> Task:
         }
 
     return Task(
-        family="features",
         problem=problem,
         model=lambda problem, seed: initial_network(seed, scale),
         loss=mean_squared_error,
@@ -105,11 +104,6 @@ def teacher_student(scale: float = 0.1) -> Task:
         axes=(
             Axis("norm", "variation_ratio", "log", score_0="lazy_ratio", score_1=1.0),
             Axis("generalization", "teacher_distance", "log", score_0="kernel_distance", score_1=0.01, floor=0.01),
-        ),
-        papers=(
-            "Chizat and Bach 2020, arXiv:2002.04486",
-            "Boursier et al. 2022, arXiv:2206.00939",
-            "Chizat et al. 2019, arXiv:1812.07956",
         ),
         reported=("lazy_ratio", "kernel_distance"),
         interface=adam_interface(d),
@@ -184,14 +178,12 @@ def simplicity_bias(feature: str = "both") -> Task:
         }
 
     return Task(
-        family="features",
         problem=problem,
         model=lambda problem, seed: initial_network(seed),
         loss=logistic,
         target=Target(0.01, budget=4_000, check_every=20),
         measure=measure,
         axes=(Axis("generalization", "accuracy_without_linear", "linear", score_0=0.5, score_1=1.0, higher=True),),
-        papers=("Shah et al. 2020, arXiv:2006.07710",),
         batch_size=100,
         dtype=torch.float32,
         reported=("accuracy_without_slab", "test_accuracy"),

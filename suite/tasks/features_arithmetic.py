@@ -84,7 +84,6 @@ def modular_addition() -> Task:
         return {"sum_share": sum_share(outputs.double().view(p, p, p)), "test_error": float(wrong.double().mean())}
 
     return Task(
-        family="features",
         problem=problem,
         model=lambda problem, seed: initial_network(seed),
         loss=squared_distance,
@@ -93,12 +92,6 @@ def modular_addition() -> Task:
         axes=(
             Axis("norm", "sum_share", "linear", score_0=n / p**2, score_1=1.0, higher=True),
             Axis("generalization", "test_error", "linear", score_0=1 - 1 / p, score_1=0.0),
-        ),
-        papers=(
-            "Gromov 2023, arXiv:2301.02679",
-            "Power et al. 2022, arXiv:2201.02177",
-            "Lyu et al. 2024, arXiv:2311.18817",
-            "Tveit et al. 2025, arXiv:2504.16041",
         ),
         selection="validation_loss",
         dtype=torch.float32,

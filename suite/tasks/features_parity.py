@@ -68,7 +68,6 @@ def sparse_parity() -> Task:
         }
 
     return Task(
-        family="features",
         problem=problem,
         model=lambda problem, seed: initial_network(seed),
         loss=logistic,
@@ -77,11 +76,6 @@ def sparse_parity() -> Task:
         axes=(
             Axis("norm", "relevant_influence", "linear", score_0=k / d, score_1=1.0, higher=True),
             Axis("generalization", "test_error", "linear", score_0=0.5, score_1=0.0),
-        ),
-        papers=(
-            "Barak et al. 2022, arXiv:2207.08799",
-            "Power et al. 2022, arXiv:2201.02177",
-            "Lyu et al. 2024, arXiv:2311.18817",
         ),
         selection="validation_loss",
         dtype=torch.float32,

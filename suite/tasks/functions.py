@@ -87,7 +87,6 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
         return {"variation_ratio": variation / least, "derivative_variation": variation, "kernel_ratio": kernel}
 
     return Task(
-        family="functions",
         problem=problem,
         model=lambda problem, seed: initial_network(seed, depth, scale),
         loss=mean_squared_error,
@@ -95,11 +94,6 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
         measure=measure,
         oracle=oracle,
         axes=(Axis("norm", "variation_ratio", "log", score_0="kernel_ratio", score_1=1.0),),
-        papers=(
-            "Savarese et al. 2019, arXiv:1902.05040",
-            "Williams et al. 2019, arXiv:1906.07842",
-            "Chizat et al. 2019, arXiv:1812.07956",
-        ),
         reported=("derivative_variation", "kernel_ratio"),
         interface=adam_interface(1),
         curves=_learned_curve,
@@ -174,7 +168,6 @@ def spectral_bias() -> Task:
         }
 
     return Task(
-        family="functions",
         problem=problem,
         model=lambda problem, seed: initial_network(seed),
         loss=loss,
@@ -190,7 +183,6 @@ def spectral_bias() -> Task:
                 higher=True,
             ),
         ),
-        papers=("Rahaman et al. 2019, arXiv:1806.08734", "Tancik et al. 2020, arXiv:2006.10739"),
         dtype=torch.float32,
         reported=("rank_correlation", *(f"residual_energy_{k}" for k in FREQUENCIES)),
         interface=adam_interface(1),

@@ -103,8 +103,9 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
     Claim. Networks that compute the same linear functions x·w are biased differently under gradient descent on
     separable data: fully connected ones of any depth to the l2 margin, diagonal ones of depth L to the margin in the
     l_{2/L} quasi-norm, convolutional ones of full width and depth L to that of the Fourier transform (Gunasekar et al.
-    2018, arXiv:1806.00468). The layers of a fully connected network align (Ji and Telgarsky 2019, arXiv:1810.02032).
-    The larger the initial scale, the later the bias appears (Moroshko et al. 2020, arXiv:2007.06738).
+    2018, arXiv:1806.00468; Lyu and Li 2020, arXiv:1906.05890). The layers of a fully connected network align (Ji and
+    Telgarsky 2019, arXiv:1810.02032). The larger the initial scale, the later the bias appears (Moroshko et al. 2020,
+    arXiv:2007.06738).
 
     Data. n = 30 samples, d = 32 features, X ~ N(0, 1), labels by a linear teacher without noise; 2,000 test samples.
     The teacher's prior decides which geometry is right: `teacher=gaussian` (l2 margin), `sparse` (three entries; l1),
@@ -192,7 +193,6 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         return NETWORKS[network](d, 1, depth, scale, stream)
 
     return Task(
-        family="geometry",
         problem=problem,
         model=model,
         loss=log_exponential,
@@ -205,10 +205,4 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         ),
         reported=tuple(f"{name}_margin_ratio" for name in NORMS if name != scored),
         interface=ArchitectureInterface((d,), 1, NormalizedGD, {"lr": LogUniform(0.01, 0.1)}),
-        papers=(
-            "Gunasekar et al. 2018, arXiv:1806.00468",
-            "Ji and Telgarsky 2019, arXiv:1810.02032",
-            "Lyu and Li 2020, arXiv:1906.05890",
-            "Moroshko et al. 2020, arXiv:2007.06738",
-        ),
     )

@@ -96,7 +96,6 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         return NETWORKS[network](d, 1, depth, scale, torch_stream("linear_convolution", network, depth, seed, "init"))
 
     return Task(
-        family="geometry",
         problem=problem,
         model=model,
         loss=mean_squared_error,
@@ -110,5 +109,4 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
         reported=("test_error",),
         interface=ArchitectureInterface((d,), 1, SGD, {"lr": LogUniform(0.05, 0.5)}),
         curves=curves,
-        papers=("Gunasekar et al. 2018, arXiv:1806.00468", "Yun et al. 2021, arXiv:2010.02501"),
     )

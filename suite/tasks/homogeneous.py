@@ -61,8 +61,8 @@ def homogeneous_margin() -> Task:
     small ones spend the budget at the start.
 
     Oracle. The largest margin over networks of any width with sum_j |a_j| |w_j| <= 1, exactly, by a second-order cone
-    program over the 48 cones of weights in which the same points are active. Every network's margin over sum_j |a_j|
-    |w_j| or over |theta|² / 2 is at most that.
+    program over the 48 cones of weights in which the same points are active (Pilanci and Ergen 2020, arXiv:2002.10553).
+    Every network's margin over sum_j |a_j| |w_j| or over |theta|² / 2 is at most that.
 
     Norm axis. `path_margin_ratio` = margin over sum_j |a_j| |w_j|, over the oracle's. Score 0: a network whose features
     stay as they were drawn, that is, the l2 max margin of the output weights alone (lazy training), per data set, about
@@ -107,7 +107,6 @@ def homogeneous_margin() -> Task:
         return ratios | {"l2_norm": measures["l2_norm"]}
 
     return Task(
-        family="homogeneous",
         problem=problem,
         model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=log_exponential,
@@ -115,11 +114,6 @@ def homogeneous_margin() -> Task:
         measure=measure,
         oracle=oracle,
         axes=(Axis("norm", "path_margin_ratio", "linear", score_0="random_features_ratio", score_1=1.0, higher=True),),
-        papers=(
-            "Lyu and Li 2020, arXiv:1906.05890",
-            "Chizat and Bach 2020, arXiv:2002.04486",
-            "Pilanci and Ergen 2020, arXiv:2002.10553",
-        ),
         reported=("normalised_margin_ratio",),
     )
 
@@ -154,13 +148,10 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
         return Problem(Split(x, torch.sign(height - height.mean())), lipschitz=0.7, ground_truth=initial)
 
     return Task(
-        family="homogeneous",
         problem=problem,
         model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=log_exponential,
         target=Target(log_loss, budget=5_000),
         measure=margin_measures,
-        axes=(),
-        papers=("Lyu and Li 2020, arXiv:1906.05890", "Ji and Telgarsky 2020, arXiv:2006.06657"),
         reported=("normalised_margin", "path_margin"),
     )

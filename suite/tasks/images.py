@@ -137,7 +137,6 @@ def image_task(
     per_epoch = math.ceil(samples / batch)
     axes = image_axes(name)
     return Task(
-        family="images",
         problem=problem,
         model=model,
         loss=cross_entropy,

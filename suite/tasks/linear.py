@@ -39,7 +39,8 @@ def min_norm_regression() -> Task:
     """Does the optimizer find the minimum-norm interpolator?
 
     Claim. From zero, gradient descent, SGD and momentum stay in the row space of the data and so reach the interpolator
-    of least l2 norm; adaptive and sign methods leave it (Gunasekar et al. 2018, arXiv:1802.08246).
+    of least l2 norm; adaptive and sign methods leave it (Gunasekar et al. 2018, arXiv:1802.08246; Wilson et al. 2017,
+    arXiv:1705.08292).
 
     Data. n = 50 samples, d = 200 features, X ~ N(0, 1), y = X w*, w* ~ N(0, I/d). Model: x @ w from w = 0. Loss: mean
     squared error over its Lipschitz constant, so that a step size of 1 is 1/L for every seed.
@@ -66,7 +67,6 @@ def min_norm_regression() -> Task:
         }
 
     return Task(
-        family="linear",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=mean_squared_error,
@@ -74,7 +74,6 @@ def min_norm_regression() -> Task:
         measure=measure,
         oracle=minimum_norm_oracle,
         axes=(Axis("norm", "excess_norm", "log", score_0=math.sqrt(d / n - 1), score_1=0.01, floor=0.01),),
-        papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
     )
 
 
@@ -119,16 +118,13 @@ def init_memory() -> Task:
         }
 
     return Task(
-        family="linear",
         problem=problem,
         model=model,
         loss=mean_squared_error,
         target=Target(1e-10, budget=4_000),
         measure=measure,
         oracle=minimum_norm_oracle,
-        axes=(),
         reported=("memory", "limit_distance", "excess_norm"),
-        papers=("Gunasekar et al. 2018, arXiv:1802.08246",),
     )
 
 
@@ -178,7 +174,6 @@ def adaptive_trap() -> Task:
         }
 
     return Task(
-        family="linear",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(3 + 5 * n),
         loss=mean_squared_error,
@@ -186,5 +181,4 @@ def adaptive_trap() -> Task:
         measure=measure,
         oracle=minimum_norm_oracle,
         axes=(Axis("generalization", "test_error", "linear", score_0=1 - share, score_1=0.0),),
-        papers=("Wilson et al. 2017, arXiv:1705.08292",),
     )

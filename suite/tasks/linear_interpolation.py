@@ -69,7 +69,6 @@ def benign_overfitting() -> Task:
         }
 
     return Task(
-        family="linear",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=mean_squared_error,
@@ -78,7 +77,6 @@ def benign_overfitting() -> Task:
         oracle=oracle,
         axes=(Axis("generalization", "excess_risk", "log", score_0=1.0, score_1="min_norm_risk"),),
         reported=("excess_norm",),
-        papers=("Bartlett et al. 2020, arXiv:1906.11300",),
     )
 
 
@@ -103,7 +101,8 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
 
     Claim. On Fourier features that are scaled by 1/frequency the l2 norm of the weights is the Sobolev norm of the
     function, so the bias of gradient descent to the minimum-norm interpolator is a bias to the smoothest curve; methods
-    that scale their steps entry by entry raise the high frequencies and wiggle between the points.
+    that scale their steps entry by entry raise the high frequencies and wiggle between the points (Gunasekar et al.
+    2018, arXiv:1802.08246; Wilson et al. 2017, arXiv:1705.08292).
 
     Data. n = 16 points (i + 0.6 u_i) / n, u ~ U(0, 1), on the circle [0, 1). Features: 1 and √2 cos(2πkx) / k, √2
     sin(2πkx) / k for k = 1 … 64, d = 129. The target is a function of the same features with weights N(0, 1/d) on the
@@ -161,7 +160,6 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
         return {"excess_norm": excess_norm(solution), "test_error": test_error(w, solution.problem)}
 
     return Task(
-        family="linear",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(2 * FREQUENCIES + 1),
         loss=mean_squared_error,
@@ -172,5 +170,4 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
             Axis("norm", "excess_norm", "log", score_0="linf_excess_norm", score_1=0.01, floor=0.01),
             Axis("generalization", "test_error", "log", score_0="linf_test_error", score_1="min_norm_test_error"),
         ),
-        papers=("Gunasekar et al. 2018, arXiv:1802.08246", "Wilson et al. 2017, arXiv:1705.08292"),
     )

@@ -21,6 +21,11 @@ from suite.task import Task
 
 TaskFunction = Callable[..., Task]
 
+CITATION = re.compile(
+    r"((?:[A-Z][\w-]+, )*[A-Z][\w-]+(?: and [A-Z][\w-]+| et al\.)? \d{4}),? \(?(arXiv:\d{4}\.\d{4,5})"
+)
+"""Authors and year, and number, as in "Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613"."""
+
 
 def task_name(function: TaskFunction, **variant: Any) -> str:
     """The name of the task that ``function(**variant)`` returns: arguments that have their default are left out."""
@@ -43,19 +48,30 @@ def _takes_data(function: TaskFunction) -> bool:
 
 
 def task(function: TaskFunction) -> TaskFunction:
-    """Mark `function` as a task: its name, docstring and arguments become the task's."""
+    """Mark `function` as a task: its name, docstring, citations, arguments and file become the task's."""
 
     @functools.wraps(function)
     def build(**variant: Any) -> Task:
+        bare, description = function(**variant), inspect.getdoc(function) or ""
         return replace(
-            function(**variant),
+            bare,
+            papers=_papers("; ".join((*bare.papers, description))),
+            family=function.__module__.rpartition(".")[2].partition("_")[0],
             name=task_name(function, **variant),
-            description=inspect.getdoc(function) or "",
+            description=description,
             variant=_defaults(function) | variant,
         )
 
     build.is_task = True  # type: ignore[attr-defined]
     return build
+
+
+def _papers(text: str) -> tuple[str, ...]:
+    """The papers that `text` cites, each once, as ``authors year, arXiv:number``."""
+    papers: dict[str, str] = {}
+    for authors, number in CITATION.findall(" ".join(text.split())):
+        papers.setdefault(number, f"{authors}, {number}")
+    return tuple(papers.values())
 
 
 def task_functions() -> dict[str, TaskFunction]:

@@ -96,7 +96,6 @@ def max_margin(objective: str = "log_exponential") -> Task:
         return ratios | {"margin": margin.item(), "l2_norm": torch.linalg.vector_norm(w).item()}
 
     return Task(
-        family="separable",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=loss,
@@ -105,12 +104,6 @@ def max_margin(objective: str = "log_exponential") -> Task:
         oracle=oracle,
         axes=(Axis("norm", "l2_margin_ratio", "linear", score_0=0.0, score_1=1.0, higher=True),),
         reported=("linf_margin_ratio", "l1_margin_ratio"),
-        papers=(
-            "Soudry et al. 2018, arXiv:1710.10345",
-            "Zhang et al. 2024, arXiv:2406.10650",
-            "Gunasekar et al. 2018, arXiv:1802.08246",
-            "Ji and Telgarsky 2021, arXiv:2006.11226",
-        ),
     )
 
 
@@ -154,15 +147,12 @@ def linf_box(decay: float = 0.5) -> Task:
         }
 
     return Task(
-        family="separable",
         problem=problem,
         model=lambda problem, seed: LinearPredictor(d),
         loss=logistic,
         target=Target(0.5, budget=2_500, at_end=True),
         measure=measure,
         oracle=oracle,
-        axes=(),
         reported=("linf_times_decay", "box_distance"),
-        papers=("Xie and Li 2024, arXiv:2404.04454",),
         fixed={"weight_decay": decay},
     )

@@ -92,7 +92,6 @@ def spectral_margin() -> Task:
         return ratios | {"margin": margin, "test_error": test_error, "l2_norm": MATRIX_NORMS["frobenius"](w)}
 
     return Task(
-        family="separable",
         problem=problem,
         model=lambda problem, seed: LinearClassifier(d, classes),
         loss=log_pairwise_exponential,
@@ -103,5 +102,4 @@ def spectral_margin() -> Task:
             Axis("norm", "frobenius_margin_ratio", "linear", score_0="max_frobenius_ratio", score_1=1.0, higher=True),
         ),
         reported=("spectral_margin_ratio", "max_margin_ratio"),
-        papers=("Fan et al. 2025, arXiv:2502.04664",),
     )

@@ -59,13 +59,10 @@ def edge_of_stability() -> Task:
         return {"lambda_max": sharpness, "step_size": step, "stability_ratio": sharpness * step / 2}
 
     return Task(
-        family="stability",
         problem=problem,
         model=model,
         loss=half_squared_error_of_column,
         target=Target(2e-4, budget=24_000),
         measure=measure,
-        axes=(),
         reported=("stability_ratio", "lambda_max"),
-        papers=("Cohen et al. 2021, arXiv:2103.00065", "Cohen et al. 2022, arXiv:2207.14484"),
     )

@@ -74,7 +74,6 @@ def valley_scalar(noise: float = 0.0) -> Task:
         return {"curvature_ratio": curvature / 2, "flow_ratio": solution.oracle.values["flow_ratio"]}
 
     return Task(
-        family="valleys",
         problem=problem,
         model=lambda problem, seed: InnerProduct(problem.ground_truth["u"], problem.ground_truth["v"]),
         loss=half_squared_error,
@@ -83,13 +82,6 @@ def valley_scalar(noise: float = 0.0) -> Task:
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "curvature_ratio", "log", score_0="flow_ratio", score_1=1.0),),
-        papers=(
-            "Blanc et al. 2020, arXiv:1904.09080",
-            "Damian et al. 2021, arXiv:2106.06530",
-            "Li, Wang and Arora 2022, arXiv:2110.06914",
-            "Wen et al. 2023, arXiv:2211.05729",
-            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
-        ),
     )
 
 
@@ -166,7 +158,6 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         }
 
     return Task(
-        family="valleys",
         problem=problem,
         model=lambda problem, seed: DiagonalNetwork(d, alpha),
         loss=quarter_squared_error,
@@ -175,14 +166,6 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),) if noise else (),
-        papers=(
-            "Blanc et al. 2020, arXiv:1904.09080",
-            "HaoChen et al. 2021, arXiv:2006.08680",
-            "Pesme et al. 2021, arXiv:2106.09524",
-            "Li, Wang and Arora 2022, arXiv:2110.06914",
-            "Wen et al. 2023, arXiv:2211.05729",
-            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
-        ),
         reported=(
             ("lambda_max_ratio", "recovery_error")
             if noise

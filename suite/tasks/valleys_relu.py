@@ -60,8 +60,8 @@ def valley_relu(noise: float = 0.0) -> Task:
     targets y ± 1 for the first 70 % of the budget.
 
     Oracle. The exact infimum of the Hessian's trace over all interpolators of any width, by a second-order cone program
-    with one neuron for each of the ways in which a line through 0 can divide the points; width 40 is enough for it. Any
-    network that interpolates has at least that trace.
+    with one neuron for each of the ways in which a line through 0 can divide the points (Pilanci and Ergen 2020,
+    arXiv:2002.10553); width 40 is enough for it. Any network that interpolates has at least that trace.
 
     Flatness axis. `trace_ratio` = trace over the least possible. Score 0: gradient flow from the same initial weights
     to the target loss, integrated with a tenth of the stable step; about 10. Rescaling neurons changes the trace: it is
@@ -123,7 +123,6 @@ def valley_relu(noise: float = 0.0) -> Task:
         }
 
     return Task(
-        family="valleys",
         problem=problem,
         model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
         loss=half_squared_error,
@@ -132,14 +131,5 @@ def valley_relu(noise: float = 0.0) -> Task:
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),),
-        papers=(
-            "Damian et al. 2021, arXiv:2106.06530",
-            "Li, Wang and Arora 2022, arXiv:2110.06914",
-            "Arora, Li and Panigrahi 2022, arXiv:2205.09745",
-            "Wen et al. 2023, arXiv:2211.05729",
-            "Nacson et al. 2023, arXiv:2306.17499",
-            "Wen, Li and Ma 2023, arXiv:2307.11007",
-            "Pilanci and Ergen 2020, arXiv:2002.10553",
-        ),
         reported=("rescaled_trace_ratio", "lambda_max", "test_error"),
     )
