@@ -1,12 +1,7 @@
 """Curvature of a loss at a solution: products, eigenvalues, traces, diagonals, spectra, of one network or of lanes."""
 
 from suite.curvature.density import Spectrum, spectral_density
-from suite.curvature.ggn_diagonal import (
-    TemperedCrossEntropy,
-    gauss_newton_diagonal,
-    gauss_newton_trace,
-    is_piecewise_multilinear,
-)
+from suite.curvature.ggn_diagonal import TemperedCrossEntropy, gauss_newton_diagonal, is_piecewise_multilinear
 from suite.curvature.lanczos import Eigenpairs, lanczos
 from suite.curvature.network import Network
 from suite.curvature.operators import (
@@ -23,7 +18,7 @@ from suite.curvature.operators import (
 )
 from suite.curvature.per_sample import squared_norms
 from suite.curvature.subsampled import rayleigh_ritz, top_eigenpairs
-from suite.curvature.trace import hutch_plus_plus, hutchinson
+from suite.curvature.trace import gauss_newton_trace, hessian_trace, hutch_plus_plus, hutchinson
 
 __all__ = [
     "Combination",
@@ -42,6 +37,7 @@ __all__ = [
     "dense",
     "gauss_newton_diagonal",
     "gauss_newton_trace",
+    "hessian_trace",
     "hutch_plus_plus",
     "hutchinson",
     "is_piecewise_multilinear",

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from suite.curvature.network import Network, each_used_once
-from suite.curvature.per_sample import squared_gradients, squared_norms
+from suite.curvature.per_sample import squared_gradients
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 
@@ -119,30 +119,6 @@ def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Ten
     """
     squares = squared_gradients(network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y))
     return [square / len(data) for square in squares]
-
-
-def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
-    """The trace of the Gauss-Newton matrix, in half the time of its diagonal for a fully connected network.
-
-    Args:
-        network: one model.
-        data: samples [n, ...] and targets.
-        loss: a mean over samples.
-
-    Returns:
-        The trace; and the outputs [n, ...], which are computed on the way.
-
-    Raises:
-        InputError: the network can be differentiated neither layer by layer nor sample by sample.
-    """
-    chunks: list[Tensor] = []
-
-    def factors(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        chunks.append(outputs.detach())
-        return output_factors(loss, outputs, y)
-
-    total = squared_norms(network, data.x, data.y, factors)
-    return total / len(data), torch.cat(chunks)
 
 
 def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:

@@ -1,14 +1,106 @@
-"""Stochastic traces, one for each lane, with a standard error; a single network is one lane."""
+"""The trace of the Hessian, and of any symmetric matrix: exact where possible, else random, with a standard error.
+
+trace of the Hessian = trace of the Gauss-Newton matrix     exact, from per-sample gradients
+                     + trace of the network's own curvature zero if the network is piecewise multilinear (as ReLU
+                                                            networks are), else small at a solution: Hutchinson
+without per-sample gradients, or for a loss that is no mean over samples: Hutchinson for the whole
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from suite.curvature.operators import Operator
+from suite.curvature.ggn_diagonal import gauss_newton_diagonal, is_piecewise_multilinear, output_factors
+from suite.curvature.network import Network
+from suite.curvature.operators import Hessian, NetworkCurvature, Operator, Scaled
+from suite.curvature.per_sample import squared_norms
+from suite.errors import InputError
 from suite.estimate import Estimate
+from suite.seeding import torch_stream
+from suite.task import Loss, Split
+
+PRECISION = 0.05
+"""Standard error, as a share of the value, up to which a random trace of the Hessian is refined."""
+
+MAX_PROBES = 60
+
+PROBES_OF_REST = 5
+"""Probes drawn at a time if the Gauss-Newton part is exact: the rest's standard error is then 1 to 3 % of the whole."""
+
+
+def hessian_trace(
+    network: Network,
+    data: Split,
+    loss: Loss,
+    *,
+    diagonal: Tensor | None = None,
+    chunk: int | None = None,
+    once: Callable[[str, Callable[[], Any]], Any] = lambda _, compute: compute(),
+) -> Estimate:
+    """The trace of the Hessian H, or of ``D H D``: exact for piecewise multilinear networks, such as ReLU networks.
+
+    Args:
+        network: one model with P parameters.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples, unless `chunk` is n.
+        diagonal: the diagonal [P] of D.
+        chunk: None for a loss that is a mean over samples; n for another, which then needs all samples at once.
+        once: (name, compute) -> result, which may keep what several traces of one network share: whether it is
+            piecewise multilinear (``is_piecewise_multilinear``); and the outputs (``train_outputs``), which are
+            computed on the way without `diagonal`.
+    """
+    gauss_newton: float | None = None
+    if chunk is None:
+        try:
+            if diagonal is None:
+                gauss_newton, outputs = gauss_newton_trace(network, data, loss)
+                once("train_outputs", lambda: outputs)
+            else:
+                entries = network.flatten(gauss_newton_diagonal(network, data, loss))
+                gauss_newton = float(entries.double() @ diagonal.square().double())
+        except InputError:
+            pass  # the network cannot be differentiated sample by sample
+    if gauss_newton is not None and once("is_piecewise_multilinear", lambda: is_piecewise_multilinear(network, data.x)):
+        return Estimate(gauss_newton)
+    kind = Hessian if gauss_newton is None else NetworkCurvature
+    rest = kind(network, data, loss, chunk=chunk, keep_graphs=False)  # all probes in one call
+    return hutchinson(
+        rest if diagonal is None else Scaled(rest, diagonal),
+        torch_stream("hessian_trace"),
+        probes=2 * PROBES_OF_REST if gauss_newton is None else PROBES_OF_REST,
+        offset=gauss_newton or 0.0,
+        precision=PRECISION,
+        max_probes=MAX_PROBES,
+    )[0]
+
+
+def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
+    """The trace of the Gauss-Newton matrix, in half the time of its diagonal for a fully connected network.
+
+    Args:
+        network: one model.
+        data: samples [n, ...] and targets.
+        loss: a mean over samples.
+
+    Returns:
+        The trace; and the outputs [n, ...], which are computed on the way.
+
+    Raises:
+        InputError: the network can be differentiated neither layer by layer nor sample by sample.
+    """
+    chunks: list[Tensor] = []
+
+    def factors(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        chunks.append(outputs.detach())
+        return output_factors(loss, outputs, y)
+
+    total = squared_norms(network, data.x, data.y, factors)
+    return total / len(data), torch.cat(chunks)
 
 
 def _signs(operator: Operator, count: int, generator: torch.Generator) -> Tensor:

@@ -11,14 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Network
-from suite.curvature.ggn_diagonal import (
-    TemperedCrossEntropy,
-    gauss_newton_diagonal,
-    gauss_newton_trace,
-    is_piecewise_multilinear,
-)
-from suite.curvature.per_sample import squared_norms
+from suite.curvature import Network, TemperedCrossEntropy, squared_norms
 from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.task import Loss, Split
@@ -226,31 +219,6 @@ class MeasureContext:
             total += part.item()
             gradient += self.network.flatten(pieces)
         return total, gradient
-
-    @property
-    def is_piecewise_multilinear(self) -> bool:
-        """Whether the Hessian's diagonal is the Gauss-Newton matrix's."""
-        return self.once("is_piecewise_multilinear", lambda: is_piecewise_multilinear(self.network, self.train.x))
-
-    def gauss_newton_trace(self, weights: Tensor | None = None) -> float | None:
-        """The exact trace of G, or of ``diag(weights) G`` for weights [P].
-
-        None if the loss is no mean over samples, or the network cannot be differentiated sample by sample.
-        """
-        if self.chunk is not None:
-            return None
-        try:
-            if weights is None:
-                trace, outputs = gauss_newton_trace(self.network, self.train, self.loss)
-                self.once("train_outputs", lambda: outputs)
-                return trace
-            return float(self.network.flatten(self._gauss_newton_diagonal).double() @ weights.double())
-        except InputError:
-            return None
-
-    @cached_property
-    def _gauss_newton_diagonal(self) -> list[Tensor]:
-        return gauss_newton_diagonal(self.network, self.train, self.loss)
 
     def gradient_noise(self) -> float:
         """The trace of the covariance of the samples' gradients.

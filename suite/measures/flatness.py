@@ -12,28 +12,12 @@ import math
 import torch
 from torch import Tensor
 
-from suite.curvature import (
-    Eigenpairs,
-    GaussNewton,
-    Hessian,
-    NetworkCurvature,
-    Scaled,
-    hutchinson,
-    lanczos,
-    top_eigenpairs,
-)
+from suite import curvature
+from suite.curvature import Eigenpairs, GaussNewton, Hessian, Scaled, lanczos, top_eigenpairs
 from suite.estimate import Estimate
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.seeding import torch_stream
-
-PRECISION = 0.05
-"""Standard error, as a share of the value, up to which a stochastic trace is refined."""
-
-MAX_PROBES = 60
-
-PROBES_OF_REST = 5
-"""Probes drawn at a time if the Gauss-Newton part is exact: the rest's standard error is then 1 to 3 % of the whole."""
 
 
 def _leading(pairs: Eigenpairs) -> Estimate:
@@ -49,25 +33,10 @@ def _largest(context: MeasureContext, diagonal: Tensor | None = None) -> Estimat
 
 
 def _trace(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
-    """The trace of H, or of ``D H D``: exact, or exact but for the network's own curvature, or stochastic.
-
-    The Gauss-Newton part of the trace is exact for every loss that is a mean; the rest of the Hessian is small at a
-    solution, so few probes are enough for it.
-    """
-    network, train, loss = context.network, context.train, context.loss
-    gauss_newton = context.gauss_newton_trace(None if diagonal is None else diagonal.square())
-    if gauss_newton is not None and context.is_piecewise_multilinear:
-        return Estimate(gauss_newton)
-    kind = Hessian if gauss_newton is None else NetworkCurvature
-    rest = kind(network, train, loss, chunk=context.chunk, keep_graphs=False)  # all probes in one call
-    return hutchinson(
-        rest if diagonal is None else Scaled(rest, diagonal),
-        torch_stream("hessian_trace"),
-        probes=2 * PROBES_OF_REST if gauss_newton is None else PROBES_OF_REST,
-        offset=gauss_newton or 0.0,
-        precision=PRECISION,
-        max_probes=MAX_PROBES,
-    )[0]
+    """The trace of H, or of ``D H D``, with what the traces of one network share computed once."""
+    return curvature.hessian_trace(
+        context.network, context.train, context.loss, diagonal=diagonal, chunk=context.chunk, once=context.once
+    )
 
 
 @declare(kind="bound", unit="loss / weight²", cost=12, source="Keskar et al. 2017, arXiv:1609.04836")

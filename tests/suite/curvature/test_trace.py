@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
-from suite.curvature import GaussNewton, Hessian, Network, dense, hutch_plus_plus, hutchinson
-from suite.curvature.ggn_diagonal import (
+from suite.curvature import (
+    GaussNewton,
+    Hessian,
+    Network,
     TemperedCrossEntropy,
+    dense,
     gauss_newton_diagonal,
     gauss_newton_trace,
+    hessian_trace,
+    hutch_plus_plus,
+    hutchinson,
     is_piecewise_multilinear,
 )
 from suite.seeding import torch_stream
@@ -225,6 +233,43 @@ def test_the_condition_is_not_claimed_where_it_fails(model: nn.Module, data: Spl
     assert not is_piecewise_multilinear(net, data.x)
     exact = dense(Hessian(net, data, loss)).diagonal()
     assert not torch.allclose(exact, dense(GaussNewton(net, data, loss)).diagonal(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize(("model", "data", "loss"), MULTILINEAR + OTHERS)
+def test_the_trace_of_the_hessian(model: nn.Module, data: Split, loss: Loss, relative: bool) -> None:
+    net = Network(model.double())
+    diagonal = net.weights().abs() if relative else None
+    entries = dense(Hessian(net, data, loss)).diagonal()
+    exact = (entries if diagonal is None else entries * diagonal.square()).sum().item()
+    trace = hessian_trace(net, data, loss, diagonal=diagonal)
+    assert trace.kind == ("exact" if is_piecewise_multilinear(net, data.x) else "estimate")
+    assert abs(trace - exact) <= 5 * trace.error + 1e-9 * abs(exact)
+
+
+def test_the_trace_for_a_loss_that_is_no_mean() -> None:
+    def log_mean_exp(logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, reduction="none").exp().mean().log()
+
+    net, data = Network(network()), classification()
+    exact = dense(Hessian(net, data, log_mean_exp, chunk=len(data))).trace().item()
+    trace = hessian_trace(net, data, log_mean_exp, chunk=len(data))
+    assert trace.kind == "estimate"
+    assert abs(trace - exact) <= 5 * trace.error
+
+
+def test_what_traces_share_is_computed_once() -> None:
+    net, data = Network(network()), classification()
+    results: dict[str, object] = {}
+
+    def once(name: str, compute: Callable[[], object]) -> object:
+        assert name not in results
+        results[name] = compute()
+        return results[name]
+
+    hessian_trace(net, data, cross_entropy, once=once)
+    assert results.keys() == {"train_outputs", "is_piecewise_multilinear"}
+    torch.testing.assert_close(results["train_outputs"], net.outputs(data.x).detach())
 
 
 @pytest.mark.parametrize("method", [hutchinson, hutch_plus_plus])
