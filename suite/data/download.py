@@ -19,22 +19,13 @@ from suite.errors import InputError
 
 TIME_LIMIT = 600
 """Seconds for a whole download: CIFAR-10 has 170 MB."""
-
-
 SOCKET_TIMEOUT = 20
 """Seconds without a byte after which a connection counts as dead."""
-
-
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
 def download(name: str, root: Path, seconds: float = TIME_LIMIT) -> None:
-    """Download a published data set, in torchvision's layout.
-
-    Args:
-        name: a key of `PUBLISHED`.
-        root: the directory to put it in, which is created if need be.
-        seconds: the time limit.
+    """Download a published data set, in torchvision's layout, into the directory `root`, created if need be.
 
     Raises:
         InputError: there is no network, the time limit was reached, a checksum is wrong, or `root` cannot be written.

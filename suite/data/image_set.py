@@ -9,13 +9,7 @@ from suite.task import Split
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images.
-
-    Attributes:
-        name: of the data set.
-        train, test: x uint8 or float32 [n, channels, height, width], y int64 [n] in 0 .. classes - 1.
-        classes: their number.
-    """
+    """A data set: x uint8 or float32 [n, channels, height, width], y int64 [n] in 0 … classes - 1."""
 
     name: str
     train: Split
@@ -25,16 +19,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Published:
-    """The size of a published data set.
+    """The size of a published data set."""
 
-    Attributes:
-        samples: training images.
-        shape: (channels, height, width) of an image.
-        classes: their number.
-    """
-
-    samples: int
-    shape: tuple[int, int, int]
+    samples: int  # in training
+    shape: tuple[int, int, int]  # channels, height, width
     classes: int
 
 

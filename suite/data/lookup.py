@@ -7,35 +7,28 @@ A data set is searched in ``$LOWLANDS_DATA`` (the command's ``--data``), then in
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from suite.data.image_set import PUBLISHED, ImageSet
+from suite.data.npz import read_npz
+from suite.data.torchvision_files import LAYOUTS
 from suite.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def torchvision_directory() -> Path:
-    """torchvision's default directory for data sets, to which downloads go."""
-    import torch
-
-    return Path(torch.hub.get_dir()).parent / "datasets" / "vision"
 
 
 def load_images(name: str) -> ImageSet:
-    """The data set of a name; the last two are cached.
-
-    Args:
-        name: a published one, or that of a ``<name>.npz`` with x_train, y_train, x_test and y_test.
+    """A published data set, or that of a ``<name>.npz``; the last two are cached.
 
     Raises:
         InputError: it is nowhere and cannot be downloaded; or it is damaged or cannot be read; or it has a published
             name and other shapes.
     """
-    return _load(name, os.environ.get("LOWLANDS_DATA") or None, torchvision_directory())
+    downloads = Path(torch.hub.get_dir()).parent / "datasets" / "vision"  # torchvision's default directory
+    return _load(name, os.environ.get("LOWLANDS_DATA") or None, downloads)
 
 
 @functools.lru_cache(maxsize=2)
@@ -65,7 +58,7 @@ _failed_downloads: dict[tuple[str, Path], str] = {}
 
 def _download_once(name: str, root: Path) -> None:
     """Download, or raise the error of the first attempt."""
-    from suite.data.download import download
+    from suite.data.download import download  # which runs as a program: its package must not import it
 
     if (name, root) not in _failed_downloads:
         try:
@@ -77,19 +70,13 @@ def _download_once(name: str, root: Path) -> None:
 
 def _search(name: str, roots: list[Path]) -> ImageSet | None:
     """The data set in the first of `roots` that has it; None if none has."""
-    from suite.data.npz import read_npz
-    from suite.data.torchvision_files import LAYOUTS
-
-    readers: list[Callable[[Path], ImageSet | None]] = [
-        *([LAYOUTS[name]] if name in LAYOUTS else []),
-        lambda root: read_npz(root / f"{name}.npz", name),
-    ]
-    for root in roots:
-        for reader in readers:
-            try:
-                images = reader(root)
-            except OSError as error:
-                raise InputError(f"{name} in {root} cannot be read ({error.strerror or error}).") from error
-            if images is not None:
-                return images
+    readers: list[Callable[[Path], ImageSet | None]] = [LAYOUTS[name]] if name in LAYOUTS else []
+    readers.append(lambda root: read_npz(root / f"{name}.npz", name))
+    for root, reader in itertools.product(roots, readers):
+        try:
+            images = reader(root)
+        except OSError as error:
+            raise InputError(f"{name} in {root} cannot be read ({error.strerror or error}).") from error
+        if images is not None:
+            return images
     return None

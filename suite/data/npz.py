@@ -15,23 +15,15 @@ from suite.errors import InputError
 from suite.task import Split
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-
-
 MAX_CHANNELS = 4
 """A longer last axis is taken for a width: then the channels are not last."""
 
 
 def read_npz(path: Path, name: str) -> ImageSet | None:
-    """The data set in a file.
+    """The data set in a file, channels first; None if there is no such file.
 
-    Args:
-        path: of an archive whose images are uint8 or floating point, [n, height, width] or [n, height, width,
-            channels], and whose labels are integers [n] or [n, 1]; every class from 0 to the largest label occurs in
-            y_train. Other keys are ignored.
-        name: what the data set is called.
-
-    Returns:
-        The images, channels first; None if there is no such file.
+    Images are uint8 or floating point, [n, height, width] or [n, height, width, channels], labels are integers [n] or
+    [n, 1]; every class from 0 to the largest label occurs in y_train. Other keys are ignored.
 
     Raises:
         InputError: the file is damaged, or its arrays are not such images and labels.

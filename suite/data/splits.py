@@ -54,15 +54,12 @@ def _draw(pool: Split, sizes: list[int], stream: torch.Generator) -> list[Split]
 
 
 def split_digits(task: str, seed: int, train: int, validation: int, test: int) -> Problem:
-    """Parts of the embedded digits, all drawn from the 5,000.
+    """Parts of the embedded digits, all drawn from the 5,000: x float32 [n, 1, 28, 28], normalised; y int64 [n].
 
     Args:
         task: whose data this is: it names the random stream.
         seed: of the training run.
         train, validation, test: the sizes of the parts, together 5,000 at most.
-
-    Returns:
-        x float32 [n, 1, 28, 28], normalised; y int64 [n].
     """
     return _normalised(*_draw(digits(), [train, validation, test], torch_stream(task, seed, "data")))
 
@@ -71,15 +68,12 @@ def split_images(images: ImageSet, task: str, seed: int, subset: int = 0, flippe
     """A tenth of the training images for validation, the rest or a subset of it for training, the whole test part.
 
     Args:
-        images: the data set.
+        images: the data set, of which x becomes float32 and is normalised.
         task: whose data this is: it names the random stream.
         seed: of the training run.
         subset: the number of training samples; 0 takes all that are left.
         flipped: the share of wrong labels in training and validation (who has noisy labels has no clean ones for
             selection); those of the test part are true.
-
-    Returns:
-        x float32 [n, channels, height, width], normalised; y int64 [n].
 
     Raises:
         InputError: there are fewer images than the subset needs; or no subset is named, and the data set is incomplete.

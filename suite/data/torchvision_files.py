@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import pickle
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,18 @@ from suite.errors import InputError
 from suite.task import Split
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-MNIST = dict(
-    zip(
-        IDX_FILES,
-        (
-            "6bbc9ace898e44ae57da46a324031adb",
-            "a25bea736e30d166cdddb491f175f624",
-            "2646ac647ad5339dbf082846283269ea",
-            "27ae3e4e09519cfbb04c329615203637",
-        ),
-        strict=True,
-    )
+MNIST = (
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
 )
 """MD5 of the four uncompressed files."""
-
-
-FASHION_MNIST = dict(
-    zip(
-        IDX_FILES,
-        (
-            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-            "9018921c3c673c538a1fc5bad174d6f9",
-            "8181f5470baa50b63fa0f6fddb340f0a",
-            "15d484375f8d13e6eb1aabb0c3f46965",
-        ),
-        strict=True,
-    )
+FASHION_MNIST = (
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "9018921c3c673c538a1fc5bad174d6f9",
+    "8181f5470baa50b63fa0f6fddb340f0a",
+    "15d484375f8d13e6eb1aabb0c3f46965",
 )
 
 
@@ -70,7 +54,7 @@ def _checked(path: Path, md5: str) -> bytes:
     return data
 
 
-def _idx(root: Path, folder: str, sums: Mapping[str, str], name: str) -> ImageSet | None:
+def _idx(root: Path, folder: str, sums: Sequence[str], name: str) -> ImageSet | None:
     """MNIST, or a data set in its format; None if the directory does not hold it."""
     raw = root / folder / "raw"
     if not raw.is_dir():
@@ -80,8 +64,8 @@ def _idx(root: Path, folder: str, sums: Mapping[str, str], name: str) -> ImageSe
         raise InputError(f"{raw} lacks {', '.join(missing)}.")
     # Bytes with the right checksum need no parsing: headers of 16 and 8 bytes, then pixels or labels.
     train_x, train_y, test_x, test_y = (
-        torch.from_numpy(np.frombuffer(_checked(raw / part, sums[part]), np.uint8, offset=header).copy())
-        for part, header in zip(IDX_FILES, (16, 8, 16, 8), strict=True)
+        torch.from_numpy(np.frombuffer(_checked(raw / part, md5), np.uint8, offset=header).copy())
+        for part, md5, header in zip(IDX_FILES, sums, (16, 8, 16, 8), strict=True)
     )
     train, test = (Split(x.reshape(-1, 1, 28, 28), y.long()) for x, y in ((train_x, train_y), (test_x, test_y)))
     return ImageSet(name, train, test, classes=10)

@@ -1,7 +1,6 @@
 """The networks of the tasks: image classifiers, linear predictors under several parametrisations, ReLU networks."""
 
 from suite.models.images import cnn, mlp, resnet
-from suite.models.initialization import initialise, seeded
 from suite.models.linear_networks import (
     NETWORKS,
     Convolutional,
@@ -15,7 +14,7 @@ from suite.models.linear_networks import (
     MatrixProduct,
     steepness,
 )
-from suite.models.modes import evaluating
+from suite.models.modules import evaluating, initialise, seeded
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
 
 __all__ = [

@@ -10,19 +10,15 @@ import torch
 from torch import Tensor, nn
 
 
-def mlp(input_shape: Sequence[int], outputs: int, widths: Sequence[int] = (128, 128)) -> nn.Sequential:
-    """Fully connected ReLU network with biases.
-
-    Args:
-        input_shape: of one sample; inputs are flattened.
-        outputs: the number of outputs.
-        widths: of the hidden layers.
-    """
+def mlp(
+    input_shape: Sequence[int], outputs: int, widths: Sequence[int] = (128, 128), bias: bool = True
+) -> nn.Sequential:
+    """Fully connected ReLU network with hidden layers of the given widths; inputs are flattened."""
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     sizes = [math.prod(input_shape), *widths]
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+        layers += [nn.Linear(fan_in, fan_out, bias=bias), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs, bias=bias))
 
 
 def _channels(input_shape: Sequence[int]) -> int:
@@ -41,14 +37,8 @@ def cnn(
 
     A linear layer reads the flattened maps. Pooling rounds up, so images of any size fit.
 
-    Args:
-        input_shape: (channels, height, width).
-        outputs: the number of outputs.
-        widths: channels of the convolutions.
-        batch_norm: whether each convolution is followed by batch norm.
-
     Raises:
-        ValueError: samples are not images.
+        ValueError: `input_shape` is not (channels, height, width).
     """
     channels, height, width = _channels(input_shape), *input_shape[1:]
     layers: list[nn.Module] = []
@@ -64,7 +54,6 @@ class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with group norm around a shortcut (He et al. 2016, arXiv:1512.03385)."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, groups: int) -> None:
-        """Maps of `fan_in` channels become maps of `fan_out`, in `groups` groups per norm."""
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=False),
@@ -87,16 +76,11 @@ def resnet(
     """Residual network with group norm: a 3×3 stem, one block per width, the mean over positions, a linear layer.
 
     The stem halves the image, as every block but the first does: the network then costs what `cnn` costs. Group norm
-    (Wu & He 2018, arXiv:1803.08494) and not batch norm: a sample's output does not depend on its batch.
-
-    Args:
-        input_shape: (channels, height, width).
-        outputs: the number of outputs.
-        widths: channels of the blocks.
-        groups: of each group norm; a divisor of every width.
+    (Wu & He 2018, arXiv:1803.08494) and not batch norm: a sample's output does not depend on its batch. `groups` must
+    divide every width.
 
     Raises:
-        ValueError: samples are not images.
+        ValueError: `input_shape` is not (channels, height, width).
     """
     channels = _channels(input_shape)
     layers: list[nn.Module] = [

@@ -11,17 +11,18 @@ All weights are float64; n is the number of samples, d of features.
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 
 class LinearPredictor(nn.Module):
-    """``x @ w`` without bias: x [n, d] -> [n]."""
+    """``x @ w`` without bias, from ``w = start`` [d] or zero: x [n, d] -> [n]."""
 
     def __init__(self, features: int, start: Tensor | None = None) -> None:
-        """Start at ``w = start`` [features], or at zero."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(features, dtype=torch.float64) if start is None else start.clone())
 
@@ -33,7 +34,6 @@ class LinearClassifier(nn.Module):
     """``x @ W'`` without bias, from ``W = 0`` [classes, d]: x [n, d] -> [n, classes]."""
 
     def __init__(self, features: int, classes: int) -> None:
-        """Start at zero."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(classes, features, dtype=torch.float64))
 
@@ -42,10 +42,9 @@ class LinearClassifier(nn.Module):
 
 
 class DiagonalNetwork(nn.Module):
-    """``x @ (u² - v²)``: the linear predictor as a diagonal network of depth 2. x [n, d] -> [n]."""
+    """``x @ (u² - v²)``, a diagonal network of depth 2, from ``u = v = alpha`` [d], so from zero. x [n, d] -> [n]."""
 
     def __init__(self, features: int, alpha: float) -> None:
-        """Start at ``u = v = alpha``, both [features]: a predictor of zero."""
         super().__init__()
         self.u = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
         self.v = nn.Parameter(torch.full((features,), alpha, dtype=torch.float64))
@@ -59,10 +58,12 @@ class DiagonalNetwork(nn.Module):
 
 
 class MatrixProduct(nn.Module):
-    """Entries of ``W_depth … W_1``, square matrices [d, d]. The input [n, 2] holds their rows and columns; -> [n]."""
+    """Entries of ``W_depth … W_1``, square matrices [d, d]. The input [n, 2] holds their rows and columns; -> [n].
 
-    def __init__(self, size: int, depth: int, scale: float, generator: torch.Generator) -> None:
-        """Draw factors whose product has entries of about ``scale * N(0, 1/d)``, with d = `size`."""
+    Factors are drawn so that the product has entries of about ``scale * N(0, 1/d)``, with d = `size`.
+    """
+
+    def __init__(self, size: int, depth: int, scale: float, generator: Generator) -> None:
         super().__init__()
         spread = scale ** (1 / depth) / size**0.5
         self.factors = nn.ParameterList(
@@ -72,20 +73,16 @@ class MatrixProduct(nn.Module):
 
     def matrix(self) -> Tensor:
         """The product, [d, d]."""
-        product, *others = self.factors  # a slice would copy the parameters, and `functional_call` would miss them
-        for factor in others:
-            product = factor @ product
-        return product
+        return reduce(lambda product, factor: factor @ product, self.factors)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.matrix()[x[:, 0], x[:, 1]]
 
 
 class InnerProduct(nn.Module):
-    """``u · v``: a scalar that a whole manifold of weights represents. The input [n, 1] is ignored; -> [n]."""
+    """``u · v`` from given u and v [k]: a scalar that a manifold of weights represents. Ignores x [n, 1]; -> [n]."""
 
     def __init__(self, u: Tensor, v: Tensor) -> None:
-        """Start at the given weights, both [k]."""
         super().__init__()
         self.u, self.v = nn.Parameter(u.clone()), nn.Parameter(v.clone())
 
@@ -105,12 +102,7 @@ class LinearNetwork(nn.Module):
     hidden: ClassVar[int]
 
     def __init__(
-        self,
-        features: int,
-        outputs: int = 1,
-        depth: int = 2,
-        scale: float = 1e-2,
-        generator: torch.Generator | None = None,
+        self, features: int, outputs: int = 1, depth: int = 2, scale: float = 1e-2, generator: Generator | None = None
     ) -> None:
         """Draw all layers with equal standard deviation.
 
@@ -150,10 +142,7 @@ class FullyConnected(LinearNetwork):
     hidden = 2
 
     def predictor(self) -> Tensor:
-        product = self.head
-        for layer in reversed(list(self.layers)):
-            product = product @ layer
-        return product
+        return reduce(operator.matmul, reversed(list(self.layers)), self.head)
 
 
 class Diagonal(LinearNetwork):
@@ -162,10 +151,7 @@ class Diagonal(LinearNetwork):
     hidden = 1
 
     def predictor(self) -> Tensor:
-        product = self.head
-        for layer in self.layers:
-            product = product * layer
-        return product
+        return reduce(operator.mul, self.layers, self.head)
 
 
 class Convolutional(LinearNetwork):
@@ -178,17 +164,11 @@ class Convolutional(LinearNetwork):
     hidden = 1
 
     def predictor(self) -> Tensor:
-        product = torch.fft.rfft(self.head, norm="ortho")
-        for layer in self.layers:
-            product = product * torch.fft.rfft(layer, norm="ortho")
-        return torch.fft.irfft(product, n=self.head.shape[-1], norm="ortho")
+        spectra = (torch.fft.rfft(factor, norm="ortho") for factor in (self.head, *self.layers))
+        return torch.fft.irfft(reduce(operator.mul, spectra), n=self.head.shape[-1], norm="ortho")
 
 
-NETWORKS: dict[str, type[LinearNetwork]] = {
-    "full": FullyConnected,
-    "diagonal": Diagonal,
-    "convolutional": Convolutional,
-}
+NETWORKS = {"full": FullyConnected, "diagonal": Diagonal, "convolutional": Convolutional}
 
 
 def steepness(network: str, depth: int, w: Tensor, hessian: Tensor) -> float:
@@ -202,14 +182,13 @@ def steepness(network: str, depth: int, w: Tensor, hessian: Tensor) -> float:
         network: a key of `NETWORKS`.
         depth: the number of layers.
         w: the predictor [d], at a minimum of the loss.
-        hessian: the Hessian in the predictor, [d, d].
+        hessian: of the loss in the predictor, [d, d].
     """
     power = 1 - 1 / depth
     identity = torch.eye(len(w), dtype=w.dtype)
     if network == "full":
         norm = torch.linalg.vector_norm(w)
-        along = torch.outer(w, w) / norm**2
-        root = norm**power * (identity + (depth**0.5 - 1) * along)
+        root = norm**power * (identity + (depth**0.5 - 1) * (torch.outer(w, w) / norm**2))
     elif network == "diagonal":
         root = depth**0.5 * torch.diag(w.abs() ** power)
     else:

@@ -1,25 +1,21 @@
-"""Fully connected ReLU networks for regression, and two-layer networks from given weights.
-
-* `relu_network`: any depth, with an initial scale that decides the regime; `balance` and `spread_knots` change its
-  initial weights.
-* `TwoLayerReLU`, `TwoLayerQuadratic`: two layers without biases, from the weights of an oracle or a task.
-"""
+"""Fully connected ReLU networks for regression, and two-layer networks from the weights of an oracle or a task."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+
+from suite.models.images import mlp
 
 
 @torch.no_grad()
 def relu_network(
     inputs: int,
     widths: Sequence[int],
-    generator: torch.Generator,
+    generator: Generator,
     scale: float = 1.0,
     bias: bool = True,
     dtype: torch.dtype = torch.float64,
@@ -27,22 +23,11 @@ def relu_network(
     """A ReLU network with one output, [n, inputs] -> [n, 1], which leaves torch's global generator as it was.
 
     Weights are `scale` times N(0, 2 / fan in), those of the output `scale` times N(0, 1 / fan in): at scale 1 every
-    layer keeps the mean square of its inputs (He et al. 2015, arXiv:1502.01852). Biases start at zero.
-
-    Args:
-        inputs: the number of inputs.
-        widths: of the hidden layers.
-        generator: what the weights are drawn from, on the CPU; the draws are the same for every dtype.
-        scale: of all weights.
-        bias: whether layers have biases.
-        dtype: of the weights.
+    layer keeps the mean square of its inputs (He et al. 2015, arXiv:1502.01852); the scale decides the regime (rich or
+    lazy). Biases start at zero. `generator` is on the CPU, and its draws are the same for every dtype.
     """
-    sizes = [inputs, *widths]
-    layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), nn.ReLU()]
-        network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1, bias=bias, dtype=dtype))
+        network = mlp([inputs], 1, widths, bias).to(dtype)
     for module in network:
         if isinstance(module, nn.Linear):
             spread = scale * math.sqrt((1 if module is network[-1] else 2) / module.in_features)
@@ -68,7 +53,7 @@ def balance(network: nn.Sequential) -> nn.Sequential:
 
 
 @torch.no_grad()
-def spread_knots(network: nn.Sequential, span: float, generator: torch.Generator) -> nn.Sequential:
+def spread_knots(network: nn.Sequential, span: float, generator: Generator) -> nn.Sequential:
     """Move the kinks of the first layer of a network of one input, in place, to uniform draws from [-span, span]."""
     first = network[0]
     assert isinstance(first, nn.Linear)
@@ -77,25 +62,23 @@ def spread_knots(network: nn.Sequential, span: float, generator: torch.Generator
     return network
 
 
-class TwoLayerReLU(nn.Module):
-    """``sum_j a_j relu(w_j·x)`` with weights hidden [m, d] and output [m]. x [n, d] -> [n]."""
+class _TwoLayerNetwork(nn.Module):
+    """Starts at copies of the given weights."""
 
     def __init__(self, hidden: Tensor, output: Tensor) -> None:
-        """Start at copies of the given weights."""
         super().__init__()
         self.hidden, self.output = nn.Parameter(hidden.clone()), nn.Parameter(output.clone())
+
+
+class TwoLayerReLU(_TwoLayerNetwork):
+    """``sum_j a_j relu(w_j·x)`` with weights hidden [m, d] and output [m]. x [n, d] -> [n]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x @ self.hidden.T) @ self.output
 
 
-class TwoLayerQuadratic(nn.Module):
+class TwoLayerQuadratic(_TwoLayerNetwork):
     """``sum_j a_j (w_j·x)²`` with weights hidden [m, d] and output [k, m]. x [n, d] -> [n, k]."""
-
-    def __init__(self, hidden: Tensor, output: Tensor) -> None:
-        """Start at copies of the given weights."""
-        super().__init__()
-        self.hidden, self.output = nn.Parameter(hidden.clone()), nn.Parameter(output.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         return (x @ self.hidden.T).square() @ self.output.T

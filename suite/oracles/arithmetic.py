@@ -21,9 +21,6 @@ def modular_addition_network(p: int) -> tuple[Tensor, Tensor]:
     over six equally spaced t. The sum over w = 2 pi k / p, k = 1 … (p - 1) / 2, is one at c = a + b and zero elsewhere
     but for a constant, which one more neuron adds. Each neuron's weights in and out are scaled to least squared norm.
 
-    Args:
-        p: the modulus, odd.
-
     Returns:
         The weights hidden [3p - 2, 2p] and output [p, 3p - 2], float64.
 

@@ -9,14 +9,11 @@ from suite.oracles.solvers import Array, conic_program
 
 
 def flow_on_hyperbola(u: Array, v: Array) -> float:
-    """|u|² + |v|² where gradient flow on ``(u·v - 1)² / 2`` ends.
+    """|u|² + |v|² where gradient flow on ``(u·v - 1)² / 2`` from given u and v [k] ends.
 
     Flow scales p = (u + v)/√2 by e^-s and q = (u - v)/√2 by e^s with one s(t), because u' = -r v and v' = -r u. At the
     end u·v = (|p|² e^-2s - |q|² e^2s) / 2 = 1, a quadratic equation for e^-2s, which gives
     |u|² + |v|² = |p|² e^-2s + |q|² e^2s = 2 sqrt(1 + |p|² |q|²), with p and q of the start.
-
-    Args:
-        u, v: the start, both [k].
     """
     product = (np.sum((u + v) ** 2) / 2) * (np.sum((u - v) ** 2) / 2)
     return float(2 * np.sqrt(1 + product))
@@ -28,13 +25,6 @@ def least_trace_interpolator(x: Array, y: Array) -> Array:
     Where w = u² - v² interpolates, the Hessian's trace of the squared error is proportional to ``sum_j |X_j|² (u_j² +
     v_j²) >= sum_j |X_j|² |w_j|``, with equality where u_j or v_j is 0. So the minimum is basis pursuit with weights
     |X_j|² (X_j [n] is a column; HaoChen et al. 2021, arXiv:2006.08680; Li, Wang and Arora 2022, arXiv:2110.06914).
-
-    Args:
-        x: samples [n, d].
-        y: targets [n].
-
-    Returns:
-        The predictor w [d].
     """
     weights = np.sum(x**2, axis=0)
     return basis_pursuit(x / weights, y) / weights
@@ -45,13 +35,6 @@ def least_lambda_max_interpolator(x: Array, y: Array) -> Array:
 
     Where w = u² - v² interpolates, that eigenvalue is proportional to the largest one of ``X diag(D) X'`` with ``D = u²
     + v² >= |w|``: a semidefinite program.
-
-    Args:
-        x: samples [n, d].
-        y: targets [n].
-
-    Returns:
-        The predictor w [d].
     """
     import cvxpy as cp
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.oracles.solvers import Array, certify, conic_program
+from suite.oracles.solvers import Array, certified_margin, certify, conic_program
 
 
 def fourier_l1_norm(w: Array) -> float:
@@ -24,61 +24,28 @@ def _fourier_linf_norm(w: Array) -> float:
     return float(abs(np.fft.fft(w, norm="ortho")).max())
 
 
-def _fourier_l1_expression(w: Any, d: int) -> Any:
-    """`fourier_l1_norm` of a cvxpy variable [d]."""
+def _variable(d: int) -> tuple[Any, Any]:
+    """A cvxpy variable [d] and its `fourier_l1_norm`."""
     import cvxpy as cp
 
     # Conjugate frequencies have equal moduli: one of each pair is enough, and twice the cones would be degenerate.
-    transform = np.fft.rfft(np.eye(d), norm="ortho", axis=0)
+    w, transform = cp.Variable(d), np.fft.rfft(np.eye(d), norm="ortho", axis=0)
     pairs = np.where((np.arange(d // 2 + 1) * 2) % d == 0, 1.0, 2.0)
-    return pairs @ cp.norm(cp.vstack([transform.real @ w, transform.imag @ w]), axis=0)
+    return w, pairs @ cp.norm(cp.vstack([transform.real @ w, transform.imag @ w]), axis=0)
 
 
 def max_margin_fourier_l1(z: Array) -> Array:
-    """argmax of min_i z_i·w over Fourier l1 norm <= 1.
-
-    Args:
-        z: signed samples y_i x_i, [n, d].
-
-    Returns:
-        w [d], of Fourier l1 norm 1.
-
-    Raises:
-        OracleError: the solver failed, or its margin is not certified.
-    """
-    import cvxpy as cp
-
-    w = cp.Variable(z.shape[1])
-    separated = z @ w >= 1
-    program = cp.Problem(cp.Minimize(_fourier_l1_expression(w, z.shape[1])), [separated])
-    conic_program("Fourier l1 margin", program, certified=True)
-    solution = np.asarray(w.value, dtype=np.float64)
-    solution /= fourier_l1_norm(solution)
-    multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
-    bound = _fourier_linf_norm(multipliers @ z / multipliers.sum())
-    certify("Fourier l1 margin", bound - float((z @ solution).min()), bound)
-    return solution
+    """argmax of min_i z_i·w over Fourier l1 norm <= 1, for signed samples y_i x_i in z [n, d]."""
+    return certified_margin("Fourier l1 margin", z, *_variable(z.shape[1]), fourier_l1_norm, _fourier_linf_norm)
 
 
 def min_fourier_l1_interpolator(x: Array, y: Array) -> Array:
-    """argmin of the Fourier l1 norm subject to X w = y.
-
-    Args:
-        x: samples [n, d].
-        y: targets [n].
-
-    Returns:
-        w [d].
-
-    Raises:
-        OracleError: the solver failed, or its norm is not certified.
-    """
+    """argmin of the Fourier l1 norm subject to X w = y."""
     import cvxpy as cp
 
-    w = cp.Variable(x.shape[1])
+    w, norm_expression = _variable(x.shape[1])
     fitted = x @ w == y
-    program = cp.Problem(cp.Minimize(_fourier_l1_expression(w, x.shape[1])), [fitted])
-    conic_program("Fourier l1 interpolation", program, certified=True)
+    conic_program("Fourier l1 interpolation", cp.Problem(cp.Minimize(norm_expression), [fitted]), certified=True)
     # Remove the solver's residual of about 1e-9, so that the constraint holds up to rounding.
     solution = np.asarray(w.value, dtype=np.float64)
     solution = solution + np.linalg.pinv(x) @ (y - x @ solution)

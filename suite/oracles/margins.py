@@ -1,11 +1,29 @@
-"""Max-margin separators of linear models, in several norms."""
+"""Separators of linear models: of largest margin in several norms, and of least logistic loss in a box.
+
+z [n, d] holds signed samples y_i x_i with labels y_i = ±1, or the rows of `pairwise_rows` for more classes.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.oracles.solvers import Array, OracleError, certify, conic_program, linear_program
+from suite.oracles.solvers import Array, OracleError, certified_margin, linear_program
+
+BOX_TOLERANCE = 1e-5
+"""The largest coordinate of the projected gradient of the log-loss that counts as solved, over the box's radius."""
+
+
+def pairwise_rows(x: Array, y: NDArray[np.int64], classes: int) -> Array:
+    """One row ``(e_y - e_c) x'``, flattened, per sample and wrong class c: [n (classes - 1), classes d].
+
+    Its product with a flattened W [classes, d] is the margin ``(W_y - W_c)·x`` for labels y in 0 … classes - 1, so the
+    separators of this file serve for matrices too: l2 is the Frobenius norm, l_inf the largest entry.
+    """
+    signs = np.eye(classes)[y][:, None, :] - np.eye(classes)[None]
+    rows = signs[:, :, :, None] * x[:, None, None, :]
+    wrong = np.arange(classes)[None] != y[:, None]
+    return rows[wrong].reshape(len(x) * (classes - 1), -1)
 
 
 def max_margin_l2(z: Array) -> Array:
@@ -14,12 +32,6 @@ def max_margin_l2(z: Array) -> Array:
     The direction of gradient descent on the logistic loss (Soudry et al. 2018, arXiv:1710.10345). Least-distance
     programming: the minimum-norm w with Z w >= 1 is read off the residual of one non-negative least-squares problem
     (Lawson and Hanson 1974, chapter 23), which an active-set method solves exactly.
-
-    Args:
-        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
-
-    Returns:
-        w [d], of unit norm.
 
     Raises:
         OracleError: the solver failed, or the data are not separable.
@@ -41,100 +53,70 @@ def max_margin_l2(z: Array) -> Array:
 
 
 def max_margin_linf(z: Array) -> Array:
-    """argmax of min_i z_i·w over |w|_inf <= 1, as a linear program.
+    """argmax of min_i z_i·w over |w|_inf <= 1, as a linear program over w and its margin.
 
     The direction of sign descent and Adam (Zhang et al. 2024, arXiv:2406.10650).
-
-    Args:
-        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
-
-    Returns:
-        w [d].
-
-    Raises:
-        OracleError: the solver failed.
     """
     n, d = z.shape
     cost = np.append(np.zeros(d), -1.0)
     bounds = [(-1.0, 1.0)] * d + [(0.0, None)]
-    return linear_program(
-        "l_inf margin", c=cost, A_ub=np.hstack([-z, np.ones((n, 1))]), b_ub=np.zeros(n), bounds=bounds
-    )[:d]
+    rows = np.hstack([-z, np.ones((n, 1))])
+    return linear_program("l_inf margin", c=cost, A_ub=rows, b_ub=np.zeros(n), bounds=bounds)[:d]
 
 
 def max_margin_l1(z: Array) -> Array:
-    """argmax of min_i z_i·w over |w|_1 <= 1, as a linear program over w = a - b with a, b >= 0.
+    """argmax of min_i z_i·w over |w|_1 <= 1, as a linear program over w = a - b with a, b >= 0, and its margin.
 
     The direction of coordinate descent (Gunasekar et al. 2018, arXiv:1802.08246).
-
-    Args:
-        z: signed samples y_i x_i, or rows of `pairwise_rows`, [n, d].
-
-    Returns:
-        w [d].
-
-    Raises:
-        OracleError: the solver failed.
     """
     n, d = z.shape
     cost = np.append(np.zeros(2 * d), -1.0)
-    budget = np.append(np.ones(2 * d), 0.0)[None]
-    parts = linear_program(
-        "l1 margin",
-        c=cost,
-        A_ub=np.vstack([np.hstack([-z, z, np.ones((n, 1))]), budget]),
-        b_ub=np.append(np.zeros(n), 1.0),
-        bounds=(0, None),
-    )
+    rows = np.vstack([np.hstack([-z, z, np.ones((n, 1))]), np.append(np.ones(2 * d), 0.0)])
+    parts = linear_program("l1 margin", c=cost, A_ub=rows, b_ub=np.append(np.zeros(n), 1.0), bounds=(0, None))
     return parts[:d] - parts[d : 2 * d]
 
 
-def pairwise_rows(x: Array, y: NDArray[np.int64], classes: int) -> Array:
-    """One row ``(e_y - e_c) x'``, flattened, per sample and wrong class c.
-
-    Its product with a flattened W [classes, d] is the margin ``(W_y - W_c)·x``, so the separators of this file serve
-    for matrices too: l2 is the Frobenius norm, l_inf the largest entry.
-
-    Args:
-        x: samples [n, d].
-        y: labels [n] in 0 … classes - 1.
-        classes: their number.
-
-    Returns:
-        [n (classes - 1), classes d].
-    """
-    signs = np.eye(classes)[y][:, None, :] - np.eye(classes)[None]
-    rows = signs[:, :, :, None] * x[:, None, None, :]
-    wrong = np.arange(classes)[None] != y[:, None]
-    return rows[wrong].reshape(len(x) * (classes - 1), -1)
-
-
 def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
-    """argmax of min_i z_i·W over matrices of spectral norm <= 1, a semidefinite program.
+    """argmax of min_i z_i·W over matrices of a shape and spectral norm <= 1, flattened: a semidefinite program.
 
-    The direction of spectral descent and Muon (Fan et al. 2025, arXiv:2502.04664). By duality no margin exceeds the
-    nuclear norm of a convex combination of the rows; the multipliers give one that certifies the margin, whatever
-    status the interior-point method returns.
-
-    Args:
-        z: rows of `pairwise_rows`, [m, prod(shape)].
-        shape: of the matrix.
-
-    Returns:
-        The flattened matrix [prod(shape)], of spectral norm 1.
-
-    Raises:
-        OracleError: the solver failed, or its margin is not certified.
+    The direction of spectral descent and Muon (Fan et al. 2025, arXiv:2502.04664). The dual norm, which certifies the
+    margin, is the nuclear norm.
     """
     import cvxpy as cp
 
     matrix = cp.Variable(shape)
-    separated = z @ cp.vec(matrix, order="C") >= 1
-    conic_program("spectral margin", cp.Problem(cp.Minimize(cp.sigma_max(matrix)), [separated]), certified=True)
-    solution = np.asarray(matrix.value, dtype=np.float64)
-    solution /= np.linalg.norm(solution, 2)
-    multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
-    combination = (multipliers / multipliers.sum()) @ z
-    bound = float(np.linalg.norm(combination.reshape(shape), "nuc"))
-    certify("spectral margin", bound - float((z @ solution.ravel()).min()), bound)
-    return solution.ravel()
+    return certified_margin(
+        "spectral margin",
+        z,
+        matrix,
+        cp.sigma_max(matrix),
+        lambda w: float(np.linalg.norm(w.reshape(shape), 2)),
+        lambda w: float(np.linalg.norm(w.reshape(shape), "nuc")),
+    )
+
+
+def box_logistic_minimizer(z: Array, radius: float) -> Array:
+    """argmin of the mean logistic loss over |w|_inf <= radius, by L-BFGS-B (Byrd et al. 1995).
+
+    The limit of AdamW and Lion with decoupled decay 1 / radius (Xie and Li 2024, arXiv:2404.04454). The logarithm of
+    the loss is minimised: it has the same minimiser and keeps its scale where the loss itself vanishes.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit, log_expit
+
+    n, d = z.shape
+
+    def log_loss(w: Array) -> tuple[float, Array]:
+        margins = z @ w
+        loss = -log_expit(margins).mean()
+        return float(np.log(loss)), -(expit(-margins) @ z) / (n * loss)
+
+    bounds = [(-radius, radius)] * d
+    options = {"maxiter": 10_000, "maxfun": 50_000, "ftol": 0.0, "gtol": 1e-8}
+    result = minimize(log_loss, np.zeros(d), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    w = result.x
+    # Projected gradient: by how much a step of length 1 within the box would change a coordinate.
+    projected = float(abs(w - np.clip(w - log_loss(w)[1], -radius, radius)).max())
+    if not projected <= BOX_TOLERANCE * radius:
+        raise OracleError(f"L-BFGS-B did not solve the box problem: status {result.status} ({result.message}).")
+    return w

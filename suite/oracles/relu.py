@@ -19,23 +19,14 @@ from suite.oracles.solvers import Array, OracleError, conic_program
 
 NEGLIGIBLE_COST = 1e-6
 """Neurons with a smaller share of the cost are rounding errors of the solver."""
-
-
 INACTIVE = 1e-6
 """Samples whose preactivation is below this share of the largest count as inactive."""
-
-
 MAX_STEPS = 200_000
 
 
 @dataclass(frozen=True)
 class PlaneNetwork:
-    """A two-layer ReLU network on the plane that solves a program.
-
-    Attributes:
-        hidden, output: the weights of k neurons.
-        value: of the program, as each function says.
-    """
+    """A two-layer ReLU network of k neurons on the plane, and the value of the program that it solves."""
 
     hidden: Array  # [k, 2]
     output: Array  # [k]
@@ -43,14 +34,11 @@ class PlaneNetwork:
 
 
 def cones(x: Array) -> tuple[NDArray[np.bool_], Array]:
-    """The cones of hidden weights in which the same samples are active, without the cone of no active sample.
-
-    Args:
-        x: samples [n, 2].
+    """The p cones of hidden weights in which the same samples are active, without the cone of no active sample.
 
     Returns:
-        Which samples are active in each of the p cones, [p, n]; and the two unit vectors between which each cone lies,
-        anticlockwise, [p, 2, 2].
+        Which samples are active in each, [p, n]; and the two unit vectors between which each lies, anticlockwise,
+        [p, 2, 2].
     """
     angles = np.arctan2(x[:, 1], x[:, 0])
     begin = np.unique(np.concatenate([angles + np.pi / 2, angles - np.pi / 2]) % (2 * np.pi))
@@ -91,20 +79,11 @@ def _least_cost(problem_name: str, x: Array, costs: Array, fit: Callable[[Any], 
 
 
 def variation_norm_margin(x: Array, y: Array) -> PlaneNetwork:
-    """argmax of min_i y_i f(x_i) over networks with ``sum_j |a_j| |w_j|_2 <= 1``.
+    """argmax of min_i y_i f(x_i) over networks with ``sum_j |a_j| |w_j|_2 <= 1``, for labels y_i = ±1.
 
-    The margin of the variation norm, which bounds that of every two-layer network: ``min_i y_i f(x_i) <= value sum_j
-    |a_j| |w_j| <= value |theta|² / 2``. Wide networks reach it in the limit (Chizat and Bach 2020, arXiv:2002.04486).
-
-    Args:
-        x: samples [n, 2].
-        y: labels [n] in {-1, +1}.
-
-    Returns:
-        The network; its value is the margin.
-
-    Raises:
-        OracleError: the solver failed.
+    The value is the margin of the variation norm, which bounds that of every two-layer network: ``min_i y_i f(x_i) <=
+    value sum_j |a_j| |w_j| <= value |theta|² / 2``. Wide networks reach it in the limit (Chizat and Bach 2020,
+    arXiv:2002.04486).
     """
     import cvxpy as cp
 
@@ -119,18 +98,8 @@ def flattest_interpolator(x: Array, y: Array) -> PlaneNetwork:
     At an interpolator the trace is ``1/n sum_ij relu(w_j·x_i)² + a_j² |x_i|² [w_j·x_i > 0]``. Rescaling neuron by
     neuron brings it to ``sum_j 2 |a_j| sqrt(1/n sum_i relu(w_j·x_i)²) sqrt(1/n sum_{i active} |x_i|²)``, which is
     homogeneous in the neuron: a variation norm with a weight that depends on the cone (the weight that Nacson et al.
-    2023, arXiv:2306.17499, find for stable minima). Samples on a cone's boundary count as not active, as in torch.
-
-    Args:
-        x: samples [n, 2].
-        y: targets [n].
-
-    Returns:
-        The network; its value, the trace, is the exact infimum. The weights may lie on the other side of a cone's
-        boundary by rounding.
-
-    Raises:
-        OracleError: the solver failed.
+    2023, arXiv:2306.17499, find for stable minima). Samples on a cone's boundary count as not active, as in torch. The
+    value, the trace, is the exact infimum; the weights may lie on the other side of a cone's boundary by rounding.
     """
     active, _ = cones(x)
     reach = np.sqrt((active * (x**2).sum(axis=1)).mean(axis=1))
@@ -152,20 +121,10 @@ def _balance(x: Array, w: Array) -> float:
 
 
 def gradient_flow(x: Array, y: Array, hidden: Array, output: Array, loss: float, step: float) -> PlaneNetwork:
-    """Where gradient flow on ``mean (f - y)² / 2`` reaches a loss, by Euler's method.
+    """Where gradient flow on ``mean (f - y)² / 2`` from the weights hidden [m, d] and output [m] reaches a loss.
 
-    Higher orders gain nothing where samples enter and leave the neurons' active sides.
-
-    Args:
-        x: samples [n, d].
-        y: targets [n].
-        hidden: initial weights [m, d].
-        output: initial weights [m].
-        loss: at which the flow is stopped.
-        step: of Euler's method, a small part of the inverse curvature.
-
-    Returns:
-        The network; its value is its loss.
+    By Euler's method, whose step is a small part of the inverse curvature: higher orders gain nothing where samples
+    enter and leave the neurons' active sides. The value is the loss reached.
 
     Raises:
         OracleError: the loss was not reached within `MAX_STEPS` steps.

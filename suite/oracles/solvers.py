@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from suite.errors import InputError
 
 Array = NDArray[np.float64]
-
 
 MAX_DUALITY_GAP = 1e-6
 """The largest relative gap between a solution's value and its bound by duality that counts as exact."""
@@ -22,18 +22,7 @@ class OracleError(InputError):
 
 
 def linear_program(name: str, **arguments: Any) -> Array:
-    """Solve ``scipy.optimize.linprog(**arguments)`` with HiGHS (Huangfu and Hall 2018).
-
-    Args:
-        name: of the problem, for the error.
-        arguments: of `linprog`.
-
-    Returns:
-        The solution [d].
-
-    Raises:
-        OracleError: HiGHS failed.
-    """
+    """The solution of ``scipy.optimize.linprog(**arguments)`` by HiGHS (Huangfu and Hall 2018)."""
     from scipy.optimize import linprog
 
     result = linprog(method="highs", **arguments)
@@ -43,17 +32,14 @@ def linear_program(name: str, **arguments: Any) -> Array:
 
 
 def conic_program(name: str, problem: Any, certified: bool = False, tolerance: float = 1e-8) -> None:
-    """Solve a cvxpy problem in place with Clarabel (Goulart and Chen 2024, arXiv:2405.12762).
+    """Solve a `cvxpy.Problem` in place with Clarabel (Goulart and Chen 2024, arXiv:2405.12762).
 
     Args:
         name: of the problem, for the error.
-        problem: of type `cvxpy.Problem`; afterwards its variables have values.
+        problem: afterwards its variables have values.
         certified: the caller bounds the error itself, so a solution that the solver calls inaccurate is accepted.
         tolerance: of the duality gap and the violation of constraints, relative. A solver that stalls just before it
             has failed, so problems with many nearly parallel constraints pass a larger one than Clarabel's default.
-
-    Raises:
-        OracleError: Clarabel failed, or the data are not finite.
     """
     import cvxpy as cp
 
@@ -68,15 +54,26 @@ def conic_program(name: str, problem: Any, certified: bool = False, tolerance: f
 
 
 def certify(name: str, gap: float, scale: float) -> None:
-    """Check a conic solution by its duality gap.
-
-    Args:
-        name: of the problem, for the error.
-        gap: between the solution's value and its bound by duality.
-        scale: what the gap is relative to.
-
-    Raises:
-        OracleError: the gap is larger than `MAX_DUALITY_GAP` times `scale`, or NaN.
-    """
+    """Refuse a conic solution whose duality gap is larger than `MAX_DUALITY_GAP` times `scale`, or NaN."""
     if not gap <= MAX_DUALITY_GAP * scale:
         raise OracleError(f"Clarabel solved the {name} problem only to {gap:.1e} of {scale:.3g}.")
+
+
+def certified_margin(
+    name: str, z: Array, w: Any, norm: Any, norm_of: Callable[[Array], float], dual_norm_of: Callable[[Array], float]
+) -> Array:
+    """argmax of min_i z_i·w over norm(w) <= 1, flattened, for a cvxpy variable `w` and its expression `norm`.
+
+    No margin exceeds the dual norm of a convex combination of the rows of z [n, d]; the multipliers give one that
+    certifies the margin, whatever status the interior-point method returns.
+    """
+    import cvxpy as cp
+
+    separated = z @ cp.vec(w, order="C") >= 1
+    conic_program(name, cp.Problem(cp.Minimize(norm), [separated]), certified=True)
+    solution = np.asarray(w.value, dtype=np.float64).ravel()
+    solution /= norm_of(solution)
+    multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
+    bound = dual_norm_of(multipliers / multipliers.sum() @ z)
+    certify(name, bound - float((z @ solution).min()), bound)
+    return solution

@@ -12,8 +12,13 @@ from scipy.interpolate import Akima1DInterpolator, CubicSpline, PchipInterpolato
 from scipy.optimize import linprog
 
 from suite.models.relu import relu_network
-from suite.oracles.functions import frozen_features_interpolant, last_centroid, least_variation
-from suite.oracles.kernels import kernel_interpolation, neural_tangent_kernel
+from suite.oracles.functions import (
+    frozen_features_interpolant,
+    kernel_interpolation,
+    last_centroid,
+    least_variation,
+    neural_tangent_kernel,
+)
 from suite.oracles.solvers import OracleError
 
 

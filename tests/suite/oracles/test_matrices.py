@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from suite.oracles.matrices import nuclear_norm_completion
+from suite.oracles.interpolators import nuclear_norm_completion
 from suite.oracles.solvers import OracleError
 
 SEEDS = range(3)

@@ -132,7 +132,7 @@ def test_trials_keep_their_oracles(home: Path, monkeypatch: pytest.MonkeyPatch) 
     first = resolved._oracle(task, 0)
     assert len(list(home.iterdir())) == 1
     resolved._oracle.cache.clear()  # as in a new process
-    monkeypatch.setattr("suite.tasks.factorised_matrices.nuclear_norm_completion", None)
+    monkeypatch.setattr("suite.tasks.factorised.nuclear_norm_completion", None)
     second = resolved._oracle(task, 0)
     assert first.values == second.values
     assert torch.equal(first.solutions["nuclear"], second.solutions["nuclear"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from suite.oracles.regularized import box_logistic_minimizer
+from suite.oracles.margins import box_logistic_minimizer
 from suite.oracles.solvers import OracleError
 
 
