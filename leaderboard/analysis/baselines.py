@@ -11,7 +11,6 @@ from suite.errors import InputError
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
 
-
 BASELINES = Path(leaderboard.__file__).parent / "baselines"
 
 
@@ -21,11 +20,10 @@ def shipped_logs() -> list[Path]:
 
 
 def with_shipped(results: Results) -> Results:
-    """`results` with the shipped ones of its track.
+    """`results` with the submissions that it lacks from the shipped ones of its track, on the tasks and seeds it has.
 
-    Added are the submissions that `results` lacks, on the tasks and seeds that it has. Their seconds are left out,
-    because they are another machine's. Where nothing is shipped for the track, `results` is returned as it is; where
-    the shipped ones must not share a table with it, with a note that says why.
+    Their seconds are left out, because they are another machine's. Where nothing is shipped for the track, `results` is
+    returned as it is; where the shipped ones must not share a table with it, with a note that says why.
     """
     from leaderboard.analysis.results import Results, check, load
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,10 +38,8 @@ from suite.errors import InputError
 TOLERANCE = 0.02
 """Differences of a score up to this are accepted: twice the noise floor of the ranking."""
 
-
 COST_TOLERANCE = 0.1
 """A rise of the gradient evaluations up to this share is accepted."""
-
 
 OVERALL, COST = "overall", "gradient evaluations"
 
@@ -89,19 +87,8 @@ class Comparison:
         return [difference for difference in self.differences if difference.verdict == "improvement"]
 
 
-@dataclass(frozen=True)
-class _Estimate:
-    """A difference that is not judged yet: its standard error and degrees of freedom; the rest as in `Difference`."""
-
-    submission: str
-    task: str
-    axis: str
-    base: float
-    new: float
-    difference: float
-    error: float
-    freedom: float
-    seeds: int
+_Estimate = tuple[Difference, float, float]
+"""A difference without bounds and verdict, its standard error and degrees of freedom."""
 
 
 def compare(
@@ -119,37 +106,29 @@ def compare(
     """
     _check_data(base, new)
     frames = [add_scores(results.frame()) for results in (base, new)]
-    estimates = [estimate for name in _shared_submissions(*frames) for estimate in _compare_one(name, *frames)]
+    in_base, in_new = (set(zip(frame["submission"], frame["kind"], strict=True)) for frame in frames)
+    estimates = [estimate for name, _ in sorted(in_base & in_new) for estimate in _compare_one(name, *frames)]
     if not estimates:
         raise InputError("The two results share no submission with two seeds of one task: there is nothing to compare.")
-    summaries = sum(not estimate.task for estimate in estimates)
-    summary_level = SIGNIFICANCE / 2 / max(1, summaries)
-    task_level = SIGNIFICANCE / 2 / max(1, len(estimates) - summaries)
+    tests = Counter(bool(difference.task) for difference, _, _ in estimates)
     tolerances = {COST: math.log1p(cost_tolerance)}
-    differences = [
-        _judge(e, task_level if e.task else summary_level, tolerances.get(e.axis, tolerance)) for e in estimates
-    ]
+    differences = []
+    for difference, error, freedom in estimates:
+        level = SIGNIFICANCE / 2 / tests[bool(difference.task)]
+        half = float(critical_value(freedom, level)) * error if error else 0.0
+        differences.append(_judge(difference, half, tolerances.get(difference.axis, tolerance)))
     return Comparison(differences, _notes(base, new))
 
 
-def _judge(estimate: _Estimate, level: float, tolerance: float) -> Difference:
-    difference = estimate.difference
-    half = float(critical_value(estimate.freedom, level)) * estimate.error if estimate.error else 0.0
-    interval = Interval(difference, difference - half, difference + half)
+def _judge(difference: Difference, half: float, tolerance: float) -> Difference:
+    """`difference` with an interval of `half` to either side, and the verdict."""
+    value = difference.difference.value
+    interval = Interval(value, value - half, value + half)
     verdict = "same"
-    if (interval.low > 0 or interval.high < 0) and abs(difference) > tolerance:
-        worse = difference > 0 if estimate.axis == COST else difference < 0
+    if (interval.low > 0 or interval.high < 0) and abs(value) > tolerance:
+        worse = value > 0 if difference.axis == COST else value < 0
         verdict = "regression" if worse else "improvement"
-    return Difference(
-        estimate.submission,
-        estimate.task,
-        estimate.axis,
-        estimate.base,
-        estimate.new,
-        interval,
-        estimate.seeds,
-        verdict,
-    )
+    return replace(difference, difference=interval, verdict=verdict)
 
 
 def _check_data(base: Results, new: Results) -> None:
@@ -178,11 +157,6 @@ def _notes(base: Results, new: Results) -> list[str]:
     return notes
 
 
-def _shared_submissions(base: pd.DataFrame, new: pd.DataFrame) -> list[str]:
-    in_base, in_new = (set(zip(frame["submission"], frame["kind"], strict=True)) for frame in (base, new))
-    return sorted(name for name, _ in in_base & in_new)
-
-
 def _compare_one(name: str, base: pd.DataFrame, new: pd.DataFrame) -> Iterator[_Estimate]:
     """All differences of one submission, on the runs that both sets have."""
     frames = [frame[frame["submission"] == name].set_index(["task", "axis", "seed"]) for frame in (base, new)]
@@ -205,10 +179,9 @@ def _compare_one(name: str, base: pd.DataFrame, new: pd.DataFrame) -> Iterator[_
 
 def _estimate(name: str, task: str, axis: str, values: Array, differences: Differences, seeds: int) -> _Estimate:
     """values [2]: of BASE and NEW; differences [2, 2]."""
-    difference, error, freedom = (
-        float(table[1, 0]) for table in (differences.difference, differences.spread.error, differences.spread.freedom)
-    )
-    return _Estimate(name, task, axis, float(values[0]), float(values[1]), difference, error, freedom, seeds)
+    value, error, freedom = differences.pair(1, 0)
+    interval = Interval(value, math.nan, math.nan)
+    return Difference(name, task, axis, float(values[0]), float(values[1]), interval, seeds, "same"), error, freedom
 
 
 def _cost(name: str, frame: pd.DataFrame) -> Iterator[_Estimate]:

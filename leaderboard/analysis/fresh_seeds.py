@@ -15,19 +15,15 @@ from suite.storage.record import Record
 SUSPICIOUS_LEVEL = 0.01
 """Level of the one-sided test of claimed above verified scores."""
 
-
 EQUAL_SCORES = 1e-9
 """Scores that differ by less are the same."""
 
 
 @dataclass(frozen=True)
 class ScoreGap:
-    """Mean scores of one submission on one axis of one task: on the published seeds, and on fresh ones.
+    """Mean scores of one submission on one axis of one task: claimed on the published seeds, verified on fresh ones.
 
-    Attributes:
-        submission, task, axis: which.
-        claimed, verified: the mean score on the published seeds, and on the fresh ones.
-        p_value: of Welch's one-sided test that the claimed score is no higher.
+    `p_value` is of Welch's one-sided test that the claimed score is no higher.
     """
 
     submission: str

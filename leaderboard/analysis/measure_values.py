@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,25 +19,23 @@ class MeasureValues:
     """One measure on one task.
 
     Attributes:
-        task, measure: names.
-        axis: the axis that the measure stands for; empty if it is not scored. Then `higher`, `score_0` and `score_1`
-            are None, and no submission is `best`.
-        higher: whether larger values are better.
         reported: whether tables show the measure.
         names: the submissions, in the order of the leaderboard.
         values: [submissions, seeds], of the runs that reached the target loss, NaN for the others.
-        best: [submissions], whether a submission is among the best.
-        score_0, score_1: the references, as means over seeds.
+        best: [submissions], whether a submission is among the best; none is where the measure is not scored.
+        axis: the axis that the measure stands for; empty if it is not scored.
+        higher: whether larger values are better; None if it is not scored.
+        score_0, score_1: the references, as means over seeds; None if it is not scored.
     """
 
     task: str
     measure: str
-    axis: str
-    higher: bool | None
     reported: bool
     names: tuple[str, ...]
     values: Array
     best: tuple[bool, ...]
+    axis: str = ""
+    higher: bool | None = None
     score_0: float | None = None
     score_1: float | None = None
 
@@ -54,21 +52,18 @@ class MeasureValues:
 
 
 def measure_values(results: Results, board: Board, every: bool = False) -> list[MeasureValues]:
-    """The measures of all tasks of a kind of submission.
+    """The measures of all tasks of the board's kind of submission: task by task, scored measures first.
 
     Args:
         results: where the values are.
-        board: the leaderboard of that kind, for the order of submissions and for what is scored.
+        board: says the order of submissions and what is scored.
         every: also the measures that tables do not show.
-
-    Returns:
-        Task by task, scored measures first.
     """
     names = tuple(board.names)
     frame, scores = (frame[frame["kind"] == board.kind] for frame in (results.measures(), results.frame()))
     references = scores.groupby(["task", "measure"], observed=True)[["score_0", "score_1"]].mean()
     scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.extra_scores.cells)}
-    measured = []
+    rows = []
     for (task, measure), part in frame.groupby(["task", "measure"], sort=False):
         reported = bool(part["reported"].any())
         if not (reported or every):
@@ -76,14 +71,11 @@ def measure_values(results: Results, board: Board, every: bool = False) -> list[
         table = part.pivot_table(index="submission", columns="seed", values="value", dropna=False)
         values = table.reindex(names).to_numpy(dtype=float)
         key = str(task), str(measure)
-        if key in scored:
-            cell = scored[key]
+        row = MeasureValues(*key, reported, names, values, best=(False,) * len(names))
+        if cell := scored.get(key):
             marks = dict(zip(board.scores.names, best(cell.differences(), cell.means()), strict=True))
-            axis, higher, bests = cell.axis, cell.higher, tuple(marks.get(name, False) for name in names)
-            score_0, score_1 = map(float, references.loc[(task, measure)])
-            measured.append(MeasureValues(*key, axis, higher, reported, names, values, bests, score_0, score_1))
-        else:
-            measured.append(MeasureValues(*key, "", None, reported, names, values, (False,) * len(names)))
-    return sorted(
-        measured, key=lambda row: (row.task, AXES.index(row.axis) if row.axis else len(AXES), not row.reported)
-    )
+            bests = tuple(marks.get(name, False) for name in names)
+            score_0, score_1 = map(float, references.loc[key])
+            row = replace(row, best=bests, axis=cell.axis, higher=cell.higher, score_0=score_0, score_1=score_1)
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row.task, AXES.index(row.axis) if row.axis else len(AXES), not row.reported))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -17,7 +19,6 @@ NOISE_FLOOR = 0.01
 """Differences of the overall score below this are noise whatever the test says. A/A runs on the quick track (one
 submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010 (nesterov) and 0.010 (adam)."""
 
-
 TIME_REFERENCES = {"optimizer": "sgd", "architecture": "mlp"}
 """The submission of each kind whose training time is the unit of all others'."""
 
@@ -27,7 +28,6 @@ class Standing:
     """One submission's line of the leaderboard.
 
     Attributes:
-        submission, kind: its name and kind.
         explicit: whether it regularises on purpose.
         rank: None for an incomplete submission, and for all where no task is scored.
         tied: whether others share the rank.
@@ -83,24 +83,28 @@ class Board:
         return [standing.submission for standing in self.standings]
 
     @property
+    def ranked_names(self) -> list[str]:
+        """The ranked submissions in the order of the table."""
+        return [standing.submission for standing in self.standings if standing.rank]
+
+    @functools.cached_property
     def ranked(self) -> Scores:
         """The scores of the submissions that are ranked."""
-        return self.scores.only(standing.submission for standing in self.standings if standing.rank)
+        return self.scores.only(self.ranked_names)
+
+    def best_of_axis(self, axis: str) -> set[str]:
+        """The ranked submissions that are among the best on `axis`."""
+        if not self.ranked.names:
+            return set()
+        marks = best(self.ranked.differences(axis), self.ranked.axis_means[axis])
+        return set(itertools.compress(self.ranked.names, marks))
 
 
 def ranks(overall: Array, differences: Differences, noise_floor: float = NOISE_FLOOR) -> list[int]:
     """The rank of each submission: 1 + the number of submissions that are better.
 
     a is better than b when the p-value of their paired test, Holm-adjusted over all pairs, is below 5 % and the
-    difference exceeds `noise_floor`.
-
-    Args:
-        overall: scores [submissions].
-        differences: of these scores, [submissions, submissions].
-        noise_floor: smaller differences do not count.
-
-    Returns:
-        [submissions]: the ranks; submissions that the test does not distinguish can share one.
+    difference of their `overall` scores [submissions] exceeds `noise_floor`. Ranks can be shared.
     """
     first, second = np.triu_indices(len(overall), 1)
     difference = differences.difference[first, second]
@@ -113,14 +117,8 @@ def best(differences: Differences, scores: Array) -> list[bool]:
     """Which entries are among the best: the highest, and all down to the lowest that does not differ from it.
 
     Two entries differ if a paired test at 5 % says so and they are further apart than the noise floor. An entry above
-    one that is among the best is so too, even if its own few seeds happen to vary less.
-
-    Args:
-        differences: of the scores, [entries, entries].
-        scores: [entries], higher is better, NaN for an entry without one.
-
-    Returns:
-        [entries].
+    one that is among the best is so too, even if its own few seeds happen to vary less. `scores` [entries] are NaN for
+    an entry without one.
     """
     if np.isnan(scores).all():
         return [False] * len(scores)
@@ -132,12 +130,8 @@ def best(differences: Differences, scores: Array) -> list[bool]:
 def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES) -> Board:
     """The leaderboard of all submissions of `kind`: ranked if they have the whole track, else listed below.
 
-    The track's tasks count, as far as anyone ran them; where the track is unknown, all tasks do.
-
-    Args:
-        results: the records.
-        kind: optimizer or architecture.
-        resamples: of the bootstrap that intervals come from.
+    The track's tasks count, as far as anyone ran them; where the track is unknown, all tasks do. Intervals come from a
+    bootstrap of `resamples`.
     """
     frame = results.frame()
     frame = add_scores(frame[frame["kind"] == kind])
@@ -145,16 +139,13 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES)
     track = TRACKS.get(results.track)
     counting = [task for task in all_scores.tasks if track is None or task in track.tasks] or all_scores.tasks
     scores = all_scores.of_tasks(counting)
-    missing = _missing(scores, track.seeds if track else None)
-    runs = frame.drop_duplicates(["submission", "task", "seed"])
-    runs = runs[runs["task"].isin(counting)]
-    return Board(
-        kind,
-        results.track,
-        _standings(scores, runs, kind, missing, resamples) if scores.cells else _unscored(results, kind),
-        scores,
-        all_scores.of_tasks(set(all_scores.tasks) - set(counting)),
-    )
+    extra_scores = all_scores.of_tasks(set(all_scores.tasks) - set(counting))
+    if scores.cells:
+        runs = frame[frame["task"].isin(counting)].drop_duplicates(["submission", "task", "seed"])
+        standings = _standings(scores, runs, kind, track.seeds if track else None, resamples)
+    else:
+        standings = _unscored(results, kind)
+    return Board(kind, results.track, standings, scores, extra_scores)
 
 
 def boards(results: Results) -> list[Board]:
@@ -172,9 +163,8 @@ def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _standings(
-    scores: Scores, runs: pd.DataFrame, kind: str, missing: dict[str, tuple[str, ...]], resamples: int
-) -> list[Standing]:
+def _standings(scores: Scores, runs: pd.DataFrame, kind: str, seeds: int | None, resamples: int) -> list[Standing]:
+    missing = _missing(scores, seeds)
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())

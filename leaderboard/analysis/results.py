@@ -27,13 +27,10 @@ RUN_COLUMNS = (
 )
 """Fields of a record that every row of the frame repeats."""
 
-
 AXIS_COLUMNS = ("measure", "scale", "score_0", "score_1", "floor")
 """What a record states of each of its axes."""
 
-
 CATEGORICAL_COLUMNS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
-
 
 COLUMN_TYPES = {"seed": int, "explicit": bool, "converged": bool}
 """Other columns than categories and these hold floats."""
@@ -41,11 +38,9 @@ COLUMN_TYPES = {"seed": int, "explicit": bool, "converged": bool}
 
 @dataclass(frozen=True)
 class Results:
-    """The records that count.
+    """The records that count, one for each training run of tuning and scoring.
 
-    Attributes:
-        records: one for each training run, of tuning and of scoring.
-        notes: what the user should know of them: damaged lines, runs of an older source.
+    `notes` say what the user should know of them: damaged lines, runs of an older source.
     """
 
     records: list[Record]
@@ -116,21 +111,14 @@ def _column(name: str, values: list[Any]) -> Any:
     return np.array(values, dtype=COLUMN_TYPES.get(name, float))
 
 
-def _current(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """The records of each submission's and task's newest source, every run once; and how many are left out."""
+def _newest(records: Sequence[Record]) -> list[Record]:
+    """The records of each submission's and task's newest source, every run once."""
     runs: dict[tuple[Any, ...], Record] = {}
     for record in of_newest_source(records):
         # A run that was repeated (after damage, or under another tuning budget) counts once, the last time.
         trial = record["trial"] if record["phase"] == "tune" else None
         runs[record["submission"], record["task"], record["phase"], trial, record["seed"]] = record
-    return list(runs.values()), len(records) - len(runs)
-
-
-def _available(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The records without those whose data or oracle was unavailable, which say nothing of a submission; and notes."""
-    missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
-    notes = [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
-    return [record for record in records if record["status"] != Status.UNAVAILABLE], notes
+    return list(runs.values())
 
 
 def check(records: Iterable[Record]) -> None:
@@ -170,10 +158,12 @@ def load(paths: Iterable[Path]) -> Results:
         result = read(path)
         records += result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
-    available, unavailable_notes = _available(records)
-    newest, outdated = _current(available)
-    notes += unavailable_notes
-    if outdated:
-        notes.append(f"{outdated} records of older sources or repeated runs are left out.")
+    # Where data or an oracle were unavailable, a record says nothing of a submission.
+    available = [record for record in records if record["status"] != Status.UNAVAILABLE]
+    missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
+    notes += [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
+    newest = _newest(available)
+    if len(newest) < len(available):
+        notes.append(f"{len(available) - len(newest)} records of older sources or repeated runs are left out.")
     check(newest)
     return Results(newest, notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,7 @@ SMALLEST_SCORE = 1e-30
 
 @dataclass(frozen=True)
 class Contribution:
-    """The part of the difference of two overall scores that one axis of one task makes up.
-
-    Attributes:
-        task, axis: the cell.
-        score, other_score: the mean scores of the two submissions on it.
-        points: its part of the difference.
-    """
+    """The `points` of the difference of two overall scores that one axis of one task makes up, and its two scores."""
 
     task: str
     axis: str
@@ -52,22 +47,13 @@ def contributions(scores: Scores, name: str, other: str) -> list[Contribution]:
     """Split the overall score of `name` minus that of `other` exactly over the axes of all tasks.
 
     Axes combine by their logarithms, tasks within an axis by their differences; the logarithmic mean leads from one to
-    the other without a remainder (the log-mean Divisia index; Ang 2005, Energy Policy 33).
-
-    Args:
-        scores: of both submissions, on the tasks that count.
-        name, other: the two submissions.
-
-    Returns:
-        The contributions, of largest size first; their points sum to the difference.
+    the other without a remainder (the log-mean Divisia index; Ang 2005, Energy Policy 33). The largest come first.
     """
     a, b = scores.names.index(name), scores.names.index(other)
     axes = {axis: np.maximum(means, SMALLEST_SCORE) for axis, means in scores.axis_means.items()}
     overall = geometric_mean(list(axes.values()))
-    factor = {
-        axis: _log_mean(overall[a], overall[b]) / len(axes) / _log_mean(means[a], means[b])
-        for axis, means in axes.items()
-    }
+    whole = _log_mean(overall[a], overall[b]) / len(axes)
+    factor = {axis: whole / _log_mean(means[a], means[b]) for axis, means in axes.items()}
     parts = []
     for cell, weight in zip(scores.cells, scores.weights, strict=True):
         mean = cell.means()
@@ -83,7 +69,7 @@ def _log_mean(a: float, b: float) -> float:
 
 def neighbours(board: Board) -> dict[str, str]:
     """Ranked submission -> the one above it in the table; for the first, the one below it."""
-    names = [standing.submission for standing in board.standings if standing.rank]
+    names = board.ranked_names
     return dict(zip(names, [*names[1:2], *names], strict=False)) if len(names) > 1 else {}
 
 
@@ -99,15 +85,10 @@ def leave_one_task_out(scores: Scores) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Separation:
-    """Two neighbours of the table.
+    """Two neighbours of the table, with the difference of their overall scores and its adjusted p-value.
 
-    Attributes:
-        upper, lower: the submissions.
-        difference: of their overall scores.
-        p_value: adjusted, of their paired test.
-        seeds: seeds per task that there are.
-        needed: seeds per task that would separate them; None where no number would, because the difference is within
-            the noise floor.
+    There are `seeds` per task, and as many as `needed` would separate them; None where no number would, because the
+    difference is within the noise floor.
     """
 
     upper: str
@@ -119,16 +100,12 @@ class Separation:
 
 
 def separations(board: Board, power: float = 0.8) -> list[Separation]:
-    """How many seeds per task would separate each pair of neighbours.
+    """How many seeds per task would separate each pair of neighbours with a probability of `power`.
 
     The test is that of the ranking at its strictest (5 % over the number of pairs), with the variance of today's runs.
-
-    Args:
-        board: the leaderboard.
-        power: the probability with which the test is to find the difference.
     """
     scores = board.ranked
-    names = [standing.submission for standing in board.standings if standing.rank]
+    names = board.ranked_names
     if len(names) < 2:
         return []
     differences = scores.differences()
@@ -138,10 +115,7 @@ def separations(board: Board, power: float = 0.8) -> list[Separation]:
     result = []
     for upper, lower in itertools.pairwise(names):
         pair = scores.names.index(upper), scores.names.index(lower)
-        difference, error, freedom = (
-            float(table[pair])
-            for table in (differences.difference, differences.spread.error, differences.spread.freedom)
-        )
+        difference, error, freedom = differences.pair(*pair)
         seeds = min(len(cell.seeds) for cell in scores.cells)
         needed = None
         if abs(difference) > NOISE_FLOOR and freedom > 0:
@@ -154,9 +128,8 @@ def separations(board: Board, power: float = 0.8) -> list[Separation]:
 def probabilities_of_improvement(scores: Scores) -> Array:
     """The probability that one submission beats another on a random seed of a random axis of a random task.
 
-    Returns:
-        [submissions, submissions]: the mean over cells of the Mann-Whitney statistic (Agarwal et al. 2021,
-        arXiv:2108.13264, section 4.3).
+    [submissions, submissions]: the mean over cells of the Mann-Whitney statistic (Agarwal et al. 2021,
+    arXiv:2108.13264, section 4.3).
     """
     return nanmean([probability_of_improvement(cell.scores) for cell in scores.cells])
 
@@ -166,8 +139,6 @@ class Trial:
     """One tuning trial.
 
     Attributes:
-        submission, task, trial: which.
-        hyperparameters: its setting.
         criterion: what it is selected by, mean over its runs; inf if one of them missed the target loss.
         by: the criterion's name, ``validation_loss`` or ``gradient_evaluations``.
         raced: whether it was ended because another trial was faster already.
@@ -186,10 +157,10 @@ class Trial:
 
 def trials(results: Results) -> list[Trial]:
     """All tuning trials, compared as the protocol does."""
-    groups: dict[tuple[str, str, int], list[Record]] = {}
+    groups: defaultdict[tuple[str, str, int], list[Record]] = defaultdict(list)
     for record in results.records:
         if record["phase"] == "tune":
-            groups.setdefault((record["submission"], record["task"], record["trial"]), []).append(record)
+            groups[record["submission"], record["task"], record["trial"]].append(record)
     chosen = {(record["submission"], record["task"], record["trial"]) for record in results.scored()}
     validated = {task for (_, task, _), runs in groups.items() if any(r["validation_loss"] is not None for r in runs)}
     result = []
@@ -219,9 +190,9 @@ def tuning_curves(trials: Iterable[Trial]) -> list[TuningCurve]:
     Where trials race (the fewest gradient evaluations win), the slower ones are ended early and have no value to
     average, so these tasks have no curve.
     """
-    groups: dict[tuple[str, str], list[Trial]] = {}
+    groups: defaultdict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups.setdefault((trial.submission, trial.task), []).append(trial)
+        groups[trial.submission, trial.task].append(trial)
     curves = []
     for (submission, task), group in groups.items():
         if not any(trial.raced for trial in group) and group[0].by == "validation_loss":
@@ -232,13 +203,10 @@ def tuning_curves(trials: Iterable[Trial]) -> list[TuningCurve]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well two tracks order the same submissions.
+    """How well two tracks order the submissions `names` that they share.
 
-    Attributes:
-        names: the shared submissions.
-        first, second: their overall scores on either track, [submissions].
-        tau: Kendall's rank correlation, with its interval over resampled seeds.
-        tasks: how many tasks of each track it rests on.
+    `first` and `second` are their overall scores [submissions], `tau` is Kendall's rank correlation with its interval
+    over resampled seeds, `tasks` says how many tasks of each track it rests on.
     """
 
     names: tuple[str, ...]
@@ -261,9 +229,8 @@ def agreement(first: Board, second: Board, resamples: int = RESAMPLES, other_tas
     Returns:
         None with fewer than three shared submissions, without tasks, or where all scores of a board are equal.
     """
-    shared = sorted({*first.ranked.names} & {*second.ranked.names})
-    excluded = set(first.ranked.tasks) if other_tasks else set()
-    tasks = [task for task in second.ranked.tasks if task not in excluded]
+    shared = sorted({*first.ranked_names} & {*second.ranked_names})
+    tasks = set(second.ranked.tasks) - set(first.ranked.tasks if other_tasks else ())
     if len(shared) < 3 or not tasks:
         return None
     one, other = first.ranked.only(shared), second.ranked.only(shared).of_tasks(tasks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,18 +47,14 @@ def read(directory: Path) -> list[History]:
     if not directory.is_dir():
         return []
     descriptions = _load(directory / "benchmarks.json") if (directory / "benchmarks.json").is_file() else {}
-    histories: dict[tuple[str, str], list[Point]] = {}
+    histories: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
     for path in sorted(directory.glob("*/*.json")):
         if path.name != "machine.json":
             for benchmark, point in _points(_load(path), path):
-                histories.setdefault((path.parent.name, benchmark), []).append(point)
+                histories[path.parent.name, benchmark].append(point)
+    units = {benchmark: str(descriptions.get(benchmark, {}).get("unit", "")) for _, benchmark in histories}
     return [
-        History(
-            machine,
-            benchmark,
-            str(descriptions.get(benchmark, {}).get("unit", "")),
-            tuple(sorted(points, key=lambda point: point.date)),
-        )
+        History(machine, benchmark, units[benchmark], tuple(sorted(points, key=lambda point: point.date)))
         for (machine, benchmark), points in sorted(histories.items())
     ]
 

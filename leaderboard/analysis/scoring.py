@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,14 +44,10 @@ from leaderboard.analysis.statistics import (
 AXES = ("flatness", "norm", "generalization")
 """The order of the axes. `suite.task.AXES` is the same, in a module that imports torch; a test compares the two."""
 
-
 CEILING = 1.25
 """No run scores more: a solution better than `score_1` must not make up for others."""
 
-
 RESAMPLES = 2_000
-
-
 BOOTSTRAP_SEED = 20180813
 
 
@@ -59,18 +56,8 @@ def axis_score(
 ) -> Array:
     """``clip(g(score_0, value) / g(score_0, score_1), 0, 1.25)`` elementwise; all arguments broadcast.
 
-    g(a, b) is ``log a - log b`` on a log scale, with value and score_1 bounded below by `floor`, and ``a - b`` on a
-    linear one.
-
-    Args:
-        value: what was measured; a measure that is not finite scores 0.
-        score_0, score_1: the values that score 0 and 1; NaN scores 0.
-        log: whether the scale is logarithmic.
-        floor: lower bound on log scales; NaN: none.
-        converged: whether the run reached the target loss; one that did not scores 0.
-
-    Returns:
-        The scores in [0, 1.25], of the common shape.
+    g(a, b) is ``log a - log b`` on a log scale, with value and score_1 bounded below by `floor` (NaN: no bound), and
+    ``a - b`` on a linear one. A NaN among value and references scores 0, and so does a run that has not converged.
     """
     value, score_0, score_1, floor = (np.asarray(a, dtype=float) for a in (value, score_0, score_1, floor))
     bound = np.where(np.isnan(floor), 0.0, floor)
@@ -94,7 +81,6 @@ class Cell:
     """One axis of one task: what every run scored and measured.
 
     Attributes:
-        task, family, axis, measure: names.
         higher: whether larger values of the measure are better.
         seeds: the columns.
         scores: [submissions, seeds], NaN where a submission lacks the seed.
@@ -152,13 +138,8 @@ class Cell:
 def intervals(values: Array, samples: Array, spread: Spread) -> list[Interval]:
     """Bootstrap percentile intervals, widened for few seeds (see `statistics.expansion`).
 
-    Args:
-        values: the estimates [submissions].
-        samples: the same over resampled seeds [submissions, resamples].
-        spread: of the estimates, for its degrees of freedom.
-
-    Returns:
-        One interval per submission, within [0, 1.25].
+    `values` are estimates [submissions] with their `spread`, `samples` the same over resampled seeds
+    [submissions, resamples]. Intervals are within [0, 1.25].
     """
     bounds = values + expansion(spread.freedom) * (np.percentile(samples, [2.5, 97.5], axis=1) - values)
     low, high = np.clip(bounds, 0.0, CEILING)
@@ -195,22 +176,15 @@ class Scores:
         return replace(self, cells=tuple(cell for cell in self.cells if cell.task in wanted))
 
     def combine(self, values: Sequence[Array]) -> dict[str, Array]:
-        """Combine one array per cell within each axis.
+        """Axis -> mean over the tasks of a family, then over families, [submissions, ...].
 
-        Args:
-            values: arrays [submissions, ...] in the order of `cells`, NaN where a submission lacks the task.
-
-        Returns:
-            Axis -> mean over the tasks of a family, then over families, [submissions, ...].
+        `values` has an array [submissions, ...] per cell, NaN where a submission lacks the task.
         """
-        means = {}
-        for axis in self.axes:
-            families: dict[str, list[Array]] = {}
-            for cell, value in zip(self.cells, values, strict=True):
-                if cell.axis == axis:
-                    families.setdefault(cell.family, []).append(value)
-            means[axis] = nanmean([nanmean(tasks) for tasks in families.values()])
-        return means
+        families: defaultdict[tuple[str, str], list[Array]] = defaultdict(list)
+        for cell, value in zip(self.cells, values, strict=True):
+            families[cell.axis, cell.family].append(value)
+        means = {key: nanmean(tasks) for key, tasks in families.items()}
+        return {axis: nanmean([mean for (of_axis, _), mean in means.items() if of_axis == axis]) for axis in self.axes}
 
     @functools.cached_property
     def axis_means(self) -> dict[str, Array]:
@@ -241,18 +215,13 @@ class Scores:
             axis: np.sum([count > 0 for (of_axis, _), count in tasks.items() if of_axis == axis], axis=0)
             for axis in self.axes
         }
-        return np.array(
-            [
-                here / np.maximum(1.0, tasks[cell.axis, cell.family] * families[cell.axis])
-                for cell, here in zip(self.cells, present, strict=True)
-            ]
-        )
+        counts = [tasks[cell.axis, cell.family] * families[cell.axis] for cell in self.cells]
+        return np.array([here / np.maximum(1.0, count) for here, count in zip(present, counts, strict=True)])
 
     def sensitivity(self) -> Array:
         """[cells, submissions]: the derivative of the overall score with respect to a cell's mean.
 
-        The geometric mean's derivative with respect to an axis is the overall score over (number of axes times the axis
-        score).
+        That of the geometric mean with respect to an axis is the overall score / (number of axes * the axis score).
         """
         count = np.sum([~np.isnan(mean) for mean in self.axis_means.values()], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -264,9 +233,9 @@ class Scores:
         """Per task, what each seed contributes [submissions, seeds] to the axis score, or to first order overall."""
         of_axis = np.array([axis in (None, cell.axis) for cell in self.cells])
         slopes = (self.sensitivity() if axis is None else self.weights) * of_axis[:, None]
-        tasks: dict[str, list[Array]] = {}
+        tasks: defaultdict[str, list[Array]] = defaultdict(list)
         for cell, slope in zip(self.cells, slopes, strict=True):
-            tasks.setdefault(cell.task, []).append(slope[:, None] * cell.scores)
+            tasks[cell.task].append(slope[:, None] * cell.scores)
         return [np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0)) for parts in tasks.values()]
 
     def spread(self, axis: str | None = None) -> Spread:

@@ -18,7 +18,6 @@ from scipy.special import gammaln, ndtri, stdtr, stdtrit
 
 Array = NDArray[np.float64]
 
-
 SIGNIFICANCE = 0.05
 """Level of all tests; intervals are at one minus it."""
 
@@ -33,29 +32,13 @@ class Interval:
 
 
 def bootstrap_counts(seeds: int, resamples: int, generator: np.random.Generator) -> Array:
-    """The weights of a bootstrap over seeds.
-
-    Args:
-        seeds: how many seeds there are.
-        resamples: how many samples to draw.
-        generator: the source of randomness.
-
-    Returns:
-        [resamples, seeds]: how often each seed was drawn, divided by the number of seeds; rows sum to 1.
-    """
+    """The weights [resamples, seeds] of a bootstrap: how often each seed was drawn, divided by the number of seeds."""
     drawn = generator.integers(seeds, size=(resamples, seeds)) + seeds * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * seeds).reshape(resamples, seeds) / seeds
 
 
 def geometric_mean(values: ArrayLike) -> Array:
-    """Geometric mean over the first dimension.
-
-    Args:
-        values: [n, ...], not negative; NaN is left out.
-
-    Returns:
-        [...]: zero where any value is zero, NaN where all are NaN.
-    """
+    """Geometric mean over the first dimension of values >= 0 that are not NaN: 0 where one is 0, NaN where all are."""
     with np.errstate(divide="ignore"):
         logs = np.log(np.asarray(values, dtype=float))
     return np.asarray(np.exp(nanmean(logs)))
@@ -70,15 +53,7 @@ def nanmean(values: ArrayLike) -> Array:
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Adjust p-values for multiple tests by Holm's step-down procedure.
-
-    Args:
-        p_values: [n].
-
-    Returns:
-        [n]: the adjusted p-values, which control the family-wise error rate (Holm 1979, Scandinavian Journal of
-        Statistics 6).
-    """
+    """P-values [n] adjusted for the family-wise error rate: Holm's step-down procedure (1979, Scand. J. Stat. 6)."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -104,12 +79,7 @@ def expansion(freedom: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Spread:
-    """How precise estimates are.
-
-    Attributes:
-        error: standard errors.
-        freedom: Welch-Satterthwaite degrees of freedom, of the same shape; 0 where the error is unknown.
-    """
+    """Standard errors of estimates, and their Welch-Satterthwaite degrees of freedom; 0 where the error is unknown."""
 
     error: Array
     freedom: Array
@@ -118,35 +88,24 @@ class Spread:
 def welch(variances: Sequence[Array], freedoms: Sequence[Array]) -> Spread:
     """The spread of a sum of independent estimates, one for each stratum (Welch 1947, Biometrika 34).
 
-    Args:
-        variances: one array per stratum, all of one shape. 0: the stratum is exact; NaN: its variance is unknown.
-        freedoms: the degrees of freedom of the variances, of the same shapes.
-
-    Returns:
-        The spread of the sum, elementwise; unknown where the variance of any stratum is.
+    Each stratum has an array of variances (0: it is exact; NaN: unknown) and one of their degrees of freedom, all of
+    one shape. The spread is unknown where the variance of any stratum is.
     """
     total = np.sum(variances, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = [
-            np.where(variance == 0, 0.0, variance**2 / freedom)
-            for variance, freedom in zip(variances, freedoms, strict=True)
-        ]
+        squares = [np.where(v == 0, 0.0, v**2 / freedom) for v, freedom in zip(variances, freedoms, strict=True)]
         freedom = np.where(total == 0, math.inf, total**2 / np.sum(squares, axis=0))
     return Spread(np.sqrt(total), np.where(np.isnan(total), 0.0, freedom))
 
 
 def spread(strata: Sequence[Array]) -> Spread:
-    """The spread of sums over strata (tasks) of means over seeds.
+    """The spread [entries] of sums over strata (tasks) of means over seeds.
 
-    Args:
-        strata: arrays [entries, seeds] of what each seed contributes to an entry's sum, NaN where the entry lacks the
-            seed. A stratum of which an entry has one seed is unknown; one of which it has none contributes nothing.
-
-    Returns:
-        The spread [entries] of the sums.
+    A stratum [entries, seeds] holds what each seed contributes to an entry's sum, NaN where the entry lacks the seed.
+    A stratum of which an entry has one seed is unknown; one of which it has none contributes nothing.
     """
-    moments = [_moments(stratum) for stratum in strata]
-    return welch([variance for variance, _ in moments], [count - 1 for _, count in moments])
+    variances, counts = zip(*map(_moments, strata), strict=True)
+    return welch(variances, [count - 1 for count in counts])
 
 
 def _moments(stratum: Array) -> tuple[Array, Array]:
@@ -159,15 +118,14 @@ def _moments(stratum: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Differences:
-    """Estimates that share seeds, compared pair by pair: element [a, b] of every array is about ``a - b``.
-
-    Attributes:
-        difference: [entries, entries].
-        spread: of the differences, [entries, entries].
-    """
+    """Estimates that share seeds, compared pair by pair: element [a, b] of every array is about ``a - b``."""
 
     difference: Array
     spread: Spread
+
+    def pair(self, a: int, b: int) -> tuple[float, float, float]:
+        """The difference ``a - b``, its standard error and its degrees of freedom."""
+        return float(self.difference[a, b]), float(self.spread.error[a, b]), float(self.spread.freedom[a, b])
 
     def p_values(self) -> Array:
         """Two-sided p-values [entries, entries] of Student's paired t-test; 1 where the spread is unknown."""
@@ -177,17 +135,10 @@ class Differences:
 
 
 def paired_differences(estimates: ArrayLike, strata: Sequence[Array]) -> Differences:
-    """Compare estimates pair by pair, each a sum over strata (tasks) of means over seeds.
+    """Compare estimates [entries] pair by pair, each a sum over strata (tasks, as in `spread`) of means over seeds.
 
     Seeds are shared by the entries, so the variance of a difference is that of the seeds' differences; where two
     entries have different seeds, only the shared ones are paired.
-
-    Args:
-        estimates: [entries].
-        strata: what each seed contributes to them, arrays [entries, seeds] as in `spread`.
-
-    Returns:
-        The differences of all pairs, with their spread.
     """
     estimates = np.asarray(estimates, dtype=float)
     variances, freedoms = [], []
@@ -212,14 +163,9 @@ def _covariance(stratum: Array) -> Array:
 
 
 def probability_of_improvement(scores: Array) -> Array:
-    """The probability that a random run of one entry scores above a random run of another (Mann-Whitney).
+    """The probability [entries, entries] that a random run of a scores above a random run of b (Mann-Whitney).
 
-    Args:
-        scores: [entries, runs], NaN where a run is missing.
-
-    Returns:
-        [entries, entries]: element [a, b] is the probability that `a` scores above `b`, ties counted half; NaN for an
-        entry without runs.
+    `scores` are [entries, runs], NaN where a run is missing. Ties count half; an entry without runs gets NaN.
     """
     present = ~np.isnan(scores)
     _, codes = np.unique(scores[present], return_inverse=True)
@@ -235,12 +181,8 @@ def best_of(values: ArrayLike) -> tuple[Array, Array]:
 
     Dodge et al. 2019, arXiv:1909.03004; without replacement as in Tang et al. 2020, arXiv:2004.13705.
 
-    Args:
-        values: [n], the criterion of each trial (smaller is better), inf for one that missed the target loss.
-
-    Returns:
-        [n] the expected best criterion of k trials, given that one of them reached the target loss, and [n] the
-        probability that one did.
+    `values` [n] are the criterion of each trial (smaller is better), inf for one that missed the target loss. Returned
+    are [n] the expected best of k trials, given that one reached the target loss, and [n] the probability that one did.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     count = len(ordered)
@@ -264,20 +206,10 @@ def _log_choose(n: ArrayLike, k: ArrayLike) -> Array:
 def seeds_to_separate(
     difference: float, deviation: float, strata: float = 1.0, level: float = SIGNIFICANCE, power: float = 0.8
 ) -> int:
-    """The smallest number of seeds per task with which a paired t-test detects a difference.
+    """The smallest number of seeds per task, at least 2, with which a two-sided paired t-test detects a difference.
 
-    Args:
-        difference: the true difference.
-        deviation: the standard deviation of the difference with one seed in every task.
-        strata: the number of tasks whose degrees of freedom add up.
-        level: of the two-sided test.
-        power: the probability of detection.
-
-    Returns:
-        The number of seeds, at least 2.
-
-    Raises:
-        ValueError: there is no difference.
+    `deviation` is the standard deviation of the difference with one seed in every task, `strata` the number of tasks
+    whose degrees of freedom add up, `power` the probability of detection. ValueError: there is no difference.
     """
     if not difference:
         raise ValueError("No number of seeds separates equals.")
@@ -303,14 +235,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points are Pareto optimal, where lower is better.
-
-    Args:
-        points: [n, measures].
-
-    Returns:
-        [n]: whether no other point is at least as good on all measures and better on one.
-    """
+    """Which points [n, measures] are Pareto optimal: no other is at most as high everywhere and lower somewhere."""
     points = np.asarray(points, dtype=float)
     no_worse = (points[:, None] <= points).all(axis=2)
     better = (points[:, None] < points).any(axis=2)

@@ -6,6 +6,5 @@ The names that the command's help needs stand here; the modules import pandas.
 VIEWS = ("ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning")
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 
-
 FORMATS = ("markdown", "latex", "csv", "html", "json")
 """What `leaderboard.tables.formats.render` writes."""

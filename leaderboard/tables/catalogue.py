@@ -15,7 +15,6 @@ from tabulate import tabulate
 Task = Mapping[str, Any]
 """One entry of `task_list`."""
 
-
 INTRODUCTION = (
     "Every task says what theory claims, on which data, at which loss training stops, which exact solution it is "
     "compared with, and which values of its measures score 0 (`score_0`) and 1 (`score_1`). A reference that is a name "
@@ -24,10 +23,8 @@ INTRODUCTION = (
     "--format markdown`, from the tasks' own docstrings."
 )
 
-
 OPENING = re.compile(r"((?:[^\s`]+ ){0,3}[^\s`]+\.) ")
 """How a docstring names a part of its section: up to four words and a full stop at the start of a paragraph."""
-
 
 AXIS = re.compile(r"(?:Norm|Flatness|Generalization) axis\.")
 
@@ -106,9 +103,7 @@ def _section(task: Task) -> list[str]:
 
 
 def _reference(value: float | str | None) -> str:
-    if value is None:
-        return ""
-    return f"`{value}`" if isinstance(value, str) else f"{value:.3g}"
+    return f"`{value}`" if isinstance(value, str) else "" if value is None else f"{value:.3g}"
 
 
 def _when(target: Mapping[str, Any]) -> str:

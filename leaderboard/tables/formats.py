@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -73,7 +73,6 @@ def _markdown(table: Table) -> str:
 BOLD = ("\x02", "\x03")
 """Stand for the bounds of bold type while tabulate escapes what LaTeX would read as commands."""
 
-
 LATEX_SYMBOLS = {
     BOLD[0]: r"\textbf{",
     BOLD[1]: "}",
@@ -104,48 +103,28 @@ def _html(table: Table) -> str:
 
 def _csv(table: Table) -> str:
     """One column for each number; a column with estimates becomes three."""
-    with_bounds = [any(isinstance(row[n].value, Interval) for row in table.rows) for n in range(len(table.columns))]
-    header = [
-        f"{column.key}{end}"
-        for column, bounds in zip(table.columns, with_bounds, strict=True)
-        for end in (("", "_low", "_high") if bounds else ("",))
-    ]
+    lines: list[list[Any]] = [[] for _ in range(len(table.rows) + 1)]
+    for n, column in enumerate(table.columns):
+        values = [row[n].value for row in table.rows]
+        ends = ("", "_low", "_high") if any(isinstance(value, Interval) for value in values) else ("",)
+        lines[0] += [f"{column.key}{end}" for end in ends]
+        for line, value in zip(lines[1:], values, strict=True):
+            line += astuple(value) if isinstance(value, Interval) else (value, None, None)[: len(ends)]
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    for row in table.rows:
-        writer.writerow(
-            number
-            for cell, bounds in zip(row, with_bounds, strict=True)
-            for number in _numbers(cell, 3 if bounds else 1)
-        )
+    csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue().rstrip("\n")
-
-
-def _numbers(cell: TableCell, width: int) -> list[Any]:
-    if isinstance(cell.value, Interval):
-        return [cell.value.value, cell.value.low, cell.value.high]
-    return ["" if cell.value is None else cell.value, *[""] * (width - 1)]
 
 
 def _json(table: Table) -> str:
     rows = []
     for row in table.rows:
-        cells = dict(zip((column.key for column in table.columns), row, strict=True))
-        values = {
-            key: asdict(cell.value) if isinstance(cell.value, Interval) else cell.value for key, cell in cells.items()
-        }
-        rows.append(values | {"best": [key for key, cell in cells.items() if cell.best]})
+        cells = [(column.key, cell) for column, cell in zip(table.columns, row, strict=True)]
+        values = {key: asdict(cell.value) if isinstance(cell.value, Interval) else cell.value for key, cell in cells}
+        rows.append(values | {"best": [key for key, cell in cells if cell.best]})
     return json.dumps({"title": table.title, "rows": clean(rows), "notes": table.notes}, indent=1)
 
 
-WRITERS: dict[str, Callable[[Table], str]] = {
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-    "html": _html,
-    "json": _json,
-}
+WRITERS = {"markdown": _markdown, "latex": _latex, "csv": _csv, "html": _html, "json": _json}
 
 
 def terminal(table: Table, width: int) -> list[RichTable]:
@@ -159,18 +138,11 @@ def terminal(table: Table, width: int) -> list[RichTable]:
     if sum(_widths(table, gap=3)) + 1 <= width:
         parts = [_rich(table, narrow=False)]
     else:
-        short = _shortened(table)
+        titles = tuple(replace(column, title=column.short or column.title) for column in table.columns)
+        short = replace(table, columns=titles, rows=tuple(tuple(map(_short, row)) for row in table.rows))
         parts = [_rich(part, narrow=True) for part in _parts(short, _widths(short, gap=2), width + 2)]
     parts[0].title = table.title
     return parts
-
-
-def _shortened(table: Table) -> Table:
-    return replace(
-        table,
-        columns=tuple(replace(column, title=column.short or column.title) for column in table.columns),
-        rows=tuple(tuple(map(_short, row)) for row in table.rows),
-    )
 
 
 def _short(cell: TableCell) -> TableCell:
@@ -203,7 +175,7 @@ def _parts(table: Table, widths: Sequence[int], width: int) -> list[Table]:
             used = 0
         parts[-1].append(place)
         used += widths[place]
-    return [table.choose([table.columns[place].key for place in part]) for part in parts]
+    return [table.at(part) for part in parts]
 
 
 def _rich(table: Table, narrow: bool) -> RichTable:

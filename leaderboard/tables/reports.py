@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from leaderboard.analysis.comparison import COST, Comparison, Difference
 from leaderboard.tables.formats import render
-from leaderboard.tables.table import Column, Table, TableCell, digits, number, text
+from leaderboard.tables.table import Column, Table, TableCell, columns, digits, number, text
 
 if TYPE_CHECKING:
     from leaderboard.analysis.fresh_seeds import ScoreGap
@@ -24,16 +24,13 @@ NOTE = (
 
 def headline(comparison: Comparison) -> str:
     """The outcome in one sentence."""
-    counts = (
-        _count(len(comparison.regressions), "regression"),
-        _count(len(comparison.improvements), "improvement"),
-        _count(len(comparison.differences), "difference"),
-    )
-    return "{}, {}, {} compared.".format(*counts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    counts = {
+        "regression": len(comparison.regressions),
+        "improvement": len(comparison.improvements),
+        "difference": len(comparison.differences),
+    }
+    words = [f"{count or 'no'} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items()]
+    return f"{', '.join(words)} compared."
 
 
 def table(comparison: Comparison, everything: bool = False) -> Table:
@@ -41,26 +38,20 @@ def table(comparison: Comparison, everything: bool = False) -> Table:
     differences = [d for d in comparison.differences if everything or not d.task or d.verdict != "same"]
     order = ("regression", "improvement", "same")
     rows = tuple(_row(difference) for difference in sorted(differences, key=lambda d: order.index(d.verdict)))
-    columns = (
-        Column("verdict", "verdict", words=True),
-        Column("submission", "submission", words=True),
-        Column("task", "task", words=True),
-        Column("axis", "axis", words=True),
+    header = (
+        *columns("verdict", "submission", "task", "axis", words=True),
         Column("base", "BASE"),
         Column("new", "NEW"),
-        Column("difference", "difference"),
+        *columns("difference"),
         Column("seeds", "seeds", data=True),
     )
-    return Table("NEW against BASE: " + headline(comparison), columns, rows, stub=4, notes=(NOTE, *comparison.notes))
+    return Table("NEW against BASE: " + headline(comparison), header, rows, stub=4, notes=(NOTE, *comparison.notes))
 
 
 def _row(difference: Difference) -> tuple[TableCell, ...]:
     style = ".0f" if difference.axis == COST else ".3f"
     return (
-        text(difference.verdict),
-        text(difference.submission),
-        text(difference.task or "all"),
-        text(difference.axis),
+        *map(text, (difference.verdict, difference.submission, difference.task or "all", difference.axis)),
         number(difference.base, style),
         number(difference.new, style),
         _change(difference),
@@ -105,15 +96,9 @@ def junit(comparison: Comparison) -> str:
     root = ElementTree.Element("testsuites", name="lowlands compare")
     for submission in dict.fromkeys(difference.submission for difference in comparison.differences):
         differences = [difference for difference in comparison.differences if difference.submission == submission]
-        failures = sum(difference.verdict == "regression" for difference in differences)
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=_printable(submission),
-            tests=str(len(differences)),
-            failures=str(failures),
-            errors="0",
-        )
+        failures = str(sum(difference.verdict == "regression" for difference in differences))
+        counts = {"tests": str(len(differences)), "failures": failures, "errors": "0"}
+        suite = ElementTree.SubElement(root, "testsuite", name=_printable(submission), **counts)
         for difference in differences:
             place = _printable(f"{submission}.{difference.task or 'all'}")
             case = ElementTree.SubElement(suite, "testcase", classname=place, name=difference.axis, time="0")
@@ -128,9 +113,7 @@ def score_gaps(gaps: Sequence[ScoreGap]) -> Table:
     """Claimed scores against those on fresh seeds."""
     rows = tuple(
         (
-            text(gap.submission),
-            text(gap.task),
-            text(gap.axis),
+            *map(text, (gap.submission, gap.task, gap.axis)),
             number(gap.claimed, ".3f"),
             number(gap.verified, ".3f"),
             number(gap.gap, "+.3f"),
@@ -138,16 +121,12 @@ def score_gaps(gaps: Sequence[ScoreGap]) -> Table:
         )
         for gap in gaps
     )
-    columns = (
-        Column("submission", "submission", words=True),
-        Column("task", "task", words=True),
-        Column("axis", "axis", words=True),
-        Column("claimed", "claimed"),
-        Column("verified", "verified"),
-        Column("gap", "gap"),
+    header = (
+        *columns("submission", "task", "axis", words=True),
+        *columns("claimed", "verified", "gap"),
         Column("suspicious", "", words=True),
     )
-    return Table("Scores on the published seeds, and on fresh ones", columns, rows, stub=3)
+    return Table("Scores on the published seeds, and on fresh ones", header, rows, stub=3)
 
 
 def _printable(name: str) -> str:

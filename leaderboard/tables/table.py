@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from leaderboard.analysis.statistics import Interval
 from suite.errors import InputError, unknown
@@ -16,21 +16,13 @@ from suite.errors import InputError, unknown
 DASH = "–"
 """Stands for what is not there."""
 
-
 DAGGER = "†"
 """Marks a submission that regularises on purpose."""
-
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 """Whether higher values of a measure are better -> the mark that says so."""
 
-
-RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+RELATIONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 @dataclass(frozen=True)
@@ -84,6 +76,11 @@ class Column:
     short: str = ""
 
 
+def columns(*keys: str, words: bool = False) -> tuple[Column, ...]:
+    """Columns whose keys are their titles."""
+    return tuple(Column(key, key, words) for key in keys)
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of cells, one for each column. The first `stub` columns name a row."""
@@ -92,14 +89,10 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     stub: int = 1
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def position(self, key: str) -> int:
-        """Where the column `key` stands.
-
-        Raises:
-            InputError: there is none; the message suggests the nearest name.
-        """
+        """Where the column `key` stands; InputError with the nearest name if there is none."""
         keys = [column.key for column in self.columns]
         if key not in keys:
             raise unknown("column", key, keys)
@@ -107,18 +100,17 @@ class Table:
 
     def choose(self, keys: Sequence[str]) -> Table:
         """The columns `keys` alone, in that order; all of them for people too."""
-        places = [self.position(key) for key in keys]
-        columns = tuple(replace(self.columns[place], data=False) for place in places)
-        return self._choose(places, columns, stub=max(1, sum(place < self.stub for place in places)))
+        table = self.at([self.position(key) for key in keys])
+        return replace(table, columns=tuple(replace(column, data=False) for column in table.columns))
 
     def for_people(self) -> Table:
         """The table without the columns that are for programs."""
-        places = [place for place, column in enumerate(self.columns) if not column.data]
-        return self._choose(places, tuple(self.columns[place] for place in places), self.stub)
+        return self.at([place for place, column in enumerate(self.columns) if not column.data])
 
-    def _choose(self, places: Sequence[int], columns: tuple[Column, ...], stub: int) -> Table:
-        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
-        return replace(self, columns=columns, rows=rows, stub=stub)
+    def at(self, places: Sequence[int]) -> Table:
+        """The columns at `places` alone, in that order."""
+        columns, *rows = (tuple(row[place] for place in places) for row in (self.columns, *self.rows))
+        return replace(self, columns=columns, rows=tuple(rows), stub=max(1, sum(place < self.stub for place in places)))
 
     def sort(self, key: str) -> Table:
         """Rows by the column `key`, from the highest with a leading minus; what is missing comes last."""
@@ -143,21 +135,16 @@ class Table:
             raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
         place, relation, operand = self.position(match[1]), match[2], match[3]
         if relation == "=":
-            return replace(self, rows=tuple(row for row in self.rows if _matches(row[place], operand)))
+            pattern = re.compile(fnmatch.translate(operand))
+            rows = [row for row in self.rows if any(map(pattern.match, (str(row[place].value), row[place].text)))]
+            return replace(self, rows=tuple(rows))
         try:
             number = float(operand)
         except ValueError:
             raise InputError(f"The filter {condition!r} compares with {operand!r}, which is not a number.") from None
-        rows = []
-        for row in self.rows:
-            key = row[place].key
-            if not isinstance(key, str) and RELATIONS[relation](key, number):
-                rows.append(row)
-        return replace(self, rows=tuple(rows))
-
-
-def _matches(cell: TableCell, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(str(cell.value), pattern) or fnmatch.fnmatchcase(cell.text, pattern)
+        keys = [row[place].key for row in self.rows]
+        meets = [not isinstance(key, str) and RELATIONS[relation](key, number) for key in keys]
+        return replace(self, rows=tuple(itertools.compress(self.rows, meets)))
 
 
 def text(value: str) -> TableCell:
@@ -189,15 +176,8 @@ def estimate(interval: Interval | None, best: bool = False, bounds: bool = True)
 def digits(numbers: Sequence[float], frugal: bool = False) -> list[str]:
     """An estimate (and its bounds) as text, with as many digits as half the interval justifies; three without one.
 
-    Half an interval is shown with one digit, or with two if the first is a 1 (0.013 is a third more than 0.01). Very
-    small and very large numbers are written with a power of ten.
-
-    Args:
-        numbers: the estimate, or the estimate and both bounds.
-        frugal: never show a second digit.
-
-    Returns:
-        One text for each number.
+    Half an interval is shown with one digit, or with two if the first is a 1 (0.013 is a third more than 0.01) and the
+    text need not be `frugal`. Very small and very large numbers are written with a power of ten.
     """
     value = numbers[0]
     half = (numbers[2] - numbers[1]) / 2 if len(numbers) > 1 else 0.0

@@ -23,6 +23,7 @@ from leaderboard.tables.table import (
     Column,
     Table,
     TableCell,
+    columns,
     estimate,
     measure_name,
     number,
@@ -30,46 +31,17 @@ from leaderboard.tables.table import (
 )
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
-
-
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets."
-
-
 SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
-
-
 EXPLICIT = f"{DAGGER} regularises on purpose."
-
-
 BEST = "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %."
-
-
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
-
-
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
-
-
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
-
-
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
-
 
 MISSING_TASKS_NAMED = 2
 """More missing tasks than these are counted (`missing` of the formats for programs has them all)."""
-
-
-SUBMISSION = Column("submission", "submission", words=True)
-
-
-TASK = Column("task", "task", words=True)
-
-
-AXIS = Column("axis", "axis", words=True)
-
-
-MEASURE = Column("measure", "measure", words=True)
 
 
 def _name(standing: Standing) -> TableCell:
@@ -88,18 +60,14 @@ def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]
 def ranking(board: Board, results: Results) -> Table:
     """The leaderboard: rank, overall and axis scores, cost."""
     axes = board.scores.axes
-    ranked = board.ranked
-    marks = {
-        axis: dict(zip(ranked.names, best(ranked.differences(axis), ranked.axis_means[axis]), strict=True))
-        for axis in (ranked.axes if ranked.names else ())
-    }
-    columns = (
+    bests = {axis: board.best_of_axis(axis) for axis in axes}
+    header = (
         Column("rank", "rank", short="#"),
-        SUBMISSION,
-        Column("overall", "overall"),
+        *columns("submission", words=True),
+        *columns("overall"),
         *(Column(axis, axis, short={"generalization": "gener."}.get(axis, axis)) for axis in axes),
         Column("gradients", "gradients", short="grads"),
-        Column("time", "time"),
+        *columns("time"),
         Column("target", "at target", short="target"),
         Column("explicit", "explicit", data=True),
         Column("runs", "runs", data=True),
@@ -110,10 +78,7 @@ def ranking(board: Board, results: Results) -> Table:
             TableCell(standing.rank, standing.rank_text),
             _name(standing),
             estimate(standing.overall, best=standing.rank == 1),
-            *(
-                estimate(standing.axes.get(axis), best=marks.get(axis, {}).get(standing.submission, False))
-                for axis in axes
-            ),
+            *(estimate(standing.axes.get(axis), best=standing.submission in bests[axis]) for axis in axes),
             number(standing.gradient_evaluations, ".0f"),
             number(standing.relative_seconds, ".1f", "x"),
             TableCell(standing.converged, f"{standing.converged}/{standing.runs}"),
@@ -126,27 +91,24 @@ def ranking(board: Board, results: Results) -> Table:
     explicit = [EXPLICIT] if any(standing.explicit for standing in board.standings) else []
     ties = ["Equal ranks (=) do not differ by the test."] if any(standing.tied for standing in board.standings) else []
     cost = COST.format(TIME_REFERENCES[board.kind])
-    notes = (
-        (SCORES_WITH_INTERVALS, " ".join([*explicit, *ties, BEST, cost])) if board.scores.cells else (UNSCORED, cost)
-    )
+    scored = SCORES_WITH_INTERVALS, " ".join([*explicit, *ties, BEST, cost])
+    notes = scored if board.scores.cells else (UNSCORED, cost)
     track = f", {board.track} track" if board.track else ""
-    return Table(f"Lowlands: {board.kind}s{track}", columns, rows, stub=2, notes=notes)
+    return Table(f"Lowlands: {board.kind}s{track}", header, rows, stub=2, notes=notes)
 
 
 def axes(board: Board, results: Results) -> Table:
     """Every axis by itself, best first."""
-    ranked, rows = board.ranked, []
+    rows = []
     for axis in board.scores.axes:
-        means = ranked.axis_means.get(axis)
-        bests = best(ranked.differences(axis), means) if means is not None and len(means) else []
-        marks = dict(zip(ranked.names, bests, strict=True))
+        bests = board.best_of_axis(axis)
         standings = [standing for standing in board.standings if axis in standing.axes]
         rows += [
-            (text(axis), _name(standing), estimate(standing.axes[axis], marks.get(standing.submission, False)))
+            (text(axis), _name(standing), estimate(standing.axes[axis], standing.submission in bests))
             for standing in sorted(standings, key=lambda standing: -standing.axes[axis].value)
         ]
-    columns = (AXIS, SUBMISSION, Column("score", "score"))
-    return Table("The axes", columns, tuple(rows), stub=2, notes=(SCORES_WITH_INTERVALS, BEST))
+    header = (*columns("axis", "submission", words=True), *columns("score"))
+    return Table("The axes", header, tuple(rows), stub=2, notes=(SCORES_WITH_INTERVALS, BEST))
 
 
 def tasks(board: Board, results: Results) -> Table:
@@ -158,8 +120,8 @@ def tasks(board: Board, results: Results) -> Table:
         by_name = dict(zip(board.scores.names, zip(cell.estimates(), marks, strict=True), strict=True))
         scores = [estimate(*by_name[name], bounds=False) for name in board.names]
         rows.append((text(cell.task), text(cell.axis), text(cell.measure), *scores))
-    columns = _by_submission(board, (TASK, AXIS, MEASURE))
-    return Table("Scores of every task", columns, tuple(rows), stub=2, notes=(SCORES_WITHOUT_INTERVALS, BEST))
+    header = _by_submission(board, columns("task", "axis", "measure", words=True))
+    return Table("Scores of every task", header, tuple(rows), stub=2, notes=(SCORES_WITHOUT_INTERVALS, BEST))
 
 
 def measures(board: Board, results: Results) -> Table:
@@ -181,7 +143,7 @@ def measures(board: Board, results: Results) -> Table:
     references = (Column("score_0", "scores 0 at", data=True), Column("score_1", "scores 1 at", data=True))
     return Table(
         "What each solution measures: means over the runs that reached the target loss",
-        _by_submission(board, (TASK, MEASURE, AXIS, *references)),
+        _by_submission(board, (*columns("task", "measure", "axis", words=True), *references)),
         rows,
         stub=2,
         notes=(DIRECTIONS, BEST, *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else [])),
@@ -190,64 +152,47 @@ def measures(board: Board, results: Results) -> Table:
 
 def improvement(board: Board, results: Results) -> Table:
     """The probability that the submission of the row beats that of the column."""
-    ranked = board.ranked
-    chances = probabilities_of_improvement(ranked)
-    places = {name: place for place, name in enumerate(ranked.names)}
-    names = [name for name in board.names if name in places]
+    names = board.ranked_names
+    places = [board.ranked.names.index(name) for name in names]
+    chances = probabilities_of_improvement(board.ranked)[np.ix_(places, places)]
     rows = tuple(
-        (
-            text(a),
-            *(TableCell(None, "") if a == b else number(float(chances[places[a], places[b]]), ".2f") for b in names),
-        )
-        for a in names
+        (text(name), *(TableCell(None, "") if a == b else number(float(row[b]), ".2f") for b in range(len(names))))
+        for a, (name, row) in enumerate(zip(names, chances, strict=True))
     )
     return Table(
         "Probability that the row's submission beats the column's on a random seed of a random axis of a random task",
-        (SUBMISSION, *(Column(name, name) for name in names)),
+        (*columns("submission", words=True), *columns(*names)),
         rows,
     )
 
 
 def why(board: Board, results: Results) -> Table:
     """The difference of each overall score from its neighbour's, split over tasks and axes."""
-    ranked = board.ranked
     rows = tuple(
         (
-            text(name),
-            text(other),
-            text(part.task),
-            text(part.axis),
+            *map(text, (name, other, part.task, part.axis)),
             number(part.score, "z.2f"),
             number(part.other_score, "z.2f"),
             number(part.points, "+z.3f"),
         )
         for name, other in neighbours(board).items()
-        for part in contributions(ranked, name, other)
+        for part in contributions(board.ranked, name, other)
     )
-    columns = (
-        SUBMISSION,
-        Column("against", "against", words=True),
-        TASK,
-        AXIS,
-        Column("score", "score"),
-        Column("other", "its neighbour's"),
-        Column("points", "points"),
-    )
+    words = columns("submission", "against", "task", "axis", words=True)
+    header = (*words, *columns("score"), Column("other", "its neighbour's"), *columns("points"))
     note = "Points add up to the difference of the two overall scores (log-mean Divisia index)."
-    return Table("Why this rank: against the neighbour above (the first: below)", columns, rows, stub=2, notes=(note,))
+    return Table("Why this rank: against the neighbour above (the first: below)", header, rows, stub=2, notes=(note,))
 
 
 def robustness(board: Board, results: Results) -> Table:
     """The ranks that result when one task is left out."""
-    ranked = board.ranked
-    names = [name for name in board.names if name in ranked.names]
+    ranked, names = board.ranked, board.ranked_names
     all_tasks = dict(zip(ranked.names, ranks(ranked.overall, ranked.differences()), strict=True))
     rows = tuple(
         (text(task), *(number(rank[name], "d") for name in names))
         for task, rank in {"none": all_tasks, **leave_one_task_out(ranked)}.items()
     )
-    columns = (Column("task", "left out", words=True), *(Column(name, name) for name in names))
-    return Table("Ranks with one task left out", columns, rows)
+    return Table("Ranks with one task left out", (Column("task", "left out", words=True), *columns(*names)), rows)
 
 
 def separation(board: Board, results: Results) -> Table:
@@ -263,16 +208,15 @@ def separation(board: Board, results: Results) -> Table:
         )
         for pair in separations(board)
     )
-    columns = (
-        SUBMISSION,
-        Column("next", "next", words=True),
-        Column("difference", "difference"),
+    header = (
+        *columns("submission", "next", words=True),
+        *columns("difference"),
         Column("p", "adjusted p"),
         Column("seeds", "seeds now"),
         Column("needed", "seeds needed"),
     )
     note = "Seeds per task with which the ranking's test detects the difference of the two with a power of 80 %."
-    return Table("What would separate neighbours", columns, rows, stub=2, notes=(note,))
+    return Table("What would separate neighbours", header, rows, stub=2, notes=(note,))
 
 
 def tuning(board: Board, results: Results) -> Table:
@@ -282,12 +226,11 @@ def tuning(board: Board, results: Results) -> Table:
         for curve in tuning_curves(trial for trial in trials(results) if trial.submission in board.names)
         for k, (criterion, chance) in enumerate(zip(curve.best, curve.chance, strict=True), start=1)
     )
-    columns = (
-        TASK,
-        SUBMISSION,
-        Column("trials", "trials"),
+    header = (
+        *columns("task", "submission", words=True),
+        *columns("trials"),
         Column("best", "best validation loss"),
         Column("chance", "chance of the target"),
     )
     note = "Expected best of k trials given that one reaches the target loss, and the chance that one does."
-    return Table("Best of k tuning trials", columns, rows, stub=2, notes=(note,))
+    return Table("Best of k tuning trials", header, rows, stub=2, notes=(note,))
