@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,30 @@ def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tens
 
     None for the layers unless every parameter serves exactly one known layer, once.
     """
-    with torch.enable_grad(), _Recording(network) as recording:
-        outputs = network.outputs(x)
-    return recording.layers(outputs), outputs
+    calls: list[Layer | None] = []
+
+    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        calls.append(_layer(module, args, output, len(x)))
+
+    modules = [m for m in network.module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    # Before other hooks, which may change the output.
+    hooks = [module.register_forward_hook(record, prepend=True) for module in modules]
+    try:
+        with torch.enable_grad():
+            outputs = network.outputs(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    layers = [layer for layer in calls if layer]
+    parameters = [id(p) for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+    if (
+        len(layers) < len(calls)
+        or len(set(parameters)) < len(parameters)
+        or not set(map(id, network.leaves)) <= set(parameters)
+        or not each_used_once([outputs.grad_fn, *(layer.edge.node for layer in layers)], network.leaves)
+    ):
+        return None, outputs
+    return layers, outputs
 
 
 class Layer(ABC):
@@ -163,13 +184,15 @@ class _Normalised(Layer):
             total += torch.tensordot(signs, gradients.square(), dims=1)
 
 
-def _layer(call: _Call, samples: int) -> Layer | None:
+def _layer(module: nn.Module, args: tuple[Any, ...], output: Any, samples: int) -> Layer | None:
     """The layer of a call; None if its kind is unknown, or if samples cannot be distinguished from positions."""
-    module, value, edge = call.module, call.value, call.edge
-    if value.dim() < 2 or len(value) != samples or call.shape[:1] != (samples,):
-        return None
     kind = _KINDS.get(type(module).forward)
-    return None if kind is None or "forward" in vars(module) else kind(module, value, edge)
+    if kind is None or "forward" in vars(module) or len(args) != 1 or not output.requires_grad:
+        return None
+    value = args[0].detach()
+    if value.dim() < 2 or len(value) != samples or len(output) != samples:
+        return None
+    return kind(module, value, get_gradient_edge(output))
 
 
 def _is_ambiguous(value: Tensor, axes: int) -> bool:
@@ -198,19 +221,19 @@ def _layer_norm(module: nn.LayerNorm | nn.RMSNorm, value: Tensor, edge: Gradient
     shape = list(module.normalized_shape)
     if _is_ambiguous(value, len(shape)):
         return None
-    if isinstance(module, nn.LayerNorm):
-        return _Normalised(module, layer_norm(value, shape, eps=module.eps), edge, 0)
-    return _Normalised(module, rms_norm(value, shape, eps=module.eps), edge, 0)
+    norm: Callable[..., Tensor] = layer_norm if isinstance(module, nn.LayerNorm) else rms_norm
+    return _Normalised(module, norm(value, shape, eps=module.eps), edge, 0)
 
 
-def _group_norm(module: nn.GroupNorm, value: Tensor, edge: GradientEdge) -> Layer:
-    return _Normalised(module, group_norm(value, module.num_groups, eps=module.eps), edge, value.dim() - 2)
-
-
-def _batch_norm(module: nn.modules.batchnorm._BatchNorm, value: Tensor, edge: GradientEdge) -> Layer | None:
-    if module.training or not module.track_running_stats:
+def _channel_norm(
+    module: nn.GroupNorm | nn.modules.batchnorm._BatchNorm, value: Tensor, edge: GradientEdge
+) -> Layer | None:
+    if isinstance(module, nn.GroupNorm):
+        normal = group_norm(value, module.num_groups, eps=module.eps)
+    elif module.training or not module.track_running_stats:
         return None
-    normal = batch_norm(value, module.running_mean, module.running_var, eps=module.eps)
+    else:
+        normal = batch_norm(value, module.running_mean, module.running_var, eps=module.eps)
     return _Normalised(module, normal, edge, value.dim() - 2)
 
 
@@ -219,53 +242,7 @@ _KINDS: dict[Callable[..., object], Callable[..., Layer | None]] = {
     nn.Conv2d.forward: _convolution,
     nn.LayerNorm.forward: _layer_norm,
     nn.RMSNorm.forward: _layer_norm,
-    nn.GroupNorm.forward: _group_norm,
-    nn.modules.batchnorm._BatchNorm.forward: _batch_norm,
+    nn.GroupNorm.forward: _channel_norm,
+    nn.modules.batchnorm._BatchNorm.forward: _channel_norm,
 }
 """By a module's `forward`, not by its class: a subclass that scales the output is no linear layer."""
-
-
-class _Call(NamedTuple):
-    """A call of a module on `value`, with its output's shape and its place in the graph."""
-
-    module: nn.Module
-    value: Tensor
-    shape: torch.Size
-    edge: GradientEdge
-
-
-class _Recording:
-    """While it is entered, records every call of the modules that hold parameters."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._calls: list[_Call | None] = []
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> _Recording:
-        for module in self._network.module.modules():
-            if any(p.requires_grad for p in module.parameters(recurse=False)):
-                self._handles.append(module.register_forward_hook(self._record, prepend=True))
-        return self
-
-    def _record(self, module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        """Record a call, before other hooks change its output; None if it does not map one tensor to one tensor."""
-        value = args[0] if len(args) == 1 else None
-        if isinstance(value, Tensor) and isinstance(output, Tensor) and output.requires_grad:
-            self._calls.append(_Call(module, value.detach(), output.shape, get_gradient_edge(output)))
-        else:
-            self._calls.append(None)
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def layers(self, outputs: Tensor) -> list[Layer] | None:
-        """The layers in the order of their calls; None unless every parameter serves exactly one known layer, once."""
-        layers = [layer for call in self._calls if call and (layer := _layer(call, len(outputs)))]
-        parameters = [id(p) for layer in layers for p in (layer.weight, layer.bias) if p is not None]
-        leaves, unique = self._network.leaves, set(parameters)
-        if len(layers) < len(self._calls) or len(unique) < len(parameters) or not set(map(id, leaves)) <= unique:
-            return None
-        roots = [outputs.grad_fn, *(layer.edge.node for layer in layers)]
-        return layers if each_used_once(roots, leaves) else None

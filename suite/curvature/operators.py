@@ -6,9 +6,9 @@ backward pass on a kept graph saves the forward and the first backward pass of e
 
 from __future__ import annotations
 
-import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, compress
 from typing import Any
 
 import torch
@@ -22,19 +22,17 @@ from suite.task import Loss, Split
 MIN_CHUNKS = 4
 """A product works on a quarter of the samples at a time at most: its temporaries are then small next to the graphs."""
 
-
 MAX_GRAPH_BYTES = 2**30
 """Graphs beyond this are rebuilt for every product (2 to 3 times slower)."""
 
-
 Pieces = Sequence[Tensor]
-
-
 Product = Callable[[Pieces], Pieces]
 
 
-class Operator(ABC):
+class Operator:
     """A symmetric matrix, or one for each of S lanes, of which only products with vectors are formed.
+
+    A subclass defines `products` or ``@``: each is computed from the other.
 
     Attributes:
         size: P, the number of rows.
@@ -66,9 +64,9 @@ class Operator(ABC):
         """(P, P), or (S, P, P)."""
         return (self.size, self.size) if self.lanes is None else (self.lanes, self.size, self.size)
 
-    @abstractmethod
     def __matmul__(self, vector: Tensor) -> Tensor:
         """The product with a vector [P], or [S, P]; of the same shape."""
+        return self.products(vector[None])[0]
 
     def products(self, vectors: Tensor) -> Tensor:
         """The products with several vectors [K, P], or [K, S, P]; of the same shape."""
@@ -128,10 +126,9 @@ class SampleMean(Operator):
             yield product
 
     def _samples(self, part: slice) -> tuple[Tensor, Tensor]:
+        rows = part if self._rows is None else self._rows[part]
         x, y = self._data.x, self._data.y
-        if self._rows is not None:
-            return x[self._rows[part]], y[self._rows[part]]
-        return (x[part], y[part]) if self._axis == 0 else (x[:, part], y[:, part])
+        return (x[rows], y[rows]) if self._axis == 0 else (x[:, rows], y[:, rows])
 
     def _bytes_per_sample(self) -> int:
         """What the graph of one sample stores, apart from the parameters themselves."""
@@ -139,15 +136,12 @@ class SampleMean(Operator):
         with torch.enable_grad():
             return saved_bytes(lambda: self.build(x, y, 1.0), self.network.leaves)
 
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        return self.products(vector[None])[0]
-
     def products(self, vectors: Tensor) -> Tensor:
         """The products with several vectors [K, P], or [K, S, P]: a graph that is not kept is built once for all."""
         pieces = [self.network.split(vector) for vector in vectors]
         totals = torch.zeros_like(vectors, dtype=torch.promote_types(vectors.dtype, torch.float32))
         results = [self.network.split(total) for total in totals]
-        for product in itertools.chain(self._kept, self._built(self._rebuilt)):
+        for product in chain(self._kept, self._built(self._rebuilt)):
             for piece, result in zip(pieces, results, strict=True):
                 for total, part in zip(result, product(piece), strict=True):
                     total.add_(part)
@@ -162,12 +156,8 @@ class Hessian(SampleMean):
         total = self._total_loss(self.network.twice_differentiable(x), y) * weight
         gradients = torch.autograd.grad(total, leaves, create_graph=True, materialize_grads=True)
         # A gradient that no parameter enters (a linear network under a linear loss) has no graph to go back through.
-        active = [index for index, gradient in enumerate(gradients) if gradient.requires_grad]
-
-        def product(pieces: Pieces) -> Pieces:
-            return _backward([gradients[index] for index in active], leaves, [pieces[index] for index in active])
-
-        return product
+        active = [gradient.requires_grad for gradient in gradients]
+        return lambda pieces: _backward([*compress(gradients, active)], leaves, [*compress(pieces, active)])
 
     def _total_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         return self.network.losses(self.loss, outputs, y).sum()
@@ -197,14 +187,9 @@ def _forward(outputs: Tensor, leaves: Pieces) -> Callable[[Pieces], Tensor]:
     """Jacobian-vector products on kept graphs: the vector-Jacobian product is linear in its cotangent."""
     dummy = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(outputs, leaves, dummy, create_graph=True, materialize_grads=True)
-    active = [index for index, piece in enumerate(pulled) if piece.requires_grad]
-
-    def pushed(pieces: Pieces) -> Tensor:
-        return torch.autograd.grad(
-            [pulled[index] for index in active], dummy, [pieces[index] for index in active], retain_graph=True
-        )[0]
-
-    return pushed
+    active = [piece.requires_grad for piece in pulled]
+    graphs = [*compress(pulled, active)]
+    return lambda pieces: torch.autograd.grad(graphs, dummy, [*compress(pieces, active)], retain_graph=True)[0]
 
 
 class GaussNewton(SampleMean):
@@ -237,11 +222,7 @@ class Fisher(GaussNewton):
     """
 
     def __init__(self, network: Network, data: Split, loss: Loss, **options: Any) -> None:
-        """Take the arguments of `SampleMean`.
-
-        Raises:
-            InputError: another loss.
-        """
+        """Take the arguments of `SampleMean`; InputError for another loss."""
         if loss not in (cross_entropy, mse_loss):
             raise InputError("The Fisher information is known for cross-entropy and the squared error alone.")
         super().__init__(network, data, loss, **options)
@@ -255,11 +236,7 @@ class EmpiricalFisher(SampleMean):
         losses = self.network.sample_losses(self.loss, self.network.twice_differentiable(x), y)
         pushed = _forward(losses, leaves)
         share = weight / losses.shape[-1]
-
-        def product(pieces: Pieces) -> Pieces:
-            return _backward([losses], leaves, [pushed(pieces) * share])
-
-        return product
+        return lambda pieces: _backward([losses], leaves, [pushed(pieces) * share])
 
 
 class Scaled(Operator):
@@ -274,9 +251,6 @@ class Scaled(Operator):
         self._operator, self._diagonal = operator, diagonal
         self.like(operator)
 
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        return self._diagonal * (self._operator @ (self._diagonal * vector))
-
     def products(self, vectors: Tensor) -> Tensor:
         return self._operator.products(vectors * self._diagonal).mul_(self._diagonal)
 
@@ -288,9 +262,6 @@ class Combination(Operator):
         """Take pairs of a weight and an operator, all of one shape."""
         self._parts = parts
         self.like(parts[0][1])
-
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        return self.products(vector[None])[0]
 
     def products(self, vectors: Tensor) -> Tensor:
         result = torch.zeros_like(vectors)
@@ -311,25 +282,15 @@ class LowPrecisionHessian(Operator):
         x = data.x.bfloat16() if data.x.is_floating_point() else data.x
         if network.device.type == "cpu":
             x = x.contiguous()  # channels first: products with convolutions take 10 to 40 % less
-        self._hessian = Hessian(
-            network.converted(torch.bfloat16), Split(x, data.y), lambda z, y: loss(z.float(), y), **options
-        )
-
-    def __matmul__(self, vector: Tensor) -> Tensor:
-        return (self._hessian @ vector.bfloat16()).to(self.dtype)
+        low = network.converted(torch.bfloat16)
+        self._hessian = Hessian(low, Split(x, data.y), lambda z, y: loss(z.float(), y), **options)
 
     def products(self, vectors: Tensor) -> Tensor:
         return self._hessian.products(vectors.bfloat16()).to(self.dtype)
 
 
 def dense(operator: Operator) -> Tensor:
-    """The whole matrix, column by column: for small models and tests.
-
-    Args:
-        operator: a matrix [P, P], or one for each of S lanes.
-
-    Returns:
-        [P, P], or [S, P, P].
+    """The whole matrix [P, P], or [S, P, P], column by column: for small models and tests.
 
     Example:
         The loss ``mean (x·w)²`` with the rows (1, 1) and (1, -2) in X has the Hessian ``X'X``.
@@ -341,6 +302,5 @@ def dense(operator: Operator) -> Tensor:
                 [-1.,  5.]])
     """
     columns = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
-    if operator.lanes is None:
-        return torch.stack([operator @ column for column in columns], dim=-1)
-    return torch.stack([operator @ column.expand(operator.lanes, -1) for column in columns], dim=-1)
+    lane_columns = columns if operator.lanes is None else columns[:, None].expand(-1, operator.lanes, -1)
+    return torch.stack([operator @ column for column in lane_columns], dim=-1)

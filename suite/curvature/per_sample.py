@@ -26,26 +26,12 @@ from suite.errors import InputError
 Cotangents = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
 """(outputs, targets) -> pairs of a vector b like the outputs and its signs [n]."""
 
-
 COTANGENTS_PER_PASS = 16
 """Cotangents that share one forward pass of `vmap`; more would only take memory."""
 
 
 def squared_gradients(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> list[Tensor]:
-    """The sum over samples and cotangents b of ``sign * (J' b)²``, entry by entry.
-
-    Args:
-        network: one model, with the Jacobian J of its outputs in the parameters.
-        x: samples [n, ...].
-        y: targets [n, ...].
-        cotangents: called on the outputs and the targets of a chunk of samples.
-
-    Returns:
-        [*shape] for every leaf of the network.
-
-    Raises:
-        InputError: the network can be differentiated neither layer by layer nor sample by sample.
-    """
+    """The sum over samples and cotangents b of ``sign * (J' b)²``, entry by entry: [*shape] for every leaf."""
     totals = [torch.zeros_like(leaf) for leaf in network.leaves]
     for xs, ys in _chunks(network, x, y):
         for total, square in zip(totals, _squares(network, xs, ys, cotangents), strict=True):
@@ -56,7 +42,13 @@ def squared_gradients(network: Network, x: Tensor, y: Tensor, cotangents: Cotang
 def squared_norms(network: Network, x: Tensor, y: Tensor, cotangents: Cotangents) -> float:
     """The sum over samples and cotangents b of ``sign * |J' b|²``: that of `squared_gradients`, with less work.
 
-    Args and errors are those of `squared_gradients`.
+    Args:
+        network: one model, with the Jacobian J of its outputs in the parameters.
+        x, y: samples [n, ...] and targets [n, ...].
+        cotangents: called on the outputs and the targets of a chunk of samples.
+
+    Raises:
+        InputError: the network can be differentiated neither layer by layer nor sample by sample.
     """
     total = 0.0
     for xs, ys in _chunks(network, x, y):
@@ -103,8 +95,7 @@ def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Ten
         raise InputError(
             "The network cannot be differentiated sample by sample (`functional_call` misses its weights)."
         )
-    named = {name: p for name, p in network.module.named_parameters() if p.requires_grad}
-    weights = {name: p.detach() for name, p in named.items()}
+    weights = {name: p.detach() for name, p in network.module.named_parameters() if p.requires_grad}
 
     def squares(sample: Tensor, vectors: Tensor, signs: Tensor) -> dict[str, Tensor]:
         pull_back = vjp(lambda theta: functional_call(network.module, theta, (sample[None],)), weights)[1]
