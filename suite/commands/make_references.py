@@ -20,15 +20,12 @@ from suite.errors import InputError
 from suite.storage import Log, read, seal
 from suite.task import Oracle, Solution, Task
 from suite.tasks import find_task
-from suite.tasks.images import IMAGE_AXES, image_measures
+from suite.tasks.images import IMAGE_AXES, REFERENCES_FILE, frozen, image_measures
 from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS, from_adversarial_init
-from suite.tasks.references import FILE, frozen
 from suite.training import TrainingRun, train
 from suite.trials import resolve_axes
 
-FIRST_SEED = 20_000
-
-SEEDS = 3
+FIRST_SEED, SEEDS = 20_000, 3
 
 Setting = tuple[str, dict[str, float]]
 """A submission and its hyper-parameters."""
@@ -60,31 +57,23 @@ def mean_measures(task: Task, setting: Setting, seeds: range) -> Means | None:
         model.load_state_dict(result.weights)
         solution = Solution(model.eval(), result.initial, run.problem, Oracle(), run.seed)
         measures = image_measures(solution, [axis.measure for axis in IMAGE_AXES])
-        rows.append(
-            {name: float(value) for name, value in measures.items()}
-            | {"gradient_evaluations": float(result.gradient_evaluations)}
-        )
+        measures["gradient_evaluations"] = result.gradient_evaluations
+        rows.append({name: float(value) for name, value in measures.items()})
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
 def make_references(
     name: str, seeds: range, finished: dict[str, Means | None], save: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Make the references of one task.
+    """Make the references of the task `name`: `save` gets its entry of the file after every run.
 
-    Args:
-        name: the task.
-        seeds: over which measures are averaged.
-        finished: the means of earlier runs, by label; they are not run again.
-        save: gets the task's entry of the file after every run.
-
-    Raises:
-        RuntimeError: the run of score_0, or every run of score_1, missed the target loss.
+    The runs of the labels in `finished` are not repeated. A `RuntimeError` says that the run of score_0, or every run
+    of score_1, missed the target loss.
     """
     fresh = find_task(name)
     means = dict(finished)
     for label, task, setting in (
-        ("score_0", from_adversarial_init(fresh, ADVERSARIAL_INITS[name]), SCORE_0_SETTING),
+        ("score_0", from_adversarial_init(fresh, *ADVERSARIAL_INITS[name]), SCORE_0_SETTING),
         *((f"{submission} {values}", fresh, (submission, values)) for submission, values in SCORE_1_SETTINGS),
     ):
         if label not in means:
@@ -98,12 +87,9 @@ def make_references(
         )
     axes = {}
     for axis in IMAGE_AXES:
-        best = (max if axis.higher else min)(converged, key=lambda label: converged[label][axis.measure])
-        axes[axis.measure] = {
-            "score_0": score_0[axis.measure],
-            "score_1": converged[best][axis.measure],
-            "score_1_run": best,
-        }
+        measure = axis.measure
+        best = (max if axis.higher else min)(converged, key=lambda label: converged[label][measure])
+        axes[measure] = {"score_0": score_0[measure], "score_1": converged[best][measure], "score_1_run": best}
     save({"axes": axes, "runs": means | {"score_0": score_0}, "seeds": list(seeds)})
 
 
@@ -147,8 +133,8 @@ def main(arguments: list[str]) -> None:
     for name in options.tasks:
 
         def save(entry: dict[str, Any], name: str = name) -> None:
-            entries = json.loads(FILE.read_text()) if FILE.is_file() else {}
-            FILE.write_text(json.dumps(entries | {name: entry}, indent=1, sort_keys=True) + "\n")
+            entries = json.loads(REFERENCES_FILE.read_text()) if REFERENCES_FILE.is_file() else {}
+            REFERENCES_FILE.write_text(json.dumps(entries | {name: entry}, indent=1, sort_keys=True) + "\n")
 
         finished = frozen().get(name, {}).get("runs", {}) if options.resume else {}
         make_references(name, range(FIRST_SEED, FIRST_SEED + options.seeds), finished, save)

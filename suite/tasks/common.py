@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.optim import Adam
 from suite.curvature import Hessian, Network, lanczos
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
-from suite.task import ArchitectureInterface, Loss, Solution, Split
+from suite.task import ArchitectureInterface, Loss, Oracle, Problem, Solution, Split
 
 PARAMETER_MEASURES = (
     "lambda_max",
@@ -66,12 +67,59 @@ def hessian_norm(model: nn.Module, data: Split, loss: Loss) -> float:
     return float(f"{lanczos(hessian, 1, torch_stream('smoothness')).values[0].item():.3g}")
 
 
+# -- drawing problems -------------------------------------------------------------------------------------------------
+
+
+def normal(stream: torch.Generator, *shape: int) -> Tensor:
+    """N(0, 1), in double precision."""
+    return torch.randn(*shape, generator=stream, dtype=torch.float64)
+
+
+def uniform(stream: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    """U(low, high), [count], in double precision."""
+    return low + (high - low) * torch.rand(count, generator=stream, dtype=torch.float64)
+
+
+def signs(stream: torch.Generator, count: int) -> Tensor:
+    """Random signs, [count], in double precision."""
+    return torch.randint(0, 2, (count,), generator=stream, dtype=torch.float64) * 2 - 1
+
+
+def on_circle(angles: Tensor) -> Tensor:
+    """The points [n, 2] of the unit circle at `angles` [n]."""
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """A `ValueError` if the variant `name` of a task is none of the choices."""
+    if value not in (choices := tuple(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
 # -- reading problems and solutions -----------------------------------------------------------------------------------
 
 
 def arrays(split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
     """Inputs and targets as the oracles' solvers take them."""
     return split.x.cpu().numpy(), split.y.cpu().numpy()
+
+
+def tensors(**named: NDArray[Any]) -> dict[str, Tensor]:
+    """Arrays as the solutions of an oracle."""
+    return {name: torch.from_numpy(array) for name, array in named.items()}
+
+
+def signed_inputs(problem: Problem) -> NDArray[Any]:
+    """The rows ``y_i x_i``, [n, d]: their products with w are the margins."""
+    return (problem.train.y.view(-1, 1) * problem.train.x).cpu().numpy()
+
+
+def margin_ratios(margin: float, w: Any, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle) -> dict[str, float]:
+    """The margin over every norm of `w`, over the best possible."""
+    return {
+        f"{name}_margin_ratio": margin / float(norm(w)) / oracle.values[f"{name}_margin"]
+        for name, norm in norms.items()
+    }
 
 
 def weights(solution: Solution, *names: str) -> tuple[Tensor, ...]:
@@ -90,7 +138,7 @@ INPUTS_AT_A_TIME = 4_096
 
 @torch.no_grad()
 def slope_variation(model: nn.Module, starts: Tensor, ends: Tensor, points: int) -> Tensor:
-    """Total variation of the slope along each straight segment.
+    """Total variation [m] of the slope along straight segments between `starts` and `ends` [m, d], for one output.
 
     ``∫ |g''(t)| dt`` of ``g(t) = f(start + t (end - start))`` over t in [0, 1], from samples of each segment in double
     precision. The samples' slopes vary at most as much as the function's own; they miss only kinks of opposite sign in
@@ -100,14 +148,6 @@ def slope_variation(model: nn.Module, starts: Tensor, ends: Tensor, points: int)
     the mean is ``sqrt(2 / pi) * sum_j |a_j| |w_j|`` unless kinks coincide: a neuron bends the segment if its
     preactivations u, v at the ends differ in sign, by ``|a_j| (|u| + |v|)``. So the mean over segments is the variation
     norm, whose kinks are those of the function and not of a parametrisation.
-
-    Args:
-        model: of a single output.
-        starts, ends: end points, [m, d] each.
-        points: samples per segment.
-
-    Returns:
-        [m], in double precision.
     """
     exact = copy.deepcopy(model).double().eval()
     first, last = starts.double()[:, None], ends.double()[:, None]

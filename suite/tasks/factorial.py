@@ -14,7 +14,7 @@ from suite.measures import measure
 from suite.models import mlp, seeded
 from suite.seeding import torch_stream
 from suite.task import Loss, Problem, Solution, Split, Target, Task
-from suite.tasks.common import PARAMETER_MEASURES
+from suite.tasks.common import PARAMETER_MEASURES, require_choice
 from suite.tasks.registry import task
 
 TRAIN_SAMPLES, TEST_SAMPLES = 200, 2_000
@@ -46,11 +46,7 @@ def _entropy(classes: int) -> float:
     return -(on * math.log(on) + (classes - 1) * off * math.log(off))
 
 
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": cross_entropy,
-    "squared": squared,
-    "smoothed": smoothed,
-}
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "squared": squared, "smoothed": smoothed}
 
 
 def _uninformed(loss: str, classes: int) -> float:
@@ -74,16 +70,13 @@ def _teacher(seed: int) -> Problem:
     stream = torch_stream("factorial", "teacher", seed, "data")
     first, second = torch.randn(20, 20, generator=stream), torch.randn(20, 4, generator=stream)
     x = torch.randn(TRAIN_SAMPLES + TEST_SAMPLES, 20, generator=stream)
-    hidden = torch.relu(x @ first)
-    outputs = hidden @ second
+    outputs = torch.relu(x @ first) @ second
     y = (outputs - outputs.mean(0)).argmax(1)
     return Problem(Split(x[:TRAIN_SAMPLES], y[:TRAIN_SAMPLES]), test=Split(x[TRAIN_SAMPLES:], y[TRAIN_SAMPLES:]))
 
 
 DATA = {"digits": (_digits, 10), "teacher": (_teacher, 4)}
 """How the data are drawn from a seed, and their number of classes."""
-
-NORMALISATIONS = ("none", "layer")
 
 
 def classifier(
@@ -162,13 +155,9 @@ def factorial(
     training loss: curvature, `adaptive_sharpness`, `input_gradient_norm` (smoothness; of the largest logit minus the
     next at test points, where the declared measure of that name uses the training loss), `test_error`, norms.
     """
-    for name, value, levels in (
-        ("data", data, DATA),
-        ("normalisation", normalisation, NORMALISATIONS),
-        ("loss", loss, LOSSES),
-    ):
-        if value not in levels:
-            raise ValueError(f"{name} must be one of {', '.join(levels)}, not {value!r}.")
+    require_choice("data", data, DATA)
+    require_choice("normalisation", normalisation, ("none", "layer"))
+    require_choice("loss", loss, LOSSES)
     if not (1 <= depth <= 12 and 1 <= width <= 4_096 and 1 <= batch <= TRAIN_SAMPLES and 1e-3 <= scale <= 100):
         raise ValueError("depth must be 1 to 12, width 1 to 4096, batch 1 to 200 and scale 0.001 to 100.")
 

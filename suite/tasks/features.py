@@ -6,10 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from suite.models import balance, relu_network
-from suite.oracles.kernels import kernel_interpolation
+from suite.oracles.functions import kernel_interpolation
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import adam_interface, arrays, hessian_norm, relative_distance, slope_variation
+from suite.tasks.common import (
+    adam_interface,
+    arrays,
+    hessian_norm,
+    normal,
+    relative_distance,
+    require_choice,
+    slope_variation,
+)
 from suite.tasks.losses import logistic, mean_squared_error
 from suite.tasks.registry import task
 
@@ -52,9 +60,9 @@ def teacher_student(scale: float = 0.1) -> Task:
 
     def problem(seed: int) -> Problem:
         stream = torch_stream("teacher_student", seed, "data")
-        directions = torch.linalg.qr(torch.randn(d, d, generator=stream, dtype=torch.float64)).Q[:neurons]
+        directions = torch.linalg.qr(normal(stream, d, d)).Q[:neurons]
         truth = teacher(directions)
-        x = torch.randn(n + test, d, generator=stream, dtype=torch.float64)
+        x = normal(stream, n + test, d)
         with torch.no_grad():
             y = truth(x)
         train = Split(x[:n], y[:n])
@@ -76,13 +84,12 @@ def teacher_student(scale: float = 0.1) -> Task:
         (x, y), test = arrays(problem.train), problem.required_test
         kernel = torch.from_numpy(kernel_interpolation(x, y[:, 0], test.x.numpy()))
         teacher_variation = variation(teacher(problem.ground_truth["teacher"]), problem)
-        return Oracle(
-            values={
-                "teacher_variation": teacher_variation,
-                "lazy_ratio": variation(initial_network(seed, 1.0), problem) / teacher_variation,
-                "kernel_distance": relative_distance(kernel[:, None], test.y),
-            }
-        )
+        values = {
+            "teacher_variation": teacher_variation,
+            "lazy_ratio": variation(initial_network(seed, 1.0), problem) / teacher_variation,
+            "kernel_distance": relative_distance(kernel[:, None], test.y),
+        }
+        return Oracle(values=values)
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
@@ -90,9 +97,7 @@ def teacher_student(scale: float = 0.1) -> Task:
         return {
             "variation_ratio": variation(solution.model, solution.problem) / values["teacher_variation"],
             "teacher_distance": relative_distance(solution.model(test.x), test.y),
-            "lazy_ratio": values["lazy_ratio"],
-            "kernel_distance": values["kernel_distance"],
-        }
+        } | {name: values[name] for name in ("lazy_ratio", "kernel_distance")}
 
     return Task(
         problem=problem,
@@ -146,17 +151,15 @@ def simplicity_bias(feature: str = "both") -> Task:
     0: chance. Score 1: the slabs alone; no submission is near it. Reported: the same for the slabs.
     """
     n, width = 2_000, 100
-    if feature not in ("both", "slab"):
-        raise ValueError(f"feature must be one of both, slab, not {feature!r}.")
+    require_choice("feature", feature, ("both", "slab"))
 
     def initial_network(seed: int) -> nn.Sequential:
         stream = torch_stream("simplicity_bias", seed, "init")
         return relu_network(2 + NOISE_COORDINATES, [width, width], stream, dtype=torch.float32)
 
     def problem(seed: int) -> Problem:
-        train, test = (
-            _simple_and_hidden(n, torch_stream("simplicity_bias", seed, part), feature) for part in ("data", "test")
-        )
+        streams = (torch_stream("simplicity_bias", seed, part) for part in ("data", "test"))
+        train, test = (_simple_and_hidden(n, stream, feature) for stream in streams)
         order = torch.randperm(n, generator=torch_stream("simplicity_bias", seed, "permutation"))
         lipschitz = hessian_norm(initial_network(seed), train, logistic)
         return Problem(train, test=test, lipschitz=lipschitz, ground_truth={"order": order})
@@ -171,11 +174,8 @@ def simplicity_bias(feature: str = "both") -> Task:
                 x[:, coordinate] = x[order, coordinate]
             return float((torch.sign(solution.model(x)) == test.y).double().mean())
 
-        return {
-            "accuracy_without_linear": accuracy(0),
-            "accuracy_without_slab": accuracy(1),
-            "test_accuracy": accuracy(),
-        }
+        alone = {"accuracy_without_linear": accuracy(0), "accuracy_without_slab": accuracy(1)}
+        return alone | {"test_accuracy": accuracy()}
 
     return Task(
         problem=problem,

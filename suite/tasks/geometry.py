@@ -18,7 +18,7 @@ from suite.oracles.solvers import Array
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays
+from suite.tasks.common import arrays, margin_ratios, normal, require_choice, signed_inputs, signs, tensors
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
@@ -46,8 +46,7 @@ def native_geometry(model: nn.Module) -> str | None:
 def parameter_measures(model: nn.Module, margin: float, oracle: Oracle) -> dict[str, float]:
     """Measures of the weights themselves, for the networks of `suite.models.linear_networks`; none for others."""
     measures = {}
-    geometry = native_geometry(model)
-    if geometry is not None:
+    if (geometry := native_geometry(model)) is not None:
         depth = len(list(model.parameters()))
         squared = sum(float(p.square().sum()) for p in model.parameters())
         best = oracle.values[f"{geometry}_margin"]
@@ -77,11 +76,11 @@ SOLVERS = {"l2": max_margin_l2, "l1": max_margin_l1, "fourier_l1": max_margin_fo
 def draw_teacher(kind: str, d: int, stream: torch.Generator) -> Tensor:
     """A linear teacher [d] of l2 norm 1: isotropic, with three entries, or with two frequencies."""
     if kind == "gaussian":
-        teacher = torch.randn(d, generator=stream, dtype=torch.float64)
+        teacher = normal(stream, d)
     elif kind == "sparse":
         teacher = torch.zeros(d, dtype=torch.float64)
-        signs = torch.randint(0, 2, (3,), generator=stream, dtype=torch.float64) * 2 - 1
-        teacher[torch.randperm(d, generator=stream)[:3]] = signs
+        values = signs(stream, 3)
+        teacher[torch.randperm(d, generator=stream)[:3]] = values
     else:
         frequencies = 1 + torch.randperm(d // 2 - 1, generator=stream)[:2, None]
         phases = 2 * math.pi * torch.rand(2, 1, generator=stream, dtype=torch.float64)
@@ -140,8 +139,7 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
     that represent the oracle. Rescaling layers changes the last two: they are not scored.
     """
     n, d, scale, held_out = 30, 32, 0.1, 2_000
-    if network not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {network!r}.")
+    require_choice("network", network, NETWORKS)
     if teacher not in (*GEOMETRY, "matching"):
         raise ValueError(f"teacher must be one of {', '.join(GEOMETRY)} or matching, not {teacher!r}.")
     if not 1 <= depth <= 6:
@@ -151,13 +149,10 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
     kind = MATCHING_TEACHER[network] if teacher == "matching" else teacher
     scored = GEOMETRY[kind]
 
-    def signed_inputs(problem: Problem) -> Array:
-        return (problem.train.y * problem.train.x).cpu().numpy()
-
     def problem(seed: int) -> Problem:
         stream = torch_stream("linear_geometry", kind, seed, "data")
         w = draw_teacher(kind, d, stream)
-        x = torch.randn(n + held_out, d, generator=stream, dtype=torch.float64)
+        x = normal(stream, n + held_out, d)
         y = torch.sign(x @ w)[:, None]
         z = (y * x)[:n]
         separator = torch.from_numpy(SOLVERS[GEOMETRY[MATCHING_TEACHER[network]]](z.numpy()))
@@ -174,23 +169,19 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         ratios = [least_margin[name] / NORMS[scored](w) / values[f"{scored}_margin"] for name, w in separators.items()]
         wrong = test_y[:, 0] * (test_x @ separators[scored]) <= 0
         values |= {"worst_ratio": min(ratios), "oracle_test_error": float(wrong.mean())}
-        return Oracle({name: torch.from_numpy(w) for name, w in separators.items()}, values)
+        return Oracle(tensors(**separators), values)
 
     def measure(solution: Solution) -> dict[str, float]:
         test = solution.problem.required_test
         w = linear_part(solution.model, test.x).cpu().numpy()
         margin = float((signed_inputs(solution.problem) @ w).min())
-        ratios = {
-            f"{name}_margin_ratio": margin / norm(w) / solution.oracle.values[f"{name}_margin"]
-            for name, norm in NORMS.items()
-        }
+        ratios = margin_ratios(margin, w, NORMS, solution.oracle)
         with torch.no_grad():
             wrong = (test.y * solution.model(test.x) <= 0).double().mean().item()
         return ratios | {"test_error": wrong} | parameter_measures(solution.model, margin, solution.oracle)
 
     def model(problem: Problem, seed: int) -> LinearNetwork:
-        stream = torch_stream("linear_geometry", network, depth, seed, "init")
-        return NETWORKS[network](d, 1, depth, scale, stream)
+        return NETWORKS[network](d, 1, depth, scale, torch_stream("linear_geometry", network, depth, seed, "init"))
 
     return Task(
         problem=problem,

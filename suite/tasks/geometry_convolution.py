@@ -12,7 +12,7 @@ from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Curve, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, relative_distance
+from suite.tasks.common import arrays, normal, relative_distance, require_choice, tensors
 from suite.tasks.geometry import draw_teacher, linear_part
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
@@ -44,15 +44,14 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
     not linear the nearest affine function on 1,000 fresh inputs is measured.
     """
     n, d, held_out = 24, 64, 1_000
-    if network not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {network!r}.")
+    require_choice("network", network, NETWORKS)
     if not (1 <= depth <= 4 and 1e-8 <= scale <= 10):
         raise ValueError(f"depth must be 1 to 4 and scale 1e-8 to 10, not {depth} and {scale}.")
 
     def problem(seed: int) -> Problem:
         stream = torch_stream("linear_convolution", seed, "data")
         teacher = draw_teacher("frequency", d, stream)
-        x = torch.randn(n + held_out, d, generator=stream, dtype=torch.float64)
+        x = normal(stream, n + held_out, d)
         y = (x @ teacher)[:, None]
         lipschitz = steepness(network, depth, teacher, 2 / n * x[:n].T @ x[:n])
         train, test = Split(x[:n], y[:n]), Split(x[n:], y[n:])
@@ -61,16 +60,13 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
     def oracle(problem: Problem, seed: int) -> Oracle:
         x, y = arrays(problem.train)
         sparsest, shortest = min_fourier_l1_interpolator(x, y[:, 0]), min_norm_interpolator(x, y[:, 0])
-        solutions = {"fourier_l1": torch.from_numpy(sparsest), "l2": torch.from_numpy(shortest)}
-        norm = fourier_l1_norm(sparsest)
-        return Oracle(
-            solutions,
-            {
-                "fourier_l1_norm": norm,
-                "l2_fourier_l1_ratio": fourier_l1_norm(shortest) / norm,
-                "l2_recovery_error": relative_distance(solutions["l2"], problem.ground_truth["teacher"].cpu()),
-            },
-        )
+        solutions, norm = tensors(fourier_l1=sparsest, l2=shortest), fourier_l1_norm(sparsest)
+        values = {
+            "fourier_l1_norm": norm,
+            "l2_fourier_l1_ratio": fourier_l1_norm(shortest) / norm,
+            "l2_recovery_error": relative_distance(solutions["l2"], problem.ground_truth["teacher"].cpu()),
+        }
+        return Oracle(solutions, values)
 
     def measure(solution: Solution) -> dict[str, float]:
         test = solution.problem.required_test
@@ -85,7 +81,7 @@ def linear_convolution(network: str = "convolutional", depth: int = 2, scale: fl
 
     def curves(solution: Solution) -> dict[str, Curve]:
         def spectrum(w: Tensor) -> list[float]:
-            return [float(modulus) for modulus in torch.fft.rfft(w.cpu(), norm="ortho").abs()]
+            return torch.fft.rfft(w.cpu(), norm="ortho").abs().tolist()
 
         learned = spectrum(linear_part(solution.model, solution.problem.required_test.x))
         exact = spectrum(solution.oracle.solutions["fourier_l1"])

@@ -13,18 +13,17 @@ from suite.oracles.relu import variation_norm_margin
 from suite.oracles.solvers import OracleError
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, weights
+from suite.tasks.common import arrays, normal, on_circle, signs, tensors, uniform, weights
 from suite.tasks.losses import log_exponential
 from suite.tasks.registry import task
 
 MAX_DRAWS = 1_000
 
 
-def balanced_weights(width: int, inputs: int, generator: torch.Generator) -> dict[str, Tensor]:
+def balanced_weights(width: int, inputs: int, stream: torch.Generator) -> dict[str, Tensor]:
     """Small hidden weights N(0, 0.05²) and output weights of the same lengths with random signs (Lyu and Li 2020)."""
-    hidden = 0.05 * torch.randn(width, inputs, generator=generator, dtype=torch.float64)
-    signs = torch.randint(0, 2, (width,), generator=generator, dtype=torch.float64) * 2 - 1
-    return {"hidden": hidden, "output": signs * torch.linalg.vector_norm(hidden, dim=1)}
+    hidden = 0.05 * normal(stream, width, inputs)
+    return {"hidden": hidden, "output": signs(stream, width) * torch.linalg.vector_norm(hidden, dim=1)}
 
 
 def margin_measures(solution: Solution) -> dict[str, float]:
@@ -71,19 +70,16 @@ def homogeneous_margin() -> Task:
     """
     n, width, gap, quarter = 24, 100, 0.04, math.pi / 2
 
-    def draw(generator: torch.Generator) -> Split:
-        def uniform(count: int, low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
-
-        turn, quadrant = uniform(1, 0, 2 * math.pi), torch.randint(0, 4, (n,), generator=generator)
-        angles = turn + quadrant * quarter + uniform(n, gap, quarter - gap)
-        x = torch.stack([angles.cos(), angles.sin()], dim=1) * uniform(n, 0.7, 1.3)[:, None]
+    def draw(stream: torch.Generator) -> Split:
+        turn, quadrant = uniform(stream, 1, 0, 2 * math.pi), torch.randint(0, 4, (n,), generator=stream)
+        angles = turn + quadrant * quarter + uniform(stream, n, gap, quarter - gap)
+        x = on_circle(angles) * uniform(stream, n, 0.7, 1.3)[:, None]
         return Split(x, 1 - 2 * (quadrant % 2).double())
 
     def problem(seed: int) -> Problem:
-        generator = torch_stream("homogeneous_margin", seed, "data")
+        stream = torch_stream("homogeneous_margin", seed, "data")
         for _ in range(MAX_DRAWS):
-            train = draw(generator)
+            train = draw(stream)
             margin = variation_norm_margin(*arrays(train)).value
             if 0.05 <= margin <= 0.1:
                 initial = balanced_weights(width, 2, torch_stream("homogeneous_margin", seed, "init"))
@@ -96,10 +92,8 @@ def homogeneous_margin() -> Task:
         signed_features = y[:, None] * torch.relu(x @ hidden.T)
         lazy = torch.from_numpy(max_margin_l2(signed_features.numpy()))
         lazy_margin = (signed_features @ lazy).min() / (lazy.abs() @ torch.linalg.vector_norm(hidden, dim=1))
-        return Oracle(
-            {"hidden": torch.from_numpy(widest.hidden), "output": torch.from_numpy(widest.output)},
-            {"margin": widest.value, "random_features_ratio": float(lazy_margin) / widest.value},
-        )
+        values = {"margin": widest.value, "random_features_ratio": float(lazy_margin) / widest.value}
+        return Oracle(tensors(hidden=widest.hidden, output=widest.output), values)
 
     def measure(solution: Solution) -> dict[str, float]:
         measures, best = margin_measures(solution), solution.oracle.values["margin"]
@@ -108,7 +102,7 @@ def homogeneous_margin() -> Task:
 
     return Task(
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
+        model=lambda problem, seed: TwoLayerReLU(**problem.ground_truth),
         loss=log_exponential,
         target=Target(-40.0, budget=5_000),
         measure=measure,
@@ -140,16 +134,15 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
         raise ValueError(f"log_loss must be negative and at least -1000, not {log_loss}.")
 
     def problem(seed: int) -> Problem:
-        generator = torch_stream("homogeneous_growth", seed, "data")
-        x = torch.randn(n, d, generator=generator, dtype=torch.float64) / math.sqrt(d)
-        teacher = torch.randn(d, generator=generator, dtype=torch.float64)
-        height = (x @ teacher).abs()
+        stream = torch_stream("homogeneous_growth", seed, "data")
+        x = normal(stream, n, d) / math.sqrt(d)
+        height = (x @ normal(stream, d)).abs()
         initial = balanced_weights(width, d, torch_stream("homogeneous_growth", seed, "init"))
         return Problem(Split(x, torch.sign(height - height.mean())), lipschitz=0.7, ground_truth=initial)
 
     return Task(
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
+        model=lambda problem, seed: TwoLayerReLU(**problem.ground_truth),
         loss=log_exponential,
         target=Target(log_loss, budget=5_000),
         measure=margin_measures,

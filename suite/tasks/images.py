@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +23,6 @@ from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Problem, Solution, Split, Target, Task
 from suite.tasks.common import PARAMETER_MEASURES
-from suite.tasks.references import reference
 from suite.tasks.registry import task, task_name
 
 Network = Callable[[tuple[int, ...], int], nn.Module]
@@ -50,7 +53,15 @@ IMAGE_AXES = (
     Axis("norm", "input_margin", "log", math.nan, math.nan, higher=True),
     Axis("generalization", "test_error", "log", math.nan, math.nan, floor=1e-4),
 )
-"""The axes of every image task, without the references, which are each task's own."""
+"""The axes of every image task, without the references, which are each task's own.
+
+The norm axis is the max-margin axis of the linear tasks for any network: the distance, in the norm of the input, of the
+training images from the decision boundary. Not the margin over the path norm, which networks with normalisation or
+attention do not have: architectures of every kind enter these tasks."""
+
+REFERENCES_FILE = Path(__file__).with_name("references.json")
+"""Made by ``python -m suite.commands.make_references``, which says how. score_1, the best mean over seeds among the
+reference runs, measure by measure, is a stretch value that no single run reaches on every axis."""
 
 IMAGE_PAPERS = (
     "Keskar et al. 2017, arXiv:1609.04836",
@@ -68,16 +79,13 @@ def image_measures(solution: Solution, names: Iterable[str] = ()) -> dict[str, f
     """
     train = solution.problem.train
     whole = len(train) <= MEASURED_SAMPLES
+    path_measures = ("path_norm", "path_margin") if has_path_norm(solution.model) else ()
+    shift_measures = ("corruption_error", "shift_error") if train.x.dim() == 4 else ()
     return dict(
         measure(
             solution.model,
             train if whole else Split(train.x[:MEASURED_SAMPLES], train.y[:MEASURED_SAMPLES]),
-            tuple(names)
-            or (
-                *MEASURES,
-                *(("path_norm", "path_margin") if has_path_norm(solution.model) else ()),
-                *(("corruption_error", "shift_error") if train.x.dim() == 4 else ()),
-            ),
+            tuple(names) or (*MEASURES, *path_measures, *shift_measures),
             test=solution.problem.test,
             initial=solution.initial,
             matched_loss=TARGET_LOSS if whole else 2 * TARGET_LOSS,
@@ -85,22 +93,21 @@ def image_measures(solution: Solution, names: Iterable[str] = ()) -> dict[str, f
     )
 
 
+@functools.cache
+def frozen() -> dict[str, Any]:
+    """Per task the references of its axes, the runs that they are from, and those runs' seeds."""
+    return dict(json.loads(REFERENCES_FILE.read_text())) if REFERENCES_FILE.is_file() else {}
+
+
 def image_axes(name: str) -> tuple[Axis, ...]:
-    """The three axes of the image tasks with the references of the task `name`; none if there are no references.
-
-    Flatness: mean rise of the training loss under relative noise of 0.2. Norm: the 10 % quantile of the training margin
-    over its gradient in the input. Generalization: test error. All on a log scale.
-
-    The norm axis is the max-margin axis of the linear tasks for any network: the distance, in the norm of the input, of
-    the training images from the decision boundary. Not the margin over the path norm, which networks with
-    normalisation or attention do not have: architectures of every kind enter these tasks.
-    """
-    pairs = [reference(name, axis.measure) for axis in IMAGE_AXES]
-    if any(math.isnan(score_0) for score_0, _ in pairs):
+    """The axes with the references of the task `name`; none if there are no references."""
+    references = frozen().get(name, {}).get("axes", {})
+    if not all(axis.measure in references for axis in IMAGE_AXES):
         return ()
+    pairs = [references[axis.measure] for axis in IMAGE_AXES]
     return tuple(
-        replace(axis, score_0=score_0, score_1=score_1)
-        for axis, (score_0, score_1) in zip(IMAGE_AXES, pairs, strict=True)
+        replace(axis, score_0=pair["score_0"], score_1=pair["score_1"])
+        for axis, pair in zip(IMAGE_AXES, pairs, strict=True)
     )
 
 
@@ -114,21 +121,11 @@ def image_task(
     batch: int,
     rate: float,
     classes: int = 10,
-    papers: tuple[str, ...] = IMAGE_PAPERS,
 ) -> Task:
     """What the image tasks share: target loss, selection, measures, axes, and how architectures enter.
 
-    Args:
-        name: with its variant, as in `references.json`; without frozen references a task is reported and not scored.
-        problem: seed -> data.
-        network: builds the network; its weights are drawn anew from the seed.
-        input_shape: channels, height and width.
-        samples: of the training part.
-        epochs: the budget of gradient evaluations, of which most runs need a quarter.
-        batch: samples per step.
-        rate: samples a second that one core trains on, for estimates of the time.
-        classes: outputs of the network.
-        papers: the claim's sources.
+    `name` includes the variant; without frozen references a task is reported and not scored. The training part has
+    `samples`. Most runs need a quarter of the budget of `epochs`. One core trains on `rate` samples a second.
     """
 
     def model(problem: Problem, seed: int) -> nn.Module:
@@ -143,7 +140,7 @@ def image_task(
         target=Target(TARGET_LOSS, budget=epochs * per_epoch, check_every=per_epoch),
         measure=image_measures,
         axes=axes,
-        papers=papers,
+        papers=IMAGE_PAPERS,
         selection="validation_loss",
         batch_size=batch,
         dtype=torch.float32,
@@ -163,17 +160,12 @@ def data_set_task(
     rate: float,
     batch: int = 64,
     flipped: float = 0.0,
-    papers: tuple[str, ...] = IMAGE_PAPERS,
     published: Published | None = None,
 ) -> Task:
     """An image task on the data set `data`, which is read when a problem is built.
 
-    Args:
-        name, network, epochs, rate, batch, papers: as of `image_task`.
-        data: the data set's name.
-        subset: how many training images are used; 0 for all.
-        flipped: the share of wrong labels in the training and validation parts.
-        published: what is known of the data set without reading it; None looks it up by name.
+    `subset` training images are used, or all for 0, and a share `flipped` of the training and validation labels is
+    wrong. `published`, what is known of the data set without reading it, is by default looked up by name.
     """
     published = published or PUBLISHED[data]
 
@@ -190,7 +182,6 @@ def data_set_task(
         batch=batch,
         rate=rate,
         classes=published.classes,
-        papers=papers,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,35 +31,23 @@ from suite.tasks.registry import find_task, task
 ZEROED = 0.1
 """The share of a copy's pixels that are zeroed."""
 
-EPOCHS = 60
-
-BATCH = 100
-
-LEARNING_RATE = 0.05
+EPOCHS, BATCH, LEARNING_RATE = 60, 100, 0.05
 
 
 def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int = 10) -> nn.Module:
-    """Train `model` in place on the training data together with `wrong` wrongly labelled images.
+    """Train `model` in place, by the algorithm above, with `wrong` wrongly labelled images; returns the model.
 
-    The wrongly labelled images are copies of training images of which a tenth of the pixels is zeroed. So the network
-    fits the true training data, and is wrong around it. Heavy-ball SGD with batches of 100 and a cosine schedule over
-    60 epochs. If an earlier process has trained from the same weights on the same data, its result is read from the
-    disk.
-
-    Args:
-        model: at its initial weights.
-        problem: the data; only the training part is used.
-        seed: decides the zeroed pixels, the wrong labels and the order of the batches.
-        wrong: the number of wrongly labelled images.
-        classes: labels are 0 … classes - 1.
-
-    Returns:
-        The model.
+    The network then fits the true training data and is wrong around it. The seed decides the zeroed pixels, the wrong
+    labels and the order of the batches. If an earlier process has trained from the same weights on the same data, its
+    result is read from the disk.
     """
-    key = _key(model, problem, seed, wrong, classes)
-    pretrained = cached_on_disk(
-        "adversarial_init", key, lambda: _weights(_pretrain(model, problem, seed, wrong, classes))
-    )
+    digest = hashlib.sha256(_source() + repr(model).encode())
+    for name, array in _weights(model).items():
+        digest.update(name.encode() + array.tobytes())
+    arguments = (seed, wrong, classes)
+    # Everything that decides the result: source, network, initial weights, data, and the numbers that are passed.
+    key = " ".join(map(str, (digest.hexdigest(), problem.fingerprint(), *arguments, torch.__version__)))
+    pretrained = cached_on_disk("adversarial_init", key, lambda: _weights(_pretrain(model, problem, *arguments)))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in pretrained.items()})
     return model
 
@@ -67,14 +55,6 @@ def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, 
 def _weights(model: nn.Module) -> Arrays:
     """The weights, by name."""
     return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
-
-
-def _key(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int) -> str:
-    """Everything that decides the result: source, network, initial weights, data, and the numbers that are passed."""
-    digest = hashlib.sha256(_source() + repr(model).encode())
-    for name, array in _weights(model).items():
-        digest.update(name.encode() + array.tobytes())
-    return " ".join(map(str, (digest.hexdigest(), problem.fingerprint(), seed, wrong, classes, torch.__version__)))
 
 
 @functools.cache
@@ -92,7 +72,7 @@ def with_wrong_copies(problem: Problem, stream: torch.Generator, wrong: int, cla
 
 
 def _pretrain(model: nn.Module, problem: Problem, seed: int, wrong: int, classes: int) -> nn.Module:
-    """The training of `adversarial_init`."""
+    """The training of `adversarial_init`: heavy-ball SGD with a cosine schedule."""
     stream = torch_stream("poisoned start", seed)  # shipped records depend on this name
     x, y = with_wrong_copies(problem, stream, wrong, classes)
     if x.dim() == 4:
@@ -107,44 +87,32 @@ def _pretrain(model: nn.Module, problem: Problem, seed: int, wrong: int, classes
     return model
 
 
-@dataclass(frozen=True)
-class AdversarialInit:
-    """How a task's adversarial initialization is made, and how long it is trained from there.
-
-    Attributes:
-        wrong: the number of wrongly labelled images, as many as the network can memorise together with the true ones.
-        epochs: the budget of the training from there.
-    """
-
-    wrong: int
-    epochs: int
-
-
 ADVERSARIAL_INITS = {
-    "mnist5k_mlp": AdversarialInit(wrong=4_000, epochs=40),
-    "mnist5k_mlp[batch=200]": AdversarialInit(wrong=4_000, epochs=40),
-    "mnist_mlp": AdversarialInit(wrong=20_000, epochs=2),
-    "mnist_cnn[subset=10000]": AdversarialInit(wrong=4_000, epochs=8),
-    "mnist_noisy[subset=10000]": AdversarialInit(wrong=10_000, epochs=8),
-    "cifar10_cnn[subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
-    "cifar10_cnn[batch=200,subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
-    "cifar10_resnet[subset=2000]": AdversarialInit(wrong=4_000, epochs=40),
+    "mnist5k_mlp": (4_000, 40),
+    "mnist5k_mlp[batch=200]": (4_000, 40),
+    "mnist_mlp": (20_000, 2),
+    "mnist_cnn[subset=10000]": (4_000, 8),
+    "mnist_noisy[subset=10000]": (10_000, 8),
+    "cifar10_cnn[subset=2000]": (4_000, 40),
+    "cifar10_cnn[batch=200,subset=2000]": (4_000, 40),
+    "cifar10_resnet[subset=2000]": (4_000, 40),
 }
-"""Per task that has references."""
+"""Per task that has references: the number of wrongly labelled images, as many as the network can memorise together
+with the true ones, and the epochs of the training from there."""
 
 
-def from_adversarial_init(fresh: Task, init: AdversarialInit) -> Task:
-    """The task `fresh` from an adversarial initialization, which fits already: every run spends its whole budget.
+def from_adversarial_init(fresh: Task, wrong: int, epochs: int) -> Task:
+    """The task `fresh` from an adversarial initialization, which fits already: every run spends all `epochs`.
 
     Architectures cannot enter: the initialization belongs to the task's own network.
     """
 
     def model(problem: Problem, seed: int) -> nn.Module:
         network = fresh.model(problem, seed)
-        network.load_state_dict(_initial_weights(fresh.name, seed, init.wrong))
+        network.load_state_dict(_initial_weights(fresh.name, seed, wrong))
         return network
 
-    target = Target(fresh.target.loss, init.epochs * fresh.target.check_every, fresh.target.check_every, at_end=True)
+    target = Target(fresh.target.loss, epochs * fresh.target.check_every, fresh.target.check_every, at_end=True)
     seconds = None if fresh.seconds is None else fresh.seconds * 4 * target.budget / fresh.target.budget
     return replace(fresh, model=model, target=target, interface=None, seconds=seconds)
 
@@ -176,4 +144,4 @@ def mnist5k_bad_start() -> Task:
 
     Axes as in `mnist5k_mlp`, with the same references: score 0 is what plain SGD reaches here.
     """
-    return from_adversarial_init(mnist5k_mlp(), ADVERSARIAL_INITS["mnist5k_mlp"])
+    return from_adversarial_init(mnist5k_mlp(), *ADVERSARIAL_INITS["mnist5k_mlp"])

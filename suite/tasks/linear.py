@@ -10,14 +10,14 @@ from suite.models import LinearPredictor
 from suite.oracles.interpolators import min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, least_squares_lipschitz, relative_distance, weights
+from suite.tasks.common import arrays, least_squares_lipschitz, normal, relative_distance, tensors, weights
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
 
 def minimum_norm_oracle(problem: Problem, seed: int) -> Oracle:
     """The minimum-norm interpolator w+ as the solution `min_norm`, by the pseudo-inverse of the data."""
-    return Oracle({"min_norm": torch.from_numpy(min_norm_interpolator(*arrays(problem.train)))})
+    return Oracle(tensors(min_norm=min_norm_interpolator(*arrays(problem.train))))
 
 
 def excess_norm(solution: Solution) -> float:
@@ -29,8 +29,7 @@ def excess_norm(solution: Solution) -> float:
 def _gaussian_teacher(task_name: str, seed: int, n: int, d: int) -> Problem:
     """``X ~ N(0, 1)`` [n, d] and ``y = X w*`` without noise, ``w* ~ N(0, I/d)``."""
     stream = torch_stream(task_name, seed, "data")
-    x = torch.randn(n, d, generator=stream, dtype=torch.float64)
-    teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
+    x, teacher = normal(stream, n, d), normal(stream, d) / math.sqrt(d)
     return Problem(Split(x, x @ teacher), lipschitz=least_squares_lipschitz(x), ground_truth={"teacher": teacher})
 
 
@@ -54,9 +53,6 @@ def min_norm_regression() -> Task:
     """
     n, d = 50, 200
 
-    def problem(seed: int) -> Problem:
-        return _gaussian_teacher("min_norm_regression", seed, n, d)
-
     def measure(solution: Solution) -> dict[str, float]:
         (w,), teacher = weights(solution, "weight"), solution.problem.ground_truth["teacher"]
         return {
@@ -67,7 +63,7 @@ def min_norm_regression() -> Task:
         }
 
     return Task(
-        problem=problem,
+        problem=lambda seed: _gaussian_teacher("min_norm_regression", seed, n, d),
         model=lambda problem, seed: LinearPredictor(d),
         loss=mean_squared_error,
         target=Target(1e-10, budget=4_000),
@@ -99,12 +95,8 @@ def init_memory() -> Task:
     """
     n, d = 40, 100
 
-    def problem(seed: int) -> Problem:
-        return _gaussian_teacher("init_memory", seed, n, d)
-
     def model(problem: Problem, seed: int) -> LinearPredictor:
-        stream = torch_stream("init_memory", seed, "init")
-        return LinearPredictor(d, torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d))
+        return LinearPredictor(d, normal(torch_stream("init_memory", seed, "init"), d) / math.sqrt(d))
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), x = weights(solution, "weight"), solution.problem.train.x
@@ -118,7 +110,7 @@ def init_memory() -> Task:
         }
 
     return Task(
-        problem=problem,
+        problem=lambda seed: _gaussian_teacher("init_memory", seed, n, d),
         model=model,
         loss=mean_squared_error,
         target=Target(1e-10, budget=4_000),

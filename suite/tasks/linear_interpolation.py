@@ -11,7 +11,7 @@ from suite.models import LinearPredictor
 from suite.oracles.interpolators import min_linf_interpolator, min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, least_squares_lipschitz, relative_distance, weights
+from suite.tasks.common import arrays, least_squares_lipschitz, normal, relative_distance, signs, weights
 from suite.tasks.linear import excess_norm, minimum_norm_oracle
 from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
@@ -43,14 +43,12 @@ def benign_overfitting() -> Task:
         stream = torch_stream("benign_overfitting", seed, "data")
         variance = torch.full((d,), 0.02, dtype=torch.float64)
         variance[:strong] = 4.0
-        x = torch.randn(n, d, generator=stream, dtype=torch.float64) * variance.sqrt()
+        x = normal(stream, n, d) * variance.sqrt()
         teacher = torch.zeros(d, dtype=torch.float64)
-        signs = torch.randint(0, 2, (strong,), generator=stream, dtype=torch.float64) * 2 - 1
-        teacher[:strong] = signs / math.sqrt(strong)
-        y = x @ teacher + noise * torch.randn(n, generator=stream, dtype=torch.float64)
-        return Problem(
-            Split(x, y), lipschitz=least_squares_lipschitz(x), ground_truth={"teacher": teacher, "variance": variance}
-        )
+        teacher[:strong] = signs(stream, strong) / math.sqrt(strong)
+        train = Split(x, x @ teacher + noise * normal(stream, n))
+        truth = {"teacher": teacher, "variance": variance}
+        return Problem(train, lipschitz=least_squares_lipschitz(x), ground_truth=truth)
 
     def relative_risk(w: Tensor, problem: Problem) -> float:
         teacher, variance = problem.ground_truth["teacher"], problem.ground_truth["variance"]
@@ -127,10 +125,8 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
         stream = torch_stream("sobolev_interpolation", seed, "data")
         jitter = torch.rand(n, generator=stream, dtype=torch.float64)
         x = fourier_features((torch.arange(n) + 0.6 * jitter) / n)
-        d = x.shape[1]
-        teacher = torch.randn(d, generator=stream, dtype=torch.float64) / math.sqrt(d)
-        used = torch.cat([torch.zeros(1), torch.arange(1, FREQUENCIES + 1).repeat(2)]) <= harmonics
-        teacher *= used
+        teacher = normal(stream, x.shape[1]) / math.sqrt(x.shape[1])
+        teacher *= torch.cat([torch.zeros(1), torch.arange(1, FREQUENCIES + 1).repeat(2)]) <= harmonics
         test = fourier_features(torch.arange(grid, dtype=torch.float64) / grid)
         return Problem(
             Split(x, x @ teacher),
@@ -146,14 +142,12 @@ def sobolev_interpolation(harmonics: int = 64) -> Task:
     def oracle(problem: Problem, seed: int) -> Oracle:
         data = arrays(problem.train)
         smooth, linf = (torch.from_numpy(solve(*data)) for solve in (min_norm_interpolator, min_linf_interpolator))
-        return Oracle(
-            {"min_norm": smooth, "linf": linf},
-            {
-                "linf_excess_norm": relative_distance(linf, smooth),
-                "linf_test_error": test_error(linf, problem),
-                "min_norm_test_error": test_error(smooth, problem),
-            },
-        )
+        values = {
+            "linf_excess_norm": relative_distance(linf, smooth),
+            "linf_test_error": test_error(linf, problem),
+            "min_norm_test_error": test_error(smooth, problem),
+        }
+        return Oracle({"min_norm": smooth, "linf": linf}, values)
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,) = weights(solution, "weight")

@@ -17,8 +17,8 @@ from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interp
 from suite.oracles.interpolators import hyperbolic_entropy_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, LabelNoise, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, relative_distance, weights
-from suite.tasks.factorised import diagonal_lipschitz, diagonal_predictor, quarter_squared_error, sparse_teacher
+from suite.tasks.common import arrays, normal, relative_distance, tensors, weights
+from suite.tasks.factorised import FEATURES, NONZERO, diagonal_predictor, quarter_squared_error, sparse_problem
 from suite.tasks.losses import half_squared_error
 from suite.tasks.registry import task
 
@@ -59,7 +59,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
 
     def problem(seed: int) -> Problem:
         stream = torch_stream("valley_scalar", seed, "start")
-        u, v = (torch.randn(k, generator=stream, dtype=torch.float64) for _ in range(2))
+        u, v = normal(stream, k), normal(stream, k)
         u, v = long * u / u.norm(), short * v / v.norm()
         data = Split(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
         return Problem(data, lipschitz=flow_on_hyperbola(u.numpy(), v.numpy()), ground_truth={"u": u, "v": v})
@@ -75,7 +75,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
 
     return Task(
         problem=problem,
-        model=lambda problem, seed: InnerProduct(problem.ground_truth["u"], problem.ground_truth["v"]),
+        model=lambda problem, seed: InnerProduct(**problem.ground_truth),
         loss=half_squared_error,
         target=Target(1e-6, budget=4_000, at_end=True),
         measure=measure,
@@ -115,14 +115,8 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     than the minimum-l2-norm interpolator. So the variants without noise are reported and not scored: they show why not
     to rank by the largest eigenvalue.
     """
-    n, d, nonzero = 40, 100, 5
     if not 1e-3 <= alpha <= 10:
         raise ValueError(f"alpha must be between 1e-3 and 10, not {alpha}.")
-
-    def problem(seed: int) -> Problem:
-        x, teacher = sparse_teacher(torch_stream("valley_sparse", seed, "data"), n, d, nonzero, nonzero**-0.5)
-        lipschitz = diagonal_lipschitz(x, teacher, alpha)
-        return Problem(Split(x, x @ teacher), lipschitz=lipschitz, ground_truth={"teacher": teacher})
 
     def curvatures(x: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
         """Trace and largest eigenvalue of the Hessian at an interpolator with u² + v² = `spread` [d]."""
@@ -135,40 +129,28 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         flattest, lowest = least_trace_interpolator(x, y), least_lambda_max_interpolator(x, y)
         (trace, _), (_, top) = curvatures(x, abs(flattest)), curvatures(x, abs(lowest))
         flow_trace, flow_top = curvatures(x, np.sqrt(flow**2 + 4 * alpha**4))
-        return Oracle(
-            {"least_trace": torch.from_numpy(flattest), "least_lambda_max": torch.from_numpy(lowest)},
-            {
-                "trace": trace,
-                "lambda_max": top,
-                "flow_trace_ratio": flow_trace / trace,
-                "flow_lambda_max_ratio": flow_top / top,
-            },
-        )
+        ratios = {"flow_trace_ratio": flow_trace / trace, "flow_lambda_max_ratio": flow_top / top}
+        values = {"trace": trace, "lambda_max": top} | ratios
+        return Oracle(tensors(least_trace=flattest, least_lambda_max=lowest), values)
 
     def measure(solution: Solution) -> dict[str, float]:
         (u, v), values = weights(solution, "u", "v"), solution.oracle.values
-        x, _ = arrays(solution.problem.train)
-        trace, top = curvatures(x, (u.square() + v.square()).cpu().numpy())
+        trace, top = curvatures(arrays(solution.problem.train)[0], (u.square() + v.square()).cpu().numpy())
         return {
             "trace_ratio": trace / values["trace"],
             "lambda_max_ratio": top / values["lambda_max"],
             "recovery_error": relative_distance(diagonal_predictor(solution), solution.problem.ground_truth["teacher"]),
-            "flow_trace_ratio": values["flow_trace_ratio"],
-            "flow_lambda_max_ratio": values["flow_lambda_max_ratio"],
-        }
+        } | {name: values[name] for name in ("flow_trace_ratio", "flow_lambda_max_ratio")}
 
+    without_noise = ("trace_ratio", "lambda_max_ratio", "recovery_error", "flow_trace_ratio", "flow_lambda_max_ratio")
     return Task(
-        problem=problem,
-        model=lambda problem, seed: DiagonalNetwork(d, alpha),
+        problem=lambda seed: sparse_problem("valley_sparse", seed, alpha, size=NONZERO**-0.5),
+        model=lambda problem, seed: DiagonalNetwork(FEATURES, alpha),
         loss=quarter_squared_error,
         target=Target(5e-4, budget=4_000, at_end=True),
         measure=measure,
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),) if noise else (),
-        reported=(
-            ("lambda_max_ratio", "recovery_error")
-            if noise
-            else ("trace_ratio", "lambda_max_ratio", "recovery_error", "flow_trace_ratio", "flow_lambda_max_ratio")
-        ),
+        reported=("lambda_max_ratio", "recovery_error") if noise else without_noise,
     )

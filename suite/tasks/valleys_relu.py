@@ -11,7 +11,7 @@ from suite.models import TwoLayerReLU
 from suite.oracles.relu import flattest_interpolator, gradient_flow
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import arrays, weights
+from suite.tasks.common import arrays, normal, on_circle, tensors, uniform, weights
 from suite.tasks.losses import half_squared_error
 from suite.tasks.registry import task
 from suite.tasks.valleys import label_noise
@@ -22,13 +22,8 @@ TARGET_LOSS = 5e-4
 def hessian_parts(x: Tensor, hidden: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The Hessian J'J / n at an interpolator, by the Gram matrix JJ' / n, which has the same eigenvalues other than 0.
 
-    Args:
-        x: inputs, [n, d].
-        hidden, output: the network's weights, [m, d] and [m].
-
-    Returns:
-        The Gram matrix [n, n], and the parts of its trace that are due to each neuron's output weight and to its hidden
-        weights, [m] each.
+    From inputs [n, d] and weights [m, d] and [m]: the Gram matrix [n, n], and the parts of its trace that are due to
+    each neuron's output weight and to its hidden weights, [m] each.
     """
     pre = x @ hidden.T
     features, active = torch.relu(pre), (pre > 0).to(x.dtype)
@@ -73,21 +68,14 @@ def valley_relu(noise: float = 0.0) -> Task:
 
     def problem(seed: int) -> Problem:
         stream = torch_stream("valley_relu", seed, "data")
-
-        def uniform(count: int, low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(count, generator=stream, dtype=torch.float64)
-
-        def unit(angles: Tensor) -> Tensor:
-            return torch.stack([angles.cos(), angles.sin()], dim=1)
-
-        x = unit((torch.arange(n) + uniform(n, 0.2, 0.8)) * math.pi / n) * uniform(n, 0.7, 1.3)[:, None]
-        kinks = (torch.arange(3) + uniform(3, 0.2, 0.8)) * math.pi / 3
+        angles = (torch.arange(n) + uniform(stream, n, 0.2, 0.8)) * math.pi / n
+        x = on_circle(angles) * uniform(stream, n, 0.7, 1.3)[:, None]
+        kinks = (torch.arange(3) + uniform(stream, 3, 0.2, 0.8)) * math.pi / 3
         sides, signs = (torch.tensor(values, dtype=torch.float64) for values in ((1, -1, 1), (1, 1, -1)))
-        teacher = TwoLayerReLU(unit(kinks + sides * math.pi / 2), signs)
-        grid = unit((torch.arange(points, dtype=torch.float64) + 0.5) * math.pi / points)
+        teacher = TwoLayerReLU(on_circle(kinks + sides * math.pi / 2), signs)
+        grid = on_circle((torch.arange(points, dtype=torch.float64) + 0.5) * math.pi / points)
         init_stream = torch_stream("valley_relu", seed, "init")
-        hidden = torch.randn(width, 2, generator=init_stream, dtype=torch.float64)
-        output = torch.randn(width, generator=init_stream, dtype=torch.float64) * math.sqrt(2 / width)
+        hidden, output = normal(init_stream, width, 2), normal(init_stream, width) * math.sqrt(2 / width)
         with torch.no_grad():
             return Problem(
                 Split(x, teacher(x)),
@@ -102,11 +90,8 @@ def valley_relu(noise: float = 0.0) -> Task:
         flattest = flattest_interpolator(x, y)
         flow = gradient_flow(x, y, hidden, output, TARGET_LOSS, step=0.1 / problem.lipschitz)
         gram, _, _ = hessian_parts(*map(torch.from_numpy, (x, flow.hidden, flow.output)))
-        flow_trace = float(gram.trace())
-        return Oracle(
-            {"hidden": torch.from_numpy(flattest.hidden), "output": torch.from_numpy(flattest.output)},
-            {"trace": flattest.value, "flow_trace_ratio": flow_trace / flattest.value},
-        )
+        values = {"trace": flattest.value, "flow_trace_ratio": float(gram.trace()) / flattest.value}
+        return Oracle(tensors(hidden=flattest.hidden, output=flattest.output), values)
 
     def measure(solution: Solution) -> dict[str, float]:
         train, test = solution.problem.train, solution.problem.required_test
@@ -124,7 +109,7 @@ def valley_relu(noise: float = 0.0) -> Task:
 
     return Task(
         problem=problem,
-        model=lambda problem, seed: TwoLayerReLU(problem.ground_truth["hidden"], problem.ground_truth["output"]),
+        model=lambda problem, seed: TwoLayerReLU(**problem.ground_truth),
         loss=half_squared_error,
         target=Target(TARGET_LOSS, budget=4_000, at_end=True),
         measure=measure,

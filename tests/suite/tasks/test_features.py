@@ -7,7 +7,7 @@ import torch
 
 from suite.task import Solution
 from suite.tasks import find_task
-from suite.tasks.features_parity import influences
+from suite.tasks.features_grokking import influences
 from tests.suite.tasks.helpers import oracle_of, trained
 
 

@@ -9,7 +9,7 @@ from suite.models import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
 from suite.task import Oracle, Solution
 from suite.tasks import find_task
-from suite.tasks.features_arithmetic import squared_distance, sum_share
+from suite.tasks.features_grokking import squared_distance, sum_share
 from tests.suite.tasks.helpers import trained
 
 

@@ -105,7 +105,7 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
 
 
 def test_references_are_in_order() -> None:
-    frozen = json.loads(references.FILE.read_text())
+    frozen = json.loads(references.REFERENCES_FILE.read_text())
     assert {"mnist5k_mlp"} <= set(frozen) <= set(ADVERSARIAL_INITS)
     for name in frozen:
         axes = find_task(name).axes
