@@ -98,7 +98,7 @@ def _session(memory: int | None) -> Session:
 def _warm_up() -> None:
     """Import what every unit needs."""
     import suite.trials.evaluate  # noqa: F401
-    from suite.training.warm_up import warm_up
+    from suite.training.loop import warm_up
 
     warm_up()
 

@@ -30,7 +30,7 @@ from suite.submission import Distribution
 from suite.task import Problem
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
-from suite.training.warm_up import warm_up
+from suite.training.loop import warm_up
 
 
 def main(folder: str) -> None:

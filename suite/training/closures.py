@@ -36,11 +36,7 @@ class ClosureBarrier:
         return _switch(getcurrent().parent.switch)
 
     def run(self, work: Mapping[int, Callable[[], None]]) -> None:
-        """Run every lane's `work` to its end.
-
-        Raises:
-            BaseException: the first error of any lane, after all have ended.
-        """
+        """Run every lane's `work` to its end; then raise the first error of any."""
         errors: list[BaseException] = []
 
         def body(lane: int) -> None:

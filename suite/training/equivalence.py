@@ -15,6 +15,7 @@ taken (`stepping`).
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,9 +30,7 @@ from suite.training.groups import Group
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.optimizer_factory import BuildOptimizer
 from suite.training.run import Device, TrainingRun
-from suite.training.step_protocol import PROBE_STEPS, has_eval_mode
-
-# -- 1. vmap gives the gradients of a single model ---------------------------------------------------------------------
+from suite.training.step_protocol import PROBE_STEPS, call_mode
 
 GRADIENT_TOLERANCE = 1e-2
 """Relative difference of gradients that are the same but for rounding, generously."""
@@ -40,9 +39,8 @@ GRADIENT_TOLERANCE = 1e-2
 def supports_vmap(task: Task, run: TrainingRun, device: Device) -> bool:
     """Whether `vmap` runs the task's network with the right gradients, changes no buffers and draws no random numbers.
 
-    A module that computes with other weights than those that are put in place would be trained in part. Batch norm
-    changes its statistics in place: under `vmap` they would be lost where only some lanes go on. Dropout draws for all
-    lanes from one generator: what a lane gets would depend on its neighbours.
+    Batch norm changes its statistics in place: under `vmap` they would be lost where only some lanes go on. Dropout
+    draws for all lanes from one generator: what a lane gets would depend on its neighbours.
     """
     with torch.random.fork_rng(devices=[]):
         stack, batch = _stacked(task, [run] * 2, device)
@@ -75,21 +73,16 @@ def _single(task: Task, run: TrainingRun, device: Device) -> SingleModel:
 def _same_gradients(stack: StackedModels, single: SingleModel) -> bool:
     """Whether the first lane's gradients are those of the module by itself, but for rounding."""
     pairs = [(stack.gradient(name, 0), single.gradient(name, 0)) for name in stack.parameters]
-    if any((gradient is None) != (expected is None) for gradient, expected in pairs):
-        return False
+    both = [(gradient, expected) for gradient, expected in pairs if gradient is not None and expected is not None]
     norm = torch.linalg.vector_norm
-    total = sum(float(norm(expected)) ** 2 for _, expected in pairs if expected is not None) ** 0.5
-    for gradient, expected in pairs:
-        if gradient is None or expected is None:
-            continue
-        # Where large terms cancel in one tensor, the rounding errors are as large as in the others.
-        rounding = 10 * torch.finfo(expected.dtype).eps * (1 + total)
-        if not float(norm(gradient - expected)) <= GRADIENT_TOLERANCE * float(norm(expected)) + rounding:
-            return False
-    return True
+    total = sum(float(norm(expected)) ** 2 for _, expected in both) ** 0.5
+    # Where large terms cancel in one tensor, the rounding errors are as large as in the others.
+    rounding = [10 * torch.finfo(expected.dtype).eps * (1 + total) for _, expected in both]
+    return all((gradient is None) == (expected is None) for gradient, expected in pairs) and all(
+        float(norm(gradient - expected)) <= GRADIENT_TOLERANCE * float(norm(expected)) + error
+        for (gradient, expected), error in zip(both, rounding, strict=True)
+    )
 
-
-# -- whether it is faster ----------------------------------------------------------------------------------------------
 
 TIMING_REPEATS = 5
 
@@ -127,8 +120,6 @@ def median_seconds(work: Callable[[], object], device: Device) -> float:
     return statistics.median(times[1:])
 
 
-# -- 2. an optimizer steps stacked lanes as separate ones --------------------------------------------------------------
-
 PROBE_TOLERANCE = 1e-7
 """Relative to how far a lane's tensor moved: optimizers that find their step size begin with steps of 1e-6."""
 
@@ -137,35 +128,32 @@ PROBE_ROUNDING = 1e-13
 
 
 def treats_lanes_independently(build: BuildOptimizer, settings: Settings, shapes: Sequence[torch.Size]) -> bool:
-    """Prove or refute that stepping ``[3, *shape]`` tensors equals stepping three separate sets of parameters.
+    """Whether stepping ``[3, *shape]`` tensors equals stepping three separate sets of parameters.
 
     Three lanes in float64 whose gradients differ by factors of 1000, with a direction of their own that persists under
-    noise (so that estimates of a distance grow), twelve steps with a changing step size. The lanes must agree to 1e-7
-    of the distance that they moved. Anything that raises is not proved.
+    noise (so that estimates of a distance grow), twelve steps with a changing step size. Anything that raises is not
+    proved.
     """
     stream = torch_stream("stepping probe")
-    start, directions = (
-        [torch.randn((3, *shape), generator=stream, dtype=torch.float64) for shape in shapes] for _ in range(2)
-    )
+    normal = functools.partial(torch.randn, generator=stream, dtype=torch.float64)
+    start, directions = ([normal((3, *shape)) for shape in shapes] for _ in range(2))
+    scales = [torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64).reshape(3, *(1 for _ in shape)) for shape in shapes]
     gradients = [
-        [d + 0.3 * torch.randn(d.shape, generator=stream, dtype=torch.float64) for d in directions]
+        [(d + 0.3 * normal(d.shape)) * scale for d, scale in zip(directions, scales, strict=True)]
         for _ in range(PROBE_STEPS)
     ]
-    scales = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
 
     def final(indices: Sequence[slice | int]) -> list[Tensor]:
         """Where the lanes end when each of `indices` is stepped by an optimizer of its own."""
-        ends = [torch.empty_like(tensor) for tensor in start]
+        ends = list(map(torch.empty_like, start))
         for index in indices:
             parameters = [nn.Parameter(tensor[index].clone()) for tensor in start]
             torch.manual_seed(0)
             optimizer = build({str(number): p for number, p in enumerate(parameters)}, settings)
-            if has_eval_mode(optimizer):
-                optimizer.train()
+            call_mode(optimizer, "train")
             for step in range(PROBE_STEPS):
                 for parameter, gradient in zip(parameters, gradients[step], strict=True):
-                    lane_scales = scales.reshape(3, *([1] * (gradient.dim() - 1)))
-                    parameter.grad = (gradient * lane_scales)[index].clone()
+                    parameter.grad = gradient[index].clone()
                 for options in optimizer.param_groups:
                     if options.get("lr") is not None:
                         options["lr"] = options["lr"] * (1 - 0.04 * step)
@@ -190,8 +178,6 @@ def _lanes_agree(stacked: Tensor, separate: Tensor, start: Tensor) -> bool:
     return bool((error <= PROBE_TOLERANCE * distance + PROBE_ROUNDING * size).all())
 
 
-# -- 3. replicas check the first true steps ----------------------------------------------------------------------------
-
 CHECKED_STEPS = 20
 
 REPLICA_TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
@@ -208,13 +194,10 @@ class ReferenceReplica:
 
     def __init__(self, group: Group, lane: int, build: BuildOptimizer, settings: Settings) -> None:
         self.lane, self._stack, self._group = lane, group.stack, group
-        self._parameters = {
-            name: nn.Parameter(group.stack.leaf(name, lane).detach().clone()) for name in group.parameters
-        }
-        self._start = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self._start = {name: group.stack.leaf(name, lane).detach().clone() for name in group.parameters}
+        self._parameters = {name: nn.Parameter(tensor.clone()) for name, tensor in self._start.items()}
         self._optimizer = build(self._parameters, settings)
-        if has_eval_mode(self._optimizer):
-            self._optimizer.train()
+        call_mode(self._optimizer, "train")
 
     def step(self) -> None:
         """Take the lane's gradients and step sizes as they are before the group's step, and step."""
@@ -238,10 +221,9 @@ class ReferenceReplica:
 
 
 class EquivalenceCheck:
-    """The replicas of three stacked lanes, spread over the groups, for the first steps of training."""
+    """The replicas of three stacked lanes, spread over `groups` (with the `settings` of each), for the first steps."""
 
     def __init__(self, groups: Sequence[Group], build: BuildOptimizer, settings: Sequence[Settings]) -> None:
-        """`settings`: the hyper-parameters of each group, in order."""
         lanes = [(group, lane, build, s) for group, s in zip(groups, settings, strict=True) for lane in group.lanes]
         chosen = sorted({0, len(lanes) // 2, len(lanes) - 1})
         self._replicas = [ReferenceReplica(*lanes[number]) for number in chosen]
@@ -254,11 +236,7 @@ class EquivalenceCheck:
             replica.step()
 
     def after_step(self) -> None:
-        """Compare the replicas with their lanes.
-
-        Raises:
-            NotEquivalent: a lane does not have its replica's weights.
-        """
+        """Raise `NotEquivalent` if a lane does not have its replica's weights."""
         self._steps += 1
         if not all(replica.agrees() for replica in self._replicas):
             raise NotEquivalent

@@ -42,11 +42,8 @@ class Group:
     """One optimizer and the consecutive lanes that it steps.
 
     Attributes:
-        stack: holds their weights and gradients.
-        lanes: their numbers.
-        index: the same as an index into the stack: a slice (stacked), or one number.
+        index: `lanes` as an index into the stack: a slice (stacked), or one number.
         parameters: name -> what the optimizer steps, views of the stack.
-        optimizer: the submission's optimizer.
     """
 
     def __init__(

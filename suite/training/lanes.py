@@ -12,6 +12,7 @@ A lane is an index into the stacked axis: one independent run. The parameters of
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -21,7 +22,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn.functional import cross_entropy
 
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.models.modes import evaluating
+from suite.models import evaluating
 from suite.task import Loss, Weights
 
 EVALUATION_BATCH = 250
@@ -35,23 +36,18 @@ class StackedModels:
     """S models of one architecture.
 
     Attributes:
-        parameters: name -> [S, *shape], without a graph; optimizers write into views of them.
-        buffers: name -> [S, *shape].
+        parameters, buffers: name -> [S, *shape], without a graph; optimizers write into views of the parameters.
         gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
-        scales: [S], what each lane's objective is divided by.
         differentiated: how often gradients were differentiated once more (only a `SingleModel` allows it).
     """
 
     differentiated = 0
 
     def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, task_loss: Loss | None = None) -> None:
-        """Stack copies of the weights of `models`.
+        """Stack copies of the weights of S `models`; the first one also serves as the function of all.
 
-        Args:
-            models: S modules; the first one also serves as the function of all.
-            loss: what is descended.
-            scales: [S], divides each lane's objective (see `Problem.lipschitz`); reported losses are undivided.
-            task_loss: what `losses` reports; None: `loss`.
+        `loss` is descended, divided by the `scales` [S] of the lanes (see `Problem.lipschitz`); `task_loss`, or else
+        `loss`, is reported undivided.
         """
         stacked, self.buffers = stack_module_state(list(models))
         self.parameters: Weights = {name: p.detach().clone() for name, p in stacked.items()}
@@ -89,15 +85,9 @@ class StackedModels:
             leaf.data = home
 
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
-        """Compute the lanes' losses on their batches, and set their gradients.
+        """The losses [A] of the lanes `index` [A] (None: all) on their batches ``x, y [A, b, ...]``; sets gradients.
 
-        Args:
-            x, y: the batches, [A, b, ...].
-            index: [A], the lanes; None: all. The gradients of all others become zero.
-            decay: [A], the gradients are those of the losses plus ``decay / 2 |weights|²``.
-
-        Returns:
-            The losses [A], without the decay.
+        The gradients are those of the losses plus ``decay [A] / 2 |weights|²``; those of all other lanes become zero.
         """
         leaves = {name: p.detach().requires_grad_() for name, p in self._select(self.parameters, index).items()}
         scales = self.scales if index is None else self.scales[index]
@@ -184,30 +174,25 @@ class SingleModel(StackedModels):
 
     def _differentiable_gradients(self, objective: Tensor) -> None:
         """Set gradients with their graph, and count differentiations by the parameter that has most of them."""
-        counts = dict.fromkeys(self._leaves, 0)
-        before = self.differentiated
+        counts = dict.fromkeys(self._leaves, self.differentiated)
 
-        def counter(name: str) -> Callable[[Tensor], None]:
-            def count(_: Tensor) -> None:
-                counts[name] += 1
-                self.differentiated = max(self.differentiated, before + counts[name])
-
-            return count
+        def count(name: str, _: Tensor) -> None:
+            counts[name] += 1
+            self.differentiated = max(self.differentiated, counts[name])
 
         gradients = torch.autograd.grad(objective, list(self._leaves.values()), create_graph=True, allow_unused=True)
         for (name, leaf), gradient in zip(self._leaves.items(), gradients, strict=True):
             leaf.grad = gradient
             if gradient is not None and gradient.requires_grad:
-                gradient.register_hook(counter(name))  # type: ignore[no-untyped-call]
+                gradient.register_hook(functools.partial(count, name))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
         outputs: list[Tensor] = []
         partial_sum = seen = 0.0
+        batches = zip(*(torch.split(tensor[0], EVALUATION_BATCH) for tensor in (x, y)), strict=True)
         with evaluating(self._module), FastMaxPool2d() if self._pools else contextlib.nullcontext():
-            for part, targets in zip(
-                torch.split(x[0], EVALUATION_BATCH), torch.split(y[0], EVALUATION_BATCH), strict=True
-            ):
+            for part, targets in batches:
                 outputs.append(self._module(part))
                 if self._task_loss is cross_entropy and math.isfinite(ceiling):
                     # Terms are not negative, so the sum of some of them is a lower bound of the sum of all.

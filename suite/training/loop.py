@@ -11,14 +11,15 @@
         if the loss on the whole training data is known now:
             freeze the lanes that reach the target loss or cannot reach it   # stopping
 
-Every run trains until its training loss reaches the task's target loss, within the task's budget of gradient
-evaluations. The common schedule is constant up to half of the budget, then a cosine to zero.
+The budget is one of gradient evaluations. The common schedule is constant up to half of it, then a cosine to zero.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+
+import torch
 
 from suite.signature import MakeOptimizer
 from suite.task import Task
@@ -41,10 +42,7 @@ def train(
     """Train every run, each with its own optimizer ``make(params, **settings)``.
 
     Args:
-        task: what is learned, and when training stops.
         runs: what is trained; those of one trial are consecutive.
-        make: constructs the optimizer.
-        device: where data and weights lie.
         batched: all runs as one program, or one by one; None: whichever is faster for the task on the device.
             Optimizers that need a run's own model or the graph of its gradients are trained one by one in any case, and
             so are networks that cannot be batched.
@@ -54,10 +52,7 @@ def train(
         loss: the submission's own. The stopping criterion reads the task's loss in any case.
 
     Returns:
-        The results, in the order of `runs`.
-
-    Raises:
-        Exception: what the submission raised.
+        The results, in the order of `runs`. What the submission raises is raised.
     """
     setup = training_setup(task, runs[0], make, device, schedule, loss)
     as_one_program = (
@@ -80,8 +75,7 @@ def _train_together(
 ) -> list[TrainingResult]:
     """Train `runs` as the lanes of one program; `stacked` false rules out optimizers of stacked parameters."""
     stepper = stepper_class(setup)(setup, runs, race, stacked)
-    stopping = stepper.stopping
-    seconds = [0.0] * len(runs)
+    stopping, seconds = stepper.stopping, [0.0] * len(runs)
     stepper.start()
     while lanes := stopping.active():
         begin = time.perf_counter()
@@ -104,3 +98,13 @@ def _train_together(
         )
         for lane in range(len(runs))
     ]
+
+
+def warm_up() -> None:
+    """Prepare a process for training: fix the number of threads, and build an optimizer.
+
+    One thread, since the number decides rounding: a record must not depend on the machine's cores. A process's first
+    optimizer imports further parts of torch, which takes a second and a half and replaces some of torch's functions.
+    """
+    torch.set_num_threads(1)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)

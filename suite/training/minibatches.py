@@ -17,28 +17,22 @@ from suite.training.run import Device
 
 
 class DeviceDataset:
-    """Inputs ``[lanes, n, ...]`` and targets of several lanes, on a device."""
+    """Inputs ``[lanes, n, ...]`` and targets of several lanes, on a device; `target` is one sample's."""
 
     def __init__(self, splits: Sequence[Split], device: Device) -> None:
-        self._single = len(splits) == 1
+        self._single, self.target = len(splits) == 1, splits[0].y[0]
         parts = [split.to(device) for split in splits]
         # A single lane is a view of its data: a copy of all of MNIST would be 170 MB.
-        self._x, self._y = (
-            tensors[0][None] if self._single else torch.stack(tensors)
-            for tensors in ([part.x for part in parts], [part.y for part in parts])
-        )
+        if self._single:
+            self._x, self._y = parts[0].x[None], parts[0].y[None]
+        else:
+            self._x, self._y = torch.stack([part.x for part in parts]), torch.stack([part.y for part in parts])
         channels_last = self._single and self._x.dim() == 5
         self._rows = self._x[0].permute(0, 2, 3, 1).contiguous() if channels_last else self._x[0]
         self._selection: tuple[list[int], tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:
-        """The number of samples of a lane."""
         return self._x.shape[1]
-
-    @property
-    def target(self) -> Tensor:
-        """One lane's first target: its shape and dtype."""
-        return self._y[0, 0]
 
     def index(self, lanes: list[int]) -> Tensor | None:
         """`lanes` as an index into what is stacked; None for all."""
@@ -65,10 +59,9 @@ class DeviceDataset:
 
 
 class BatchSampler:
-    """The present batch of every lane: a piece of a permutation of its samples, or all of them."""
+    """The present batch of every lane (with these seeds of its random `streams`): a piece of a permutation, or all."""
 
     def __init__(self, task: Task, dataset: DeviceDataset, streams: Sequence[Mapping[str, int]]) -> None:
-        """`streams`: the seeds of each lane's random streams (`suite.training.run.STREAMS`)."""
         self._size, self._noise, self._budget = task.batch_size, task.label_noise, task.target.budget
         self._dataset = dataset
         self._orders, self._signs = (

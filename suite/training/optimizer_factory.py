@@ -19,29 +19,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from torch.optim import SGD, AdamW
 
-from suite.signature import (
-    BASE_CLASS,
-    BASE_INSTANCE,
-    MODEL,
-    NAMED_PARAMETERS,
-    PARAMETERS,
-    SAMPLES,
-    STEPS,
-    MakeOptimizer,
-    Settings,
-    required,
-    signature,
-    wants_model,
-    wraps,
-)
+from suite import signature
+from suite.signature import MakeOptimizer, Settings
 
 T = TypeVar("T")
-
 Parameters = Mapping[str, nn.Parameter]
-
 BuildOptimizer = Callable[[Parameters, Settings], Any]
 
 BASE_MOMENTUM = 0.9
@@ -50,12 +35,7 @@ BASE_MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task tells a constructor that asks.
-
-    Attributes:
-        steps: the budget of gradient evaluations.
-        samples: the number of training samples.
-    """
+    """What a task tells a constructor that asks: gradient evaluations, and training samples."""
 
     steps: int
     samples: int
@@ -69,11 +49,9 @@ class OptimizerList:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of all."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self) -> None:
-        """Step every optimizer."""
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -106,8 +84,6 @@ def make_optimizer(
 
     Args:
         make: the constructor, called as ``make(parameters, **settings)``.
-        parameters: by name.
-        settings: the hyper-parameters.
         budget: for a constructor that asks for steps or samples.
         model: the module that `parameters` belong to, for a constructor that asks.
         splits_matrices: build matrices and AdamW for the rest at once.
@@ -134,7 +110,7 @@ def _split(
 ) -> OptimizerList:
     """The optimizer for matrices, AdamW for the rest."""
     matrices, rest = ({n: p for n, p in parameters.items() if (p.dim() == 2) == flag} for flag in (True, False))
-    if not rest or wants_model(make) or wraps(make):
+    if not rest or signature.wants_model(make) or signature.wraps(make):
         raise TypeError("there is nothing to split")
     # Whether the optimizer is content with matrices is tried, since the task may have none.
     matrix = nn.Parameter(torch.ones(2, 2))
@@ -150,23 +126,22 @@ def _construct(
 ) -> Any:
     """Call `make` with `params`, `settings` and what else its signature requires."""
     settings = dict(settings)
-    missing = [name for name in required(make) if name not in settings]
-    base = None if BASE_INSTANCE.isdisjoint(missing) else _base_optimizer(make, params, settings)
-    answers = (
-        (PARAMETERS, params),
-        (NAMED_PARAMETERS, list(parameters.items())),
-        (MODEL, model),
-        (BASE_INSTANCE, base),
-        (BASE_CLASS, functools.partial(SGD, momentum=BASE_MOMENTUM)),
-        (STEPS, budget.steps),
-        (SAMPLES, budget.samples),
+    missing = [name for name in signature.required(make) if name not in settings]
+    base = None
+    if not signature.BASE_INSTANCE.isdisjoint(missing):  # it takes the step size, unless the wrapper has one of its own
+        options = {"lr": settings.pop("lr")} if "lr" in settings and "lr" not in signature.signature(make) else {}
+        base = SGD(params, momentum=BASE_MOMENTUM, **options)
+    holding_parameters = (
+        (signature.PARAMETERS, params),
+        (signature.NAMED_PARAMETERS, list(parameters.items())),
+        (signature.MODEL, model),
+        (signature.BASE_INSTANCE, base),
     )
-    arguments = {name: answer for name in missing for names, answer in answers if name in names}
-    has_parameters = not (PARAMETERS | NAMED_PARAMETERS | MODEL | BASE_INSTANCE).isdisjoint(arguments)
+    others = (
+        (signature.BASE_CLASS, functools.partial(SGD, momentum=BASE_MOMENTUM)),
+        (signature.STEPS, budget.steps),
+        (signature.SAMPLES, budget.samples),
+    )
+    arguments = {name: answer for name in missing for names, answer in holding_parameters + others if name in names}
+    has_parameters = any(not names.isdisjoint(arguments) for names, _ in holding_parameters)
     return with_process_group(lambda: make(*([] if has_parameters else [params]), **arguments, **settings))
-
-
-def _base_optimizer(make: MakeOptimizer, params: list[Tensor], settings: dict[str, Any]) -> SGD:
-    """The optimizer to wrap; it takes the step size out of `settings` unless the wrapper has one of its own."""
-    options = {"lr": settings.pop("lr")} if "lr" in settings and "lr" not in signature(make) else {}
-    return SGD(params, momentum=BASE_MOMENTUM, **options)

@@ -26,7 +26,6 @@ def parts_to_retry(batch: T, split: Callable[[T], Sequence[T]]) -> Sequence[T]:
 
 
 def by_run(runs: Runs) -> list[Runs]:
-    """Each run by itself."""
     return [[run] for run in runs]
 
 
@@ -41,13 +40,7 @@ def train_in_parts(
     split: Callable[[Runs], Sequence[Runs]],
     failure: type[Exception] = Exception,
 ) -> list[TrainingResult | Exception]:
-    """The results of ``train(runs)``; if it raises, those of each part by itself.
-
-    Args:
-        runs: the training runs, those of one trial consecutive.
-        train: gives a result, or an error, for each run, in order.
-        split: `by_run` or `by_trial`.
-        failure: the errors that are retried; others are passed on.
+    """The results of ``train(runs)``; if it raises `failure`, those of each part by itself; other errors are passed on.
 
     Returns:
         A result per run, in order; for the runs of a part that failed by itself, the error.

@@ -24,13 +24,10 @@ Stepping = Literal["stacked", "per lane", "rendezvous", "alone"]
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One run to train.
+    """One run to train, with the hyper-parameters `settings` of the trial of the number `trial`.
 
     Attributes:
-        problem: its data.
         seed: of its initial weights and of its random streams.
-        trial: the number of the hyper-parameter setting that it belongs to.
-        settings: the hyper-parameters.
         streams: the seeds of its random streams by name, where `seed` must not reveal the data (see `suite.sandbox`).
     """
 
@@ -59,13 +56,11 @@ class TrainingResult:
     """Where a run ended, and how.
 
     Attributes:
-        status: how it ended.
         weights, initial: weights and buffers by name, at the end and before the first step.
         train_loss: the task's loss on the whole training data at `weights`.
         gradient_evaluations: the cost; a product with the Hessian counts as one gradient.
         steps: calls of the optimizer's `step`.
         seconds: the run's share of the time that its program took.
-        stepping: how the optimizer stepped it.
         target_evaluations: gradient evaluations at the check from which on the loss stayed at or below the target loss;
             fewer than all where a task trains on. None: it did not end there.
         history: (gradient evaluations, training loss), thinned evenly on a log scale.
@@ -84,5 +79,4 @@ class TrainingResult:
 
     @property
     def converged(self) -> bool:
-        """Whether the run reached the target loss."""
         return self.status == Status.CONVERGED

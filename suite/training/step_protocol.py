@@ -17,9 +17,10 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from operator import itemgetter
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,29 +35,24 @@ PROBE_STEPS = 12
 """Long enough to see what an optimizer does every tenth step (SophiaH's Hessian)."""
 
 Schedule = Callable[[float], float]
-
 OwnLoss = Callable[[Tensor, Tensor, Loss], Tensor]
 
 
 @dataclass(frozen=True)
 class StepProtocol:
-    """How `step` must be called.
-
-    Attributes:
-        needs_closure: `step` gets a closure.
-        needs_grad_before_closure: it also expects gradients before it calls the closure.
-        needs_graph: gradients must carry their graph.
-        splits_matrices: the optimizer steps matrices only, AdamW the rest.
-        uses_rng: it draws from torch's global generator.
-        has_eval_mode: its weights for training and for evaluation differ (schedule-free methods).
-    """
+    """How `step` must be called."""
 
     needs_closure: bool = False
     needs_grad_before_closure: bool = False
+    """It expects gradients before it calls the closure."""
     needs_graph: bool = False
+    """Gradients must carry their graph."""
     splits_matrices: bool = False
+    """The optimizer steps matrices only, AdamW the rest."""
     uses_rng: bool = False
+    """It draws from torch's global generator."""
     has_eval_mode: bool = False
+    """Its weights for training and for evaluation differ (schedule-free methods)."""
 
 
 PLAIN = StepProtocol()
@@ -74,16 +70,7 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """How a submission trains on a task.
-
-    Attributes:
-        task, device: what is learned, and where.
-        make: what constructs the optimizer.
-        budget: what a constructor may ask for.
-        schedule: share of the budget that is spent -> factor of every step size.
-        loss: what is descended.
-        protocol: how `step` must be called.
-    """
+    """How a submission trains on a task: `loss` is descended, every step size scaled by `schedule(progress)`."""
 
     task: Task
     device: Device
@@ -100,7 +87,7 @@ class TrainingSetup:
         return protocol.needs_graph or wants_model(self.make) or (protocol.uses_rng and protocol.needs_closure)
 
     def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
-        """The optimizer of `parameters`; `model` is the module that they belong to, for a constructor that asks."""
+        """The optimizer of `parameters`, which belong to `model`."""
         return make_optimizer(self.make, parameters, settings, self.budget, model, self.protocol.splits_matrices)
 
 
@@ -112,26 +99,13 @@ def common_schedule(progress: float) -> float:
 
 
 def training_setup(
-    task: Task,
-    run: TrainingRun,
-    make: MakeOptimizer,
-    device: Device,
-    schedule: Schedule | None,
-    own_loss: OwnLoss | None,
+    task: Task, run: TrainingRun, make: MakeOptimizer, device: Device, schedule: Schedule | None, loss: OwnLoss | None
 ) -> TrainingSetup:
-    """How `make` trains on `task`, tried out on a copy of the network of `run`.
-
-    Raises:
-        Exception: what the optimizer raised, if no calling convention works.
-    """
-    loss = task.loss if own_loss is None else _bind(own_loss, task.loss)
+    """How `make` trains on `task`, tried out on a copy of the network of `run`; raises what the optimizer raises."""
+    descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
-    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, loss)
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended)
     return replace(setup, protocol=with_process_group(lambda: probe_step_protocol(setup, run)))
-
-
-def _bind(own_loss: OwnLoss, task_loss: Loss) -> Loss:
-    return lambda outputs, targets: own_loss(outputs, targets, task_loss)
 
 
 def has_eval_mode(optimizer: Any) -> bool:
@@ -139,14 +113,14 @@ def has_eval_mode(optimizer: Any) -> bool:
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
+def call_mode(optimizer: Any, mode: Literal["train", "eval"]) -> None:
+    """Set the weights that are meant for training or for evaluation, where they differ."""
+    if has_eval_mode(optimizer):
+        getattr(optimizer, mode)()
+
+
 def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
-    """The first of `CANDIDATES` with which the optimizer runs and moves the weights of the network of `run`.
-
-    `setup.protocol` is not read. Torch's global generator is left as it was.
-
-    Raises:
-        Exception: what the optimizer raised, if no calling convention works.
-    """
+    """The first of `CANDIDATES` with which the optimizer runs and moves the weights of the network of `run`."""
     task, device = setup.task, setup.device
     model, batch = run.model(task, device), run.first_batch(task, device)
     scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
@@ -167,25 +141,21 @@ def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
                 after_gradient = attempt(replace(candidate, needs_grad_before_closure=True))
                 if after_gradient.error is None and not _equal(plain.weights, after_gradient.weights):
                     protocol = replace(protocol, needs_grad_before_closure=True)
-            if plain.moved:
+            if not _equal(plain.weights, model.parameters()):
                 return protocol
             unmoved = unmoved or protocol
     if unmoved is None:
-        raise max(failures, key=lambda failure: failure[0])[1]
+        raise max(failures, key=itemgetter(0))[1]  # the attempt that got farthest tells most
     return unmoved
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What trying a protocol gave: the protocol with what was seen of the optimizer, or the error.
-
-    The attempt with most gradient `evaluations` before it failed has the most informative error.
-    """
+    """What trying a protocol gave: the protocol with what was seen of the optimizer, or the error."""
 
     protocol: StepProtocol
-    evaluations: int
     weights: list[Tensor]
-    moved: bool = False
+    evaluations: int
     error: Exception | None = None
 
 
@@ -200,15 +170,13 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
         evaluations += 1
         return single.evaluate(x, y)[0]
 
-    before = [p.detach().clone() for p in model.parameters()]
     torch.manual_seed(0)
     try:
         optimizer = setup.make_optimizer(dict(model.named_parameters()), settings, model)
         if _requires_closure(optimizer) and not protocol.needs_closure:
             raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
         state = torch.get_rng_state()
-        if has_eval_mode(optimizer):
-            optimizer.train()
+        call_mode(optimizer, "train")
         for _ in range(PROBE_STEPS):
             for parameter in model.parameters():
                 parameter.grad = None
@@ -216,11 +184,10 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
                 closure()
             _ = optimizer.step(closure) if protocol.needs_closure else optimizer.step()
     except Exception as error:
-        return _Attempt(protocol, evaluations, [], error=error)
-    after = [p.detach().clone() for p in model.parameters()]
+        return _Attempt(protocol, [], evaluations, error)
     uses_rng = not torch.equal(state, torch.get_rng_state())
     protocol = replace(protocol, uses_rng=uses_rng, has_eval_mode=has_eval_mode(optimizer))
-    return _Attempt(protocol, evaluations, after, moved=not _equal(before, after))
+    return _Attempt(protocol, [p.detach() for p in model.parameters()], evaluations)
 
 
 def _requires_closure(optimizer: Any) -> bool:
@@ -229,5 +196,5 @@ def _requires_closure(optimizer: Any) -> bool:
     return closure is not None and closure.default is inspect.Parameter.empty
 
 
-def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
+def _equal(a: Iterable[Tensor], b: Iterable[Tensor]) -> bool:
     return all(map(torch.equal, a, b))

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -36,14 +37,11 @@ class Stepper:
     """The lanes of one program: models, data, optimizers and counts; subclasses say what `advance` does.
 
     Attributes:
-        stopping: which lanes are active, and their losses.
         evaluations, steps: of every lane: gradient evaluations, and calls of its optimizer's `step`.
         initial, final: of every lane: weights and buffers before the first step, and when it ended.
-        stepping: how its optimizers are stepped.
     """
 
     def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool, stacked: bool) -> None:
-        """Build models and optimizers for `runs`; `race` and `stacked` as in `suite.training.loop`."""
         self._setup, self._race = setup, race
         task, device, lanes = setup.task, setup.device, range(len(runs))
         models = [run.model(task, device) for run in runs]
@@ -57,6 +55,7 @@ class Stepper:
         self.final: list[Weights] = [{} for _ in lanes]
         self.evaluations, self.steps = [0 for _ in lanes], [0 for _ in lanes]
         self.stopping = StoppingRule(task.target, self.evaluations)
+        self._steps_per_check = max(task.target.check_every, FULL_BATCH_CHECK if task.batch_size is None else 0)
         seeds = [run.stream_seeds(task.name) for run in runs]
         self._dataset = DeviceDataset([run.problem.train for run in runs], device)
         self._batches = BatchSampler(task, self._dataset, seeds)
@@ -118,10 +117,7 @@ class Stepper:
             self._check.after_step()
 
     def _count(self, lanes: list[int], evaluations: int) -> None:
-        """Count a step, and gradient `evaluations`, of all `lanes` that are still active.
-
-        A Hessian product (a gradient differentiated once more) costs a gradient evaluation.
-        """
+        """Count a step and gradient `evaluations` of the active ones of `lanes`; a Hessian product costs a gradient."""
         for lane in lanes:
             if lane not in self.stopping.status:
                 self.evaluations[lane] += evaluations
@@ -129,10 +125,6 @@ class Stepper:
         if self._setup.protocol.needs_graph:  # then the run is the only lane
             self.evaluations[0] += self._stack.differentiated
             self._stack.differentiated = 0
-
-    def _steps_per_check(self) -> int:
-        every = self._setup.task.target.check_every
-        return max(every, FULL_BATCH_CHECK) if self._setup.task.batch_size is None else every
 
     def _check_losses(self) -> None:
         """Update the stopping rule at the weights that are meant for evaluation."""
@@ -149,10 +141,9 @@ class Stepper:
         self._update_stopping(lanes, self._stack.losses(x, y, self._dataset.index(lanes), ceiling).tolist())
 
     def _switch(self, mode: str) -> None:
-        """Call `train` or `eval` of optimizers whose weights for training and for evaluation differ."""
-        if self._setup.protocol.has_eval_mode:
-            for group in self._active_groups():
-                getattr(group.optimizer, mode)()
+        """Call `train` or `eval` of the active optimizers that have them."""
+        for group in self._active_groups() if self._setup.protocol.has_eval_mode else ():
+            getattr(group.optimizer, mode)()
 
 
 class FullBatchStepper(Stepper):
@@ -173,7 +164,7 @@ class MiniBatchStepper(Stepper):
 
     def advance(self, lanes: list[int]) -> None:
         groups = self._active_groups()
-        for _ in range(self._steps_per_check()):
+        for _ in range(self._steps_per_check):
             for lane in lanes:
                 self._batches.advance(lane, self.evaluations[lane])
             self._evaluate(lanes)
@@ -198,21 +189,17 @@ class ClosureStepper(Stepper):
             return dict(zip(waiting, losses.clone(), strict=True))
 
         if len(lanes) == 1:
-            (lane,) = lanes
-            self._step_lane(groups[lane], lambda: evaluate([lane])[lane])
+            self._step_lane(groups[lanes[0]], lambda: evaluate(lanes)[lanes[0]])
         else:
             barrier = ClosureBarrier(evaluate)
-
-            def work(lane: int) -> Callable[[], None]:
-                return lambda: self._step_lane(groups[lane], lambda: barrier.closure(lane))
-
-            barrier.run({lane: work(lane) for lane in lanes})
+            closures = {lane: functools.partial(barrier.closure, lane) for lane in lanes}
+            barrier.run({lane: functools.partial(self._step_lane, groups[lane], closures[lane]) for lane in lanes})
         self._check_losses()
 
     def _step_lane(self, group: Group, closure: Callable[[], Tensor]) -> None:
         """Step the only lane of `group` up to the next check or the end of its budget."""
         lane = group.lanes.start
-        for _ in range(self._steps_per_check()):
+        for _ in range(self._steps_per_check):
             if self.evaluations[lane] >= self._setup.task.target.budget:
                 break
             self._batches.advance(lane, self.evaluations[lane])
@@ -242,13 +229,8 @@ def make_groups(
 ) -> tuple[list[Group], Stepping]:
     """Optimizers for all lanes, and the way in which they are stepped.
 
-    Args:
-        stack: the lanes.
-        build: (parameters, settings) -> optimizer.
-        trials: the consecutive lanes of each trial -> its hyper-parameters.
-        protocol: how `step` must be called.
-        seeds: each lane's seed for an optimizer that draws.
-        stacked: whether one optimizer may step all lanes of a trial, if a probe proves that it can.
+    `trials` maps the consecutive lanes of each trial to its hyper-parameters, `seeds` holds each lane's seed for an
+    optimizer that draws. `stacked`: one optimizer may step all lanes of a trial, if a probe proves that it can.
     """
     stepping: Stepping = "alone" if len(stack) == 1 else "rendezvous" if protocol.needs_closure else "per lane"
     if stacked and stepping == "per lane" and not protocol.uses_rng:

@@ -34,23 +34,20 @@ HISTORY_GROWTH = 1.1
 
 
 class StoppingRule:
-    """The losses of every lane, and how it ended.
+    """The losses of every lane, and how it ended; `target_evaluations` and `history` as in `TrainingResult`.
 
     Attributes:
         status: of the lanes that have ended; a lane that is not in it goes on.
         loss: every lane's last loss (NaN before the first check).
-        target_evaluations, history: see `suite.training.run.TrainingResult`.
     """
 
     def __init__(self, target: Target, evaluations: Sequence[int]) -> None:
         """Begin with all lanes active; `evaluations` are their gradient evaluations, a list that the caller updates."""
         self._target, self._evaluations = target, evaluations
-        count = len(evaluations)
         self.status: dict[int, Status] = {}
-        self.loss = [math.nan] * count
-        self.target_evaluations: list[int | None] = [None] * count
-        self.history: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-        self._initial_loss = [math.nan] * count
+        self.loss, self._initial_loss = ([math.nan for _ in evaluations] for _ in range(2))
+        self.target_evaluations: list[int | None] = [None for _ in evaluations]
+        self.history: list[list[tuple[int, float]]] = [[] for _ in evaluations]
 
     def active(self) -> list[int]:
         """The lanes that go on."""
@@ -69,26 +66,24 @@ class StoppingRule:
         ended = []
         for lane, loss in zip(lanes, losses, strict=True):
             self._record(lane, loss)
-            verdict = self._verdict(lane, loss)
-            if verdict is not None:
+            if verdict := self._verdict(lane, loss):
                 self.status[lane] = verdict
                 ended.append(lane)
         return ended
 
     def race(self, trials: Collection[range]) -> list[int]:
         """End the lanes of `trials` that can no longer have the fewest gradient evaluations; returns these lanes."""
-
-        def spent(trial: range) -> int:
-            return sum(self._evaluations[lane] for lane in trial)
-
-        ended = []
-        complete = [spent(t) for t in trials if all(self.status.get(lane) == Status.CONVERGED for lane in t)]
-        for trial in trials if complete else ():
-            missed = any(self.status.get(lane, Status.CONVERGED) != Status.CONVERGED for lane in trial)
-            for lane in trial:
-                if lane not in self.status and (missed or spent(trial) >= min(complete)):
-                    self.status[lane] = Status.RACED
-                    ended.append(lane)
+        spent = {trial: sum(self._evaluations[lane] for lane in trial) for trial in trials}
+        ends = {trial: {self.status.get(lane) for lane in trial} for trial in trials}
+        complete = [spent[trial] for trial in trials if ends[trial] == {Status.CONVERGED}]
+        ended = [
+            lane
+            for trial in (trials if complete else ())
+            if ends[trial] - {None, Status.CONVERGED} or spent[trial] >= min(complete)
+            for lane in trial
+            if lane not in self.status
+        ]
+        self.status |= dict.fromkeys(ended, Status.RACED)
         return ended
 
     def _record(self, lane: int, loss: float) -> None:
