@@ -37,14 +37,9 @@ def download(name: str, root: Path, seconds: float = TIME_LIMIT) -> None:
     except OSError as error:
         raise InputError(f"{name} cannot be downloaded to {root} ({error.strerror}); {advice}.") from error
     try:
-        subprocess.run(
-            [sys.executable, "-m", "suite.data.download", name, str(scratch)],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            cwd=Path(__file__).parents[2],
-        )
+        command = [sys.executable, "-m", "suite.data.download", name, str(scratch)]
+        root_of_source = Path(__file__).parents[2]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds, cwd=root_of_source)
         for folder in filter(Path.is_dir, scratch.iterdir()):  # not the archive
             with contextlib.suppress(OSError):  # another process was faster
                 folder.rename(root / folder.name)

@@ -25,12 +25,12 @@ def wrong_labels(labels: Tensor, classes: int, stream: torch.Generator) -> Tenso
     return (labels + torch.randint(1, classes, labels.shape, generator=stream)) % classes
 
 
-def _noisy(labels: Tensor, share: float, classes: int, stream: torch.Generator) -> Tensor:
-    """`labels`, of which exactly `share` (rounded to samples) are replaced by wrong ones."""
-    flipped = torch.randperm(len(labels), generator=stream)[: round(share * len(labels))]
-    noisy = labels.clone()
-    noisy[flipped] = wrong_labels(labels[flipped], classes, stream)
-    return noisy
+def _noisy(part: Split, share: float, classes: int, stream: torch.Generator) -> Split:
+    """`part`, of whose labels exactly `share` (rounded to samples) are replaced by wrong ones."""
+    flipped = torch.randperm(len(part), generator=stream)[: round(share * len(part))]
+    noisy = part.y.clone()
+    noisy[flipped] = wrong_labels(part.y[flipped], classes, stream)
+    return Split(part.x, noisy)
 
 
 def _normalised(train: Split, validation: Split, test: Split) -> Problem:
@@ -94,7 +94,5 @@ def split_images(images: ImageSet, task: str, seed: int, subset: int = 0, flippe
     stream = torch_stream(task, seed, "data")
     train, validation = _draw(images.train, [subset or available, count - available], stream)
     if flipped:
-        train, validation = (
-            Split(part.x, _noisy(part.y, flipped, images.classes, stream)) for part in (train, validation)
-        )
+        train, validation = (_noisy(part, flipped, images.classes, stream) for part in (train, validation))
     return _normalised(train, validation, images.test)

@@ -82,9 +82,8 @@ def resnet(
     Raises:
         ValueError: `input_shape` is not (channels, height, width).
     """
-    channels = _channels(input_shape)
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, widths[0], 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(_channels(input_shape), widths[0], 3, stride=2, padding=1, bias=False),
         nn.GroupNorm(groups, widths[0]),
         nn.ReLU(),
     ]

@@ -1,12 +1,7 @@
 """Networks that compute linear functions: the same predictors, parametrised differently.
 
-* `LinearPredictor` and `LinearClassifier`: one layer, from zero.
-* `DiagonalNetwork`, `MatrixProduct`, `InnerProduct`: the products that theory studies, from a scale that decides the
-  regime (kernel or rich).
-* `LinearNetwork`: fully connected, diagonal and convolutional networks of any depth, from one distribution of
-  predictors; `steepness` is the curvature of each at its balanced solutions.
-
-All weights are float64; n is the number of samples, d of features.
+Single layers; the products that theory studies, from a scale that decides the regime (kernel or rich); and networks of
+any depth, from one distribution of predictors. All weights are float64; n is the number of samples, d of features.
 """
 
 from __future__ import annotations
