@@ -15,11 +15,7 @@ from suite.training import Budget, make_optimizer
 
 
 def check_names(submissions: Sequence[Submission]) -> None:
-    """Check that no two submissions have one name: their records could not be distinguished.
-
-    Raises:
-        InputError: two have.
-    """
+    """Refuse with an `InputError` two submissions of one name: their records could not be distinguished."""
     names = [submission.name for submission in submissions]
     for name in names:
         if names.count(name) > 1:
@@ -34,23 +30,22 @@ def check_settings(submission: Submission, trials: int) -> None:
     Raises:
         InputError: no setting can be built, or one cannot be written into a record.
     """
-    for settings in submission.settings(trials):
-        for name, value in settings.items():
-            try:
-                json.dumps(value, allow_nan=False)
-            except (TypeError, ValueError, RecursionError):
-                raise InputError(
-                    f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
-                    f"numbers, texts, and tuples of them."
-                ) from None
+    trial_settings = submission.settings(trials)
+    for name, value in (item for settings in trial_settings for item in settings.items()):
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise InputError(
+                f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
+                f"numbers, texts, and tuples of them."
+            ) from None
     if submission.optimizer is None:
         return
     failures, layer = [], nn.Linear(3, 2)
-    for settings in submission.settings(trials):
+    parameters = dict(layer.named_parameters())
+    for settings in trial_settings:
         try:
-            optimizer = make_optimizer(
-                submission.optimizer, dict(layer.named_parameters()), settings, Budget(100, 10), layer
-            )
+            optimizer = make_optimizer(submission.optimizer, parameters, settings, Budget(100, 10), layer)
         except (Exception, SystemExit) as error:
             failures.append(f"{settings} ({sentence(error)})")
             continue
@@ -63,7 +58,7 @@ def check_settings(submission: Submission, trials: int) -> None:
 def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
     """Check that an architecture can be built for at least one of `tasks`; optimizers enter every task.
 
-    One that suits only some tasks may run: on the others its runs fail by themselves, with the reason in their records.
+    On the tasks that it does not suit, its runs fail by themselves, with the reason in their records.
 
     Raises:
         InputError: no task takes architectures, or the architecture can be built for none.
@@ -71,9 +66,7 @@ def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
     if submission.architecture is None:
         return
     failures = []
-    for task in tasks:
-        if task.interface is None:
-            continue
+    for task in (task for task in tasks if task.interface is not None):
         try:
             build_network(submission.architecture, task, seed=0)
             return

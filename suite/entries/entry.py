@@ -91,11 +91,7 @@ def _check_outputs(model: nn.Module, interface: ArchitectureInterface, dtype: to
 
 
 def bind(submission: Submission, task: Task) -> Entry:
-    """Bind `submission` to `task`.
-
-    Raises:
-        InputError: the submission is an architecture, and the task takes none.
-    """
+    """Bind `submission` to `task`; an `InputError` if it is an architecture, and the task takes none."""
     if submission.optimizer is not None:
         arguments = signature(submission.optimizer)
         fixed = {name: value for name, value in task.fixed.items() if name in arguments}

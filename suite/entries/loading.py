@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -33,10 +34,8 @@ from suite.submission import LogUniform, Submission
 MAX_STEP_SIZE = 1.0
 """Tasks with an oracle divide their loss by the Lipschitz constant L of its gradient: 1 is gradient descent's 1/L."""
 
-
 STEP_SIZES_WITHOUT_DEFAULT = LogUniform(1e-4, MAX_STEP_SIZE)
 """The space of an optimizer that names no default step size."""
-
 
 STEP_SIZE_AS_FACTOR = 1.0
 """A default of exactly 1 is a factor on a step that the optimizer finds by itself (Prodigy, D-Adaptation, Adadelta,
@@ -54,22 +53,14 @@ def default_space(optimizer: Callable[..., Any]) -> dict[str, Any]:
     names = [name for name in ("lr", "adamw_lr") if name in arguments]
     if not arguments or (not names and wraps(optimizer)):
         return {"lr": STEP_SIZES_WITHOUT_DEFAULT}
-    return {name: space for name in names if (space := _step_sizes(arguments[name].default)) is not None}
-
-
-def _step_sizes(default: Any) -> LogUniform | None:
-    """The step sizes to tune over; None: the optimizer finds its step size by itself."""
-    if default is None:
-        return None
-    if not isinstance(default, int | float) or default <= 0:
-        return STEP_SIZES_WITHOUT_DEFAULT
-    return None if default == STEP_SIZE_AS_FACTOR else LogUniform(default / 10, max(MAX_STEP_SIZE, 10 * default))
-
-
-def decays_by_default(optimizer: Callable[..., Any]) -> bool:
-    """Whether the optimizer decays weights by default: then it regularises on purpose."""
-    decay = signature(optimizer).get("weight_decay")
-    return decay is not None and isinstance(decay.default, int | float) and decay.default > 0
+    space = {}
+    for name in names:
+        default = arguments[name].default
+        if default is not None and (not isinstance(default, int | float) or default <= 0):
+            space[name] = STEP_SIZES_WITHOUT_DEFAULT
+        elif default not in (None, STEP_SIZE_AS_FACTOR):
+            space[name] = LogUniform(default / 10, max(MAX_STEP_SIZE, 10 * default))
+    return space
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,6 @@ class LoadedSubmission:
     """A submission, the text that names it, and its hash.
 
     Attributes:
-        submission: the submission.
         text: what `load` was called with; workers load the submission by this text.
         source_hash: 16 hex digits that change with its source, the code that it imports, and the settings it fixes.
     """
@@ -101,8 +91,7 @@ def builtin_files() -> dict[str, Path]:
 
 def _version(module_name: str) -> str:
     """The version of the module's package; empty if it states none."""
-    root = sys.modules.get(module_name.partition(".")[0])
-    return str(getattr(root, "__version__", ""))
+    return str(getattr(sys.modules.get(module_name.partition(".")[0]), "__version__", ""))
 
 
 def _hash(source: bytes, *more: str) -> str:
@@ -131,11 +120,7 @@ def origin_of(submission: Submission) -> tuple[str, str]:
 
 
 def source_hash(text: str, origin: tuple[str, str]) -> str:
-    """The hash of the file that `text` names, of the origin of its code, and of the settings that `text` fixes.
-
-    Args:
-        text: names a file, as `load` understands it.
-        origin: see `origin_of`.
+    """The hash of the file that `text` names, of the `origin_of` its code, and of the settings that `text` fixes.
 
     Raises:
         InputError: the file cannot be read.
@@ -150,11 +135,7 @@ def source_hash(text: str, origin: tuple[str, str]) -> str:
 
 
 def import_file(path: Path) -> ModuleType:
-    """The module in the file `path`.
-
-    Raises:
-        InputError: it cannot be imported.
-    """
+    """The module in the file `path`; an `InputError` if it cannot be imported."""
     spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
@@ -196,16 +177,13 @@ def _from_import_path(text: str) -> LoadedSubmission:
     if submission is None:
         raise unknown("class", class_name, dir(module), "no name there is similar.", f"in the module {module_name!r}")
     if not isinstance(submission, Submission):
-        factory = submission
-        if not callable(factory):
+        if not callable(submission):
             raise InputError(f"{text!r} is not a class or a function.")
-        submission = Submission(
-            name=class_name,
-            optimizer=factory,
-            space=default_space(factory),
-            explicit=decays_by_default(factory),
-            description=(inspect.getdoc(factory) or "").split("\n\n")[0],
-        )
+        decay = getattr(signature(submission).get("weight_decay"), "default", None)
+        explicit = isinstance(decay, int | float) and decay > 0  # it decays weights unless told not to
+        description = (inspect.getdoc(submission) or "").split("\n\n")[0]
+        space = default_space(submission)
+        submission = Submission(class_name, submission, space=space, explicit=explicit, description=description)
     try:
         source = inspect.getsource(inspect.getmodule(submission.factory) or module).encode()
     except (OSError, TypeError):
@@ -221,10 +199,9 @@ def _with_settings(text: str, options: str) -> LoadedSubmission:
         key, sign, value = (part.strip() for part in option.partition("="))
         if not (sign and key.isidentifier()):
             raise InputError(f"{text}[{options}]: {option.strip()!r} is not of the form name=value.")
-        try:
+        settings[key] = value
+        with contextlib.suppress(ValueError, SyntaxError):
             settings[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[key] = value
     submission = loaded.submission
     submission = replace(submission, name=f"{submission.name}[{options}]", space={**submission.space, **settings})
     return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
@@ -232,9 +209,7 @@ def _with_settings(text: str, options: str) -> LoadedSubmission:
 
 @functools.cache
 def load(text: str) -> LoadedSubmission:
-    """The submission that `text` names: a built-in name, a path to a file, or ``module:Class``.
-
-    Each may be followed by settings to fix, ``sgd[lr=0.1]``: these are not tuned.
+    """The submission that `text` names; see the head of this file.
 
     Raises:
         InputError: there is none, it cannot be imported, or it defines no usable submission.

@@ -12,15 +12,7 @@ KINDS = ("optimizer", "architecture")
 
 
 def write(kind: str, name: str, directory: Path) -> Path:
-    """Write a template to a new file.
-
-    Args:
-        kind: one of `KINDS`.
-        name: of the submission, of its function or class, and of the file ``NAME.py``.
-        directory: where the file is written.
-
-    Returns:
-        The file's path.
+    """Write a template of a `kind` of `KINDS` to the new file ``NAME.py``, and return its path.
 
     Raises:
         InputError: `name` is no Python name, the file exists, or it cannot be written.
