@@ -34,7 +34,6 @@ Means = dict[str, float]
 """Means over seeds, by measure."""
 
 SCORE_0_SETTING: Setting = ("sgd", {"lr": 0.05})
-
 SCORE_1_SETTINGS: tuple[Setting, ...] = (
     ("sgd", {"lr": 0.1}),
     ("momentum", {"lr": 0.02, "momentum": 0.9}),
@@ -96,10 +95,8 @@ def make_references(
 def give_axes(log: Path) -> int:
     """Give the scored records in `log` the axes of their image tasks, as frozen now; the number that had others.
 
-    A task that was run before its references were frozen need not be run again.
-
-    Raises:
-        InputError: a line of the log is damaged: it would be lost. The log is as it was.
+    A task that was run before its references were frozen need not be run again. A damaged line would be lost: then an
+    `InputError` leaves the log as it was.
     """
     contents = read(log)
     if contents.damaged:

@@ -33,8 +33,7 @@ def adam_interface(features: int, outputs: int = 1) -> ArchitectureInterface:
 
     Adam, because its steps do not depend on the gradient's scale. The curvature of submitted networks differs by orders
     of magnitude at the start (a wide initialization against a narrow one), and one space of step sizes for gradient
-    descent would decide by it who reaches the target loss. Its own bias is the same for all entries: they differ in the
-    architecture alone.
+    descent would decide by it who reaches the target loss. Its own bias is the same for all entries.
     """
     return ArchitectureInterface((features,), outputs, Adam, {"lr": LogUniform(3e-4, 3e-2)})
 

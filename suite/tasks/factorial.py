@@ -32,10 +32,7 @@ def squared(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def smoothed(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy to labels smoothed by 0.1, less its least value, so that a perfect fit has loss 0.
-
-    Szegedy et al. 2016, arXiv:1512.00567.
-    """
+    """Cross-entropy to smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), less its least: a perfect fit has 0."""
     return cross_entropy(logits, labels, label_smoothing=SMOOTHING) - _entropy(logits.shape[-1])
 
 
@@ -144,8 +141,7 @@ def factorial(
     Data. 200 training and 2,000 test points: real digits pooled to 14 x 14 (`data=digits`), or 20 Gaussian inputs with
     4 classes by a random ReLU network (`data=teacher`): few enough that one hidden layer of 64 can fit them under any
     loss. Model: `depth` hidden ReLU layers of `width`, with `normalisation=layer` before each ReLU; torch's default
-    initial weights times `scale`. Loss: `cross_entropy`, `squared` or `smoothed` (label smoothing 0.1). Batches of
-    `batch`.
+    initial weights times `scale`. Loss: `cross_entropy`, `squared` or `smoothed` (label smoothing 0.1).
 
     Target. 5 % of the loss of predicting all classes alike (for `smoothed`: of its excess over the least possible), so
     that every loss is fitted equally far. The squared loss is divided by 4: its Hessian in the logits is then at most

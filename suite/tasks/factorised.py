@@ -70,8 +70,8 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     |w*|) or at the start (u² + v² = 2 alpha²), whichever is larger, so that a step size below 2 is stable at both. Of
     interest: alpha = 1 (kernel regime), 0.3, 0.1, 0.01 (rich regime).
 
-    Target. Below alpha = 0.1 the budget is 40,000, because the coordinates that must stay small learn at a rate
-    proportional to alpha².
+    Target. Below alpha = 0.1 the budget is 40,000: coordinates that must stay small learn at a rate proportional to
+    alpha².
 
     Oracle. Basis pursuit (a linear program; it recovers w* here), the minimum-l2-norm interpolator, and the exact
     minimiser of the potential for the given alpha (Newton's method on the dual): gradient flow must match it.
@@ -132,8 +132,7 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
     decay of 0.0025 it still has the early solution after 4,000 steps and has recovered w* after 20,000; with the
     default, 4,000 suffice. `late_phase_sparse[decay=0]` is the control.
 
-    Target. Every submission spends the whole budget. Hyper-parameters are chosen by the loss on 40 other samples, not
-    by the speed of the fit, which prefers steps too short for the second phase.
+    Target. Trials are chosen by the loss on 40 other samples: the fastest fit has steps too short for the second phase.
 
     Oracle. The early solution is the minimum-l2-norm interpolator, the late one basis pursuit, which recovers w*.
 
@@ -188,13 +187,12 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
     low rank from a small norm. Model: the product of `depth` square matrices, whose entries are drawn so that the
     product's are `init` times N(0, 1/24). Loss: mean squared error on the observed entries, divided by ``2 depth s^(2 -
     2/depth) / m``, a bound of the Hessian's largest eigenvalue at a balanced solution with largest singular value s and
-    m entries. Of interest: depth 1 to 4; init 1e-3, and 1, which is too large for low rank.
+    m entries. An init of 1 is too large for low rank.
 
     Target. The mean square of M is 1. The time to leave the saddle at zero grows like ``init^-(1 - 2/depth)``: deep
     factorisations may not reach the target loss within the budget, which is then reported as it is.
 
-    Oracle. The true matrix; and the nuclear-norm minimiser (a convex solver), whose error is measured too, as
-    `oracle_error`.
+    Oracle. The true matrix, and the nuclear-norm minimiser (a convex solver) with its own error, `oracle_error`.
 
     Norm axis. `nuclear_ratio` = nuclear norm over the true one's. Score 0: that of the observed entries with zeros
     elsewhere, which depth 1 finds. Generalization axis. `unobserved_error` = squared error on the unobserved entries

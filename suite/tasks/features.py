@@ -36,8 +36,8 @@ def teacher_student(scale: float = 0.1) -> Task:
     largest eigenvalue of its Hessian at the initial weights or at the balanced teacher, whichever is larger: small
     initial weights have little of the final curvature. Of interest: scale 0.1 (rich), 1 (lazy).
 
-    Oracle. The teacher, of variation norm 3; and, for the kernel regime, the interpolant of the tangent kernel of
-    infinite width, in closed form.
+    Oracle. The teacher, of variation norm 3; and, for the kernel regime, the interpolant of the infinite tangent
+    kernel.
 
     Norm axis. `variation_ratio`: total variation of the slope along straight segments between test points, mean over
     200 of them, over the teacher's on the same. For networks of this kind its expectation is the variation norm sum of

@@ -124,8 +124,7 @@ def sparse_parity() -> Task:
     its Lipschitz constant at the start, float32. With 30 coordinates and 600 points in batches of 32 no optimizer
     generalized in a prototype.
 
-    Target. All train for the whole budget, since the relevant inputs are found after the fit. Hyper-parameters are
-    chosen by validation loss, not by the speed of the fit, which prefers those that memorise.
+    Target. As in `modular_addition`: the relevant inputs are found after the fit.
 
     Oracle. The parity itself: its error is 0 and only the three relevant inputs influence it.
 

@@ -39,8 +39,7 @@ def univariate_relu(depth: int = 2, scale: float = 1.0) -> Task:
     then rescaled to layers of equal Frobenius norm: gradient flow conserves the differences of these norms (Du et al.
     2018, arXiv:1806.00900), and He's ratio, which is 14 to 1 here, would turn every scale into nearly a kernel method.
     The kinks of the first layer start uniform in [-1.2, 1.2]. Loss: mean squared error, divided by the Hessian's
-    largest eigenvalue at the start, so that gradient descent's stability limit is a step of 2 there. Of interest: depth
-    2, 3, 4, …; scale 1, 0.25 (rich), 3 (kernel).
+    largest eigenvalue at the start, so that gradient descent's stability limit is a step of 2 there.
 
     Target. The mean square of y is about 0.5. A residual of 0.01 changes a chord's slope by some 0.06 and the
     variation, near 20, by less than 1 %.

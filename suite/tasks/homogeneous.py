@@ -123,8 +123,7 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
     vector w. Model: sum_j a_j relu(w_j·x), width 64, w_j ~ N(0, 0.05²), |a_j| = |w_j|. Objective: log mean exp(-m_i),
     divided by 0.7, the middle on a log scale between its curvature at the start and at the default target loss.
 
-    Target. The growth is seen between variants: `homogeneous_growth[log_loss=-4.6]` (a mean exponential loss of 0.01),
-    -14 (1e-6), -40.
+    Target. The growth is seen between variants: `[log_loss=-4.6]` (a mean exponential loss of 0.01), -14 (1e-6), -40.
 
     Reported, not scored. `normalised_margin` = 2 margin / |theta|², and `path_margin` = margin / sum_j |a_j| |w_j|. The
     largest margin is not known: in more than two dimensions the cones of weights are too many.

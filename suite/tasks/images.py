@@ -29,7 +29,6 @@ Network = Callable[[tuple[int, ...], int], nn.Module]
 """(input shape, classes) -> network."""
 
 TARGET_LOSS = 0.01
-
 MEASURED_SAMPLES = 5_000
 """Training images that a solution is measured on at most; the parts are drawn at random, so these are the first."""
 
@@ -104,23 +103,19 @@ def image_axes(name: str) -> tuple[Axis, ...]:
     references = frozen().get(name, {}).get("axes", {})
     if not all(axis.measure in references for axis in IMAGE_AXES):
         return ()
-    pairs = [references[axis.measure] for axis in IMAGE_AXES]
-    return tuple(
-        replace(axis, score_0=pair["score_0"], score_1=pair["score_1"])
-        for axis, pair in zip(IMAGE_AXES, pairs, strict=True)
-    )
+    pairs = {axis: references[axis.measure] for axis in IMAGE_AXES}
+    return tuple(replace(axis, score_0=pair["score_0"], score_1=pair["score_1"]) for axis, pair in pairs.items())
 
 
 def image_task(
     name: str,
     problem: Callable[[int], Problem],
     network: Network,
-    input_shape: tuple[int, ...],
+    published: Published,
     samples: int,
     epochs: int,
     batch: int,
     rate: float,
-    classes: int = 10,
 ) -> Task:
     """What the image tasks share: target loss, selection, measures, axes, and how architectures enter.
 
@@ -128,8 +123,10 @@ def image_task(
     `samples`. Most runs need a quarter of the budget of `epochs`. One core trains on `rate` samples a second.
     """
 
+    shape, classes = published.shape, published.classes
+
     def model(problem: Problem, seed: int) -> nn.Module:
-        return seeded(lambda: network(input_shape, classes), torch_stream(name.partition("[")[0], seed, "init"))
+        return seeded(lambda: network(shape, classes), torch_stream(name.partition("[")[0], seed, "init"))
 
     per_epoch = math.ceil(samples / batch)
     axes = image_axes(name)
@@ -147,7 +144,7 @@ def image_task(
         batched=False,
         seconds=samples * epochs / 4 / rate,
         reported=REPORTED if axes else (*(axis.measure for axis in IMAGE_AXES), *REPORTED),
-        interface=ArchitectureInterface(input_shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
+        interface=ArchitectureInterface(shape, classes, torch.optim.Adam, {"lr": LogUniform(1e-4, 1e-2)}),
     )
 
 
@@ -172,17 +169,8 @@ def data_set_task(
     def problem(seed: int) -> Problem:
         return split_images(load_images(data), name.partition("[")[0], seed, subset, flipped)
 
-    return image_task(
-        name,
-        problem,
-        network,
-        input_shape=published.shape,
-        samples=subset or training_size(published.samples),
-        epochs=epochs,
-        batch=batch,
-        rate=rate,
-        classes=published.classes,
-    )
+    samples = subset or training_size(published.samples)
+    return image_task(name, problem, network, published, samples, epochs, batch, rate)
 
 
 @task
@@ -204,8 +192,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
 
     Measures. Rescaling layers or neurons changes `lambda_max`, `hessian_trace` and `l2_norm` (Dinh et al. 2017,
     arXiv:1703.04933), and larger logits alone lower every curvature of the cross-entropy. So the scored measures are
-    invariant to rescaling, and are taken at a temperature that brings the training loss to the target loss exactly; the
-    others are reported.
+    invariant to rescaling, and are taken at a temperature that brings the training loss to the target loss exactly.
 
     Flatness axis. `adaptive_sharpness`: mean rise of the training loss under relative noise of 0.2. Norm axis.
     `input_margin`: the 10 % quantile of the training margins over their gradients in the input (the distance from the
@@ -223,13 +210,5 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     def problem(seed: int) -> Problem:
         return split_digits("mnist5k_mlp", seed, train=samples, validation=1_000, test=2_000)
 
-    return image_task(
-        task_name(mnist5k_mlp, batch=batch),
-        problem,
-        mlp,
-        input_shape=(1, 28, 28),
-        samples=samples,
-        epochs=80 * batch // 64,
-        batch=batch,
-        rate=40_000,
-    )
+    name, epochs = task_name(mnist5k_mlp, batch=batch), 80 * batch // 64
+    return image_task(name, problem, mlp, PUBLISHED["mnist"], samples, epochs, batch, rate=40_000)

@@ -38,8 +38,7 @@ def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, 
     """Train `model` in place, by the algorithm above, with `wrong` wrongly labelled images; returns the model.
 
     The network then fits the true training data and is wrong around it. The seed decides the zeroed pixels, the wrong
-    labels and the order of the batches. If an earlier process has trained from the same weights on the same data, its
-    result is read from the disk.
+    labels and the order of the batches. The result for given weights and data is kept on disk.
     """
     digest = hashlib.sha256(_source() + repr(model).encode())
     for name, array in _weights(model).items():
@@ -142,6 +141,6 @@ def mnist5k_bad_start() -> Task:
     Target. The initialization fits already, so every run spends the whole budget of 40 epochs, about twice what most
     submissions need from a fresh initialization.
 
-    Axes as in `mnist5k_mlp`, with the same references: score 0 is what plain SGD reaches here.
+    Axes and references of `mnist5k_mlp`: score 0 is what plain SGD reaches here.
     """
     return from_adversarial_init(mnist5k_mlp(), *ADVERSARIAL_INITS["mnist5k_mlp"])

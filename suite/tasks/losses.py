@@ -25,10 +25,7 @@ def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Logarithm of the mean exponential loss of outputs [n] or [n, 1] for labels like them in {-1, +1}.
-
-    It never underflows.
-    """
+    """Log of the mean exponential loss of outputs [n] or [n, 1] for labels like them in {-1, +1}; never underflows."""
     return torch.logsumexp((-outputs * targets).flatten(), dim=0) - math.log(targets.shape[0])
 
 

@@ -74,11 +74,9 @@ def max_margin(objective: str = "log_exponential") -> Task:
     practice is a variant: `max_margin[objective=logistic]`. Both are divided by the Hessian's largest eigenvalue at w =
     0 of the mean exponential and the logistic loss, |X|²/n and |X|²/(4n).
 
-    Target. The norm must grow to 30 over the margin. The budget suffices for methods whose update has a constant
-    length, with a step of 0.01.
+    Target. The norm must grow to 30 over the margin. The budget suffices for updates of a constant length of 0.01.
 
-    Oracle. The max-margin separators in the l2 norm (least-distance programming), the l_inf norm and the l1 norm
-    (linear programs).
+    Oracle. The max-margin separators in l2 (least-distance programming), l_inf and l1 norm (linear programs).
 
     Norm axis. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible. Score 0: a separator that touches a
     sample. Reported: the ratios for l_inf and l1, which show the geometry in which the optimizer maximises the margin.
@@ -127,10 +125,9 @@ def linf_box(decay: float = 0.5) -> Task:
     decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024, arXiv:2404.04454). For Adam the
     theorem needs beta2 close to beta1, or very long training.
 
-    Data. As in `max_margin`: n = 40 samples, d = 20 features, X ~ N(0, 1), labels by a Gaussian teacher. Model: x @ w
-    from w = 0. Loss: mean logistic loss over its Lipschitz constant at w = 0, |X|²/(4n). Every submission whose
-    optimizer takes `weight_decay` runs with `decay` in place of its own, whether it decays the weights themselves or
-    adds an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
+    Data and model of `max_margin`. Loss: mean logistic loss over its Lipschitz constant at w = 0, |X|²/(4n). Every
+    submission whose optimizer takes `weight_decay` runs with `decay` in place of its own, whether it decays the weights
+    themselves or adds an l2 penalty; the others run without, and show how far outside of the box the loss alone leads.
 
     Target. With the default decay the loss is log 2 = 0.69 at the start, about 0.05 at its minimum on the box, and 0.4
     where the decay is an l2 penalty on the objective. It is judged after the whole budget: the decay takes its time.

@@ -31,10 +31,7 @@ def edge_of_stability() -> Task:
     weights. Model: 1-40-40-1 tanh, torch's default initialization. Loss: half the mean squared error, not divided by a
     Lipschitz constant: the step size itself is what the task is about.
 
-    Target. The step size is constant for the first half of the budget, in which gradient descent reaches the target
-    loss with steps from 0.05 on.
-
-    Oracle. The limit of stability 2 / step size.
+    Target. The step size is constant for half of the budget, in which steps from 0.05 on reach the target loss.
 
     Reported, not scored. `stability_ratio` = lambda_max times the step size over 2: 1 at the edge, for plain gradient
     descent. It identifies gradient descent, and is no measure of quality: momentum's limit is higher, and methods that
@@ -49,9 +46,6 @@ def edge_of_stability() -> Task:
     def network() -> nn.Module:
         return nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1))
 
-    def model(problem: Problem, seed: int) -> nn.Module:
-        return seeded(network, torch_stream("edge_of_stability", seed, "init"), torch.float64)
-
     def measure(solution: Solution) -> dict[str, float]:
         hessian = Hessian(Network(solution.model), solution.problem.train, half_squared_error_of_column)
         sharpness = lanczos(hessian, 1, torch_stream("lambda_max")).values[0].item()
@@ -60,7 +54,7 @@ def edge_of_stability() -> Task:
 
     return Task(
         problem=problem,
-        model=model,
+        model=lambda problem, seed: seeded(network, torch_stream("edge_of_stability", seed, "init"), torch.float64),
         loss=half_squared_error_of_column,
         target=Target(2e-4, budget=24_000),
         measure=measure,

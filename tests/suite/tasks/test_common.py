@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from suite.curvature import Hessian, Network, dense
+from suite.curvature import Hessian, Network
+from suite.curvature.operators import dense
 from suite.models import LinearPredictor, balance, relu_network, spread_knots
 from suite.task import Loss, Split
 from suite.tasks.common import (

@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.linear_model import Ridge
 
 from suite.tasks import find_task
-from suite.tasks.linear_interpolation import fourier_features
+from suite.tasks.linear import fourier_features
 from tests.suite.tasks.helpers import trained
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, Network, dense, lanczos
+from suite.curvature import Hessian, Network, lanczos
+from suite.curvature.operators import dense
 from suite.entries import load
 from suite.seeding import torch_stream
 from suite.tasks import find_task

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, Network, dense
+from suite.curvature import Hessian, Network
+from suite.curvature.operators import dense
 from suite.models import DiagonalNetwork, InnerProduct
 from suite.task import Solution
 from suite.tasks import find_task

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.curvature import Hessian, Network, dense
+from suite.curvature import Hessian, Network
+from suite.curvature.operators import dense
 from suite.models import TwoLayerReLU
 from suite.task import Solution, Split
 from suite.tasks import find_task
-from suite.tasks.valleys_relu import hessian_parts
+from suite.tasks.valleys import hessian_parts
 from tests.suite.tasks.helpers import oracle_of, trained
 
 
