@@ -56,7 +56,7 @@ def measures(names: tuple[str, ...]) -> None:
     \b
     Example: lowlands measures adaptive_sharpness
     """
-    from suite.measures.registry import explain, listing
+    from suite.measures import explain, listing
 
     click.echo(explain(names) if names else listing())
 

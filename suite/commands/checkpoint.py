@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +20,6 @@ from suite.errors import InputError, sentence
 from suite.measures import MATCHED_LOSS, Report, measure, measure_all
 from suite.task import Split
 from suite.tasks import find_task
-
-
-@dataclass(frozen=True)
-class CheckpointData:
-    """The data that a checkpoint is measured on.
-
-    Attributes:
-        train, test: the parts of the data.
-        network: builds the task's own network, where a task gives the data.
-    """
-
-    train: Split
-    test: Split | None
-    network: Callable[[], nn.Module] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-        return tuple(self.train.x.shape[1:])
-
-    @property
-    def outputs(self) -> int:
-        """The number of classes for integer labels, else of targets."""
-        y = self.train.y
-        if y.is_floating_point():
-            return int(y[0].numel())
-        labels = y if self.test is None else torch.cat([y, self.test.y])
-        return int(labels.max()) + 1
 
 
 def measure_checkpoint(
@@ -79,50 +50,53 @@ def measure_checkpoint(
         InputError: something cannot be read or does not fit, the loss is not finite, or a named measure cannot be
             taken.
     """
-    dataset = _data(data, seed)
-    model = _network(architecture, dataset)
-    _fill(model, _weights(checkpoint), checkpoint)
-    start = None
-    if initial is not None:
-        start = _weights(initial)
-        _fill(_network(architecture, dataset), start, initial)
+    train, test, task_network = _data(data, seed)
+
+    def network() -> nn.Module:
+        if architecture is not None:
+            return _network(architecture, train, test)
+        if task_network is None:
+            raise InputError("An npz file does not define the network: give --architecture.")
+        return task_network()
+
+    model = network()
+    _load_weights(model, checkpoint)
+    start = None if initial is None else _load_weights(network(), initial)
     if not names:
-        return measure_all(model, dataset.train, test=dataset.test, initial=start, matched_loss=matched_loss)
-    return Report(measure(model, dataset.train, names, test=dataset.test, initial=start, matched_loss=matched_loss))
+        return measure_all(model, train, test=test, initial=start, matched_loss=matched_loss)
+    return Report(measure(model, train, names, test=test, initial=start, matched_loss=matched_loss))
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name."""
+def _load_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, loaded into a model; `InputError` if names or shapes differ."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}).") from error
-
-
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights into a model of their dtype; InputError if names or shapes differ."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    differs = f"The weights in {path} are not those of the architecture"
     for name in [*expected, *weights]:
         if name not in weights or name not in expected:
             where = "the architecture" if name in weights else str(path)
-            raise InputError(f"The weights in {path} are not those of the architecture: {name!r} is not in {where}.")
+            raise InputError(f"{differs}: {name!r} is not in {where}.")
         if weights[name].shape != expected[name]:
             shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name])}"
-            raise InputError(f"The weights in {path} are not those of the architecture: {name!r} has shape {shapes}.")
+            raise InputError(f"{differs}: {name!r} has shape {shapes}.")
     first = next(iter(weights.values()))
     model.to(first.dtype if first.is_floating_point() else torch.float32)
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(weights)
     model.eval()
+    return weights
 
 
-def _data(text: str, seed: int) -> CheckpointData:
-    """The data of the task, or in the npz file, called `text`."""
+def _data(text: str, seed: int) -> tuple[Split, Split | None, Callable[[], nn.Module] | None]:
+    """Training and test data of the task, or in the npz file, called `text`; and what builds the task's own network."""
     if not text.endswith(".npz"):
         task = find_task(text)
         problem = task.problem(seed)
-        return CheckpointData(problem.train, problem.test, lambda: task.model(problem, seed))
+        return problem.train, problem.test, lambda: task.model(problem, seed)
     try:
         with np.load(text, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -132,7 +106,7 @@ def _data(text: str, seed: int) -> CheckpointData:
     if train is None:
         content = ", ".join(arrays) or "nothing"
         raise InputError(f"{text} holds {content}; it must hold x and y, or x_train and y_train.")
-    return CheckpointData(train, _pair(arrays, "x_test", "y_test"))
+    return train, _pair(arrays, "x_test", "y_test"), None
 
 
 def _pair(arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split | None:
@@ -144,21 +118,24 @@ def _pair(arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split | None:
     return Split(inputs if inputs.is_floating_point() else inputs.float(), targets.long() if integers else targets)
 
 
-def _network(architecture: str | None, dataset: CheckpointData) -> nn.Module:
-    """A network of the architecture, or of the data's task without one."""
-    if architecture is None:
-        if dataset.network is None:
-            raise InputError("An npz file does not define the network: give --architecture.")
-        return dataset.network()
+def _network(architecture: str, train: Split, test: Split | None) -> nn.Module:
+    """A network of the architecture, built for the data."""
     build = _architecture(architecture)
     required = [p for p in inspect.signature(build).parameters.values() if p.default is p.empty]
     try:
-        network = build(dataset.shape, dataset.outputs) if required else build()
+        network = build(tuple(train.x.shape[1:]), _outputs(train, test)) if required else build()
     except Exception as error:
         raise InputError(f"The architecture {architecture!r} cannot be built ({sentence(error)}).") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"The architecture {architecture!r} gives a {type(network).__name__}, not a torch module.")
     return network
+
+
+def _outputs(train: Split, test: Split | None) -> int:
+    """The number of classes for integer labels, else of targets."""
+    if train.y.is_floating_point():
+        return train.y[0].numel()
+    return int((train.y if test is None else torch.cat([train.y, test.y])).max()) + 1
 
 
 def _architecture(text: str) -> Callable[..., object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Network, TemperedCrossEntropy, squared_norms
+from suite.curvature import Network, TemperedCrossEntropy
 from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.task import Loss, Split
@@ -50,11 +50,7 @@ def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> fl
 
 
 def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
-    """Cross-entropy (nats) for integer labels, mean squared error over all entries otherwise.
-
-    Raises:
-        InputError: outputs and targets do not fit together; a loss must then be given.
-    """
+    """Cross-entropy (nats) for integer labels, mean squared error otherwise; `InputError` if neither fits."""
     if not targets.is_floating_point():
         if targets.dim() != 1 or outputs.dim() != 2:
             shapes = f"outputs of shape {tuple(outputs.shape)} and integer targets of shape {tuple(targets.shape)}"
@@ -63,9 +59,8 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
             raise InputError(f"A label lies outside 0..{outputs.shape[1] - 1}, the network's outputs.")
         return cross_entropy
     if outputs.shape != targets.shape:
-        raise InputError(
-            f"The network's outputs {tuple(outputs.shape)} and the targets {tuple(targets.shape)} differ in shape."
-        )
+        shapes = f"outputs {tuple(outputs.shape)} and the targets {tuple(targets.shape)}"
+        raise InputError(f"The network's {shapes} differ in shape.")
     return mse_loss
 
 
@@ -135,17 +130,14 @@ class MeasureContext:
         """
         if name not in self._shared:
             self._shared[name] = compute()
-        result: T = self._shared[name]
-        return result
+        return self._shared[name]
 
     @cached_property
     def inverse_temperature(self) -> float:
         """The factor on the logits that brings the training loss to `matched_loss`; 1 without matching.
 
-        Only cross-entropy is matched. The factor is computed when a measure first asks for it: some do not need it.
-
-        Raises:
-            InputError: no factor reaches that loss.
+        Only cross-entropy is matched; `InputError` if no factor reaches that loss. The factor is computed when a
+        measure first asks for it: some do not need it.
         """
         if not self._is_matched or self._unscaled_loss is not cross_entropy:
             return 1.0
@@ -154,20 +146,14 @@ class MeasureContext:
         factor = inverse_temperature_for(self.train_outputs, self.train.y, self.matched_loss)
         if math.isnan(factor):
             loss = cross_entropy(self.train_outputs, self.train.y).item()
-            raise InputError(
-                f"No scaling of the logits brings the training loss from {loss:.3g} to {self.matched_loss:g}: "
-                "give another matched_loss."
-            )
+            change = f"from {loss:.3g} to {self.matched_loss:g}"
+            raise InputError(f"No scaling of the logits brings the training loss {change}: give another matched_loss.")
         return factor
 
     @cached_property
     def loss(self) -> Loss:
         """The loss as a function of the network's own (unscaled) outputs; it contains the inverse temperature."""
         return self._unscaled_loss if self.inverse_temperature == 1 else TemperedCrossEntropy(self.inverse_temperature)
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """Unscaled outputs on `x`, [n, ...], with a graph where gradients are enabled."""
-        return self.network.outputs(x)
 
     @torch.no_grad()
     def predictions(self, x: Tensor) -> Tensor:
@@ -195,14 +181,10 @@ class MeasureContext:
         """None for a loss that is a mean over samples; for another summary, all samples at once."""
         if self.loss in (cross_entropy, mse_loss) or isinstance(self.loss, TemperedCrossEntropy):
             return None
-        size = len(self.train)
-        half = (size + 1) // 2
-        whole = self.loss(self.train_outputs, self.train.y).item()
-        parts = [
-            self.loss(z, y).item() * len(y)
-            for z, y in zip(torch.split(self.train_outputs, half), torch.split(self.train.y, half), strict=True)
-        ]
-        return None if math.isclose(sum(parts) / size, whole, rel_tol=1e-4, abs_tol=1e-9) else size
+        outputs, y, size = self.train_outputs, self.train.y, len(self.train)
+        halves = zip(*(torch.split(part, (size + 1) // 2) for part in (outputs, y)), strict=True)
+        mean = sum(self.loss(z, labels).item() * len(labels) for z, labels in halves) / size
+        return None if math.isclose(mean, self.loss(outputs, y).item(), rel_tol=1e-4, abs_tol=1e-9) else size
 
     def training_loss(self) -> float:
         """The training loss at the present weights (which a measure may have perturbed)."""
@@ -219,22 +201,3 @@ class MeasureContext:
             total += part.item()
             gradient += self.network.flatten(pieces)
         return total, gradient
-
-    def gradient_noise(self) -> float:
-        """The trace of the covariance of the samples' gradients.
-
-        Raises:
-            InputError: the loss is not a mean over samples, or the network cannot be differentiated sample by sample.
-        """
-        if self.chunk is not None:
-            raise InputError("The gradient noise needs a loss that is a mean over samples.")
-
-        def slopes(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-            at = outputs.detach().requires_grad_()
-            with torch.enable_grad():
-                (slope,) = torch.autograd.grad(self.loss(at, y) * len(at), at)
-            yield slope, slope.new_ones(len(at))
-
-        squares = squared_norms(self.network, self.train.x, self.train.y, slopes)
-        _, mean = self.loss_and_gradient()
-        return max(squares / len(self.train) - float(mean.double() @ mean.double()), 0.0)

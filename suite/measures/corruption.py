@@ -25,7 +25,6 @@ BLUR = 1.0
 CONTRAST = 0.4
 TRANSLATION = 2.0
 ROTATION = 15.0
-
 BLOCK = 256
 """Images that are changed at a time. A multiple of 16: torch draws noise in groups of so many."""
 
@@ -68,8 +67,7 @@ def rotated(images: Tensor, stream: Generator) -> Tensor:
 
 def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
     """Images turned by `angle` [n] (radians) and moved by `pixels` [n, 2] (x, y), interpolated bilinearly."""
-    height, width = images.shape[2:]
-    cosine, sine = torch.cos(angle), torch.sin(angle)
+    (height, width), cosine, sine = images.shape[2:], torch.cos(angle), torch.sin(angle)
     # The grid runs from -1 to 1 on both axes whatever the sides are: an oblong image is turned in pixels.
     shift = -2 * pixels / torch.tensor([width, height])
     rows = [
@@ -81,7 +79,6 @@ def _moved(images: Tensor, angle: Tensor, pixels: Tensor) -> Tensor:
 
 
 Change = Callable[[Tensor, Generator], Tensor]
-
 CORRUPTIONS: dict[str, Change] = {"noise": noisy, "blur": blurred, "contrast": faint}
 SHIFTS: dict[str, Change] = {"translation": translated, "rotation": rotated}
 CHANGES = CORRUPTIONS | SHIFTS

@@ -15,20 +15,16 @@ POINTS = 2_000
 
 @torch.no_grad()
 def last_features(context: MeasureContext) -> Tensor:
-    """The inputs of the network's last linear layer, [n, features], in float64, for at most 2,000 samples.
-
-    Raises:
-        InputError: the network has no linear layer.
-    """
+    """The inputs of the network's last linear layer, [n, features], in float64, for at most 2,000 samples."""
     layers = [module for module in context.model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise InputError("The network has no linear layer whose inputs could be taken as features.")
-    parts = torch.split(context.train.x[:POINTS], context.network.chunk(context.train.x))
+    size = context.network.chunk(context.train.x)  # runs the network, so before there is a hook
     features: list[Tensor] = []
     handle = layers[-1].register_forward_pre_hook(lambda _, args: features.append(args[0].detach()))
     try:
-        for part in parts:
-            context.outputs(part)
+        for part in torch.split(context.train.x[:POINTS], size):
+            context.network.outputs(part)
     finally:
         handle.remove()
     return torch.cat([part.flatten(1) for part in features]).double()

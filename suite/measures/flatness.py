@@ -8,16 +8,21 @@ which no such rescaling can move.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from suite import curvature
-from suite.curvature import Eigenpairs, GaussNewton, Hessian, Scaled, lanczos, top_eigenpairs
+from suite.curvature import Eigenpairs, GaussNewton, Hessian, Scaled, lanczos, squared_norms, top_eigenpairs
+from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
 from suite.seeding import torch_stream
+
+declare_layerwise = partial(declare, kind="estimate", unit="loss", invariances=(LAYER_RESCALING,))
 
 
 def _leading(pairs: Eigenpairs) -> Estimate:
@@ -77,13 +82,7 @@ def adaptive_trace(context: MeasureContext) -> Estimate:
     return _trace(context, context.network.weights().abs())
 
 
-@declare(
-    kind="estimate",
-    unit="loss",
-    cost=15,
-    source="Petzka et al. 2021, arXiv:2001.00939, definition 3",
-    invariances=(LAYER_RESCALING,),
-)
+@declare_layerwise(cost=15, source="Petzka et al. 2021, arXiv:2001.00939, definition 3")
 def relative_flatness(context: MeasureContext) -> Estimate:
     """Petzka's relative flatness, summed over layers: ``sum over neurons s, t of <w_s, w_t> tr H_st``.
 
@@ -106,13 +105,7 @@ def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
     return torch.outer(matrix @ signs[0], signs[1]).reshape(leaf.shape)
 
 
-@declare(
-    kind="estimate",
-    unit="loss",
-    cost=4,
-    source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form",
-    invariances=(LAYER_RESCALING,),
-)
+@declare_layerwise(cost=4, source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form")
 def neuron_relative_flatness(context: MeasureContext) -> Estimate:
     """Petzka's relative flatness neuron by neuron: ``sum over neurons s of |w_s|² tr H_ss``.
 
@@ -144,4 +137,15 @@ def fisher_rao_norm(context: MeasureContext) -> float:
 )
 def gradient_noise(context: MeasureContext) -> float:
     """Trace of the covariance of the per-sample gradients."""
-    return context.gradient_noise()
+    if context.chunk is not None:
+        raise InputError("The gradient noise needs a loss that is a mean over samples.")
+
+    def slopes(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        at = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(context.loss(at, y) * len(at), at)
+        yield slope, slope.new_ones(len(at))
+
+    squares = squared_norms(context.network, context.train.x, context.train.y, slopes)
+    _, mean = context.loss_and_gradient()
+    return max(squares / len(context.train) - float(mean.double() @ mean.double()), 0.0)

@@ -14,10 +14,8 @@ from suite.measures.registry import CANONICAL, RESCALING, declare
 
 BINS = 15
 """Bins of confidence, as in Guo et al. 2017."""
-
 CHUNK = 1_000
 """Samples whose gradients in the input are taken at once."""
-
 TINY = 1e-30
 """A constant network has no boundary: its margins are divided by this and not by 0."""
 
@@ -86,7 +84,7 @@ def _input_margins(context: MeasureContext) -> Tensor:
     for x, y in zip(*(torch.split(part, CHUNK) for part in (context.train.x, context.train.y)), strict=True):
         inputs = x.detach().requires_grad_()
         with torch.enable_grad():
-            margin = margins(context.outputs(inputs), y)
+            margin = margins(context.network.outputs(inputs), y)
             (gradient,) = torch.autograd.grad(margin.sum(), inputs)
         norm = gradient.flatten(1).norm(dim=1)
         distances.append(margin.detach().double() / norm.double().clamp_min(TINY))

@@ -17,12 +17,11 @@ from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS, MeasureContext
 from suite.measures.norms import linear_predictor
 from suite.measures.registry import LOGIT_SCALE, Measure, Need, find_measure, measures
-from suite.models.modes import evaluating
+from suite.models import evaluating
 from suite.storage.record import clean
 from suite.task import Loss, Split
 
 Data = Split | tuple[Tensor, Tensor]
-
 SAME_OUTPUTS = 1e-3
 """Relative difference of outputs that are the same but for rounding, generously."""
 
@@ -62,10 +61,7 @@ class Report:
 
         Numbers that are not finite, such as unknown errors, are null.
         """
-        values = {
-            name: {"value": float(value), "kind": value.kind, "error": value.error}
-            for name, value in self.values.items()
-        }
+        values = {name: {"value": float(v), "kind": v.kind, "error": v.error} for name, v in self.values.items()}
         return json.dumps(clean({"values": values, "skipped": self.skipped}), indent=1)
 
 
@@ -117,10 +113,7 @@ def measure(
     with _context(model, data, loss, test, initial, matched_loss) as context:
         for each in chosen:
             _check_needs(each, context)
-        values: dict[str, Estimate] = {}
-        for each in chosen:
-            values |= _take(each, context)
-        return values
+        return {name: value for each in chosen for name, value in _take(each, context).items()}
 
 
 def measure_all(
@@ -165,14 +158,8 @@ def _context(
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
         _check_samples_are_independent(model, train.x)
-        context = MeasureContext(
-            model,
-            train,
-            loss,
-            test=None if test is None else _on_device_of(model, test),
-            initial=initial,
-            matched_loss=matched_loss,
-        )
+        test = None if test is None else _on_device_of(model, test)
+        context = MeasureContext(model, train, loss, test=test, initial=initial, matched_loss=matched_loss)
         try:
             yield context
         finally:
@@ -226,10 +213,6 @@ def _check_needs(measure: Measure, context: MeasureContext) -> None:
 def _take(measure: Measure, context: MeasureContext) -> dict[str, Estimate]:
     """The values of one measure by name, at matched training loss where it declares invariance to the logits' scale."""
     result = measure.function(context.matched if LOGIT_SCALE in measure.invariances else context)
-    parts = result.items() if isinstance(result, Mapping) else [("", result)]
-    return {
-        f"{measure.name}/{part}" if part else measure.name: number
-        if isinstance(number, Estimate)
-        else Estimate(number, measure.kind)
-        for part, number in parts
-    }
+    name = measure.name
+    values = {f"{name}/{part}": v for part, v in result.items()} if isinstance(result, Mapping) else {name: result}
+    return {key: v if isinstance(v, Estimate) else Estimate(v, measure.kind) for key, v in values.items()}

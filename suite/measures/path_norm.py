@@ -17,10 +17,8 @@ from suite.measures.registry import CANONICAL, declare
 from suite.seeding import torch_stream
 
 MARGIN_QUANTILE = 0.1
-
 SMALL_INPUTS = 1e-3
 """Factor on the inputs at which outputs must be affine too: some activations are affine on large inputs only."""
-
 AFFINE_TOLERANCE = 1e-9
 
 declare_margin = partial(declare, kind="exact", higher=True, cost=1 / 3, needs=("labels",))
@@ -37,13 +35,8 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     al. 2024, arXiv:2310.01225). A module's own `forward` may add and concatenate what its parts return; a constant
     factor in it is not squared.
 
-    Args:
-        model: the network; it is copied.
-        input_shape: the shape of one input, without the batch axis.
-
-    Raises:
-        InputError: the network has a module through which paths are not defined, or is not affine on positive inputs
-            once its weights are squares.
+    `InputError` if it has a module through which paths are not defined, or is not affine on positive inputs once its
+    weights are squares. `input_shape` is that of one input, without the batch axis.
     """
     holder = nn.Sequential(copy.deepcopy(model).double().eval())
     for name, module in list(holder.named_modules()):
@@ -98,8 +91,7 @@ class _Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x)
-        factor = pooled.numel() / x.numel() if self.factor is None else self.factor
-        return factor * pooled
+        return (pooled.numel() / x.numel() if self.factor is None else self.factor) * pooled
 
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Unflatten)
@@ -117,7 +109,8 @@ def _squared(module: nn.Module) -> nn.Module:
         shape = (module.kernel_size, module.stride, module.padding, module.ceil_mode)
         return nn.AvgPool2d(*shape, divisor_override=1)
     if isinstance(module, nn.AvgPool2d):
-        return _Pooled(module, 1 / _area(module.kernel_size))
+        kernel = module.kernel_size
+        return _Pooled(module, 1 / (kernel**2 if isinstance(kernel, int) else math.prod(kernel)))
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return _Pooled(module, None)
     base = next(each for each in type(module).__mro__ if each.__module__.startswith("torch."))
@@ -140,10 +133,6 @@ def _squared_batch_norm(module: nn.modules.batchnorm._BatchNorm) -> _Affine:
     return _Affine(factor.square(), (bias - factor * module.running_mean).square())
 
 
-def _area(kernel: int | tuple[int, ...]) -> float:
-    return float(kernel**2) if isinstance(kernel, int) else float(math.prod(kernel))
-
-
 @declare(
     kind="exact", unit="output / input", cost=0, source="Neyshabur et al. 2015, arXiv:1506.02617", invariances=CANONICAL
 )
@@ -164,15 +153,10 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _margin(context: MeasureContext, quantile: float) -> float:
-    """A quantile of the training margins of the unscaled outputs.
-
-    Raises:
-        InputError: there is one class, which has no margin.
-    """
+    """A quantile of the training margins of the unscaled outputs."""
     if context.train_outputs.shape[1] < 2:
         raise InputError("A network with one output has no margin between classes.")
-    values = margins(context.train_outputs.double(), context.train.y)
-    return torch.quantile(values, quantile).item()
+    return torch.quantile(margins(context.train_outputs.double(), context.train.y), quantile).item()
 
 
 def _layers(context: MeasureContext) -> int:

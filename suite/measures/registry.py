@@ -103,22 +103,16 @@ def declare(
     invariances: Iterable[str] = (),
     needs: Iterable[Need] = (),
 ) -> Callable[[Function], Function]:
-    """Mark a function ``context -> number`` as the measure of its name; its docstring says what the number is.
+    """Register a function ``context -> number`` as the measure of its name; its docstring says what the number is.
+
+    The function itself stays as it is. A plain float is given the declared kind, a bound or estimate with an unknown
+    error; a function that knows better, or knows the error, returns an `Estimate`.
 
     Args:
-        kind: the weakest kind that the values may have. A plain float is given this kind (a bound or estimate then has
-            an unknown error); a function that knows better, or knows the error, returns an `Estimate`.
-        unit: what the number counts.
-        cost: gradient evaluations on the same data, for a network of ten classes.
-        source: paper and equation.
-        scale: ``log`` if two values are compared by their ratio, ``linear`` if by their difference.
-        higher: whether larger values are better; by default smaller ones are; None if neither.
+        kind, unit, cost, source, scale, higher: as in `Measure`.
         invariances: what the value is invariant to; `ALWAYS` is added.
         needs: what must be given: weights before training (``initial``), ``test`` data, integer ``labels``, ``images``,
             or a network that is a linear ``predictor``.
-
-    Returns:
-        A decorator that registers the function and returns it unchanged.
     """
 
     def register(function: Function) -> Function:
@@ -138,22 +132,14 @@ def measures() -> dict[str, Measure]:
 
 
 def find_measure(name: str) -> Measure:
-    """The measure called `name`.
-
-    Raises:
-        InputError: there is none; the message suggests the nearest name.
-    """
+    """The measure called `name`; without one, an `InputError` that suggests the nearest name."""
     table = measures()
     if name not in table:
         raise unknown("measure", name, table, "see `lowlands measures`.")
     return table[name]
 
 
-WIDTH = 120
-
-
-def _direction(measure: Measure) -> str:
-    return {True: "higher", False: "lower", None: "neither"}[measure.higher]
+DIRECTIONS = {True: "higher", False: "lower", None: "neither"}
 
 
 def listing() -> str:
@@ -161,8 +147,8 @@ def listing() -> str:
     lines = [f"{'measure':30}{'scored':8}{'scale':8}{'better':9}{'cost':>4}  what it is"]
     for m in measures().values():
         scored = "yes" if m.canonical else "no"
-        line = f"{m.name:30}{scored:8}{m.scale:8}{_direction(m):9}{m.cost:4.2g}  "
-        lines.append(line + textwrap.shorten(m.description, WIDTH - len(line), placeholder=" …"))
+        line = f"{m.name:30}{scored:8}{m.scale:8}{DIRECTIONS[m.higher]:9}{m.cost:4.2g}  "
+        lines.append(line + textwrap.shorten(m.description, 120 - len(line), placeholder=" …"))
     note = "scored: no rescaling of layers, neurons or logits can move it. cost: in gradient evaluations."
     return "\n".join([*lines, "", note])
 
@@ -176,7 +162,7 @@ def _explained(measure: Measure) -> str:
     lines = [
         measure.name,
         f"  {measure.description}",
-        f"  unit: {measure.unit}; scale: {measure.scale}; better: {_direction(measure)}",
+        f"  unit: {measure.unit}; scale: {measure.scale}; better: {DIRECTIONS[measure.higher]}",
         f"  kind: {measure.kind}",
         f"  cost: {measure.cost:.3g} gradient evaluations on the same data",
         f"  source: {measure.source}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,6 @@ RADIUS = 0.05
 """The ball of Foret et al. 2021: the default rho of SAM."""
 ADAPTIVE_RADIUS = 0.5
 """The default rho of adaptive SAM (Kwon et al. 2021)."""
-
 STEPS = 20
 """Steps of the ascent."""
 
@@ -30,17 +30,22 @@ RELATIVE_NOISE = 0.2
 DRAWS = 20
 """Perturbations over which a rise is averaged."""
 
+declare_adaptive = partial(
+    declare,
+    unit="loss",
+    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
+    invariances=CANONICAL,
+)
+
 
 @contextlib.contextmanager
 def _perturbed(context: MeasureContext) -> Iterator[Tensor]:
     """The weights as a vector [P]; afterwards every weight is as it was."""
-    originals = [leaf.detach().clone() for leaf in context.network.leaves]
+    start = context.network.weights()  # a copy
     try:
-        yield context.network.flatten(originals)
+        yield start
     finally:
-        with torch.no_grad():
-            for leaf, value in zip(context.network.leaves, originals, strict=True):
-                leaf.copy_(value)
+        _move(context, start)
 
 
 @torch.no_grad()
@@ -92,13 +97,7 @@ def worst_case_sharpness(context: MeasureContext) -> float:
     return _rise_in_ball(context, torch.ones_like(context.network.weights()), RADIUS)
 
 
-@declare(
-    kind="bound",
-    unit="loss",
-    cost=STEPS,
-    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
-    invariances=CANONICAL,
-)
+@declare_adaptive(kind="bound", cost=STEPS)
 def adaptive_worst_case_sharpness(context: MeasureContext) -> float:
     """Largest rise of the loss over relative changes ``|d / theta|_2 <= 0.5`` of the weights.
 
@@ -113,13 +112,7 @@ def average_sharpness(context: MeasureContext) -> Estimate:
     return _mean_rise(context, torch.ones_like(context.network.weights()), NOISE)
 
 
-@declare(
-    kind="estimate",
-    unit="loss",
-    cost=DRAWS / 2,
-    source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
-    invariances=CANONICAL,
-)
+@declare_adaptive(kind="estimate", cost=DRAWS / 2)
 def adaptive_sharpness(context: MeasureContext) -> Estimate:
     """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
     return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)

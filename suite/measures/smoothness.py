@@ -23,16 +23,14 @@ from suite.seeding import torch_stream
 SEGMENTS = 10
 POINTS = 1001
 """Points along a segment."""
-
 FREQUENCIES = 16
-
 KINK = 1e-7
 """Share of the largest change of slope from which on a change counts as a kink."""
-
 SLOPE_ROUNDING = 1e-9
 """Changes of slope below this share of the largest output are rounding: 1e-15 of it, times 1,000 points a unit."""
 
 declare_along_segments = partial(declare, kind="estimate", cost=3, invariances=CANONICAL)
+declare_derivative = partial(declare, kind="exact", invariances=CANONICAL)
 
 
 def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,8 +57,7 @@ def along_segments(context: MeasureContext) -> Tensor:
 def _along_segments(context: MeasureContext) -> Tensor:
     exact = copy.deepcopy(context.model).to(torch.float64)
     starts, ends = _ends(context.train.x)
-    t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=starts.device)
-    t = t.view(-1, *[1] * (starts.dim() - 1))
+    t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=starts.device).view(-1, *[1] * (starts.dim() - 1))
     rows = []
     for start, end in zip(starts, ends, strict=True):
         inputs = start + t * (end - start)
@@ -122,34 +119,24 @@ def fourier_energy(context: MeasureContext) -> dict[str, float]:
     return {**low, "rest": float(shares[FREQUENCIES:].sum())}
 
 
-@declare(
-    kind="exact",
-    unit="loss / input",
-    cost=1.5,
-    source="Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, arXiv:1711.09404",
-    invariances=CANONICAL,
+@declare_derivative(
+    unit="loss / input", cost=1.5, source="Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, arXiv:1711.09404"
 )
 def input_gradient_norm(context: MeasureContext) -> float:
-    """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss.
-
-    Raises:
-        InputError: the inputs are no floating-point numbers, or the loss is not a mean over samples.
-    """
+    """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss."""
     if context.chunk is not None:
         raise InputError("The gradient of one sample's loss needs a loss that is a mean over samples.")
     total = 0.0
     for x, y in _chunks(context):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
-            loss = context.loss(context.outputs(inputs), y) * len(x)
+            loss = context.loss(context.network.outputs(inputs), y) * len(x)
             (gradient,) = torch.autograd.grad(loss, inputs, materialize_grads=True)
         total += float(torch.linalg.vector_norm(gradient.flatten(1).double(), dim=1).sum())
     return total / len(context.train)
 
 
-@declare(
-    kind="exact", unit="output / input", cost=10, source="Novak et al. 2018, arXiv:1802.08760", invariances=CANONICAL
-)
+@declare_derivative(unit="output / input", cost=10, source="Novak et al. 2018, arXiv:1802.08760")
 def jacobian_norm(context: MeasureContext) -> float:
     """Mean over samples of the Frobenius norm of the outputs' Jacobian in the input, at matched training loss.
 
@@ -159,7 +146,7 @@ def jacobian_norm(context: MeasureContext) -> float:
     for x, _ in _chunks(context):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
-            outputs = context.outputs(inputs).reshape(len(x), -1).sum(0)
+            outputs = context.network.outputs(inputs).reshape(len(x), -1).sum(0)
         squares = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for output in outputs:
             if output.requires_grad:
