@@ -49,13 +49,12 @@ class Difference:
     """NEW minus BASE of one submission.
 
     Attributes:
-        submission: its name.
         task: empty for what is summed up over tasks.
         axis: an axis, or `OVERALL`, or `COST`.
         base, new: the score of either set, or the mean gradient evaluations.
         difference: of the scores (regressions are negative), or the logarithm of the ratio of costs (regressions are
             positive).
-        seeds: the number of seeds per task that it rests on.
+        seeds: how many it rests on per task.
         verdict: regression, improvement or same.
     """
 

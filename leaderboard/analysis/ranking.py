@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from leaderboard.analysis.results import RUN_COLUMNS, Results
+from leaderboard.analysis.results import RUN_KEYS, Results
 from leaderboard.analysis.scoring import RESAMPLES, Scores, add_scores, intervals, tabulate
 from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Differences, Interval, geometric_mean, holm
 from suite.tracks import TRACKS
@@ -29,28 +29,27 @@ class Standing:
 
     Attributes:
         explicit: whether it regularises on purpose.
-        rank: None for an incomplete submission, and for all where no task is scored.
-        tied: whether others share the rank.
-        overall: the overall score; NaN where no task is scored.
-        axes: axis -> score, of the axes that the submission has.
         gradient_evaluations: mean over its runs.
         relative_seconds: training time of a run in units of the time reference's; None where that is missing.
-        converged: how many of its runs reached the target loss.
-        runs: how many runs it has.
+        converged, runs: how many of its runs reached the target loss, and how many it has.
+        overall: the overall score; NaN where no task is scored.
+        rank: None for an incomplete submission, and for all where no task is scored.
+        tied: whether others share the rank.
+        axes: axis -> score, of the axes that the submission has.
         missing: the tasks that it lacks, in part or whole.
     """
 
     submission: str
     kind: str
     explicit: bool
-    rank: int | None
-    tied: bool
-    overall: Interval
-    axes: dict[str, Interval]
     gradient_evaluations: float
     relative_seconds: float | None
     converged: int
     runs: int
+    overall: Interval
+    rank: int | None = None
+    tied: bool = False
+    axes: dict[str, Interval] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -192,21 +191,18 @@ def _unranked(name: str, runs: pd.DataFrame, seconds: dict[str, float]) -> Stand
         submission=name,
         kind=str(runs["kind"].iloc[0]),
         explicit=bool(runs["explicit"].iloc[0]),
-        rank=None,
-        tied=False,
-        overall=Interval(math.nan, math.nan, math.nan),
-        axes={},
         gradient_evaluations=float(runs["gradient_evaluations"].mean()),
         relative_seconds=seconds.get(name),
         converged=int(runs["converged"].sum()),
         runs=len(runs),
+        overall=Interval(math.nan, math.nan, math.nan),
     )
 
 
 def _unscored(results: Results, kind: str) -> list[Standing]:
     """Where no task has references, all submissions without a rank."""
-    records = [{name: record[name] for name in RUN_COLUMNS} for record in results.scored() if record["kind"] == kind]
-    runs = pd.DataFrame(records, columns=list(RUN_COLUMNS))
+    records = [{name: record[name] for name in RUN_KEYS} for record in results.scored() if record["kind"] == kind]
+    runs = pd.DataFrame(records, columns=list(RUN_KEYS))
     seconds = relative_seconds(runs, TIME_REFERENCES[kind])
     standings = [_unranked(str(name), group, seconds) for name, group in runs.groupby("submission")]
     return sorted(standings, key=lambda s: (s.gradient_evaluations, s.submission))

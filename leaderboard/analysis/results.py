@@ -14,20 +14,10 @@ from suite.errors import InputError
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source
 
-RUN_COLUMNS = (
-    "submission",
-    "kind",
-    "explicit",
-    "task",
-    "family",
-    "seed",
-    "converged",
-    "gradient_evaluations",
-    "seconds",
-)
+RUN_KEYS = ("submission", "kind", "explicit", "task", "family", "seed", "converged", "gradient_evaluations", "seconds")
 """Fields of a record that every row of the frame repeats."""
 
-AXIS_COLUMNS = ("measure", "scale", "score_0", "score_1", "floor")
+AXIS_KEYS = ("measure", "scale", "score_0", "score_1", "floor")
 """What a record states of each of its axes."""
 
 CATEGORICAL_COLUMNS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
@@ -73,16 +63,16 @@ class Results:
         return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))
 
     def frame(self) -> pd.DataFrame:
-        """One row per scored run and axis: `RUN_COLUMNS`, `axis`, `AXIS_COLUMNS` and `value`; texts are categories.
+        """One row per scored run and axis: `RUN_KEYS`, `axis`, `AXIS_KEYS` and `value`; texts are categories.
 
         Built column by column: a million records take seconds that way, and minutes row by row.
         """
         runs = self.scored()
         counts = np.array([len(run["axes"]) for run in runs], dtype=int)
         axes = [axis for run in runs for axis in run["axes"].values()]
-        columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_COLUMNS}
+        columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_KEYS}
         columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
-        columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_COLUMNS}
+        columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_KEYS}
         columns["value"] = _column(
             "value", [run["measures"].get(axis["measure"]) for run in runs for axis in run["axes"].values()]
         )
@@ -121,28 +111,24 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     return list(runs.values())
 
 
-def check(records: Iterable[Record]) -> None:
+def check(records: Sequence[Record]) -> None:
     """Refuse what must never share a table.
 
     Raises:
         InputError: there are records of two suite versions, or two data fingerprints of one seed of a task.
     """
-    version: str | None = None
+    versions = list(dict.fromkeys(record["suite_version"] for record in records))
+    if len(versions) > 1:
+        raise InputError(f"The results mix suite versions {' and '.join(versions)}; they cannot share a table.")
     fingerprints: dict[tuple[str, int], str] = {}
     for record in records:
-        version = version or record["suite_version"]
-        if record["suite_version"] != version:
-            raise InputError(
-                f"The results mix suite versions {version} and {record['suite_version']}; they cannot share a table."
-            )
-        if record["data_fingerprint"] is None:  # the worker died before the data were ready
+        task, seed, fingerprint = record["task"], record["seed"], record["data_fingerprint"]
+        if fingerprint is None:  # the worker died before the data were ready
             continue
-        task, seed = record["task"], record["seed"]
-        fingerprint = fingerprints.setdefault((task, seed), record["data_fingerprint"])
-        if fingerprint != record["data_fingerprint"]:
+        if (first := fingerprints.setdefault((task, seed), fingerprint)) != fingerprint:
             raise InputError(
-                f"The results mix two data sets for task {task!r}, seed {seed} (fingerprints {fingerprint} and "
-                f"{record['data_fingerprint']}); they cannot share a table."
+                f"The results mix two data sets for task {task!r}, seed {seed} (fingerprints {first} and "
+                f"{fingerprint}); they cannot share a table."
             )
 
 

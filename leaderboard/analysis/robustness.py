@@ -75,12 +75,12 @@ def neighbours(board: Board) -> dict[str, str]:
 
 def leave_one_task_out(scores: Scores) -> dict[str, dict[str, int]]:
     """Task -> the rank that every submission would have without it; a lone task cannot be left out."""
-    result = {}
-    for task in scores.tasks:
-        rest = scores.of_tasks(set(scores.tasks) - {task})
-        if rest.cells:
-            result[task] = dict(zip(scores.names, ranks(rest.overall, rest.differences()), strict=True))
-    return result
+    without = {task: scores.of_tasks(set(scores.tasks) - {task}) for task in scores.tasks}
+    return {
+        task: dict(zip(scores.names, ranks(rest.overall, rest.differences()), strict=True))
+        for task, rest in without.items()
+        if rest.cells
+    }
 
 
 @dataclass(frozen=True)

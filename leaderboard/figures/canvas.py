@@ -1,8 +1,9 @@
-"""A figure of some panels, from the first stroke to SVG text: its colours, its axes and what is put on them."""
+"""A figure of some panels, from the first stroke to SVG text: its axes and what is put on them."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,64 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from leaderboard.analysis.statistics import Array, Interval
+from leaderboard.figures.style import VARIABLES
 from leaderboard.figures.svg import Picture, themed
 
-INK, MUTED, LINE, ACCENT, WARM, GOOD = "#101010", "#707071", "#d0d0d1", "#0060a1", "#c04f01", "#007f51"
-
-
-SERIES = ("#0060a1", "#c04f01", "#007f51", "#8a3ffd", "#b0227c", "#6a6a01", "#0090a1", "#804001")
-
-
-VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    LINE: "--line",
-    ACCENT: "--accent",
-    WARM: "--warm",
-    GOOD: "--good",
-    **{colour: f"--series-{number}" for number, colour in enumerate(SERIES[3:], start=4)},
-}
-"""The colours that matplotlib draws with, and what `palette.css` calls them."""
-
-
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.grid": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.4,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.frameon": False,
-    "axes.formatter.useoffset": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
-
-
-SMALL_STYLE: Any = STYLE | {"axes.grid": False}
-"""For panels the size of a stamp."""
+POINTS_PER_PIXEL = 72 / 100
+"""Of matplotlib's default resolution, in which positions are found before anything is drawn."""
 
 
 class Canvas:
     """A figure of some panels.
 
     Args:
-        panels: how many.
-        columns: of the grid that they stand in.
+        panels, columns: how many, and of the grid that they stand in.
         size: width and height of a panel in inches; the average, where `heights` says how rows share the height.
         small: whether the panels are small and alike, so that fixed margins serve.
         heights: of the rows, relative to each other.
@@ -88,7 +43,7 @@ class Canvas:
         rows = math.ceil(panels / columns)
         width, height = size[0] * columns, size[1] * rows
         self.figure = Figure(figsize=(width, height), layout=None if small else "constrained")
-        # Where all panels are small and alike, fixed margins (in inches) serve, and cost nothing to find.
+        # Fixed margins (in inches) cost nothing to find.
         margins = {"left": 0.42 / width, "right": 1 - 0.08 / width, "bottom": 0.4 / height, "top": 1 - 0.22 / height}
         spaces = {"wspace": 0.5 / (size[0] - 0.5), "hspace": 0.45 / (size[1] - 0.45)}
         spacing = margins | spaces if small else None
@@ -103,10 +58,6 @@ class Canvas:
         with mpl.rc_context({"svg.hashsalt": name}):
             self.figure.savefig(stream, format="svg", metadata={"Date": None}, pad_inches=0.02)
         return Picture(themed(stream.getvalue(), name, alt, VARIABLES), alt)
-
-
-POINTS_PER_PIXEL = 72 / 100
-"""Of matplotlib's default resolution, in which positions are found before anything is drawn."""
 
 
 def error_bars(interval: Interval) -> list[list[float]]:
@@ -129,12 +80,8 @@ def name_points(axes: Axes, points: Array, names: Sequence[str], colours: Sequen
     taken: list[tuple[float, float, float, float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in pixels]
     for (x, y), name, colour, point in zip(pixels, names, colours, points, strict=True):
         width, height = 6.0 * len(name) + 4, 12.0
-        options = [
-            (dx, dy)
-            for dx in (8, -8 - width, -width / 2)
-            for dy in (-height / 2, 6, -6 - height)
-            if dx != -width / 2 or dy != -height / 2
-        ]
+        places = itertools.product((8, -8 - width, -width / 2), (-height / 2, 6, -6 - height))
+        options = [place for place in places if place != (-width / 2, -height / 2)]
         boxes = [(x + dx, y + dy, x + dx + width, y + dy + height) for dx, dy in options]
         crossings = [sum(_crosses(box, other) for other in taken) for box in boxes]
         chosen = int(np.argmin(crossings))

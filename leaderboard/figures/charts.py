@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,19 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from leaderboard.analysis.robustness import Trial
 from leaderboard.analysis.runtime import History
 from leaderboard.analysis.statistics import Array
-from leaderboard.figures.canvas import (
-    ACCENT,
-    INK,
-    LINE,
-    MUTED,
-    SERIES,
-    SMALL_STYLE,
-    STYLE,
-    WARM,
-    Canvas,
-    log_axis,
-    name_ends,
-)
+from leaderboard.figures.canvas import Canvas, log_axis, name_ends
+from leaderboard.figures.style import ACCENT, INK, LINE, MUTED, SERIES, SMALL_STYLE, STYLE, WARM
 from leaderboard.figures.svg import Picture
 
 
@@ -90,8 +78,7 @@ def _scale(axes: Axes, chart: Chart) -> None:
 @mpl.rc_context(SMALL_STYLE)
 def small_multiples(name: str, charts: Sequence[Chart], alt: str) -> Picture:
     """Many small line charts whose ticks are the ends of their lines alone."""
-    columns = 5
-    canvas = Canvas(len(charts), columns, (2.1, 1.4), small=True)
+    canvas = Canvas(len(charts), 5, (2.1, 1.4), small=True)
     for axes, chart in zip(canvas.axes, charts, strict=True):
         for line in chart.lines:
             axes.plot(*_points(line, most=24), color=ACCENT, linewidth=1.1)
@@ -115,19 +102,19 @@ def tuning(submission: str, trials: Sequence[Trial]) -> Picture | None:
     tasks = sorted({trial.task for trial in trials})
     if key is None or not tasks:
         return None
-    columns = 5
-    canvas = Canvas(len(tasks), columns, (2.1, 1.4), small=True)
+    canvas = Canvas(len(tasks), 5, (2.1, 1.4), small=True)
     for axes, task in zip(canvas.axes, tasks, strict=True):
         of_task = [trial for trial in trials if trial.task == task]
         finished = [trial for trial in of_task if math.isfinite(trial.criterion)]
         for chosen, colour, size in ((False, MUTED, 3.5), (True, ACCENT, 6.0)):
-            points = [(t.hyperparameters[key], t.criterion) for t in finished if t.chosen == chosen]
-            axes.plot(*_columns(points), "o", color=colour, markersize=size)
+            group = [trial for trial in finished if trial.chosen == chosen]
+            x, y = [trial.hyperparameters[key] for trial in group], [trial.criterion for trial in group]
+            axes.plot(x, y, "o", color=colour, markersize=size)
         # Along the lower edge: ended by the race (a tick), or missed the target loss (a cross).
         for raced, marker, colour in ((True, "|", MUTED), (False, "x", WARM)):
-            points = [(t.hyperparameters[key], 0.04) for t in of_task if t not in finished and t.raced == raced]
+            x = [t.hyperparameters[key] for t in of_task if t not in finished and t.raced == raced]
             edge = axes.get_xaxis_transform()
-            axes.plot(*_columns(points), marker, color=colour, transform=edge, clip_on=False, markersize=5)
+            axes.plot(x, [0.04] * len(x), marker, color=colour, transform=edge, clip_on=False, markersize=5)
         values = np.array([trial.hyperparameters[key] for trial in of_task], dtype=float)
         if values.min() > 0 and values.max() > values.min():
             log_axis(axes, "x")
@@ -141,10 +128,6 @@ def tuning(submission: str, trials: Sequence[Trial]) -> Picture | None:
         f"Tuning trials of {submission}: the criterion (validation loss, or gradient evaluations to the target loss) "
         f"against {key} on {len(tasks)} tasks; {missed} of {len(trials)} trials missed the target loss.",
     )
-
-
-def _columns(points: Sequence[tuple[Any, float]]) -> tuple[list[Any], list[float]]:
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _tuned(trials: Sequence[Trial]) -> str | None:

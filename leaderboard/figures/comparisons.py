@@ -8,25 +8,12 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from leaderboard.analysis.robustness import Agreement
 from leaderboard.analysis.statistics import Array, Interval, pareto_front
-from leaderboard.figures.canvas import (
-    ACCENT,
-    GOOD,
-    INK,
-    LINE,
-    MUTED,
-    STYLE,
-    WARM,
-    Canvas,
-    error_bars,
-    log_axis,
-    name_points,
-    strokes,
-)
+from leaderboard.figures.canvas import Canvas, error_bars, log_axis, name_points, strokes
+from leaderboard.figures.style import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM
 from leaderboard.figures.svg import Picture
 
 
@@ -103,7 +90,9 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
         places = [place for place in panel.places if math.isfinite(place.x.value) and math.isfinite(place.y.value)]
         points = np.array([[place.x.value, place.y.value] for place in places]).reshape(-1, 2)
         front = pareto_front(points)
-        _draw_front(axes, points[front])
+        if front.sum() > 1:  # the staircase below which nothing lies
+            ordered = points[front][np.argsort(points[front, 0])]
+            axes.step(ordered[:, 0], ordered[:, 1], where="post", color=ACCENT, linewidth=1.0, alpha=0.5)
         for place, best in zip(places, front, strict=True):
             colour = ACCENT if best else MUTED
             axes.errorbar(
@@ -125,13 +114,6 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
         winners = ", ".join(place.name for place, best in zip(places, front, strict=True) if best)
         sentences.append(f"{panel.title}: on the Pareto front are {winners or 'none'}.")
     return canvas.picture(name, "Flatness measure against test error, lower is better. " + " ".join(sentences))
-
-
-def _draw_front(axes: Axes, points: Array) -> None:
-    """The staircase below which nothing lies."""
-    if len(points) > 1:
-        ordered = points[np.argsort(points[:, 0])]
-        axes.step(ordered[:, 0], ordered[:, 1], where="post", color=ACCENT, linewidth=1.0, alpha=0.5)
 
 
 @mpl.rc_context(STYLE)
@@ -189,9 +171,8 @@ def track_agreement(name: str, agreement: Agreement, labels: tuple[str, str]) ->
     axes.scatter(agreement.first, agreement.second, color=ACCENT, s=30)
     axes.set(xlabel=f"overall score, {labels[0]}", ylabel=f"overall score, {labels[1]}")
     axes.margins(0.15)
-    name_points(
-        axes, np.column_stack([agreement.first, agreement.second]), agreement.names, [INK] * len(agreement.names)
-    )
+    points = np.column_stack([agreement.first, agreement.second])
+    name_points(axes, points, agreement.names, [INK] * len(agreement.names))
     tau = f"{agreement.tau.value:.2f} [{agreement.tau.low:.2f}, {agreement.tau.high:.2f}]"
     alt = f"Overall scores on {labels[0]} and {labels[1]}: Kendall's tau {tau} over {len(agreement.names)} submissions."
     return canvas.picture(name, alt)

@@ -12,22 +12,20 @@ from xml.etree.ElementTree import Element
 
 PALETTE = Path(__file__).parent / "palette.css"
 
-
 STANDALONE_STYLE = (
     "svg { background: var(--surface) } "
     "text { font-family: sans-serif; paint-order: stroke; stroke: var(--surface); stroke-width: 3px }"
 )
 """What the site's style sheet says of pictures, for one that stands alone."""
 
-
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", XLINK[1:-1])
 
-
 GEOMETRY = ("d", "x", "y", "width", "height", "points", "transform")
 """Attributes of coordinates."""
 
+COORDINATE = re.compile(r"-?\d+\.\d+")
 
 REDUNDANT = re.compile(r"font-family:|stroke-linejoin: miter|stroke-linecap: (square|butt)")
 """Declarations that the style sheet makes, or that change nothing that a reader can see."""
@@ -57,11 +55,8 @@ def themed(source: str, name: str, alt: str, variables: Mapping[str, str]) -> st
     A site of 20 submissions has a hundred pictures, so whatever a reader cannot see is left out: metadata, white space,
     groups without a meaning, invisible backgrounds, and all digits beyond a tenth of a point.
 
-    Args:
-        source: the file's text.
-        name: distinguishes the picture's identifiers from those of others on the same page.
-        alt: what the picture shows, in words.
-        variables: colour -> the name of the CSS variable that takes its place.
+    `source` is the file's text, `alt` what the picture shows in words. `name` distinguishes the picture's identifiers
+    from those of others on the same page. `variables` are the CSS variables that take the place of colours.
     """
     root = ElementTree.fromstring(source)
     _slim(root)
@@ -103,12 +98,8 @@ def _slim_attributes(element: Element) -> None:
         element.set("style", "; ".join(part for part in declarations if not REDUNDANT.match(part)))
     for attribute in GEOMETRY:
         if attribute in element.attrib:
-            numbers = re.sub(r"-?\d+\.\d+", _tenth, element.attrib[attribute])
-            element.set(attribute, re.sub(r"\s*\n(?:L )?", " ", numbers).strip())  # lines follow a move unnamed
+            lines = re.sub(r"\s*\n(?:L )?", " ", element.attrib[attribute])  # lines follow a move unnamed
+            tenths = COORDINATE.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), lines)
+            element.set(attribute, tenths.strip())
     if element.get("transform", "").startswith("rotate(-0 "):
         del element.attrib["transform"]
-
-
-def _tenth(number: re.Match[str]) -> str:
-    """A coordinate to a tenth of a point."""
-    return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from leaderboard.analysis.statistics import Interval
 from leaderboard.figures import Canvas, Picture
-from leaderboard.figures.canvas import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM, strokes
+from leaderboard.figures.canvas import strokes
+from leaderboard.figures.style import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM
 from leaderboard.study.claims import Verdict
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
@@ -20,7 +21,6 @@ from leaderboard.study.universality import Universality
 
 RATIO_TICKS = (0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Ticks of an axis of ratios."""
-
 
 COLOURS = {"holds": GOOD, "fails": WARM}
 
@@ -71,7 +71,7 @@ def _estimate(axes: Axes, interval: Interval, row: float, colour: str) -> None:
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Named rows from the top deach."""
+    """Named rows from the top down."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

@@ -98,7 +98,7 @@ def junit(comparison: Comparison) -> str:
         differences = [difference for difference in comparison.differences if difference.submission == submission]
         failures = str(sum(difference.verdict == "regression" for difference in differences))
         counts = {"tests": str(len(differences)), "failures": failures, "errors": "0"}
-        suite = ElementTree.SubElement(root, "testsuite", name=_printable(submission), **counts)
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _printable(submission), **counts})
         for difference in differences:
             place = _printable(f"{submission}.{difference.task or 'all'}")
             case = ElementTree.SubElement(suite, "testcase", classname=place, name=difference.axis, time="0")

@@ -109,8 +109,9 @@ class Table:
 
     def at(self, places: Sequence[int]) -> Table:
         """The columns at `places` alone, in that order."""
-        columns, *rows = (tuple(row[place] for place in places) for row in (self.columns, *self.rows))
-        return replace(self, columns=columns, rows=tuple(rows), stub=max(1, sum(place < self.stub for place in places)))
+        columns = tuple(self.columns[place] for place in places)
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return replace(self, columns=columns, rows=rows, stub=max(1, sum(place < self.stub for place in places)))
 
     def sort(self, key: str) -> Table:
         """Rows by the column `key`, from the highest with a leading minus; what is missing comes last."""
