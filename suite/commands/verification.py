@@ -7,6 +7,7 @@ seeds, by running seeds that nobody could have known.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,26 +27,19 @@ from suite.storage.record import Record, Status, as_settings, clean, of_newest_s
 from suite.storage.solutions import load
 from suite.submission import Distribution
 from suite.tasks import find_task
-from suite.trials.evaluate import measure_again, run_unit
-from suite.trials.provenance import environment, task_hash
-from suite.trials.selection import select
-from suite.trials.unit import Isolation, Trial, Unit
+from suite.trials import Isolation, Trial, Unit, environment, measure_again, run_unit, select, task_hash
 
 SAME_MACHINE = 1e-6
 """Relative tolerance where a record comes from the same versions, threads and kind of device: rounding alone."""
 
-
 OTHER_MACHINE = 0.05
 """Elsewhere rounding differs, and training amplifies it."""
-
 
 ABSOLUTE_TOLERANCE = 1e-13
 """For what is zero in exact arithmetic."""
 
-
 MEASURED_FIELDS = ("train_loss", "validation_loss", "measures", "axes", "data_fingerprint")
 """What a stored solution decides."""
-
 
 REPEATED_FIELDS = (
     *MEASURED_FIELDS, "status", "converged", "gradient_evaluations", "target_evaluations", "steps", "explicit", "kind",
@@ -55,13 +49,7 @@ REPEATED_FIELDS = (
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A claim that a check refutes.
-
-    Attributes:
-        where: a line or a training run.
-        check: which check refutes it.
-        text: what is otherwise than claimed.
-    """
+    """A claim of the line or training run `where` that a check refutes; `text` says what is otherwise than claimed."""
 
     where: str
     check: str
@@ -73,12 +61,10 @@ class Disagreement:
 
 @dataclass
 class Report:
-    """What was checked, what disagreed, and what could not be checked.
+    """What was checked, what disagreed, and what could not be checked (in sentences).
 
     Attributes:
         lines, measured, rerun: how many lines were read, solutions measured once more, and runs repeated.
-        disagreements: what was refuted.
-        unchecked: what could not be checked, in sentences.
         known: the records that count and whose sources are there.
         fresh: the records of seeds that nobody could have known.
     """
@@ -146,9 +132,7 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
 
 def run_name(record: Mapping[str, Any]) -> str:
     """A training run as a reader finds it in a log."""
-    return (
-        f"{record['submission']} on {record['task']}, {record['phase']}, trial {record['trial']}, seed {record['seed']}"
-    )
+    return "{submission} on {task}, {phase}, trial {trial}, seed {seed}".format_map(record)
 
 
 def _read(logs: Sequence[Path], report: Report) -> list[Record]:
@@ -174,17 +158,15 @@ def _newest(records: Sequence[Record], report: Report) -> list[Record]:
 def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
     """The records whose task and submission have the sources that they had when the records were made."""
     known, missing, older, changed = [], set(), set(), set()
-    hashes: dict[str, str | None] = {}
+    hashes: dict[str, str] = {}
+    for task in {record["task"] for record in records}:
+        with contextlib.suppress(InputError):
+            hashes[task] = task_hash(find_task(task))
     for record in records:
         name, task = record["submission"], record["task"]
-        if task not in hashes:
-            try:
-                hashes[task] = task_hash(find_task(task))
-            except InputError:
-                hashes[task] = None
         if name not in sources:
             missing.add(f"{name}: its source was not given")
-        elif hashes[task] != record["task_hash"]:
+        elif hashes.get(task) != record["task_hash"]:
             older.add(f"{task}: recorded by another version of the suite, which this one cannot repeat")
         elif sources[name].source_hash != record["submission_hash"]:
             changed.add(name)
@@ -235,11 +217,7 @@ def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits
 
 
 def _measure_again(
-    records: Sequence[Record],
-    sources: Mapping[str, LoadedSubmission],
-    request: Request,
-    solutions: Path,
-    report: Report,
+    records: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, folder: Path, report: Report
 ) -> None:
     missing = 0
     for record in records:
@@ -247,7 +225,7 @@ def _measure_again(
             continue
         name = run_name(record)
         try:
-            weights = load(solutions, str(record["solution_hash"]))
+            weights = load(folder, str(record["solution_hash"]))
         except InputError as error:
             report.add(name, "solution", [str(error)])
             continue
@@ -255,17 +233,17 @@ def _measure_again(
             missing += 1
             continue
         try:
-            fields = measure_again(
-                _unit(record, sources[record["submission"]], [record["seed"]], request.limits), weights
-            )
+            unit = _unit(record, sources[record["submission"]], [record["seed"]], request.limits)
+            fields = measure_again(unit, weights)
         except Exception as error:  # weights of another network, or measures that fail on them
             report.add(name, "re-measured", [f"the stored solution cannot be measured ({sentence(error)})"])
             continue
         report.measured += 1
         report.add(name, "re-measured", _differences(record, fields, MEASURED_FIELDS, request.tolerance))
-        target = find_task(record["task"]).target.loss
-        if not fields["train_loss"] <= target + SAME_MACHINE * abs(target):
-            report.add(name, "re-measured", [f"the stored solution's training loss is {fields['train_loss']:g}"])
+        loss, target = fields["train_loss"], find_task(record["task"]).target.loss
+        if loss is None or loss > target + SAME_MACHINE * abs(target):
+            stated = "not finite" if loss is None else f"{loss:g}"
+            report.add(name, "re-measured", [f"the stored solution's training loss is {stated}"])
     if missing:
         report.unchecked.append(f"{missing} solutions were not kept (run with --keep-solutions)")
 
@@ -298,8 +276,7 @@ def _leaves(path: str, claimed: Any, measured: Any) -> Iterator[tuple[str, Any, 
 
 
 def _alike(one: Any, other: Any, tolerance: float) -> bool:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other)]
-    if all(numbers):
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other)):
         return math.isclose(one, other, rel_tol=tolerance, abs_tol=ABSOLUTE_TOLERANCE)
     return bool(one == other)
 

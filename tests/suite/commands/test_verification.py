@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,24 @@ def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="other weights than its name says"):
         solutions.load(tmp_path / "solutions", other.stem)
     assert [found.check for found in check(tmp_path).disagreements] == ["solution"]
+
+
+@pytest.mark.parametrize(("factor", "loss"), [(1e200, "not finite"), (1e3, r"\d\S+")])
+def test_a_solution_far_from_the_target_loss_is_found(finished: Path, tmp_path: Path, factor: float, loss: str) -> None:
+    """A solution whose hash the record was changed to name; in float64 the square of 1e200 is infinite."""
+
+    def replace_solution(record: dict[str, Any]) -> None:
+        folder = tmp_path / "solutions"
+        weights = solutions.load(folder, record["solution_hash"])
+        assert weights is not None
+        weights = {name: factor * tensor for name, tensor in weights.items()}
+        solutions.save(folder, weights)
+        record["solution_hash"] = solutions.solution_hash(weights)
+
+    report = check(changed(finished, tmp_path, replace_solution))
+    assert report.measured == 4
+    texts = [found.text for found in report.disagreements if found.check == "re-measured"]
+    assert any(re.fullmatch(f"the stored solution's training loss is {loss}", text) for text in texts), texts
 
 
 def test_what_was_not_kept_or_not_given_is_said(finished: Path, tmp_path: Path) -> None:
