@@ -15,23 +15,13 @@ from suite.errors import InputError
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A spectrum as weighted points, an average over random starts.
+    """A spectrum as weighted points, an average over random starts; the weights sum to 1."""
 
-    Attributes:
-        nodes: points on the axis of eigenvalues.
-        weights: their shares of the spectrum, which sum to 1.
-    """
-
-    nodes: NDArray[np.float64]  # [m]
-    weights: NDArray[np.float64]  # [m]
+    nodes: NDArray[np.float64]  # [m], on the axis of eigenvalues
+    weights: NDArray[np.float64]  # [m], shares of the spectrum
 
     def density(self, grid: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-        """The density at the points of `grid` [g], every node widened to a normal distribution; [g].
-
-        Args:
-            grid: eigenvalues.
-            width: the normal's standard deviation, in the unit of the eigenvalues.
-        """
+        """The density at the eigenvalues `grid` [g], every node widened to a normal of standard deviation `width`."""
         distances = (np.asarray(grid)[:, None] - self.nodes) / width
         kernel = np.exp(-(distances**2) / 2) / (width * np.sqrt(2 * np.pi))
         return kernel @ self.weights
@@ -44,22 +34,12 @@ class Spectrum:
 def spectral_density(
     operator: Operator, generator: torch.Generator, *, probes: int = 4, steps: int = 40
 ) -> list[Spectrum]:
-    """The spectrum of every lane, by stochastic Lanczos quadrature.
+    """The spectrum of every lane, by stochastic Lanczos quadrature with `steps` products for each of `probes` starts.
 
     Gauss quadrature by the Ritz values, weighted by the squared first components of their vectors (Golub and Meurant
     2010; for networks Ghorbani et al. 2019, arXiv:1901.10159). Moments up to ``2 steps - 1`` are exact for each start.
 
-    Args:
-        operator: a symmetric matrix [P, P], or one for each of S lanes.
-        generator: what the starts are drawn from, on the CPU.
-        probes: how many random starts.
-        steps: products for each of them.
-
-    Returns:
-        One spectrum for each lane; a single network is one lane.
-
-    Raises:
-        InputError: no probe or no step.
+    A single network is one lane. InputError without a probe or a step.
 
     Example:
         The loss ``mean (x·w)²`` with X = diag(1, 2) has the Hessian diag(1, 4).

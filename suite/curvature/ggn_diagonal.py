@@ -43,26 +43,19 @@ class TemperedCrossEntropy:
 def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Factors of every sample's S, the loss's Hessian in the outputs: ``S = sum over pairs (b, sign) of sign b b'``.
 
+    Yields a vector b for every sample, like `outputs`, and its signs [n]; as many pairs as S has rank.
+
     For cross-entropy ``S = diag(p) - p p'``, the covariance of a draw from the classes. Drawn as a row of yes-or-no
     decisions (class 1 or a later one? class 2 or a later one?) it splits, by the law of total variance, into the C - 1
     parts ``b_c = sqrt(p_c r_c / (p_c + r_c)) (e_c - p_{later} / r_c)``, r_c the probability of all classes after c. For
     other losses the factors are the scaled eigenvectors of every sample's S.
-
-    Args:
-        loss: a mean over samples.
-        outputs: [n, ...].
-        y: targets [n, ...].
-
-    Yields:
-        A vector b for every sample, like `outputs`, and its signs [n]; as many pairs as S has rank.
     """
     tempered = TemperedCrossEntropy(1.0) if loss is cross_entropy else loss
     if isinstance(tempered, TemperedCrossEntropy):
         yield from _softmax_factors(outputs, tempered.inverse_temperature)
         return
-    flat = outputs.detach().reshape(len(outputs), -1)
     values, vectors = torch.linalg.eigh(_output_hessians(loss, outputs, y))
-    for index in range(flat.shape[1]):
+    for index in range(values.shape[1]):
         factor = values[:, index].abs().sqrt()[:, None] * vectors[:, :, index]
         yield factor.reshape(outputs.shape), values[:, index].sign()
 
@@ -86,37 +79,22 @@ def _output_hessians(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
     at = outputs.detach().requires_grad_()
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(loss(at, y) * len(at), at, create_graph=True)
-        rows = [
-            torch.autograd.grad(part, at, retain_graph=True, materialize_grads=True)[0].reshape(len(at), -1)
-            if slope.requires_grad
-            else torch.zeros_like(at).reshape(len(at), -1)
-            for part in slope.reshape(len(at), -1).sum(0)
-        ]
-    return torch.stack(rows, dim=1)
+        sums = slope.reshape(len(at), -1).sum(0)
+        if not slope.requires_grad:
+            return at.new_zeros(len(at), len(sums), len(sums))
+        rows = [torch.autograd.grad(part, at, retain_graph=True, materialize_grads=True)[0] for part in sums]
+    return torch.stack([row.reshape(len(at), -1) for row in rows], dim=1)
 
 
 TESTED_SAMPLES = 32
 """Samples, spread over the data, on which a network is tested for being piecewise multilinear."""
-
 
 LINEAR = 1e-9
 """A slope that changes by at most this share, when the weights move by their own length, is constant up to rounding."""
 
 
 def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Tensor]:
-    """The diagonal of the Gauss-Newton matrix ``J' S J``.
-
-    Args:
-        network: one model.
-        data: samples [n, ...] and targets.
-        loss: a mean over samples.
-
-    Returns:
-        [*shape] for every leaf of the network.
-
-    Raises:
-        InputError: the network can be differentiated neither layer by layer nor sample by sample.
-    """
+    """The diagonal of the Gauss-Newton matrix ``J' S J``, [*shape] for every leaf; errors are `squared_norms`'s."""
     squares = squared_gradients(network, data.x, data.y, lambda outputs, y: output_factors(loss, outputs, y))
     return [square / len(data) for square in squares]
 
@@ -128,10 +106,6 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     c of the outputs on up to `TESTED_SAMPLES` samples, ``(c·f)'' v`` is computed within the tensor, in float64. It is
     linear in v and in c, so it vanishes for random ones if and only if all these second derivatives vanish, with
     probability one.
-
-    Args:
-        network: one model; a copy in float64 is tested.
-        x: samples [n, ...].
     """
     module = copy.deepcopy(network.module).double()
     rows = torch.linspace(0, len(x) - 1, min(len(x), TESTED_SAMPLES)).round().long()

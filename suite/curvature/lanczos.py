@@ -36,25 +36,19 @@ from suite.curvature.operators import Operator
 GUARDS = 2
 """Pairs beyond those asked for that must converge too, to `GUARD_TOL`."""
 
-
 GUARD_TOL = 3e-2
-
 
 NEAR_ZERO = 1e-2
 """Eigenvalues below this share of the largest modulus are found to `tol` times that share of it."""
 
-
 FULL_BASIS_SIZE = 50
 """Operators of at most this size get a full basis: every eigenvalue is found, however they coincide."""
-
 
 ONE_PASS_SHARE = 0.7
 """If projection leaves at least this fraction of the norm, one Gram-Schmidt pass suffices (Daniel et al. 1976)."""
 
-
 BASIS_CHUNK = 4
 """Basis vectors that are allocated at a time."""
-
 
 Which = Literal["LM", "LA", "SA"]
 """Which eigenvalues, in SciPy's words: of largest modulus, algebraically largest, algebraically smallest."""
@@ -88,20 +82,12 @@ class Krylov:
     al. 2005). When the space becomes invariant, the basis continues from a new random vector, so that multiple
     eigenvalues are found too.
 
-    Attributes:
-        lanes: S; 1 for a single operator.
-        steps: m, the number of products so far.
-        alphas, betas: diagonal and off-diagonal of the tridiagonal matrix, [capacity, S].
+    `steps` counts the products so far, `lanes` is S (1 for a single operator), `alphas` and `betas` [capacity, S] are
+    the diagonal and the off-diagonal of the tridiagonal matrix.
     """
 
     def __init__(self, operator: Operator, generator: torch.Generator, capacity: int) -> None:
-        """All lanes begin at one random vector, so that a lane's result does not depend on the others.
-
-        Args:
-            operator: the matrix, or the lanes.
-            generator: what the start and the restarts are drawn from, on the CPU.
-            capacity: the most vectors that the basis may have.
-        """
+        """All lanes begin at one random vector, so that a lane's result does not depend on the others."""
         self.operator, self._generator = operator, generator
         self.lanes = operator.lanes or 1
         self.steps, self._capacity = 0, min(capacity, operator.size)
@@ -144,7 +130,7 @@ class Krylov:
         last = self._vector(m)
         product = self.operator @ (last if self.operator.lanes else last[0])
         w = product.reshape(last.shape)
-        self.alphas[m] = _lane_dots(w, last)
+        self.alphas[m] = (w * last).sum(-1, dtype=torch.float64).cpu().numpy()
         w = w - _columns(self.alphas[m], w) * last
         if m > 0:
             w = w - _columns(self.betas[m - 1], w) * self._vector(m - 1)
@@ -211,10 +197,6 @@ class Krylov:
 def _columns(numbers: NDArray[np.float64], like: Tensor) -> Tensor:
     """One number for every lane, [S, 1]."""
     return torch.from_numpy(numbers).to(like)[:, None]
-
-
-def _lane_dots(first: Tensor, second: Tensor) -> NDArray[np.float64]:
-    return (first * second).sum(-1, dtype=torch.float64).cpu().numpy()
 
 
 @dataclass
@@ -295,16 +277,9 @@ def lanczos(
     weights = np.zeros((len(lanes), k, krylov.steps))
     for number, lane in enumerate(lanes):
         weights[number, :, : lane.weights.shape[1]] = lane.weights
-
-    def per_lane(parts: list[NDArray[np.float64]]) -> Tensor:
-        stacked = torch.from_numpy(np.stack(parts))
-        return stacked[0] if operator.lanes is None else stacked
-
+    values = torch.from_numpy(np.stack([lane.values for lane in lanes]))
+    bounds = torch.from_numpy(np.stack([lane.bounds for lane in lanes]))
     vectors = krylov.combine(weights)
-    return Eigenpairs(
-        per_lane([lane.values for lane in lanes]),
-        vectors[0] if operator.lanes is None else vectors,
-        per_lane([lane.bounds for lane in lanes]),
-        krylov.steps,
-        all(lane.converged for lane in lanes),
-    )
+    if operator.lanes is None:
+        values, vectors, bounds = values[0], vectors[0], bounds[0]
+    return Eigenpairs(values, vectors, bounds, krylov.steps, all(lane.converged for lane in lanes))

@@ -7,6 +7,7 @@ and every operator is block-diagonal over the lanes.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -23,9 +24,7 @@ from suite.task import Loss
 SAME_GRADIENT = 1e-2
 """Two gradients whose relative difference is smaller are equal up to rounding (a generous limit)."""
 
-
 MIN_CHUNK, MAX_CHUNK = 32, 1024
-
 
 CHUNK_BYTES = 2**24
 """What a graph may store of the samples that are worked on at once: maps that fit into the cache are read fast.
@@ -99,8 +98,7 @@ class Network:
     def chunk(self, x: Tensor) -> int:
         """How many samples of `x` are best worked on at once: a power of two, so that chunks divide one another."""
         if self._chunk is None:
-            axis = 0 if self.lanes is None else 1
-            one = x.narrow(axis, 0, 1).clone()
+            one = x.narrow(0 if self.lanes is None else 1, 0, 1).clone()
             with torch.enable_grad():
                 fitting = CHUNK_BYTES // max(1, saved_bytes(lambda: self.outputs(one), self.leaves))
             self._chunk = 2 ** (max(MIN_CHUNK, fitting).bit_length() - 1)
@@ -128,11 +126,7 @@ class Network:
         return self.flatten([leaf.detach() for leaf in self.leaves])
 
     def converted(self, dtype: torch.dtype) -> Network:
-        """A copy of the model in another dtype.
-
-        Raises:
-            NotImplementedError: the network is stacked lanes.
-        """
+        """A copy of the model in another dtype (NotImplementedError for stacked lanes)."""
         return Network(copy.deepcopy(self.module).to(dtype))
 
 
@@ -160,10 +154,9 @@ class _Lanes(Network):
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__(models[0])
         parameters, self._buffers = stack_module_state(list(models))
-        names = [name for name, p in models[0].named_parameters() if p.requires_grad]
-        self._names = names
-        self._fixed = {name: p.detach() for name, p in parameters.items() if name not in names}
-        self.leaves = [parameters[name].detach().clone().requires_grad_() for name in names]
+        self._names = [name for name, p in models[0].named_parameters() if p.requires_grad]
+        self._fixed = {name: p.detach() for name, p in parameters.items() if name not in self._names}
+        self.leaves = [parameters[name].detach().clone().requires_grad_() for name in self._names]
         self.lanes = len(models)
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -192,17 +185,13 @@ class _Lanes(Network):
 
 def each_used_once(roots: Iterable[Node | None], leaves: Sequence[Tensor]) -> bool:
     """Whether at most one edge of the graph behind `roots` leads to each leaf."""
-    uses = dict.fromkeys(map(id, leaves), 0)
-    queue = list(roots)
-    seen: set[Node] = set()
+    uses: Counter[int] = Counter()
+    queue, seen = list(roots), set[Node]()
     while queue:
         node = queue.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        for following, _ in node.next_functions:
-            variable = getattr(following, "variable", None)
-            if id(variable) in uses:
-                uses[id(variable)] += 1
-            queue.append(following)
-    return max(uses.values()) <= 1
+        if node is not None and node not in seen:
+            seen.add(node)
+            following = [successor for successor, _ in node.next_functions]
+            uses.update(id(getattr(successor, "variable", None)) for successor in following)
+            queue += following
+    return all(uses[id(leaf)] <= 1 for leaf in leaves)

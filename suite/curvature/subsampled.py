@@ -27,28 +27,22 @@ from suite.task import Loss, Split
 CURVATURE_SHARE = 0.98
 """Share of the curvature in the outputs that the informative samples have: residuals are then usually below 1 %."""
 
-
 BLOCK = 256
 """Samples are selected in whole blocks: libraries cache a program and its buffers for every new shape of matrix (60 MB
 for every solution that was measured)."""
-
 
 CERTIFYING_CHUNK = 2 * BLOCK
 """Samples at once while values are certified, twice as many where most of it is in bfloat16: as many as fit, together
 with the subsampled operator, into three times the memory of a gradient."""
 
-
 MAX_SUBSAMPLE = 0.5
 """Subsampling pays if it selects at most this share of the samples."""
-
 
 CERTIFIED_ERROR = 1e-2
 """Relative error that the bounds must prove; a hundredth of it is usual."""
 
-
 SUBSAMPLED_TOL = 1e-2
 """Tolerance for pairs of the subsampled operator: the samples that it lacks rotate them by as much."""
-
 
 MAX_REFINEMENTS = 4
 """How often the span grows by residuals before Lanczos runs on the exact Hessian."""
@@ -120,17 +114,10 @@ def select_informative(
 ) -> tuple[Tensor, Tensor]:
     """The fewest samples that have `share` of the loss's slope and curvature in the outputs, rounded up to blocks.
 
+    Their indices, the most informative first, and those of the other samples.
+
     A sample's part of the Hessian is ``J' S J`` plus its slopes times the network's own curvature: it is small where
     both its S and its slope are. The size of S is estimated by products with four random sign vectors.
-
-    Args:
-        network: one model.
-        data: samples [n, ...] and targets.
-        loss: a mean over samples.
-        share: between 0 and 1.
-
-    Returns:
-        Their indices, the most informative first, and those of the other samples.
     """
     outputs = torch.cat([network.outputs(part) for part in torch.split(data.x, network.chunk(data.x))]).requires_grad_()
     with torch.enable_grad():
@@ -153,17 +140,9 @@ def rayleigh_ritz(operator: Operator, vectors: Tensor, k: int, products: int = 0
     Within its residual of every Ritz value lies an eigenvalue (Weinstein); and within ``|R|² / gap``, R the residuals
     of all K, if `gap` separates the value from the spectrum outside the span (Mathias 1998), whose top is estimated by
     the smallest of the K values. While a bound is above `CERTIFIED_ERROR` of its value, the span grows by the residuals
-    of the pairs that miss it (Davidson 1975, without a preconditioner).
-
-    Args:
-        operator: a symmetric matrix [P, P].
-        vectors: [K, P], which span candidates; they need not be orthonormal.
-        k: how many pairs.
-        products: the number that was spent before, which is added to the count.
-        refinements: how often the span may grow.
-
-    Returns:
-        The pairs; `converged` is False if some bound is still above `CERTIFIED_ERROR` of its value.
+    of the pairs that miss it (Davidson 1975, without a preconditioner), at most `refinements` times; `converged` is
+    False if a bound misses it still. The `vectors` [K, P] need not be orthonormal; `products`, the number that was
+    spent before, is added to the count.
     """
     guard = len(vectors) - 1
     basis = vectors if _orthonormal(vectors) else torch.linalg.qr(vectors.T).Q.T

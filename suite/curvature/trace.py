@@ -82,16 +82,7 @@ def hessian_trace(
 def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
     """The trace of the Gauss-Newton matrix, in half the time of its diagonal for a fully connected network.
 
-    Args:
-        network: one model.
-        data: samples [n, ...] and targets.
-        loss: a mean over samples.
-
-    Returns:
-        The trace; and the outputs [n, ...], which are computed on the way.
-
-    Raises:
-        InputError: the network can be differentiated neither layer by layer nor sample by sample.
+    Also the outputs [n, ...], which are computed on the way. Errors are those of `squared_norms`.
     """
     chunks: list[Tensor] = []
 
@@ -140,16 +131,9 @@ def hutchinson(
 
     For at most `probes` parameters the diagonal is computed entry by entry: exact.
 
-    Args:
-        operator: a symmetric matrix [P, P], or one for each of S lanes.
-        generator: what the signs are drawn from, on the CPU; all lanes get the same.
-        probes: vectors that are drawn at a time.
-        offset: a part of the trace that is known, which is added.
-        precision: if given, probes are drawn until every lane's standard error is at most this share of its value.
-        max_probes: the most probes for it.
-
-    Returns:
-        One estimate for each lane, with its standard error; a single network is one lane.
+    Signs are drawn on the CPU, the same for all lanes, `probes` at a time; each lane gets one estimate. With a
+    `precision`, up to `max_probes` are drawn until every standard error is at most that share of its value. `offset` is
+    a part of the trace that is known, which is added.
 
     Example:
         The loss ``mean (x·w)²`` with X = diag(1, 2) has the Hessian diag(1, 4).
@@ -182,15 +166,9 @@ def hutchinson(
 def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products: int = 30) -> list[Estimate]:
     """The trace by Hutch++ (Meyer et al. 2021, arXiv:2010.09649): exact on a sketched range, Hutchinson on the rest.
 
-    Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``.
-
-    Args:
-        operator: a symmetric matrix [P, P], or one for each of S lanes.
-        generator: what the sketch and the probes are drawn from, on the CPU; all lanes get the same.
-        products: a third each for the sketch, the exact part and the rest; six at least are taken.
-
-    Returns:
-        One estimate for each lane, with its standard error; a single network is one lane.
+    Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``. A third of
+    the products each is for the sketch, the exact part and the rest; six at least are taken. All lanes get the same
+    random signs, and one estimate each.
     """
     lanes, rank = operator.lanes or 1, max(2, products // 3)
     if operator.size <= products:

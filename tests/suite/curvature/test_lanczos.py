@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from suite.curvature import Hessian, Network, dense, lanczos, spectral_density
-from suite.curvature.operators import Operator
+from suite.curvature import Hessian, Network, lanczos
+from suite.curvature.density import spectral_density
+from suite.curvature.operators import Operator, dense
 from suite.models.images import mlp
 from suite.seeding import torch_stream
 from suite.task import Split

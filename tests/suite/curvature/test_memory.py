@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.allocated import peak_bytes
-from suite.curvature import EmpiricalFisher, GaussNewton, Hessian, Network, top_eigenpairs
+from suite.curvature import GaussNewton, Hessian, Network, top_eigenpairs
 from suite.curvature.ggn_diagonal import gauss_newton_diagonal
+from suite.curvature.operators import EmpiricalFisher
 from suite.models.images import cnn, mlp
 from suite.seeding import torch_stream
 from suite.task import Split

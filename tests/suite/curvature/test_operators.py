@@ -9,19 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
-from suite.curvature import (
-    Combination,
-    EmpiricalFisher,
-    Fisher,
-    GaussNewton,
-    Hessian,
-    Network,
-    NetworkCurvature,
-    Scaled,
-    dense,
-)
+from suite.curvature import GaussNewton, Hessian, Network, Scaled
 from suite.curvature import operators as module
 from suite.curvature.ggn_diagonal import TemperedCrossEntropy
+from suite.curvature.operators import Combination, EmpiricalFisher, Fisher, NetworkCurvature, dense
 from suite.errors import InputError
 from suite.task import Loss, Split
 from tests.suite.curvature.helpers import (

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from suite.curvature import EmpiricalFisher, GaussNewton, Hessian, Network, Operator, dense, lanczos
+from suite.curvature import GaussNewton, Hessian, Network, lanczos
+from suite.curvature.operators import EmpiricalFisher, Operator, dense
 from suite.seeding import torch_stream
 from suite.task import Split
 from tests.suite.curvature.helpers import classification, convolutional, images, network

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Hessian, Network, Scaled, lanczos, rayleigh_ritz, subsampled, top_eigenpairs
+from suite.curvature import Hessian, Network, Scaled, lanczos, subsampled, top_eigenpairs
 from suite.curvature.operators import LowPrecisionHessian
-from suite.curvature.subsampled import select_informative
+from suite.curvature.subsampled import rayleigh_ritz, select_informative
 from suite.models import initialise, mlp
 from suite.seeding import torch_stream
 from suite.task import Split

@@ -9,19 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
-from suite.curvature import (
-    GaussNewton,
-    Hessian,
-    Network,
-    TemperedCrossEntropy,
-    dense,
-    gauss_newton_diagonal,
-    gauss_newton_trace,
-    hessian_trace,
-    hutch_plus_plus,
-    hutchinson,
-    is_piecewise_multilinear,
-)
+from suite.curvature import GaussNewton, Hessian, Network, TemperedCrossEntropy, hessian_trace
+from suite.curvature.ggn_diagonal import gauss_newton_diagonal, is_piecewise_multilinear
+from suite.curvature.operators import dense
+from suite.curvature.trace import gauss_newton_trace, hutch_plus_plus, hutchinson
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 from tests.suite.curvature.helpers import (

@@ -12,7 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Hessian, Network, dense
+from suite.curvature import Hessian, Network
+from suite.curvature.operators import dense
 from suite.errors import InputError
 from suite.measures import margins, measure, measures
 from suite.measures.context import inverse_temperature_for
