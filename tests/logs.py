@@ -9,9 +9,9 @@ from suite.storage.log import read
 from suite.storage.record import identity
 
 
-def lanes(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lane -> identity of its record in the log at `path`; no lane is recorded twice."""
+def runs_of(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Run -> identity of its record in the log at `path`; no run is recorded twice."""
     records = read(path).records
-    found = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in records}
-    assert len(found) == len(records)
-    return found
+    identities = {tuple(r[f] for f in ("submission", "task", "phase", "trial", "seed")): identity(r) for r in records}
+    assert len(identities) == len(records)
+    return identities

@@ -19,7 +19,7 @@ from suite.engine.executors import Engine, connect
 from suite.engine.lock import locked
 from suite.storage.log import Log, read
 from tests.faults.conftest import PLAN
-from tests.logs import lanes
+from tests.logs import runs_of
 
 KILLS = 50
 Report = Callable[[str, str], None]
@@ -54,7 +54,7 @@ def _killed_after(log: Path, seconds: float) -> tuple[bool, int]:
 
 def test_the_driver(tmp_path: Path, undisturbed: Path, report: Report) -> None:
     rng = random.Random(0)
-    whole = lanes(undisturbed)
+    whole = runs_of(undisturbed)
     begin = time.monotonic()
     assert _killed_after(tmp_path / "timing" / "log.jsonl", 0.0) == (False, 0)
     with connect("local:0") as engine:
@@ -72,11 +72,11 @@ def test_the_driver(tmp_path: Path, undisturbed: Path, report: Report) -> None:
             recorded += told
             repairs += bool(log.exists() and log.read_bytes() and not log.read_bytes().endswith(b"\n"))
             # Everything that was told is there, whole and right.
-            held = lanes(log) if log.exists() else {}
+            held = runs_of(log) if log.exists() else {}
             assert len(held) >= recorded
             recorded = len(held)
-            assert all(whole[lane] == record for lane, record in held.items())
-        assert lanes(log) == whole
+            assert all(whole[run] == record for run, record in held.items())
+        assert runs_of(log) == whole
         assert not read(log).damaged
     report(
         f"SIGKILL of the driver, {kills} times at random moments in {runs} runs",
@@ -115,12 +115,12 @@ def _campaign(engine: Engine, directory: Path, whole: Any, rng: random.Random, v
     for number in range(kills):
         log = directory / f"{number}.jsonl"
         _disturbed(engine, log, rng.uniform(0, takes), victims)
-        assert lanes(log) == whole
+        assert runs_of(log) == whole
 
 
 def test_workers(tmp_path: Path, undisturbed: Path, report: Report) -> None:
     with connect("local:2") as engine:
-        _campaign(engine, tmp_path, lanes(undisturbed), random.Random(1), _children, KILLS)
+        _campaign(engine, tmp_path, runs_of(undisturbed), random.Random(1), _children, KILLS)
     report(
         f"SIGKILL of a worker process, {KILLS} runs with one at a random moment each",
         f"0 records lost, 0 wrong; all {KILLS} runs equal the undisturbed one",
@@ -138,7 +138,7 @@ def test_dask_workers(tmp_path: Path, undisturbed: Path, report: Report) -> None
         def workers() -> list[int]:
             return [worker.pid for worker in cluster.workers.values() if worker.pid]
 
-        _campaign(engine, tmp_path, lanes(undisturbed), random.Random(2), workers, kills)
+        _campaign(engine, tmp_path, runs_of(undisturbed), random.Random(2), workers, kills)
     report(
         f"SIGKILL of a Dask worker, {kills} runs with one at a random moment each",
         f"0 records lost, 0 wrong; all {kills} runs equal the undisturbed one",

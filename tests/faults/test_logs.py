@@ -17,7 +17,7 @@ from suite.errors import InputError
 from suite.storage.log import Log, parse, read
 from suite.storage.record import Record
 from tests.faults.conftest import PLAN
-from tests.logs import lanes
+from tests.logs import runs_of
 from tests.suite.engine.scripted import Scripted
 
 Report = Callable[[str, str], None]
@@ -38,13 +38,13 @@ def replay(undisturbed: Path) -> Scripted:
 
 
 def test_torn_at_every_byte(tmp_path: Path, undisturbed: Path, replay: Scripted, report: Report) -> None:
-    whole, raw = lanes(undisturbed), undisturbed.read_bytes()
+    whole, raw = runs_of(undisturbed), undisturbed.read_bytes()
     last = raw.rindex(b"\n", 0, -1) + 1
     log = tmp_path / "log.jsonl"
     for cut in range(last, len(raw)):
         log.write_bytes(raw[:cut])
         list(Driver(PLAN, Log(log), replay.engine()).steps())
-        assert lanes(log) == whole
+        assert runs_of(log) == whole
         assert not read(log).damaged
     report(
         f"the last line torn at each of its {len(raw) - last} bytes",
@@ -80,7 +80,7 @@ def _damage(raw: bytes, rng: random.Random) -> bytes:
 
 def test_random_damage(tmp_path: Path, undisturbed: Path, replay: Scripted, report: Report) -> None:
     rng = random.Random(3)
-    whole, raw = lanes(undisturbed), undisturbed.read_bytes()
+    whole, raw = runs_of(undisturbed), undisturbed.read_bytes()
     lines = {line: parse(line) for line in raw.splitlines()}
     accepted = named = 0
     log = tmp_path / "log.jsonl"
@@ -152,7 +152,7 @@ def _runs_out_of_space(log: Path, replay: Scripted) -> bool:
 
 
 def test_full_disk(disk: Disk, undisturbed: Path, replay: Scripted, report: Report) -> None:
-    whole = lanes(undisturbed)
+    whole = runs_of(undisturbed)
     needed = len(undisturbed.read_bytes()) // 1024 + 8
     log = disk.where / "log.jsonl"
     ends = 0
@@ -161,12 +161,12 @@ def test_full_disk(disk: Disk, undisturbed: Path, replay: Scripted, report: Repo
         for _ in range(2):  # the disk stays full: a second run says so again, and harms nothing
             ends += _runs_out_of_space(log, replay)
             assert not read(log).damaged
-            assert all(whole[lane] == record for lane, record in lanes(log).items())
-        kept = len(lanes(log))
+            assert all(whole[run] == record for run, record in runs_of(log).items())
+        kept = len(runs_of(log))
         disk.grow(2 * needed)
         list(Driver(PLAN, Log(log), replay.engine()).steps())
-        assert len(lanes(log)) >= kept
-        assert lanes(log) == whole
+        assert len(runs_of(log)) >= kept
+        assert runs_of(log) == whole
     assert ends
     report(
         f"disk full: file systems of 4 to {needed} kB, {ends} runs ended by it",
@@ -194,7 +194,7 @@ def test_clock_jumps(tmp_path: Path, undisturbed: Path, monkeypatch: pytest.Monk
             next(steps)
         steps.close()
         list(Driver(PLAN, Log(log), engine).steps(deadline=time.monotonic() + 3_600))
-    assert lanes(log) == lanes(undisturbed)
+    assert runs_of(log) == runs_of(undisturbed)
     assert all(0 <= record["seconds"] < 3_600 for record in read(log).records)
     assert len({record["time"][:4] for record in read(log).records}) > 3
     report(

@@ -16,7 +16,7 @@ LINEAR = {"scale": "linear", "score_0": 1.0, "score_1": 0.0, "floor": None}
 
 
 def record(submission: str, task: str, seed: int, value: float, axis: str = "norm", **more: Any) -> dict[str, Any]:
-    """A scored lane whose score is ``1 - value`` on `axis`; the task's first letter is its family."""
+    """A scored run whose score is ``1 - value`` on `axis`; the task's first letter is its family."""
     return {
         "submission": submission,
         "kind": "optimizer",
@@ -40,19 +40,20 @@ def record(submission: str, task: str, seed: int, value: float, axis: str = "nor
     } | more
 
 
-def lanes(scores: Mapping[tuple[str, str, str], Any]) -> list[dict[str, Any]]:
+def runs_of(scores: Mapping[tuple[str, str, str], Any]) -> list[dict[str, Any]]:
     """Records of (submission, task, axis) -> the scores of its seeds; the axes of a task share their records."""
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    records: dict[tuple[str, str, int], dict[str, Any]] = {}
     for (submission, task, axis), values in scores.items():
         for seed, score in enumerate(values):
-            made = found.setdefault((submission, task, seed), record(submission, task, seed, 0.0) | {"axes": {}})
-            made["axes"] = made["axes"] | {axis: LINEAR | {"measure": f"m_{axis}"}}
-            made["measures"] = made["measures"] | {f"m_{axis}": 1 - score}
-    return list(found.values())
+            key = submission, task, seed
+            run = records.setdefault(key, record(*key, 0.0) | {"axes": {}})
+            run["axes"] = run["axes"] | {axis: LINEAR | {"measure": f"m_{axis}"}}
+            run["measures"] = run["measures"] | {f"m_{axis}": 1 - score}
+    return list(records.values())
 
 
 def noisy(names: Mapping[str, float], seeds: int = 8, spread: float = 0.05) -> list[dict[str, Any]]:
-    """Submissions of the given mean scores on two tasks, with noise that the seeds share and a little of their own."""
+    """Submissions of the given mean scores on two tasks, with noise that they mostly share on a seed."""
     rng = np.random.default_rng(1)
     shared = rng.normal(scale=spread, size=(seeds, 2))
     return [
@@ -71,10 +72,10 @@ def scores_of(records: list[dict[str, Any]]) -> Scores:
 def whole_run(
     submissions: int = 3, tasks: int = 4, seeds: int = 3, trials: int = 3, kind: str = "optimizer"
 ) -> Results:
-    """What a run leaves behind: scored and tuning records, all axes, measures beside them, curves and trouble.
+    """What a run leaves behind: scored and tuning records, all axes, reported measures, curves and trouble.
 
     Every third task is like an image task (three axes, tuned by validation loss), the others have one axis and race;
-    the last is shown and not scored. The last submission misses a stop and regularises on purpose.
+    the last is reported and not scored. The last submission misses a target loss and regularises on purpose.
     """
     rng = np.random.default_rng(7)
     records = []
@@ -83,35 +84,33 @@ def whole_run(
         merit = rng.uniform(0.2, 0.8)
         common = {"kind": kind, "explicit": number == submissions - 1, "track": "quick"}
         for t in range(tasks):
-            image, shown_only = t % 3 == 0, t == tasks - 1
+            image, reported = t % 3 == 0, t == tasks - 1
             task = f"{'images' if image else 'exact'}_{t}" + ("[alpha=0.1]" if t == 1 else "")
-            axes = () if shown_only else ("flatness", "norm", "generalization") if image else ("norm",)
+            axes = () if reported else ("flatness", "norm", "generalization") if image else ("norm",)
             place = {"task": task, "family": "images" if image else f"family{t % 4}", **common}
             for trial in range(trials):
-                records += _tuning_lanes(name, place, trial, trials, image, rng)
+                records.append(_tuning_run(name, place, trial, image, rng))
             for seed in range(seeds):
-                records.append(_scored_lane(name, place, axes, seed, merit, shown_only, rng))
+                records.append(_scored_run(name, place, axes, seed, merit, reported, rng))
         records[-1] |= {"converged": False, "status": "budget", "measures": {}} if number == submissions - 1 else {}
     return Results(records)
 
 
-def _tuning_lanes(
-    name: str, place: dict[str, Any], trial: int, trials: int, image: bool, rng: np.random.Generator
-) -> list[dict[str, Any]]:
+def _tuning_run(name: str, place: dict[str, Any], trial: int, image: bool, rng: np.random.Generator) -> dict[str, Any]:
     status = "converged" if trial or image else "raced"
     loss = rng.uniform(0.2, 0.6) if image else None
     tuned = {"phase": "tune", "trial": trial, "status": status, "converged": status == "converged", "axes": {}}
     settings = {"hyperparameters": {"lr": 0.1**trial, "momentum": 0.9}, "validation_loss": loss}
-    return [record(name, str(place["task"]), 10_000, 0.0) | place | tuned | settings]
+    return record(name, str(place["task"]), 10_000, 0.0) | place | tuned | settings
 
 
-def _scored_lane(
+def _scored_run(
     name: str,
     place: dict[str, Any],
     axes: tuple[str, ...],
     seed: int,
     merit: float,
-    shown: bool,
+    reported: bool,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     x = np.geomspace(1, 400, 40).round(1).tolist()
@@ -128,7 +127,7 @@ def _scored_lane(
         | {
             "axes": {axis: LINEAR | {"measure": f"m_{axis}"} for axis in axes},
             "measures": measures,
-            "reported": ["beside"] if shown else [],
+            "reported": ["beside"] if reported else [],
             "hyperparameters": {"lr": 0.1, "momentum": 0.9},
             "status": "converged",
             "reason": None,
@@ -142,6 +141,7 @@ def _scored_lane(
 
 
 STUDY_RATES = {"sgd": (0.1, 0.3), "adam": (0.001, 0.004)}
+STUDY_VARIANT = {"width": 64, "data": "digits", "normalisation": "none", "loss": "squared"}
 
 
 def study_records(missing: int = 3) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ def study_records(missing: int = 3) -> list[dict[str, Any]]:
     crossing = itertools.product(STUDY_RATES, (0, 1), (1, 3), (20, 200), (0.5, 2.0), range(3))
     for number, (optimizer, step, depth, batch, scale, seed) in enumerate(crossing):
         noise = np.exp(0.1 * generator.normal(size=8))
-        met = number >= missing
+        converged = number >= missing
         measures = dict.fromkeys({*PROPERTIES, *PREDICTORS}, 1.0)
         measures |= {
             "adaptive_sharpness": (0.5 if batch == 20 else 1.0) * noise[0],
@@ -167,11 +167,10 @@ def study_records(missing: int = 3) -> list[dict[str, Any]]:
                 "hyperparameters": {"lr": STUDY_RATES[optimizer][step]},
                 "family": "factorial",
                 "phase": "score",
-                "variant": {"depth": depth, "batch": batch, "scale": scale, "width": 64, "data": "digits",
-                            "normalisation": "none", "loss": "squared"},
+                "variant": STUDY_VARIANT | {"depth": depth, "batch": batch, "scale": scale},
                 "seed": seed,
-                "converged": met,
-                "measures": measures if met else {},
+                "converged": converged,
+                "measures": measures if converged else {},
             }
-        )  # fmt: skip
+        )
     return rows

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from leaderboard.figures import Chart, Line, Picture, curves
-from leaderboard.figures.canvas import VARIABLES
+from leaderboard.figures.style import VARIABLES
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -1,4 +1,4 @@
-"""The shipped results beside a user's own: which lanes of whom, and when none."""
+"""The shipped results beside a user's own: which runs of whom, and when none."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from suite.storage.record import SCHEMA, seal
 from tests.leaderboard.helpers import record
 
 
-def _lane(submission: str, task: str, seed: int, **more: Any) -> dict[str, Any]:
-    own = {"schema": SCHEMA, "track": "quick", "submission_hash": "s", "task_hash": "t"} | more
-    return seal(record(submission, task, seed, 0.5, **own))
+def _run(submission: str, task: str, seed: int, **more: Any) -> dict[str, Any]:
+    fields = {"schema": SCHEMA, "track": "quick", "submission_hash": "s", "task_hash": "t"} | more
+    return seal(record(submission, task, seed, 0.5, **fields))
 
 
 @pytest.fixture(autouse=True)
 def _baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "BASELINES", tmp_path)
     log = Log(tmp_path / "quick.jsonl")
-    lanes = [_lane(name, task, seed) for name in ("sgd", "adam") for task in ("a", "b") for seed in range(3)]
-    for lane in [*lanes, _lane("mlp", "a", 0, kind="architecture"), _lane("adam", "a", 0, phase="tune")]:
-        log.append(lane)
+    runs = [_run(name, task, seed) for name in ("sgd", "adam") for task in ("a", "b") for seed in range(3)]
+    for run in [*runs, _run("mlp", "a", 0, kind="architecture"), _run("adam", "a", 0, phase="tune")]:
+        log.append(run)
 
 
 def _held(results: Results, name: str) -> list[tuple[str, int]]:
     return sorted((r["task"], r["seed"]) for r in results.records if r["submission"] == name)
 
 
-def test_the_lanes_that_a_run_holds_of_submissions_that_it_lacks() -> None:
-    own = Results([_lane("mine", "a", 0), _lane("mine", "a", 1), _lane("adam", "a", 0, seconds=7.0)])
+def test_the_runs_that_results_hold_of_submissions_that_it_lacks() -> None:
+    own = Results([_run("mine", "a", 0), _run("mine", "a", 1), _run("adam", "a", 0, seconds=7.0)])
     everyone = shipped.with_shipped(own)
     assert everyone.records[: len(own.records)] == own.records
     assert _held(everyone, "sgd") == [("a", 0), ("a", 1)]
@@ -43,13 +43,13 @@ def test_the_lanes_that_a_run_holds_of_submissions_that_it_lacks() -> None:
 
 
 def test_another_track_has_nothing_beside_it() -> None:
-    own = Results([_lane("mine", "a", 0, track="smoke")])
+    own = Results([_run("mine", "a", 0, track="smoke")])
     assert shipped.with_shipped(own) == own
 
 
 @pytest.mark.parametrize("other", [{"suite_version": "2"}, {"data_fingerprint": "other"}])
 def test_what_must_not_share_a_table_is_left_out_and_said(other: dict[str, str]) -> None:
-    own = Results([_lane("mine", "a", 0, **other)])
+    own = Results([_run("mine", "a", 0, **other)])
     everyone = shipped.with_shipped(own)
     assert everyone.records == own.records
     assert everyone.notes

@@ -17,7 +17,7 @@ from leaderboard.analysis.comparison import COST, OVERALL, Comparison, compare
 from leaderboard.analysis.results import Results, load
 from leaderboard.tables.reports import as_json, headline, junit, markdown
 from suite.errors import InputError
-from tests.leaderboard.helpers import lanes, record
+from tests.leaderboard.helpers import record, runs_of
 
 SHIPPED = Path(leaderboard.__file__).parent / "baselines" / "quick.jsonl"
 SUBMISSIONS = ("sgd", "adam", "muon")
@@ -38,7 +38,7 @@ def _suite(rng: np.random.Generator, seeds: int, flatness: float = 1.0, shared: 
                 mean, noise = common.uniform(0.3, 0.9), common.uniform(0.002, 0.05)
                 drawn = mean + noise * (common.normal(size=seeds) + rng.normal(size=seeds))
                 scores[name, task, axis] = drawn * (flatness if axis == "flatness" else 1.0)
-    records = lanes(scores)
+    records = runs_of(scores)
     for made in records:
         made["gradient_evaluations"] = int(100 * rng.lognormal(sigma=0.05))
     return Results(records)
@@ -60,7 +60,7 @@ def test_a_run_against_itself_is_clean() -> None:
 def test_one_difference_is_the_paired_t_test() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.uniform(0.2, 0.8, size=(2, 9))
-    found = compare(*(Results(lanes({("x", "a1", "norm"): scores})) for scores in (before, after)))
+    found = compare(*(Results(runs_of({("x", "a1", "norm"): scores})) for scores in (before, after)))
     cell = next(d for d in found.differences if d.task)
     # One single task is looked at: half of the 5 % is for it.
     wanted = ttest_rel(after, before).confidence_interval(0.975)
@@ -81,13 +81,13 @@ def test_a_planted_loss_of_a_tenth_of_the_flatness_is_found(seeds: int) -> None:
     assert _lost_flatness(compare(before, after)) == set(SUBMISSIONS)
     # The other way round it is an improvement.
     assert not compare(after, before).regressions
-    # New noise in every lane hides it from some submissions at three seeds, from none at ten.
+    # New noise in every run hides it from some submissions at three seeds, from none at ten.
     again = _lost_flatness(compare(before, _suite(np.random.default_rng(2), seeds, flatness=0.9)))
     assert len(again) >= (1 if seeds == 3 else len(SUBMISSIONS))
 
 
 def _worse(results: Results, factor: float) -> Results:
-    """The same lanes with every flatness score times `factor`: what a deterministic change does."""
+    """The same runs with every flatness score times `factor`: what a deterministic change does."""
     records = []
     for made in results.records:
         values = dict(made["measures"])
@@ -115,7 +115,7 @@ def test_more_gradient_evaluations_are_a_regression_and_fewer_are_not() -> None:
     assert not compare(before, slower, cost_tolerance=0.4).regressions
 
 
-def test_lanes_that_miss_the_stop_are_a_regression() -> None:
+def test_runs_that_miss_the_target_loss_are_a_regression() -> None:
     before = _suite(np.random.default_rng(1), 3)
     failed = [
         r | {"converged": False, "measures": {}} if (r["submission"], r["task"]) == ("adam", "a1") else r

@@ -20,7 +20,7 @@ from leaderboard.analysis.robustness import probabilities_of_improvement
 from leaderboard.analysis.statistics import Differences, Spread, paired_differences
 from leaderboard.tables import views
 from suite.errors import InputError
-from tests.leaderboard.helpers import lanes, noisy, record, scores_of
+from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
 
 
 def _standings(records: list[dict[str, Any]]) -> dict[str, Standing]:
@@ -38,7 +38,7 @@ values = st.lists(st.floats(0.0, 1.5), min_size=1, max_size=4)
 def test_adding_or_dropping_an_entry_changes_no_score(
     scores: dict[tuple[str, str, str], list[float]], dropped: str
 ) -> None:
-    records = lanes(scores)
+    records = runs_of(scores)
     rest = [r for r in records if r["submission"] != dropped]
     before, after = _standings(rest) if rest else {}, _standings(records)
     for name, standing in before.items():
@@ -100,7 +100,7 @@ def _coverage(seeds: int, tasks: int, runs: int = 100) -> float:
     rng, hits = np.random.default_rng(3), 0
     for _ in range(runs):
         drawn = 0.4 + 0.1 * rng.exponential(size=(tasks, seeds))
-        made = lanes({("x", f"a{task}", "norm"): scores for task, scores in enumerate(drawn)})
+        made = runs_of({("x", f"a{task}", "norm"): scores for task, scores in enumerate(drawn)})
         interval = board(Results(made), resamples=400).standings[0].overall
         hits += interval.low <= 0.5 <= interval.high
     return hits / runs
@@ -121,7 +121,7 @@ def test_intervals_are_reproducible_and_narrow_with_seeds() -> None:
 def test_incomplete_submissions_are_shown_apart() -> None:
     records = noisy({"x": 0.5, "y": 0.6})
     made = board(Results([r for r in records if not (r["submission"] == "y" and r["task"] == "b1")]))
-    # The one that holds all lanes is ranked, the other says what it lacks.
+    # The one that holds all runs is ranked, the other says what it lacks.
     assert [(s.submission, s.rank_text, s.missing) for s in made.standings] == [("x", "1", ()), ("y", "–", ("b1",))]
 
 
@@ -172,7 +172,7 @@ def test_agreement_with_rliable_and_scipy() -> None:
     """
     rng = np.random.default_rng(0)
     drawn = {name: rng.beta(2, b, size=(40, 3)) for name, b in (("x", 2.0), ("y", 3.0))}  # [seeds, tasks]
-    records = lanes({(name, f"a{t}", "norm"): runs[:, t] for name, runs in drawn.items() for t in range(3)})
+    records = runs_of({(name, f"a{t}", "norm"): scores[:, t] for name, scores in drawn.items() for t in range(3)})
     standings = _standings(records)
 
     def mean_of_tasks(*tasks: Any, axis: int) -> Any:

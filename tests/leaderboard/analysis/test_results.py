@@ -10,7 +10,7 @@ from suite.storage.record import SCHEMA, seal
 from tests.leaderboard.helpers import record
 
 
-def test_lanes_without_data_are_left_out_and_named_and_dead_ones_count(tmp_path: Path) -> None:
+def test_runs_without_data_are_left_out_and_named_and_dead_ones_count(tmp_path: Path) -> None:
     log = Log(tmp_path / "log.jsonl")
     base = {"schema": SCHEMA, "submission_hash": "s", "task_hash": "t", "status": "converged", "reason": None}
     nothing = {"data_fingerprint": None, "converged": False}

@@ -22,7 +22,7 @@ from leaderboard.analysis.robustness import (
     trials,
     tuning_curves,
 )
-from tests.leaderboard.helpers import lanes, noisy, record, scores_of
+from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
 
 CELLS = (("a1", "norm"), ("a2", "norm"), ("b1", "norm"), ("b1", "flatness"), ("c1", "generalization"))
 
@@ -30,7 +30,7 @@ CELLS = (("a1", "norm"), ("a2", "norm"), ("b1", "norm"), ("b1", "flatness"), ("c
 @given(st.lists(st.floats(0, 1.25), min_size=2 * len(CELLS), max_size=2 * len(CELLS)))
 def test_contributions_add_up_to_the_difference(values: list[float]) -> None:
     keys = [(name, *cell) for name in "xy" for cell in CELLS]
-    scores = scores_of(lanes({key: [value] for key, value in zip(keys, values, strict=True)}))
+    scores = scores_of(runs_of({key: [value] for key, value in zip(keys, values, strict=True)}))
     parts = contributions(scores, "x", "y")
     assert sum(part.points for part in parts) == pytest.approx(scores.overall[0] - scores.overall[1], abs=1e-9)
     assert [abs(part.points) for part in parts] == sorted((abs(part.points) for part in parts), reverse=True)
@@ -41,8 +41,8 @@ def test_contributions_add_up_to_the_difference(values: list[float]) -> None:
 def test_contributions_by_hand() -> None:
     # One axis: points are weights times differences. Family a (two tasks) and family b share the axis half and half.
     scores = scores_of(
-        lanes({("x", "a1", "norm"): [0.8], ("x", "a2", "norm"): [0.4], ("x", "b1", "norm"): [0.5]})
-        + lanes({("y", "a1", "norm"): [0.4], ("y", "a2", "norm"): [0.4], ("y", "b1", "norm"): [0.7]})
+        runs_of({("x", "a1", "norm"): [0.8], ("x", "a2", "norm"): [0.4], ("x", "b1", "norm"): [0.5]})
+        + runs_of({("y", "a1", "norm"): [0.4], ("y", "a2", "norm"): [0.4], ("y", "b1", "norm"): [0.7]})
     )
     found = {part.task: part.points for part in contributions(scores, "x", "y")}
     assert found == pytest.approx({"a1": 0.1, "a2": 0.0, "b1": -0.1})
@@ -61,7 +61,7 @@ def test_a_task_that_decides_a_rank_is_found_by_leaving_it_out() -> None:
         return score + 0.01 * rng.normal(size=6)
 
     scores = scores_of(
-        lanes(
+        runs_of(
             {
                 ("x", "a1", "norm"): around(0.9),
                 ("x", "b1", "norm"): around(0.5),
@@ -78,7 +78,7 @@ def test_that_many_seeds_do_separate_neighbours() -> None:
     def records(seeds: int, draw: int) -> list[dict[str, Any]]:
         rng = np.random.default_rng(draw)
         means = {"x": 0.5, "y": 0.56}
-        return lanes({(name, "a1", "norm"): mean + 0.1 * rng.normal(size=seeds) for name, mean in means.items()})
+        return runs_of({(name, "a1", "norm"): mean + 0.1 * rng.normal(size=seeds) for name, mean in means.items()})
 
     found = separations(board(Results(records(2_000, 0))))
     # The noise of a difference of 0.06 is 0.1 * sqrt(2): 46 seeds, as any power table says.
@@ -96,13 +96,13 @@ def test_no_number_of_seeds_separates_what_is_within_the_noise() -> None:
 
 
 def tuned(trial: int, loss: float | None, status: str = "converged", **more: Any) -> list[dict[str, Any]]:
-    """The two lanes of a tuning trial, of which the second is 0.2 worse."""
+    """The two runs of a tuning trial, of which the second is 0.2 worse."""
     return [
-        record("x", "a1", 10_000 + lane, 0.0)
+        record("x", "a1", 10_000 + run, 0.0)
         | {"phase": "tune", "trial": trial, "hyperparameters": {"lr": 10.0**-trial}, "status": status, "axes": {}}
-        | {"converged": status == "converged", "validation_loss": None if loss is None else loss + 0.2 * lane}
+        | {"converged": status == "converged", "validation_loss": None if loss is None else loss + 0.2 * run}
         | more
-        for lane in range(2)
+        for run in range(2)
     ]
 
 

@@ -10,17 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from leaderboard.analysis.scoring import Scores, axis_score
-from tests.leaderboard.helpers import lanes, noisy, record, scores_of
+from leaderboard.analysis.scoring import AXES, Scores, axis_score
+from suite import task
+from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
 
 NAN = math.nan
 
 
+def test_the_axes_are_those_of_the_tasks() -> None:
+    assert AXES == task.AXES
+
+
 def test_axis_score_by_hand() -> None:
-    # Log scale, floor 0.01: the null scores 0, a tenth of the way in log, closer than the floor is exact.
+    # Log scale, floor 0.01: score_0 scores 0, a tenth of the way in log, closer than the floor is exact.
     got = axis_score([1.0, 0.1, 0.01, 1e-9, 10.0], 1.0, 0.01, True, 0.01, True)
     assert_allclose(got, [0, 0.5, 1, 1, 0])
-    # Linear, higher is better: beyond the ideal counts up to 1.25 only.
+    # Linear, higher is better: beyond score_1 counts up to 1.25 only.
     assert_allclose(axis_score([0.0, 0.5, 1.0, 1.1, 9.0], 0.0, 1.0, False, NAN, True), [0, 0.5, 1, 1.1, 1.25])
     # Linear, lower is better.
     assert_allclose(axis_score([0.4, 0.0, 0.2], 0.4, 0.0, False, NAN, True), [0, 1, 0.5])
@@ -28,7 +33,7 @@ def test_axis_score_by_hand() -> None:
     assert_allclose(axis_score([1.0, 10.0, 100.0], 1.0, 100.0, True, NAN, True), [0, 0.5, 1])
 
 
-def test_a_lane_that_missed_the_stop_scores_nothing() -> None:
+def test_a_run_that_missed_the_target_loss_scores_nothing() -> None:
     assert_allclose(axis_score([0.0, NAN, math.inf], 1.0, 0.0, False, NAN, [False, True, True]), 0)
     # Without references nothing is scored.
     assert_allclose(axis_score(0.5, NAN, NAN, True, NAN, True), 0)
@@ -43,7 +48,7 @@ def test_log_scores_do_not_depend_on_the_unit(value: float, ratio: float, unit: 
 def test_families_weigh_equally() -> None:
     # Family a has two tasks (scores 1 and 0), family b one (score 0.2): (0.5 + 0.2) / 2.
     scores = scores_of(
-        lanes({("x", "a1", "norm"): [1.0] * 3, ("x", "a2", "norm"): [0.0] * 3, ("x", "b1", "norm"): [0.2] * 3})
+        runs_of({("x", "a1", "norm"): [1.0] * 3, ("x", "a2", "norm"): [0.0] * 3, ("x", "b1", "norm"): [0.2] * 3})
     )
     assert scores.axis_means["norm"] == pytest.approx(0.35)
     assert scores.overall == pytest.approx(0.35)
@@ -51,7 +56,7 @@ def test_families_weigh_equally() -> None:
 
 
 def test_overall_is_the_geometric_mean_of_the_axes() -> None:
-    scores = scores_of(lanes({("x", "a1", "flatness"): [0.25, 0.25], ("x", "a1", "norm"): [1.0, 1.0]}))
+    scores = scores_of(runs_of({("x", "a1", "flatness"): [0.25, 0.25], ("x", "a1", "norm"): [1.0, 1.0]}))
     assert scores.overall == pytest.approx(0.5)
 
 
@@ -60,7 +65,7 @@ def two_axes(seed: int = 0) -> Scores:
     rng = np.random.default_rng(seed)
     cells = [("a1", "norm"), ("a2", "norm"), ("a2", "flatness"), ("b1", "flatness"), ("b1", "norm")]
     return scores_of(
-        lanes(
+        runs_of(
             {
                 (name, task, axis): rng.uniform(0.2, 0.9, size=6)
                 for name in ("x", "y", "z")
@@ -95,7 +100,7 @@ def test_seeds_are_resampled_jointly() -> None:
     assert_allclose(samples[0], samples[1])
 
 
-def test_lanes_of_different_seeds() -> None:
+def test_runs_of_different_seeds() -> None:
     rows = [record("x", "a1", seed, 0.5) for seed in range(3)] + [record("y", "a1", seed, 0.4) for seed in (1, 7)]
     cell = scores_of(rows).cells[0]
     assert cell.seeds == (0, 1, 2, 7)

@@ -159,12 +159,12 @@ def test_a_task_that_nobody_solved_is_named() -> None:
 
 
 def test_measures_have_their_references_where_they_are_scored() -> None:
-    def lane(seed: int, null: float) -> dict[str, object]:
-        axis = {"measure": "m_norm", "scale": "linear", "score_0": null, "score_1": 0.5, "floor": None}
+    def run(seed: int, score_0: float) -> dict[str, object]:
+        axis = {"measure": "m_norm", "scale": "linear", "score_0": score_0, "score_1": 0.5, "floor": None}
         more = {"axes": {"norm": axis}, "measures": {"m_norm": 0.7, "beside": 7.0}, "reported": ["beside"]}
         return record("sgd", "a1", seed, 0.7, **more)
 
-    own = Results([lane(0, 2.0), lane(1, 4.0)])
+    own = Results([run(0, 2.0), run(1, 4.0)])
     table = views.measures(board(own), own).choose(["measure", "score_0", "score_1"])
     assert [[entry.value for entry in row] for row in table.rows] == [["m_norm", 3.0, 0.5], ["beside", None, None]]
 

@@ -24,7 +24,7 @@ from suite.tracks import Track
 from suite.trials import resolved
 from suite.trials.evaluate import run_unit
 from suite.trials.unit import Unit
-from tests.logs import lanes
+from tests.logs import runs_of
 from tests.suite.engine.calls import session
 from tests.suite.engine.scripted import Now, Scripted
 
@@ -53,7 +53,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_unit_whose_worker_was_lost_once_is_run_again(tmp_path: Path, undisturbed: Path) -> None:
     carry_out(tmp_path / "log.jsonl", lambda unit, before: LOST if not before else None)
-    assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
+    assert runs_of(tmp_path / "log.jsonl") == runs_of(undisturbed)
 
 
 def test_a_setting_that_kills_its_worker_fails_alone(tmp_path: Path, undisturbed: Path) -> None:
@@ -64,10 +64,11 @@ def test_a_setting_that_kills_its_worker_fails_alone(tmp_path: Path, undisturbed
     carry_out(tmp_path / "log.jsonl", scripted)
     # Twice together, then each setting once.
     assert [[number for number, _ in unit.trials] for unit in scripted.seen[:4]] == [[0, 1], [0, 1], [0], [1]]
-    found = lanes(tmp_path / "log.jsonl")
-    assert found.keys() == lanes(undisturbed).keys() - {("sgd", TASK, "score", 0, 0), ("sgd", TASK, "score", 0, 1)} | {
-        key for key in found if key[2] == "score"
-    }
+    found = runs_of(tmp_path / "log.jsonl")
+    assert found.keys() == runs_of(undisturbed).keys() - {
+        ("sgd", TASK, "score", 0, 0),
+        ("sgd", TASK, "score", 0, 1),
+    } | {key for key in found if key[2] == "score"}
     for (*_, phase, number, _), record in found.items():
         dead = phase == "tune" and number == 0
         assert (record["status"] == "failed", record["reason"]) == (dead, LOST.reason if dead else None)
@@ -117,7 +118,7 @@ def test_an_interrupted_run_goes_on_to_the_same_records(tmp_path: Path, undistur
     log = tmp_path / "log.jsonl"
     log.write_bytes(b"".join(undisturbed.read_bytes().splitlines(keepends=True)[:kept]))
     carry_out(log)
-    assert lanes(log) == lanes(undisturbed)
+    assert runs_of(log) == runs_of(undisturbed)
 
 
 def test_a_worker_with_other_sources_ends_the_run_and_nothing_is_recorded(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_an_executor_that_gives_up_a_unit_counts_as_a_loss(tmp_path: Path, undis
             raise KilledWorker("after 4 attempts")
 
     carry_out(tmp_path / "log.jsonl", script)
-    assert lanes(tmp_path / "log.jsonl") == lanes(undisturbed)
+    assert runs_of(tmp_path / "log.jsonl") == runs_of(undisturbed)
 
 
 def test_runs_without_data_are_run_again_and_are_noted_once(
@@ -176,7 +177,7 @@ def test_runs_without_data_are_run_again_and_are_noted_once(
         assert log.read_bytes() == first
     carry_out(log)
     whole = [identity(r) for r in read(log).records if r["status"] != "unavailable"]
-    assert whole == list(lanes(undisturbed).values())
+    assert whole == list(runs_of(undisturbed).values())
 
 
 def test_a_deadline_ends_the_run_between_records(tmp_path: Path, undisturbed: Path) -> None:

@@ -21,7 +21,7 @@ from suite.engine.plan import make_plan
 from suite.errors import InputError
 from suite.storage.log import Log
 from suite.tracks import Track
-from tests.logs import lanes
+from tests.logs import runs_of
 from tests.suite.engine import calls
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,7 +110,7 @@ def _is_written(file: Path) -> bool:
 def records(engine_name: str, path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     with connect(engine_name) as engine:
         list(Driver(PLAN, Log(path), engine).steps())
-    return lanes(path)
+    return runs_of(path)
 
 
 def test_identical_records_whichever_engine_ran_them(tmp_path: Path) -> None:
