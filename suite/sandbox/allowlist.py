@@ -35,7 +35,6 @@ LAYERS: dict[str, type[nn.Module]] = _members(
     """,
 )
 
-
 _TENSOR = """
     abs add addmm amax amin argmax atan2 baddbmm bmm ceil clamp clone cos cosh cumsum diagonal div erf exp expm1
     flatten flip floor gather index_select lerp log log1p log_softmax logsumexp matmul max maximum mean min minimum
@@ -44,12 +43,10 @@ _TENSOR = """
     unflatten unsqueeze var where
     """
 
-
 _TORCH = """
     arange block_diag cat concat einsum eye full full_like hstack linspace meshgrid ones ones_like outer rms_norm stack
     tensordot vstack zeros zeros_like
     """
-
 
 _FUNCTIONAL = """
     adaptive_avg_pool1d adaptive_avg_pool2d avg_pool1d avg_pool2d conv1d conv2d conv3d elu gelu glu group_norm hardtanh
@@ -57,12 +54,10 @@ _FUNCTIONAL = """
     relu relu6 scaled_dot_product_attention selu sigmoid silu softmax softplus tanh unfold
     """
 
-
 _OPERATORS = """
     abs add and_ eq floordiv ge getitem gt iadd imul invert isub itruediv le lt matmul mod mul ne neg or_ pos pow sub
     truediv
     """
-
 
 FUNCTIONS = {
     f"{prefix}.{name}": function
@@ -76,14 +71,11 @@ FUNCTIONS = {
     for name, function in _members(module, names).items()
 }
 
-
 _METHODS = """
     contiguous dim div_ double expand expand_as float mul_ add_ sub_ masked_fill new_ones new_zeros numel relu_ repeat
     size t to type_as view view_as
     """
 
-
 METHODS = frozenset((_TENSOR + _METHODS).split())
-
 
 ATTRIBUTES = frozenset({"shape", "ndim", "T", "mT", "dtype", "device", "real", "imag"})

@@ -30,26 +30,18 @@ from suite.sandbox.allowlist import ATTRIBUTES, FUNCTIONS, LAYERS, METHODS
 
 Description = dict[str, Any]
 
-
 SAMPLES = (2, 3)
 """The numbers of samples that the graph is recorded with: what depends on the number gives two graphs."""
 
-
 FUNCTION_NAMES = {function: name for name, function in FUNCTIONS.items()}
-
-
 LAYER_NAMES = {layer: name for name, layer in LAYERS.items()}
-
 
 PARAMETER_FLAGS = {"bias": ("in_proj_bias", "bias"), "add_bias_kv": ("bias_k",)}
 """Constructor arguments that a layer does not keep: they were true if it has the parameter of one of these names."""
 
 
 def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Description, dict[str, Tensor]]:
-    """`model` as data from which `suite.sandbox.rebuild` builds the same network.
-
-    Returns:
-        The description, which JSON can hold, and the tensors (parameters, buffers, constants) by name.
+    """`model` as data from which `suite.sandbox.rebuild` builds the same network: a description and named tensors.
 
     Raises:
         InputError: it does something that is not in the allowlist, or what it does depends on its data.
@@ -98,14 +90,11 @@ def _layer(layer: nn.Module) -> Description:
 
 def _traced(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
     """The one graph of `module`; its constants are added to `tensors`."""
-    (nodes, constants), *others = [
-        _graph(module, example, training) for training in (False, True) for example in examples
-    ]
+    graphs = [_graph(module, example, training) for training in (False, True) for example in examples]
+    (nodes, constants), *others = graphs
     for other_nodes, other_constants in others:
-        equal = len(other_constants) == len(constants) and all(
-            map(torch.equal, other_constants.values(), constants.values())
-        )
-        if other_nodes != nodes or not equal:
+        equal = map(torch.equal, other_constants.values(), constants.values())
+        if other_nodes != nodes or len(other_constants) != len(constants) or not all(equal):
             raise InputError("what the network does depends on the number of samples, the mode, or chance")
     tensors |= {f"{path}{name}": value for name, value in constants.items()}
     return {"graph": nodes, "tree": list(_tree(module)), "constants": list(constants)}
@@ -113,23 +102,19 @@ def _traced(module: nn.Module, path: str, examples: list[Any], tensors: dict[str
 
 def _tree(module: nn.Module) -> Iterator[Description]:
     """The modules inside, in order: layers, and modules that hold parameters, buffers or layers."""
-    layers: list[str] = []
+    layers: tuple[str, ...] = ()
     for name, part in module.named_modules():
-        if any(name.startswith(f"{layer}.") for layer in layers):
+        if name.startswith(layers):
             continue
         if type(part) in LAYER_NAMES:
-            layers.append(name)
+            layers += (f"{name}.",)
             yield {"path": name} | _layer(part)
-            continue
-        if part._non_persistent_buffers_set:
-            raise InputError(
-                f"the network keeps {min(part._non_persistent_buffers_set)!r} as a buffer that is not saved"
-            )
-        yield {"path": name, "parameters": _names(part._parameters), "buffers": _names(part._buffers)}
-
-
-def _names(tensors: dict[str, Any]) -> list[str]:
-    return [name for name, tensor in tensors.items() if tensor is not None]
+        elif unsaved := part._non_persistent_buffers_set:
+            raise InputError(f"the network keeps {min(unsaved)!r} as a buffer that is not saved")
+        else:
+            parameters = [key for key, parameter in part._parameters.items() if parameter is not None]
+            buffers = [key for key, buffer in part._buffers.items() if buffer is not None]
+            yield {"path": name, "parameters": parameters, "buffers": buffers}
 
 
 def _graph(module: nn.Module, example: Any, training: bool) -> tuple[list[Description], dict[str, Tensor]]:
@@ -249,24 +234,18 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> Any:
         proxy: Any = super().create_proxy(kind, target, args, kwargs, *more, **options)
-        values, named_values = (
-            map_aggregate(arguments, lambda item: item.value if isinstance(item, _Proxy) else item)
-            for arguments in (args, kwargs)
+        values, named_values = map_aggregate(
+            (args, kwargs), lambda item: item.value if isinstance(item, _Proxy) else item
         )
-        proxy.value = self._evaluate(kind, target, values, named_values)
-        return proxy
-
-    def _evaluate(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
-        """The value of an operation for the example."""
         match kind:
             case "placeholder":
-                return self._example
+                proxy.value = self._example
             case "get_attr":
-                return attrgetter(target)(self._copy)
+                proxy.value = attrgetter(target)(self._copy)
             case "call_module":
-                return self._copy.get_submodule(target).forward(*args, **kwargs)
+                proxy.value = self._copy.get_submodule(target).forward(*values, **named_values)
             case "call_method":
-                return getattr(args[0], target)(*args[1:], **kwargs)
+                proxy.value = getattr(values[0], target)(*values[1:], **named_values)
             case "call_function":
-                return target(*args, **kwargs)
-        return None
+                proxy.value = target(*values, **named_values)
+        return proxy

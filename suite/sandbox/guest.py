@@ -8,8 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import astuple, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from suite.entries import load
 from suite.entries.checks import check_settings
 from suite.entries.entry import bind
-from suite.entries.loading import load, origin_of
+from suite.entries.loading import origin_of
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
 from suite.sandbox.export import describe
 from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
 from suite.sandbox.tamper import identities, patched
-from suite.submission import Distribution
-from suite.task import Problem
-from suite.training import TrainingResult, TrainingRun, train
-from suite.training.retry import by_run, train_in_parts
+from suite.submission import Choice, Distribution
+from suite.training import train
 from suite.training.loop import warm_up
+from suite.training.retry import by_run, train_in_parts
 
 
 def main(folder: str) -> None:
@@ -42,7 +42,7 @@ def main(folder: str) -> None:
     disable_trim()
     try:
         if job.request is not None:
-            answer = _network(job, job.request, directory)
+            answer = _network(job.submission, job.request, directory)
         else:
             answer = _train(job, directory) if job.runs else _description(job)
     except (InputError, MemoryError) as error:
@@ -68,14 +68,14 @@ def _description(job: Job) -> dict[str, Any]:
 
 def _space_entry(value: Any) -> dict[str, Any]:
     """A distribution or a plain value of a space as JSON can hold it."""
-    if isinstance(value, Distribution):
-        return {"distribution": type(value).__name__, **asdict(value)}
-    return {"value": value}
+    if isinstance(value, Choice):
+        return {"Choice": value.options}
+    return {type(value).__name__: astuple(value)} if isinstance(value, Distribution) else {"value": value}
 
 
-def _network(job: Job, request: NetworkRequest, directory: Path) -> dict[str, Any]:
+def _network(submission: str, request: NetworkRequest, directory: Path) -> dict[str, Any]:
     """The network that an architecture draws, as data; its tensors go into `WEIGHTS`."""
-    architecture = load(job.submission).submission.architecture
+    architecture = load(submission).submission.architecture
     assert architecture is not None
     torch.manual_seed(request.seed)
     try:
@@ -97,19 +97,10 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     warm_up()  # first: it replaces functions of torch
     before = identities()
     entry = bind(load(job.submission).submission, task)
-    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.runs[seed].model))
-    entry = replace(entry, task=task)
-    runs = [
-        # The run's number stands for its seed, which would reveal the data.
-        TrainingRun(Problem(run.train, lipschitz=run.lipschitz), number, run.trial, run.settings, run.streams)
-        for number, run in enumerate(job.runs)
-    ]
+    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.models[seed]))
     schedule, loss = entry.optimizer.schedule, entry.optimizer.loss
-
-    def train_batch(part: Sequence[TrainingRun]) -> list[TrainingResult]:
-        return train(task, part, entry.make, job.device, race=job.race, schedule=schedule, loss=loss)
-
-    results = train_in_parts(runs, train_batch, by_run)
+    train_batch = partial(train, task, make=entry.make, device=job.device, race=job.race, schedule=schedule, loss=loss)
+    results = train_in_parts(job.runs, train_batch, by_run)
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
     weights: dict[str, Tensor] = {}

