@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
 
 LOG = click.Path(exists=True, path_type=Path)
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped]."
+)
+track_option = click.option(
+    "--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}."
+)
 
 
 def find_log(results: Path | None, track: str) -> Path:
-    """The log of `track`: in the directory `results`, or that file itself, or among the shipped ones.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The log of `track`: in the directory `results`, or that file itself, or among the shipped ones."""
     directory = BASELINES if results is None else results
     path = directory if directory.is_file() else directory / f"{track}.jsonl"
     if not path.is_file():
@@ -37,8 +39,8 @@ def find_log(results: Path | None, track: str) -> Path:
 @click.command()
 @click.option("--view", type=click.Choice(VIEWS), default="ranking", show_default=True, help="What the table shows.")
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
-@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
-@click.option("--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}.")
+@results_option
+@track_option
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
@@ -141,7 +143,10 @@ def compare(
     comparison = compare_results(before, after, tolerance, cost_tolerance)
     for path, report in ((markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:
-            _write(path, report(comparison))
+            try:
+                path.write_text(report(comparison), encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"The file {path} cannot be written ({error.strerror}).") from error
     if as_json:
         click.echo(reports.as_json(comparison))
     else:
@@ -152,8 +157,8 @@ def compare(
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped].")
-@click.option("--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}.")
+@results_option
+@track_option
 @click.option(
     "--asv",
     type=click.Path(file_okay=False, path_type=Path),
@@ -181,7 +186,7 @@ def publish(
     from leaderboard.analysis.results import load
     from leaderboard.analysis.runtime import read
     from leaderboard.site import publish as write_site
-    from leaderboard.study.study_log import find_study, open_study
+    from leaderboard.study import find_study, open_study
 
     path = find_log(results, track)
     loaded = _load(path)
@@ -237,10 +242,3 @@ def _load(path: Path) -> Results:
     for note in results.notes:
         click.echo(note, err=True)
     return results
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"The file {path} cannot be written ({error.strerror}).") from error

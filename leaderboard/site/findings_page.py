@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leaderboard.site.shared import Page, SiteContext
-from leaderboard.study.study_log import Study
+from leaderboard.study import Study
 
 
 def findings_page(context: SiteContext, study: Study) -> Page:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -22,7 +21,7 @@ from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.submission_page import submission_page
 from leaderboard.site.task_page import task_page
 from leaderboard.site.trust_page import runtime, trust
-from leaderboard.study.study_log import Study
+from leaderboard.study import Study
 from leaderboard.tables.table import Table
 from suite.errors import InputError
 
@@ -31,9 +30,7 @@ MARKER = ".lowlands-site.json"
 
 STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
 
-
 MakePage = Callable[[], Page]
-
 Progress = Callable[[Sequence[MakePage]], Iterable[MakePage]]
 
 
@@ -106,28 +103,21 @@ def _pages(context: SiteContext) -> list[MakePage]:
 
 def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]]:
     """Path and text of every file."""
+    loader = PackageLoader("leaderboard.site")
     environment = Environment(
-        loader=PackageLoader("leaderboard.site"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"prose": prose, "people": Table.for_people}
+    environment.globals |= {
+        "site": context.links,
+        "pages": context.navigation(),
+        "version": suite.__version__,
+        "track": context.results.track,
+    }
     for path in STATIC:
         yield f"static/{path.name}", path.read_text(encoding="utf-8")
     for make in progress(_pages(context)):
         page = make()
-        yield page.path, _render(environment, context, page)
-
-
-def _render(environment: Environment, context: SiteContext, page: Page) -> str:
-    common: dict[str, Any] = {
-        "root": "../" * page.path.count("/"),
-        "site": context.links,
-        "pages": context.navigation(),
-        "section": page.section,
-        "version": suite.__version__,
-        "track": context.results.track,
-    }
-    return environment.get_template(f"{page.template}.html.j2").render(common | page.content)
+        template = environment.get_template(f"{page.template}.html.j2")
+        root = "../" * page.path.count("/")
+        yield page.path, template.render(page.content, root=root, section=page.section)

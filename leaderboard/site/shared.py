@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from leaderboard.analysis.measure_values import measure_values
-from leaderboard.analysis.ranking import Board, boards
+from leaderboard.analysis.ranking import boards
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import trials
 from leaderboard.analysis.runtime import History
 from leaderboard.figures import Chart, Line
 from leaderboard.site.links import Links
 from leaderboard.site.texts import measure_text
-from leaderboard.study.study_log import Study
+from leaderboard.study import Study
 from leaderboard.tables import views
 from leaderboard.tables.table import Table
 from suite.storage.record import Record
@@ -24,13 +25,9 @@ from suite.storage.record import Record
 
 @dataclass(frozen=True)
 class Page:
-    """One file of the site.
+    """One file of the site, at `path` from its root: `content` goes into the template of that name.
 
-    Attributes:
-        path: where it goes, from the site's root.
-        template: the name of its template.
-        section: the path of the page in the navigation that it belongs to.
-        content: what the template gets.
+    `section` is the path of the page in the navigation that it belongs to.
     """
 
     path: str
@@ -40,14 +37,9 @@ class Page:
 
 
 class SiteContext:
-    """Everything that pages are made from, computed once.
+    """Everything that pages are made from, computed once: the arguments of `publish`, and what follows from them.
 
     Attributes:
-        results: the results of one track.
-        others: results of other tracks, to compare with.
-        history: asv's histories of runtimes.
-        asv: a link from the site's root to asv's own pages; empty if there are none.
-        study: for the page of its findings.
         boards: the leaderboard of each kind.
         measure_values: kind -> the values of every measure, task by task.
         trials: the tuning trials.
@@ -56,12 +48,7 @@ class SiteContext:
     """
 
     def __init__(
-        self,
-        results: Results,
-        others: Sequence[Results] = (),
-        history: Sequence[History] = (),
-        asv: str = "",
-        study: Study | None = None,
+        self, results: Results, others: Sequence[Results], history: Sequence[History], asv: str, study: Study | None
     ) -> None:
         self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
         self.boards = boards(results)
@@ -78,18 +65,8 @@ class SiteContext:
 
     def names_of_measures(self) -> list[str]:
         """Measures with a page of their own: those that are scored or reported, and those that any network has."""
-        return sorted(
-            {
-                row.measure
-                for rows in self.measure_values.values()
-                for row in rows
-                if row.reported or measure_text(row.measure).paragraphs
-            }
-        )
-
-    def board(self, kind: str) -> Board:
-        """The board of `kind`."""
-        return next(board for board in self.boards if board.kind == kind)
+        rows = itertools.chain.from_iterable(self.measure_values.values())
+        return sorted({row.measure for row in rows if row.reported or measure_text(row.measure).paragraphs})
 
     @functools.cached_property
     def why(self) -> dict[str, Table]:

@@ -4,7 +4,7 @@
 `findings` runs them all. `sections` puts the findings into words, tables and figures, for `report` and the site.
 """
 
-from leaderboard.study.study_log import Study, find_study, open_study
+from leaderboard.study.frame import Study, find_study, open_study
 
 # What analyses is imported from its modules: scipy and statsmodels take as long to load as everything else.
 __all__ = ["Study", "find_study", "open_study"]

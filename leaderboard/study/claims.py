@@ -29,15 +29,10 @@ class Claim:
     """`treatment` has less (or, with `more`, more) of `measure` than `control`.
 
     Attributes:
-        name: a few words.
-        statement: the claim as a sentence.
-        source: who made it.
-        factor: what the runs of a pair differ in.
-        treatment, control: the two levels of `factor`.
-        measure: what is compared.
+        factor: what the runs of a pair differ in: one is at its level `treatment`, the other at `control`.
         log: compare logarithms: a difference of -0.7 is a half.
         more: the treatment is claimed to have more, not less.
-        where: factor -> level; the runs are restricted to these.
+        where: factor -> level, which the runs are restricted to.
     """
 
     name: str
@@ -54,15 +49,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim.
+    """What became of a claim: ``holds``, ``fails``, ``depends on`` (the factor `depends_on`) or ``not tested``.
 
-    Attributes:
-        claim: what was tested.
-        verdict: ``holds``, ``fails``, ``depends on`` or ``not tested``.
-        difference: treatment minus control over all pairs, with a 95 % interval.
-        pairs: how many there are.
-        environments: the same difference in every environment, by its name.
-        depends_on: the factor that the verdict depends on.
+    `difference` is treatment minus control over all `pairs`, with a 95 % interval; `environments` has it for each.
     """
 
     claim: Claim
@@ -74,7 +63,7 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """The verdict in words, with the factor that it depends on."""
+        """The verdict with the factor that it depends on."""
         return f"{self.verdict} {self.depends_on}" if self.depends_on else self.verdict
 
 
@@ -105,14 +94,7 @@ def _mean(values: pd.Series, clusters: pd.Series, level: float) -> Interval:
 
 
 def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: float = 0.95) -> Verdict:
-    """Put `claim` to the test.
-
-    Args:
-        frame: a row per run that reached the target loss (see `frame.study_frame`).
-        claim: the test.
-        factors: columns of `frame` that the design crosses.
-        level: confidence of the intervals, before those of environments are widened for their number.
-    """
+    """Test `claim` on a frame of runs that reached the target loss, with intervals of confidence `level`."""
     pairs = matched(frame, claim, factors)
     if not len(pairs):
         return Verdict(claim, "not tested", Interval(math.nan, math.nan, math.nan), 0, {})
@@ -125,19 +107,20 @@ def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: floa
         for name in others
         for value, group in pairs.groupby(name, observed=True)
     }
+    supported, *supporting = (_excludes_zero(each, claim.more) for each in (overall, *environments.values()))
+    contradicted = any(_excludes_zero(each, not claim.more) for each in environments.values())
+    factor = None
+    if supported and not contradicted:
+        verdict = "holds"
+    elif not supported and not any(supporting):
+        verdict = "fails"
+    else:
+        verdict, factor = "depends on", max(others, key=lambda name: _interaction(pairs, name))
+    return Verdict(claim, verdict, overall, len(pairs), environments, factor)
 
-    def excludes_zero(interval: Interval, above: bool) -> bool:
-        return interval.low > 0 if above else interval.high < 0
 
-    supported = excludes_zero(overall, claim.more)
-    support = any(excludes_zero(interval, claim.more) for interval in environments.values())
-    contradiction = any(excludes_zero(interval, not claim.more) for interval in environments.values())
-    if supported and not contradiction:
-        return Verdict(claim, "holds", overall, len(pairs), environments)
-    if not supported and not support:
-        return Verdict(claim, "fails", overall, len(pairs), environments)
-    factor = max(others, key=lambda name: _interaction(pairs, name))
-    return Verdict(claim, "depends on", overall, len(pairs), environments, factor)
+def _excludes_zero(interval: Interval, above: bool) -> bool:
+    return interval.low > 0 if above else interval.high < 0
 
 
 def _interaction(pairs: pd.DataFrame, factor: str) -> float:

@@ -11,7 +11,7 @@ from leaderboard.study.claims import Claim, Verdict
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
-from leaderboard.tables.table import Column, Table, TableCell, estimate, number, text
+from leaderboard.tables.table import Column, Table, TableCell, columns, estimate, number, text
 
 TERMS_SHOWN = 12
 """Of an analysis of variance: the other terms explain next to nothing."""
@@ -19,13 +19,7 @@ TERMS_SHOWN = 12
 
 def claims(verdicts: Sequence[Verdict]) -> Table:
     """What became of every claim."""
-    columns = (
-        Column("claim", "claim", words=True),
-        Column("verdict", "verdict", words=True),
-        Column("measure", "measure", words=True),
-        Column("change", "change"),
-        Column("pairs", "pairs"),
-    )
+    header = (*columns("claim", "verdict", "measure", words=True), *columns("change", "pairs"))
     rows = tuple(
         (
             text(verdict.claim.statement),
@@ -36,14 +30,14 @@ def claims(verdicts: Sequence[Verdict]) -> Table:
         )
         for verdict in verdicts
     )
-    return Table("The claims and what became of them", columns, rows)
+    return Table("The claims and what became of them", header, rows)
 
 
 def environments(verdict: Verdict) -> Table:
     """A claim's change in every environment by itself."""
-    columns = (Column("where", "where", words=True), Column("change", "change"))
+    header = (*columns("where", words=True), *columns("change"))
     rows = tuple((text(name), change(verdict.claim, interval)) for name, interval in verdict.environments.items())
-    return Table(f"{verdict.claim.name}: the change of {verdict.claim.measure}", columns, rows)
+    return Table(f"{verdict.claim.name}: the change of {verdict.claim.measure}", header, rows)
 
 
 def change(claim: Claim, difference: Interval) -> TableCell:
@@ -58,57 +52,41 @@ def change(claim: Claim, difference: Interval) -> TableCell:
 
 def effects(title: str, terms: Sequence[Effect]) -> Table:
     """The terms that explain most."""
-    columns = (Column("term", "term", words=True), Column("share", "partial omega squared"), Column("p", "p"))
-    rows = tuple(
-        (text(effect.term), estimate(effect.omega_squared), _probability(effect.p_value))
-        for effect in terms[:TERMS_SHOWN]
-    )
-    return Table(title, columns, rows)
-
-
-def _probability(p: float) -> TableCell:
-    return number(p, ".1g") if p > 0 else TableCell(p, "< 1e-300")
+    header = (*columns("term", words=True), Column("share", "partial omega squared"), *columns("p"))
+    rows = []
+    for effect in terms[:TERMS_SHOWN]:
+        p = number(effect.p_value, ".1g") if effect.p_value > 0 else TableCell(effect.p_value, "< 1e-300")
+        rows.append((text(effect.term), estimate(effect.omega_squared), p))
+    return Table(title, header, tuple(rows))
 
 
 def concordance(properties: Mapping[str, Universality]) -> Table:
     """How alike all variants of the task rank the submissions, property by property."""
-    columns = (
+    header = (
         Column("measure", "property", words=True),
         Column("w", "Kendall's W"),
-        Column("p", "p"),
+        *columns("p"),
         Column("predicted", "rank correlation of a held-out variant"),
     )
     rows = tuple(
-        (
-            text(name),
-            number(universality.w, ".2f"),
-            number(universality.p_value, ".2g"),
-            estimate(universality.predicted),
-        )
-        for name, universality in properties.items()
+        (text(name), number(each.w, ".2f"), number(each.p_value, ".2g"), estimate(each.predicted))
+        for name, each in properties.items()
     )
-    return Table("Is there a universal ranking?", columns, rows)
+    return Table("Is there a universal ranking?", header, rows)
 
 
 def predictions(ordered: Sequence[Prediction]) -> Table:
     """How well every measure predicts the test error, the best first."""
-    columns = (
-        Column("measure", "measure", words=True),
+    header = (
+        *columns("measure", words=True),
         Column("granulated", "granulated tau"),
         Column("tau", "Kendall's tau"),
         Column("information", "conditional information"),
         Column("sign_error", "sign-error"),
         Column("worst", "worst environment", words=True),
     )
-    rows = tuple(
-        (
-            text(prediction.measure),
-            estimate(prediction.granulated),
-            estimate(prediction.tau),
-            estimate(prediction.information),
-            estimate(prediction.sign_error),
-            text(f"{prediction.worst_sign_error:.2f} ({prediction.worst})"),
-        )
-        for prediction in ordered
-    )
-    return Table("Which measure predicts generalization?", columns, rows)
+    rows = []
+    for each in ordered:
+        estimates = map(estimate, (each.granulated, each.tau, each.information, each.sign_error))
+        rows.append((text(each.measure), *estimates, text(f"{each.worst_sign_error:.2f} ({each.worst})")))
+    return Table("Which measure predicts generalization?", header, tuple(rows))

@@ -16,20 +16,13 @@ from leaderboard.study.frame import crossed, varied
 
 @dataclass(frozen=True)
 class Effect:
-    """One term of the analysis of variance.
+    """One term of the analysis of variance: a factor, or two for an interaction.
 
-    Attributes:
-        factors: one name, or two for an interaction.
-        omega_squared: partial omega squared: the variance of the term over that of the term and the noise together.
-        degrees: degrees of freedom of the term.
-        f: its F statistic.
-        p_value: the probability of so large an F by chance.
+    `omega_squared` is partial: the variance of the term over that of the term and the noise together.
     """
 
     factors: tuple[str, ...]
     omega_squared: Interval
-    degrees: int
-    f: float
     p_value: float
 
     @property
@@ -57,13 +50,7 @@ def partial_omega_squared(f: float, df_effect: float, df_error: float, n: int, l
 
     The estimate is Olejnik and Algina's (2003, Psychological Methods 8); the interval inverts the noncentral F
     distribution and turns noncentralities l into shares of variance l / (l + n) (Steiger 2004, Psychological Methods
-    9). Negative estimates are kept: they say that the factor explains less than noise would.
-
-    Args:
-        f: the F statistic.
-        df_effect, df_error: its degrees of freedom.
-        n: how many runs were analysed.
-        level: confidence of the interval.
+    9). Negative estimates are kept: they say that the factor explains less than noise would. `n` is the number of runs.
     """
     estimate = df_effect * (f - 1) / (df_effect * (f - 1) + n)
     tail = (1 - level) / 2
@@ -71,20 +58,12 @@ def partial_omega_squared(f: float, df_effect: float, df_error: float, n: int, l
     return Interval(estimate, low / (low + n), high / (high + n))
 
 
-def effects(frame: pd.DataFrame, response: str, factors: Sequence[str], block: str = "seed") -> list[Effect]:
+def effects(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> list[Effect]:
     """Type II analysis of variance of `response`: all factors and their pairs.
 
     A factor with one level is left out, and so is an interaction of which a combination is missing (its runs missed
-    the target loss).
-
-    Args:
-        frame: a row per run.
-        response: the column that is explained; runs without it are left out.
-        factors: columns that may explain it.
-        block: a column that is taken out first: runs of one seed share data and initialisation.
-
-    Returns:
-        The effects, the largest share first.
+    the target loss), and a run without `response`. Seeds are blocks and taken out first: runs of one seed share data
+    and initialisation. The largest share comes first.
     """
     import statsmodels.api as sm
     import statsmodels.formula.api as smf
@@ -98,14 +77,13 @@ def effects(frame: pd.DataFrame, response: str, factors: Sequence[str], block: s
     data = frame[mains].astype(str).set_axis([f"f{number}" for number in range(len(mains))], axis=1)
     data = data.assign(y=frame[response].astype(float))
     formula = f"y ~ {' + '.join(terms.values())}"
-    if block in frame and varied(frame, [block]):
-        data = data.assign(block=frame[block].astype(str))
+    if varied(frame, ["seed"]):
+        data = data.assign(block=frame["seed"].astype(str))
         formula += " + C(block)"
     table = sm.stats.anova_lm(smf.ols(formula, data).fit(), typ=2)
     df_error = float(table.loc["Residual", "df"])
     explained = []
     for term, label in terms.items():
-        row = table.loc[label]
-        share = partial_omega_squared(float(row["F"]), float(row["df"]), df_error, len(data))
-        explained.append(Effect(term, share, int(row["df"]), float(row["F"]), float(row["PR(>F)"])))
+        f, df, p_value = (float(table.loc[label, column]) for column in ("F", "df", "PR(>F)"))
+        explained.append(Effect(term, partial_omega_squared(f, df, df_error, len(data)), p_value))
     return sorted(explained, key=lambda effect: -effect.omega_squared.value)

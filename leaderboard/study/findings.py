@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,13 @@ class Findings:
     """The results of all analyses.
 
     Attributes:
-        runs: how many runs there are.
-        converged: how many of them reached the target loss; the others are counted only.
+        converged: how many of the `runs` reached the target loss; the others are counted only.
         missed: optimizer and step size -> how many of its runs missed the target loss.
         effects: property -> its analysis of variance, largest share first.
         universality: property -> how alike the variants of the task rank submissions by it.
         predictions: how well each of `PREDICTORS` predicts the test error.
         verdicts: what became of each of `CLAIMS`.
-        factors: the factors that vary.
+        factors: those that vary.
     """
 
     runs: int
@@ -45,13 +44,7 @@ class Findings:
     universality: dict[str, Universality]
     predictions: list[Prediction]
     verdicts: list[Verdict]
-    factors: list[str] = field(default_factory=list)
-
-
-def _transformed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Properties as they are analysed: logarithms, but for the test error."""
-    logs = {name: np.log(frame[name].clip(lower=1e-30)) for name in PROPERTIES if name != RESPONSE}
-    return frame.assign(**logs)
+    factors: list[str]
 
 
 def _ranking(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -65,15 +58,12 @@ def _ranking(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def analyse(frame: pd.DataFrame) -> Findings:
-    """All analyses of the study.
-
-    Args:
-        frame: a row per run (see `frame.study_frame`); runs that missed the target loss are counted only.
-    """
+    """All analyses of the study, of a `frame.study_frame`; runs that missed the target loss are counted only."""
     generator = np.random.default_rng(SEED)
     factors = varied(frame, FACTORS)
     converged, missed = frame[frame["converged"]], frame[~frame["converged"]]
-    transformed = _transformed(converged)
+    logs = {name: np.log(converged[name].clip(lower=1e-30)) for name in PROPERTIES if name != RESPONSE}
+    transformed = converged.assign(**logs)
     # Two standard errors of the difference between two test errors of a fifth on the test points.
     noise = 2 * math.sqrt(2 * 0.2 * 0.8 / TEST_POINTS)
     return Findings(

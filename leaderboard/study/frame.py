@@ -1,30 +1,56 @@
-"""The study's records -> the frame that is analysed, and its design: which factors vary, which pairs are crossed."""
+"""The study's logs -> the frame that is analysed, and its design: which factors vary, which pairs are crossed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from leaderboard.analysis.results import load
 from suite.errors import InputError
 from suite.storage.record import Record
+from suite.tracks import PRESETS, Preset
 
 FACTORS = ("optimizer", "step", "data", "depth", "width", "normalisation", "loss", "batch", "scale")
 """Columns of the frame: what the design crosses."""
 
-FAMILY = "factorial"
-"""The family of the study's task."""
+
+@dataclass(frozen=True)
+class Study:
+    """The records of a study, the name of their file, and the command that makes the findings from them."""
+
+    records: list[Record]
+    source: str
+    command: str
+
+
+def open_study(path: Path) -> Study:
+    """The study whose log is `path`; an InputError if it cannot be read."""
+    return Study(load([path]).records, path.name, f"lowlands study --records {path.name}")
+
+
+def find_study(directory: Path) -> Study | None:
+    """The largest complete study among the logs of `directory`; None if there is none, or only unfinished ones."""
+    for preset in sorted(PRESETS.values(), key=_size, reverse=True):
+        for path in directory.glob(f"{preset.track().name}.jsonl*"):
+            study = open_study(path)
+            if sum(record["phase"] == "score" for record in study.records) >= _size(preset):
+                return study
+    return None
+
+
+def _size(preset: Preset) -> int:
+    """How many runs the preset comes to."""
+    return len(preset.submissions()) * len(preset.track().tasks) * preset.seeds
 
 
 def study_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """The scored runs of the task `factorial` as a frame.
+    """The scored runs of the task `factorial`, a row each: `FACTORS`, ``seed``, ``converged``, and every measure.
 
-    Returns:
-        One row per run: `FACTORS`, ``seed``, ``converged``, and every measure. The factor ``step`` is `small` or
-        `large` among the step sizes that the optimizer was run with.
-
-    Raises:
-        InputError: there are no such runs.
+    The factor ``step`` is `small` or `large` among the step sizes that the optimizer was run with. An InputError says
+    that there are no such runs.
     """
     rows = [
         {
@@ -36,7 +62,7 @@ def study_frame(records: Sequence[Record]) -> pd.DataFrame:
             **record["measures"],
         }
         for record in records
-        if record["family"] == FAMILY and record["phase"] == "score"
+        if record["family"] == "factorial" and record["phase"] == "score"
     ]
     if not rows:
         raise InputError("There are no records of the study: run `lowlands study` first.")

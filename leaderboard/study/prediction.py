@@ -35,7 +35,6 @@ class Prediction:
     """How well `measure` predicts the response.
 
     Attributes:
-        measure: the measure's name.
         tau: Kendall's rank correlation over all runs, in [-1, 1].
         granulated: the mean of `by_factor`.
         by_factor: factor -> the rank correlation between runs that differ in this factor alone, in [-1, 1].
@@ -64,55 +63,33 @@ def _bootstrap(
     return Interval(estimate(values), float(low), float(high))
 
 
-def _tau(pairs: Array) -> float:
-    return float(kendalltau(pairs[:, 0], pairs[:, 1]).statistic)
+def _matched(
+    frame: pd.DataFrame, measure: str, response: str, factor: str, factors: Sequence[str]
+) -> Iterator[tuple[str, Array, Array]]:
+    """For every two levels of `factor`, over groups of runs that share the seed and every other factor.
 
-
-@dataclass(frozen=True)
-class Matched:
-    """Groups of runs that differ in `factor` alone.
-
-    Attributes:
-        factor: what they differ in.
-        levels: its levels.
-        measured: the measure [groups, levels]; NaN where a run is missing.
-        responses: the response [groups, levels], likewise.
+    Yields the levels' names, the product [groups] of the signs of both differences between them, and the response's
+    absolute difference [groups]; NaN where a run is missing.
     """
-
-    factor: str
-    levels: tuple[object, ...]
-    measured: Array
-    responses: Array
-
-    def agreement(self, a: int, b: int) -> Array:
-        """The product [groups] of the signs of both differences between the levels a and b; NaN without a run."""
-        measured, responses = self.measured, self.responses
-        return np.sign(measured[:, a] - measured[:, b]) * np.sign(responses[:, a] - responses[:, b])
-
-    def pairs(self) -> Iterator[tuple[int, int]]:
-        """All pairs of levels."""
-        return itertools.combinations(range(len(self.levels)), 2)
-
-
-def matched_runs(frame: pd.DataFrame, measure: str, response: str, factor: str, factors: Sequence[str]) -> Matched:
-    """The runs of `frame` that share the seed and every factor but `factor`, group by group."""
     fixed = [name for name in (*factors, "seed") if name != factor]
     wide = frame.pivot_table(index=fixed, columns=factor, values=[measure, response])
-    measured, responses = (wide[name].to_numpy(dtype=float) for name in (measure, response))
-    return Matched(factor, tuple(wide[response].columns), measured, responses)
+    for a, b in itertools.combinations(wide[response].columns, 2):
+        measured, responses = (
+            wide[name, a].to_numpy(float) - wide[name, b].to_numpy(float) for name in (measure, response)
+        )
+        yield f"{a} or {b}", np.sign(measured) * np.sign(responses), np.abs(responses)
 
 
 def granulated(frame: pd.DataFrame, measure: str, response: str, factors: Sequence[str]) -> dict[str, Array]:
     """Rank correlation between runs that differ in one factor alone.
 
-    Returns:
-        Factor -> Kendall's tau [groups] within each group of matched runs: the mean product of the signs of the
-        differences over all pairs of the group, as Jiang et al. define it.
+    Factor -> Kendall's tau [groups] within each group of matched runs: the mean product of the signs of the
+    differences over all pairs of the group, as Jiang et al. define it.
     """
     taus = {}
     for factor in factors:
-        runs = matched_runs(frame, measure, response, factor, factors)
-        agreements = np.stack([runs.agreement(a, b) for a, b in runs.pairs()], axis=1)
+        matched = _matched(frame, measure, response, factor, factors)
+        agreements = np.stack([agreement for _, agreement, _ in matched], axis=1)
         taus[factor] = np.nanmean(agreements[~np.isnan(agreements).all(axis=1)], axis=1)
     return taus
 
@@ -121,11 +98,8 @@ def conditional_information(frame: pd.DataFrame, measure: str, response: str, fa
     """Normalised conditional mutual information of the signs of differences, least over sets of up to two factors.
 
     Over pairs of runs: I(sign of the measure's difference; sign of the response's | the factors' levels of both runs),
-    divided by the conditional entropy of the response's sign.
-
-    Returns:
-        A number in [0, 1]. 1: the measure decides the order whatever is known; 0: knowing some two factors, the
-        measure adds nothing.
+    divided by the conditional entropy of the response's sign. In [0, 1]: with 1 the measure decides the order whatever
+    is known; with 0 it adds nothing to some two factors.
     """
     measured, responses = frame[measure].to_numpy(), frame[response].to_numpy()
     first, second = np.triu_indices(len(frame), 1)
@@ -167,19 +141,15 @@ def sign_errors(
     """How often the measure orders two runs wrongly, environment by environment.
 
     An environment is a factor and two of its levels: pairs that differ in nothing else, the seed included. Pairs whose
-    responses differ by no more than `noise` say nothing and are left out.
-
-    Returns:
-        Environment -> sign-errors [pairs]: 0, 1, or a half where the measure ties.
+    responses differ by no more than `noise` say nothing and are left out. Environment -> sign-errors [pairs]: 0, 1, or
+    a half where the measure ties.
     """
     errors = {}
     for factor in factors:
-        runs = matched_runs(frame, measure, response, factor, factors)
-        for a, b in runs.pairs():
-            signs = runs.agreement(a, b)
-            clear = ~np.isnan(signs) & (np.abs(runs.responses[:, a] - runs.responses[:, b]) > noise)
+        for levels, agreement, gap in _matched(frame, measure, response, factor, factors):
+            clear = ~np.isnan(agreement) & (gap > noise)
             if clear.any():
-                errors[f"{factor}: {runs.levels[a]} or {runs.levels[b]}"] = (1 - signs[clear]) / 2
+                errors[f"{factor}: {levels}"] = (1 - agreement[clear]) / 2
     return errors
 
 
@@ -191,18 +161,10 @@ def predict(
     generator: np.random.Generator,
     noise: float = 0.0,
 ) -> Prediction:
-    """How well `measure` predicts `response` (larger with larger).
+    """How well `measure` predicts `response` (larger with larger); runs without one of the two are left out.
 
-    Args:
-        frame: a row per run, with the factors, ``seed`` and both measures; runs without one of the two are left out.
-        measure, response: columns of `frame`.
-        factors: columns of `frame` that the design crosses.
-        generator: draws what the bootstraps need.
-        noise: pairs of runs whose responses differ by no more than this have no sign-error.
-
-    Returns:
-        The prediction. Its intervals are 95 % bootstrap intervals: over runs for tau and information, over groups of
-        matched runs for the granulated correlation, over environments' pairs for the sign-error.
+    Intervals are 95 % bootstrap intervals: over runs for tau and information, over groups of matched runs for the
+    granulated correlation, over environments' pairs for the sign-error (`noise`: see `sign_errors`).
     """
     frame = frame.dropna(subset=[measure, response])
     factors = varied(frame, factors)
@@ -212,13 +174,16 @@ def predict(
     rates, sign_error = _mean_of_means(sign_errors(frame, measure, response, factors, noise), generator)
     thinned = frame.sample(INFORMATION_RUNS, random_state=generator) if len(frame) > INFORMATION_RUNS else frame
 
+    def tau(pairs: Array) -> float:
+        return float(kendalltau(pairs[:, 0], pairs[:, 1]).statistic)
+
     def information(rows: Array) -> float:
         return conditional_information(thinned.iloc[rows.astype(int)], measure, response, factors)
 
     worst = max(rates, key=rates.__getitem__)
     return Prediction(
         measure=measure,
-        tau=_bootstrap(_tau, pairs, generator),
+        tau=_bootstrap(tau, pairs, generator),
         granulated=granulated_tau,
         by_factor=by_factor,
         information=_bootstrap(information, np.arange(float(len(thinned))), generator, INFORMATION_RESAMPLES),

@@ -13,7 +13,6 @@ PROPERTIES = {
 }
 """Measures whose variance is explained, and what they stand for. All but the test error are taken as logarithms."""
 
-
 PREDICTORS = (
     "adaptive_sharpness",
     "adaptive_lambda_max",
@@ -26,10 +25,8 @@ PREDICTORS = (
 )
 """Measures that may predict the test error; a larger one should go with a larger error."""
 
-
 RESPONSE = "test_error"
 """What they are to predict."""
-
 
 CLAIMS = (
     Claim(

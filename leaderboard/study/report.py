@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from leaderboard.study.findings import Findings
-from leaderboard.study.sections import Section, sections, summary
+from leaderboard.study.sections import sections, summary
 from leaderboard.tables.formats import render
 from suite.errors import InputError
 
@@ -15,26 +15,15 @@ PICTURES = "findings"
 
 
 def markdown(findings: Findings, source: str, command: str) -> str:
-    """The findings as a page of markdown.
-
-    Args:
-        findings: what the page says.
-        source: the name of the records' file.
-        command: what makes the page and its pictures from the records.
-    """
+    """The findings as a page of markdown, which `command` makes from the records in the file `source`."""
     parts = ["# Findings", f"Generated from `{source}` by `{command}`. {summary(findings)}"]
     for section in sections(findings):
-        parts += _section(section)
+        parts += [f"## {section.heading}", _linked(section.text)]
+        parts += [f"![{section.picture.alt}]({PICTURES}/{section.name}.svg)", section.caption]
+        parts += [render(section.table, "markdown")] if section.table else []
+        for detail in section.details:
+            parts += [f"### {detail.heading}", _linked(detail.text), render(detail.table, "markdown")]
     return "\n\n".join(parts) + "\n"
-
-
-def _section(section: Section) -> list[str]:
-    parts = [f"## {section.heading}", _linked(section.text)]
-    parts += [f"![{section.picture.alt}]({PICTURES}/{section.name}.svg)", section.caption]
-    parts += [render(section.table, "markdown")] if section.table else []
-    for detail in section.details:
-        parts += [f"### {detail.heading}", _linked(detail.text), render(detail.table, "markdown")]
-    return parts
 
 
 def _linked(text: str) -> str:
@@ -42,20 +31,13 @@ def _linked(text: str) -> str:
 
 
 def write(findings: Findings, directory: Path, source: str, command: str) -> Path:
-    """Write ``findings.md`` and its pictures into `directory`; `source` and `command` as in `markdown`.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        InputError: the files cannot be written.
-    """
+    """Write ``findings.md`` (see `markdown`) and its pictures into `directory`, and return the path of the page."""
     page = directory / "findings.md"
     try:
         (directory / PICTURES).mkdir(parents=True, exist_ok=True)
         for section in sections(findings):
-            path = directory / PICTURES / f"{section.name}.svg"
-            path.write_text(section.picture.standalone(), encoding="utf-8")
+            picture = directory / PICTURES / f"{section.name}.svg"
+            picture.write_text(section.picture.standalone(), encoding="utf-8")
         page.write_text(markdown(findings, source, command), encoding="utf-8")
     except OSError as error:
         raise InputError(f"The findings cannot be written to {directory} ({error.strerror}).") from error

@@ -11,24 +11,10 @@ from leaderboard.study.findings import Findings
 from leaderboard.study.preregistered import PROPERTIES, RESPONSE
 from leaderboard.tables.table import Table
 
-RULES = (
-    "What each claim and verdict means was fixed before the runs, in `leaderboard/study/claims.py` and "
-    "`leaderboard/study/preregistered.py`."
-)
-
 
 @dataclass(frozen=True)
 class Detail:
-    """A table that is looked up rather than read.
-
-    Attributes:
-        heading: its name.
-        lead: what it is about, in a line.
-        result: what it says, in a line.
-        text: where it comes from.
-        table: the numbers.
-        verdict: of a claim, in words.
-    """
+    """A table to look up: what it is about (`lead`) and says (`result`), in a line each, and its source (`text`)."""
 
     heading: str
     lead: str
@@ -40,15 +26,9 @@ class Detail:
 
 @dataclass(frozen=True)
 class Section:
-    """One question of the study and its answer.
+    """One question of the study, how it was answered, and the answer as a picture and as tables.
 
-    Attributes:
-        name: the anchor of the section, and the name of its picture's file.
-        heading: the question.
-        text: how it was answered.
-        picture, caption: the answer as a picture.
-        table: the answer as a table; None where the details have it.
-        details: further tables.
+    `name` is the section's anchor and the picture's file; `table` is None where the details hold the numbers.
     """
 
     name: str
@@ -80,7 +60,9 @@ def _claims(findings: Findings) -> Section:
         "The claims",
         "Pairs of runs differ in the claim's factor alone. *holds*: the 95 % interval of the mean change is on the "
         "claimed side and no environment contradicts it. *fails*: neither the mean nor any environment is on the "
-        f"claimed side. *depends on*: anything else, with the factor whose levels differ most. {RULES}",
+        "claimed side. *depends on*: anything else, with the factor whose levels differ most. What each claim and "
+        "verdict means was fixed before the runs, in `leaderboard/study/claims.py` and "
+        "`leaderboard/study/preregistered.py`.",
         pictures.claims(findings.verdicts),
         "The mean change with its 95 % interval, as claimed to the right. Each stroke is an environment: the pairs "
         "that share one level of another factor.",
@@ -103,9 +85,9 @@ def _factors(findings: Findings) -> Section:
     return Section(
         "factors",
         "Which factor decides which property",
-        "Type II analysis of variance, seeds as blocks; the share of variance that a term explains beside the noise "
-        "(partial omega squared) with 95 % intervals. The tables hold the largest terms of each property, pairs of "
-        "factors included.",
+        "Type II analysis of variance, seeds as blocks. Partial omega squared is the variance of a term divided by "
+        "that of the term and the noise together; intervals are at 95 %. The tables hold the largest terms of each "
+        "property, pairs of factors included.",
         pictures.factors(findings.effects, findings.factors),
         "The share of each factor by itself (partial omega squared) with 95 % intervals.",
         None,

@@ -12,22 +12,14 @@ from leaderboard.analysis.statistics import Array, Interval
 
 
 def kendalls_w(scores: Array) -> float:
-    """Kendall's coefficient of concordance, corrected for ties; 1 is one ranking.
+    """Kendall's coefficient of concordance of scores [tasks, submissions], corrected for ties.
 
-    Kendall and Babington Smith 1939 (Annals of Mathematical Statistics 10).
-
-    Args:
-        scores: [tasks, submissions].
-
-    Returns:
-        W in [0, 1]; NaN if every task ties all submissions.
+    In [0, 1], where 1 is one ranking; NaN if every task ties all submissions. Kendall and Babington Smith 1939 (Annals
+    of Mathematical Statistics 10).
     """
     ranks = rankdata(scores, axis=1)
     m, n = ranks.shape
-    ties = 0
-    for row in ranks:
-        counts = np.unique(row, return_counts=True)[1]
-        ties += (counts**3 - counts).sum()
+    ties = sum((counts**3 - counts).sum() for counts in (np.unique(row, return_counts=True)[1] for row in ranks))
     maximum = m**2 * (n**3 - n) - m * ties
     return float(12 * _rank_sum_variation(ranks) / maximum) if maximum > 0 else float("nan")
 
@@ -43,8 +35,7 @@ class Universality:
     """How alike tasks rank submissions.
 
     Attributes:
-        w: Kendall's W.
-        p_value: share of random rankings with a W as large.
+        w, p_value: Kendall's W, and the share of random rankings with a W as large.
         held_out: task -> Spearman's correlation of its ranking with the mean rank over all other tasks.
         predicted: the mean of `held_out`, with a 95 % bootstrap interval over tasks.
     """
@@ -56,15 +47,10 @@ class Universality:
 
 
 def universality(scores: pd.DataFrame, generator: np.random.Generator, permutations: int = 2_000) -> Universality:
-    """Analyse `scores`.
+    """How alike tasks rank submissions by `scores` [tasks, submissions], where larger is better, without gaps.
 
-    Args:
-        scores: [tasks, submissions], larger is better, no gaps.
-        generator: draws the random rankings and the bootstrap.
-        permutations: how many of each.
-
-    Raises:
-        ValueError: fewer than two tasks or three submissions.
+    `permutations` random rankings give the p-value, and as many bootstrap draws the interval. Fewer than two tasks or
+    three submissions are a ValueError.
     """
     if scores.shape[0] < 2 or scores.shape[1] < 3:
         raise ValueError("Universality needs two tasks and three submissions at least.")

@@ -18,8 +18,8 @@ from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import read
 from leaderboard.site import publish
 from leaderboard.site.links import file_name, prose
+from leaderboard.study import Study
 from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
-from leaderboard.study.study_log import Study
 from suite.errors import InputError
 from tests.leaderboard.helpers import study_records, whole_run
 

@@ -12,10 +12,9 @@ import pytest
 
 import leaderboard
 from leaderboard.study.findings import Findings, analyse
-from leaderboard.study.frame import FACTORS, study_frame
+from leaderboard.study.frame import FACTORS, find_study, study_frame
 from leaderboard.study.preregistered import CLAIMS
 from leaderboard.study.report import markdown, write
-from leaderboard.study.study_log import find_study
 from suite.errors import InputError
 from suite.tracks import PRESETS
 from tests.leaderboard.helpers import study_records
