@@ -10,9 +10,8 @@ import click
 import leaderboard
 import suite
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
-from leaderboard.commands.run import run
+from leaderboard.commands.run import run, study
 from leaderboard.commands.show import agreement, compare, publish, table
-from leaderboard.commands.study import study
 from leaderboard.commands.verify import verify
 from suite.errors import InputError
 

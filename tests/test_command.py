@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _by_lane(path: Path) -> dict[tuple[object, ...], dict[str, object]]:
+def _by_run(path: Path) -> dict[tuple[object, ...], dict[str, object]]:
     return {
         tuple(record[key] for key in ("submission", "task", "phase", "trial", "seed")): identity(record)
         for record in read(path).records
@@ -60,7 +60,7 @@ def test_resume_runs_nothing_again(finished: Path) -> None:
     assert log.read_bytes() == before
 
 
-def test_more_seeds_add_lanes_only(finished: Path, tmp_path: Path) -> None:
+def test_more_seeds_add_runs_only(finished: Path, tmp_path: Path) -> None:
     log = tmp_path / "results" / "smoke.jsonl"
     log.parent.mkdir()
     log.write_bytes((finished / "results" / "smoke.jsonl").read_bytes())
@@ -73,8 +73,8 @@ def test_more_seeds_add_lanes_only(finished: Path, tmp_path: Path) -> None:
 
 def test_same_seed_same_record_and_seeds_differ(finished: Path, tmp_path: Path) -> None:
     assert lowlands("run", "adam", "sgd", *SMALL, cwd=tmp_path).returncode == 0
-    first = _by_lane(finished / "results" / "smoke.jsonl")
-    assert first == _by_lane(tmp_path / "results" / "smoke.jsonl")
+    first = _by_run(finished / "results" / "smoke.jsonl")
+    assert first == _by_run(tmp_path / "results" / "smoke.jsonl")
     for field in ("data_fingerprint", "solution_hash"):
         values = [r[field] for r in first.values() if r["submission"] == "sgd" and r["phase"] == "score"]
         assert len(set(values)) == len(values) == 2
@@ -88,7 +88,7 @@ def test_sgd_finds_the_oracle_and_adam_does_not(finished: Path) -> None:
             assert excess < 1e-3 if record["submission"] == "sgd" else excess > 0.3
 
 
-def test_torn_line_is_repaired_and_its_lane_run_again(finished: Path, tmp_path: Path) -> None:
+def test_torn_line_is_repaired_and_its_run_repeated(finished: Path, tmp_path: Path) -> None:
     log = tmp_path / "results" / "smoke.jsonl"
     log.parent.mkdir()
     whole = (finished / "results" / "smoke.jsonl").read_bytes()
@@ -96,10 +96,10 @@ def test_torn_line_is_repaired_and_its_lane_run_again(finished: Path, tmp_path: 
     result = lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "torn" in result.stderr
-    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+    assert _by_run(log) == _by_run(finished / "results" / "smoke.jsonl")
 
 
-def test_damaged_line_is_named_and_its_lane_run_again(finished: Path, tmp_path: Path) -> None:
+def test_damaged_line_is_named_and_its_run_repeated(finished: Path, tmp_path: Path) -> None:
     log = tmp_path / "results" / "smoke.jsonl"
     log.parent.mkdir()
     lines = (finished / "results" / "smoke.jsonl").read_bytes().splitlines(keepends=True)
@@ -108,7 +108,7 @@ def test_damaged_line_is_named_and_its_lane_run_again(finished: Path, tmp_path: 
     result = lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"line {len(lines)}" in result.stderr
-    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+    assert _by_run(log) == _by_run(finished / "results" / "smoke.jsonl")
 
 
 def test_resume_after_sigkill_equals_an_uninterrupted_run(finished: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_resume_after_sigkill_equals_an_uninterrupted_run(finished: Path, tmp_pa
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert lowlands("run", "sgd", "adam", *SMALL, cwd=tmp_path).returncode == 0
-    assert _by_lane(log) == _by_lane(finished / "results" / "smoke.jsonl")
+    assert _by_run(log) == _by_run(finished / "results" / "smoke.jsonl")
 
 
 FAILING = """import torch
@@ -295,8 +295,8 @@ def test_a_signal_leaves_a_whole_log_and_says_how_to_go_on(
     assert "Traceback" not in err
     raw = log.read_bytes()
     assert not raw or raw.endswith(b"\n")
-    whole = _by_lane(finished / "results" / "smoke.jsonl")
-    assert all(whole[lane] == record for lane, record in _by_lane(log).items())
+    whole = _by_run(finished / "results" / "smoke.jsonl")
+    assert all(whole[run] == record for run, record in _by_run(log).items())
 
 
 def test_a_time_limit_leaves_a_whole_log_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:

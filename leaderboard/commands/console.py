@@ -18,12 +18,9 @@ FILE_WIDTH = 150
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """A positive number with a unit, as the type of an option.
+    """A positive number with a unit, as the type of an option; messages show the `example`.
 
-    Args:
-        name: what is measured.
-        units: unit in lower case -> its size. The values have the type of the sizes, int or float.
-        example: shown where a text is no such quantity.
+    `units` maps a unit in lower case to its size; values have the type of the sizes, int or float.
     """
 
     def __init__(self, name: str, units: Mapping[str, float], example: str) -> None:

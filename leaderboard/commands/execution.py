@@ -25,7 +25,6 @@ from suite.errors import InputError
 from suite.storage.record import Status
 
 if TYPE_CHECKING:
-    from suite.engine.costs import Costs
     from suite.engine.driver import Progress as Step
     from suite.engine.executors import Engine
     from suite.engine.plan import Plan
@@ -36,13 +35,9 @@ TIMED_OUT = 124
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a plan runs and how much it may take.
+    """Where a plan runs and how much it may take; a limit that is None does not apply.
 
-    Attributes:
-        engine: ``local``, ``local:N``, ``dask`` or ``dask:SCHEDULER``.
-        deadline: when the run must end, on the clock of `time.monotonic`; None for no limit.
-        trial_seconds: the time limit of one trial; None for none.
-        memory: bytes that a worker process may allocate; None for no limit.
+    `deadline` is on the clock of `time.monotonic`; `memory` is in bytes that a worker process may allocate.
     """
 
     engine: str
@@ -66,15 +61,10 @@ def resource_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--memory-limit", type=BYTES, metavar="4GB", help="What a worker process may allocate (Linux).")
     @functools.wraps(command)
     def with_resources(
-        *args: Any,
-        engine: str,
-        time_limit: float | None,
-        trial_time_limit: float | None,
-        memory_limit: int | None,
-        **kwargs: Any,
+        engine: str, time_limit: float | None, trial_time_limit: float | None, memory_limit: int | None, **others: Any
     ) -> None:
         deadline = None if time_limit is None else time.monotonic() + time_limit
-        command(*args, resources=Resources(engine, deadline, trial_time_limit, memory_limit), **kwargs)
+        command(resources=Resources(engine, deadline, trial_time_limit, memory_limit), **others)
 
     return with_resources
 
@@ -83,8 +73,7 @@ def resource_options(command: Callable[..., None]) -> Callable[..., None]:
 def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
     """The engine that `resources` names, closed at the end; torch is loaded within.
 
-    Raises:
-        InputError: the engine cannot be reached, or this machine cannot use the device.
+    An InputError says that the engine cannot be reached, or that this machine cannot use the device.
     """
     from suite.engine.executors import connect
 
@@ -103,14 +92,13 @@ def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
 def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> None:
     """Run `plan` on `engine`, with the log `path`; finished runs of the log are skipped.
 
-    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed.
-
-    Raises:
-        InputError: the log cannot be read or written, or the engine cannot run the plan.
+    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed. An InputError
+    says that the log cannot be read or written, or that the engine cannot run the plan.
     """
+    from suite.engine.costs import Costs
     from suite.engine.driver import Driver, OutOfTime
     from suite.engine.lock import locked
-    from suite.storage.log import Log
+    from suite.storage.log import Log, read
 
     console = Console(stderr=True)
     signal.signal(signal.SIGINT, _stop)
@@ -118,7 +106,8 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
     try:
         with locked(path.parent):
             log = Log(path)
-            driver = Driver(plan, log, engine, _costs(), resources.trial_seconds)
+            costs = Costs(record for shipped in shipped_logs() for record in read(shipped).records)
+            driver = Driver(plan, log, engine, costs, resources.trial_seconds)
             for note in log.notes:
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
             if driver.seconds_left():
@@ -146,14 +135,6 @@ def _stop(number: int, _: object) -> None:
     raise _Stopped(number)
 
 
-def _costs() -> Costs:
-    """What the shipped results say of how long tasks take."""
-    from suite.engine.costs import Costs
-    from suite.storage.log import read
-
-    return Costs(record for path in shipped_logs() for record in read(path).records)
-
-
 def _follow(steps: Iterator[Step], console: Console) -> None:
     """A progress bar with an estimate on a terminal, else a plain line per finished unit."""
     if not console.is_terminal:
@@ -161,18 +142,13 @@ def _follow(steps: Iterator[Step], console: Console) -> None:
             if step.records:
                 click.echo(_line(step), err=True)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]} left"),
-    )
+    description, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]} left")
+    columns = (description, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left)
     with Progress(*columns, console=console, transient=True) as bar:
         handle = bar.add_task("starting", total=1.0, left="?")
         for step in steps:
-            doing = f"{step.unit.task} {step.unit.phase}"
-            bar.update(handle, completed=step.done, description=doing, left=duration(step.left))
+            unit = f"{step.unit.task} {step.unit.phase}"
+            bar.update(handle, completed=step.done, description=unit, left=duration(step.left))
             if not all(Status(record["status"]).trained for record in step.records):
                 bar.console.print(_line(step), style="yellow", highlight=False)
 

@@ -1,4 +1,4 @@
-"""`lowlands run`: score submissions on a track.
+"""`lowlands run` and `lowlands study`: run a plan, then show what came of it.
 
 The suite (and torch with it, two seconds) is imported inside the functions that need it.
 """
@@ -9,14 +9,14 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from leaderboard.commands.console import print_table
+from leaderboard.commands.console import output, print_table
 from leaderboard.commands.execution import Resources, execute, resource_options, start_engine
 from suite.errors import InputError
-from suite.tracks import TRACKS, find_track
+from suite.tracks import PRESETS, TRACKS, find_preset, find_track
 
 if TYPE_CHECKING:
     from suite.sandbox.limits import Limits
@@ -31,6 +31,12 @@ DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "s
 """What `lowlands run` runs when nothing is named: every other optimizer is a longer wait for a first table."""
 
 TRACK_HELP = ", ".join(f"{track.name} ({track.description})" for track in TRACKS.values())
+PRESET_HELP = ", ".join(f"{preset.name} ({preset.description})" for preset in PRESETS.values())
+
+results_option = click.option(
+    "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The directory of the logs."
+)
+device_option = click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
 
 
 @click.command()
@@ -42,13 +48,11 @@ TRACK_HELP = ", ".join(f"{track.name} ({track.description})" for track in TRACKS
 @click.option(
     "--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's]."
 )
-@click.option(
-    "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The directory of the logs."
-)
+@results_option
 @click.option(
     "--data", type=click.Path(path_type=Path), help="The directory of the data sets [default: $LOWLANDS_DATA]."
 )
-@click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
+@device_option
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 @click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
 @resource_options
@@ -75,13 +79,8 @@ def run(
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    track = find_track(track_name)
-    track = dataclasses.replace(
-        track,
-        seeds=seeds or track.seeds,
-        trials=trials or track.trials,
-        tuning_seeds=tuning_seeds or track.tuning_seeds,
-    )
+    sizes: dict[str, Any] = {"seeds": seeds, "trials": trials, "tuning_seeds": tuning_seeds}
+    track = dataclasses.replace(find_track(track_name), **{name: size for name, size in sizes.items() if size})
     if data is not None:
         if not data.is_dir():
             raise InputError(f"There is no directory {data} (--data).")
@@ -98,14 +97,9 @@ def run(
 
 
 def isolation_limits(seconds: float | None = None, memory: int | None = None) -> Limits:
-    """What isolated submissions may use; says on standard error how well this machine can isolate.
+    """What an isolated submission may use: `seconds` for a trial, `memory` in bytes; None stands for the default.
 
-    Args:
-        seconds: the time limit of a trial; None for the default.
-        memory: bytes that a process may allocate; None for the default.
-
-    Raises:
-        InputError: it cannot isolate at all.
+    Says on standard error if this machine isolates badly; an InputError if it cannot at all.
     """
     from suite.sandbox import process
     from suite.sandbox.limits import Limits
@@ -143,3 +137,49 @@ def _print_results(path: Path) -> None:
             ranking = dataclasses.replace(ranking, notes=(*ranking.notes, note))
         print_table(ranking)
     click.echo(f"Records: {path}")
+
+
+@click.command()
+@click.option("--preset", "preset_name", default="small", show_default=True, metavar="NAME", help=f"{PRESET_HELP}.")
+@results_option
+@click.option("--records", type=click.Path(path_type=Path), help="Run nothing: analyse the records of this log.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Where findings.md and its figures go [default: --results]."
+)
+@device_option
+@resource_options
+def study(
+    preset_name: str, results: Path, records: Path | None, report: Path | None, device: str, resources: Resources
+) -> None:
+    """Run the factorial study and write its findings.
+
+    Every combination of optimizer, step size, depth, width, normalisation, loss, batch size, initial scale and data is
+    an ordinary record. Runs are resumable: finished runs are skipped. Then the analysis: which factor decides which
+    property, how universally, which measure predicts generalization, and what becomes of the field's claims.
+
+    \b
+    Example: lowlands study --preset small
+    """
+    preset = find_preset(preset_name)
+    command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
+    if records is None:
+        records = results / f"{preset.track().name}.jsonl"
+        with start_engine(resources, device) as engine:
+            from suite.engine.plan import make_plan
+
+            plan = make_plan(preset.submissions(), preset.track().tasks, preset.track(), device)
+            execute(engine, plan, records, resources)
+
+    from leaderboard.analysis.results import load
+    from leaderboard.study.findings import analyse
+    from leaderboard.study.frame import study_frame
+    from leaderboard.study.report import write
+
+    if not records.is_file():
+        raise InputError(f"There are no results at {records}.")
+    findings = analyse(study_frame(load([records]).records))
+    page = write(findings, report or results, records.name, command)
+    console = output()
+    for verdict in findings.verdicts:
+        console.print(f"{verdict.outcome}: {verdict.claim.statement}", highlight=False)
+    console.print(f"Findings: {page}", highlight=False)

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from leaderboard.commands.run import SOLUTIONS, isolation_limits
 from suite.errors import InputError
-
-if TYPE_CHECKING:
-    from suite.commands.verification import Report
 
 
 @click.command()
@@ -55,7 +50,9 @@ def verify(
     from suite.entries.loading import builtin_files
     from suite.storage.log import read
 
-    logs = _logs(results)
+    logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
+    if not logs or not all(log.is_file() for log in logs):
+        raise InputError(f"There are no results at {results}.")
     records = [record for log in logs for record in read(log).records]
     builtin = {record["submission"] for record in records if record["submission"].partition("[")[0] in builtin_files()}
     request = Request(
@@ -69,8 +66,11 @@ def verify(
         limits=isolation_limits() if isolate else None,
     )
     report = check(logs, request)
-    for line in _summary(report):
-        click.echo(line)
+    click.echo(f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} runs repeated.")
+    for text in report.unchecked:
+        click.echo(f"Not checked: {text}.")
+    for disagreement in report.disagreements:
+        click.echo(f"DISAGREES {disagreement}")
     gaps = score_gaps(report.known, report.fresh)
     if gaps:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
@@ -78,22 +78,3 @@ def verify(
     checked = report.measured or report.rerun or report.fresh
     if report.disagreements or not checked or any(gap.suspicious for gap in gaps):
         sys.exit(1)
-
-
-def _logs(results: Path) -> list[Path]:
-    """The logs that `results` names: itself, or those of a directory.
-
-    Raises:
-        InputError: there are none.
-    """
-    logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
-    if not logs or not all(log.is_file() for log in logs):
-        raise InputError(f"There are no results at {results}.")
-    return logs
-
-
-def _summary(report: Report) -> Iterator[str]:
-    """The report as lines of text."""
-    yield f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} runs repeated."
-    yield from (f"Not checked: {text}." for text in report.unchecked)
-    yield from (f"DISAGREES {disagreement}" for disagreement in report.disagreements)
