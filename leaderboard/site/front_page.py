@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
-from leaderboard.analysis.scoring import Cell
 from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
 from leaderboard.figures import Panel, Picture, Place, critical_difference, tradeoff
 from leaderboard.site.shared import Page, SiteContext
@@ -32,25 +29,21 @@ def index(context: SiteContext) -> Page:
         (f"{len(context.results.records) - len(scored):,}", "tuning runs"),
         (max(str(record.get("time", ""))[:10] for record in scored) or "–", "last record"),
     ]
-    kinds = [_kind(context, board) for board in context.boards]
-    return Page("index.html", "index", "index.html", {"facts": facts, "notes": _notes(context), "kinds": kinds})
-
-
-def _notes(context: SiteContext) -> list[str]:
     track = TRACKS.get(context.results.track)
     missing = sorted(set(track.tasks) - context.runs_of_task.keys()) if track else []
-    return [f"Not run: {', '.join(missing)}."] if missing else []
-
-
-def _kind(context: SiteContext, board: Board) -> dict[str, Any]:
-    return {
-        "kind": board.kind,
-        "ranking": views.ranking(board, context.results),
-        "explicit": any(standing.explicit for standing in board.standings),
-        "tradeoff": _tradeoff(context, board),
-        "heat": _heat(board),
-        "ranks": _mean_ranks(board),
-    }
+    notes = [f"Not run: {', '.join(missing)}."] if missing else []
+    kinds = [
+        {
+            "kind": board.kind,
+            "ranking": views.ranking(board, context.results),
+            "explicit": any(standing.explicit for standing in board.standings),
+            "tradeoff": _tradeoff(context, board),
+            "heat": _heat(board),
+            "ranks": _mean_ranks(board),
+        }
+        for board in context.boards
+    ]
+    return Page("index.html", "index", "index.html", {"facts": facts, "notes": notes, "kinds": kinds})
 
 
 def _tradeoff(context: SiteContext, board: Board) -> Picture | None:
@@ -81,26 +74,14 @@ def _label(row: MeasureValues) -> str:
     return f"1 / {row.measure}" if row.higher else row.measure
 
 
-@dataclass(frozen=True)
-class Heat:
-    """Scores of every submission on every axis of every task.
-
-    Attributes:
-        cells: the columns.
-        rows: submission -> its mean scores, None where it lacks the task.
-    """
-
-    cells: Sequence[Cell]
-    rows: list[tuple[str, list[float | None]]]
-
-
-def _heat(board: Board) -> Heat | None:
+def _heat(board: Board) -> dict[str, Any] | None:
+    """A column is an axis of a task; a row is a submission with its mean scores, None where it lacks the task."""
     cells = sorted(board.scores.cells, key=lambda cell: (cell.family, cell.task, cell.axis))
     if not cells:
         return None
     means = dict(zip(board.scores.names, np.array([cell.means() for cell in cells]).T, strict=True))
     rows = [(name, [None if math.isnan(score) else float(score) for score in means[name]]) for name in board.names]
-    return Heat(cells, rows)
+    return {"cells": cells, "rows": rows}
 
 
 def _mean_ranks(board: Board) -> Picture | None:

@@ -11,32 +11,20 @@ from markupsafe import Markup, escape
 
 from leaderboard.tables.table import Column, TableCell
 
-FOLDERS = {
-    "submission": "submissions",
-    "against": "submissions",
-    "next": "submissions",
-    "task": "tasks",
-    "measure": "measures",
-}
+FOLDERS = dict.fromkeys(("submission", "against", "next"), "submissions") | {"task": "tasks", "measure": "measures"}
 """Column -> the folder of the pages that its entries link to."""
 
 
 def file_name(name: str) -> str:
     """A file name for any text; different texts get different names, on file systems that ignore case too."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "page"
-    return (
-        plain
-        if "-" not in name and plain == name.replace("_", "-")
-        else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-    )
+    if "-" not in name and plain == name.replace("_", "-"):
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 class Links:
-    """The pages of a site.
-
-    Args:
-        names: folder -> the names that have a page in it.
-    """
+    """The pages of a site; `names`: folder -> the names that have a page in it."""
 
     def __init__(self, **names: Iterable[str]) -> None:
         self.pages = {

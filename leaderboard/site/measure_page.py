@@ -8,7 +8,7 @@ from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
-from leaderboard.tables.table import ARROWS, DASH, Column, Table, estimate, text
+from leaderboard.tables.table import ARROWS, DASH, Column, Table, columns, estimate, text
 
 
 def measure_page(context: SiteContext, name: str, path: str) -> Page:
@@ -42,11 +42,8 @@ def measure_page(context: SiteContext, name: str, path: str) -> Page:
 
 
 def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
-    columns = (
-        Column("task", "task", words=True),
-        Column("axis", "scored as", words=True),
-        *(Column(f"of_{name}", name) for name in board.names),
-    )
+    submissions = (Column(f"of_{name}", name) for name in board.names)
+    header = (*columns("task", words=True), Column("axis", "scored as", words=True), *submissions)
     entries = tuple(
         (
             text(row.task),
@@ -55,4 +52,4 @@ def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
         )
         for row in rows
     )
-    return Table(f"Means over the runs that reached the target loss, {board.kind}s", columns, entries, stub=2)
+    return Table(f"Means over the runs that reached the target loss, {board.kind}s", header, entries, stub=2)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
-from leaderboard.analysis.ranking import Standing
 from leaderboard.figures import Picture, small_multiples, tuning
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import submission_text
-from leaderboard.tables.table import DASH, Column, Table, estimate, number, text
+from leaderboard.tables.table import DASH, Column, Table, columns, estimate, number, text
 from suite.storage.record import Record
 
 
 def submission_page(context: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
     runs = context.runs_of_submission[name]
-    board = context.board(runs[0]["kind"])
+    board = next(board for board in context.boards if board.kind == runs[0]["kind"])
     standing = next((standing for standing in board.standings if standing.submission == name), None)
-    why = context.why[board.kind].filter(f"submission={_literal(name)}")
+    pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)  # matches the name alone
+    why = context.why[board.kind].filter(f"submission={pattern}")
+    scores = {"overall": standing.overall, **standing.axes} if standing else {}
     content = {
         "name": name,
         "kind": board.kind,
         "standing": standing,
-        "scores": _scores(standing),
+        "scores": [(axis, estimate(interval).text) for axis, interval in scores.items()],
         "explanation": submission_text(name),
         "why": why.choose(["task", "axis", "score", "against", "other", "points"]),
         "settings": _settings(runs),
@@ -36,38 +36,22 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
     return Page(path, "submission", "index.html", content)
 
 
-def _literal(name: str) -> str:
-    """A pattern that matches `name` alone."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _scores(standing: Standing | None) -> list[tuple[str, str]]:
-    if standing is None:
-        return []
-    return [("overall", estimate(standing.overall).text)] + [
-        (axis, estimate(interval).text) for axis, interval in standing.axes.items()
-    ]
-
-
-def _format(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _settings(records: Sequence[Record]) -> Table:
     """The chosen setting of every task, and how its runs went."""
-    columns = (
-        Column("task", "task", words=True),
-        Column("setting", "setting", words=True),
+    header = (
+        *columns("task", "setting", words=True),
         Column("target", "at target"),
-        Column("gradients", "gradients"),
-        Column("seconds", "seconds"),
-        Column("stepping", "stepping", words=True),
+        *columns("gradients", "seconds"),
+        *columns("stepping", words=True),
         Column("reason", "what went wrong", words=True),
     )
     rows = []
     for task, group in itertools.groupby(_in_order(records), key=lambda record: str(record["task"])):
         runs = list(group)
-        setting = ", ".join(f"{key} = {_format(value)}" for key, value in runs[0]["hyperparameters"].items())
+        setting = ", ".join(
+            f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+            for key, value in runs[0]["hyperparameters"].items()
+        )
         failures = {record["reason"] or record["status"] for record in runs if not record["converged"]}
         rows.append(
             (
@@ -80,7 +64,7 @@ def _settings(records: Sequence[Record]) -> Table:
                 text("; ".join(sorted(failures))),
             )
         )
-    return Table("Chosen settings", columns, tuple(rows))
+    return Table("Chosen settings", header, tuple(rows))
 
 
 def _in_order(records: Sequence[Record]) -> list[Record]:
@@ -89,19 +73,15 @@ def _in_order(records: Sequence[Record]) -> list[Record]:
 
 def _records(records: Sequence[Record]) -> Table:
     """What every scored run measured, seed by seed; a dash where it missed the target loss."""
-    columns = (
-        Column("task", "task", words=True),
-        Column("axis", "axis", words=True),
-        Column("measure", "measure", words=True),
-        Column("runs", "value of every run, by seed", words=True),
-    )
+    by_seed = Column("runs", "value of every run, by seed", words=True)
+    header = (*columns("task", "axis", "measure", words=True), by_seed)
     values: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for record in _in_order(records):
         for axis, reference in record["axes"].items():
             value = record["measures"].get(reference["measure"])
             values[record["task"], axis, reference["measure"]].append(DASH if value is None else f"{value:.3g}")
     rows = tuple((*map(text, key), text(", ".join(texts))) for key, texts in values.items())
-    return Table("Scored runs", columns, rows, stub=2)
+    return Table("Scored runs", header, rows, stub=2)
 
 
 def _training(name: str, records: Sequence[Record]) -> Picture | None:

@@ -14,7 +14,7 @@ from leaderboard.analysis.scoring import Cell
 from leaderboard.figures import Picture, Strip, curves, distributions
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import task_text
-from leaderboard.tables.table import ARROWS, Column, Table, TableCell, estimate, number, text
+from leaderboard.tables.table import ARROWS, Column, Table, TableCell, columns, estimate, measure_name, number, text
 from suite.storage.record import Record
 
 
@@ -76,27 +76,21 @@ def _task_curves(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tu
 
 def _axes(runs: Sequence[Record]) -> Table:
     """What is scored on a task, and the references; a range where theory gives them for each data set."""
-    columns = (
-        Column("axis", "axis", words=True),
-        Column("measure", "measure", words=True),
-        Column("scale", "scale", words=True),
-        Column("score_0", "scores 0 at"),
-        Column("score_1", "scores 1 at"),
-        Column("floor", "floor"),
-    )
+    references = (Column("score_0", "scores 0 at"), Column("score_1", "scores 1 at"), *columns("floor"))
+    header = (*columns("axis", "measure", "scale", words=True), *references)
     rows = []
     for axis, first in runs[0]["axes"].items():
-        references = [record["axes"][axis] for record in runs if axis in record["axes"]]
+        stated = [record["axes"][axis] for record in runs if axis in record["axes"]]
         measure = first["measure"]
         rows.append(
             (
                 text(axis),
-                TableCell(measure, f"{measure} {ARROWS[first['score_1'] > first['score_0']]}"),
+                measure_name(measure, first["score_1"] > first["score_0"]),
                 text(first["scale"]),
-                *(_range([reference[key] for reference in references]) for key in ("score_0", "score_1", "floor")),
+                *(_range([reference[key] for reference in stated]) for key in ("score_0", "score_1", "floor")),
             )
         )
-    return Table("What is scored", columns, tuple(rows), stub=2)
+    return Table("What is scored", header, tuple(rows), stub=2)
 
 
 def _range(values: Sequence[float | None]) -> TableCell:
@@ -116,10 +110,12 @@ def _references(axis: str, runs: Sequence[Record]) -> tuple[float | None, float 
 
 def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Cell], runs: Sequence[Record]) -> Table:
     """A row for every submission: its scores and measures on the task, and how many runs reached the target loss."""
-    columns = [Column("submission", "submission", words=True)]
-    columns += [Column(f"score_{cell.axis}", f"{cell.axis} score") for cell in cells]
-    columns += [Column(f"m_{row.measure}", f"{row.measure} {ARROWS[row.higher]}".rstrip()) for row in rows]
-    columns += [Column("target", "at target"), Column("gradients", "gradients")]
+    header = [
+        *columns("submission", words=True),
+        *(Column(f"score_{cell.axis}", f"{cell.axis} score") for cell in cells),
+    ]
+    header += [Column(f"m_{row.measure}", f"{row.measure} {ARROWS[row.higher]}".rstrip()) for row in rows]
+    header += [Column("target", "at target"), *columns("gradients")]
     runs_of: dict[str, list[Record]] = defaultdict(list)
     for record in runs:
         runs_of[record["submission"]].append(record)
@@ -135,4 +131,4 @@ def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Ce
         converged = sum(record["converged"] for record in records)
         gradients = sum(record["gradient_evaluations"] for record in records) / len(records)
         lines.append((text(name), *entries, number(converged, "d", f"/{len(records)}"), number(gradients, ".0f")))
-    return Table(f"{board.kind.capitalize()}s on this task", tuple(columns), tuple(lines))
+    return Table(f"{board.kind.capitalize()}s on this task", tuple(header), tuple(lines))

@@ -12,18 +12,10 @@ from typing import Any
 
 from suite.errors import InputError
 
-MEASURE_FACTS = ("unit", "scale", "higher", "cost", "source")
-"""What a measure declares and a page can show."""
-
 
 @dataclass(frozen=True)
 class Text:
-    """The text of a task, a measure or a submission.
-
-    Attributes:
-        paragraphs: those of the docstring, each on one line.
-        facts: what is declared beside the docstring, such as a measure's unit and source, by name.
-    """
+    """The paragraphs of a docstring, each on one line, and what else is declared, such as a measure's unit, by name."""
 
     paragraphs: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +46,7 @@ def measure_text(name: str) -> Text:
     measure = measures().get(name)
     if measure is None:
         return Text()
-    return Text(measure.paragraphs, {fact: getattr(measure, fact) for fact in MEASURE_FACTS})
+    return Text(measure.paragraphs, {fact: getattr(measure, fact) for fact in ("unit", "scale", "higher", "source")})
 
 
 @functools.cache

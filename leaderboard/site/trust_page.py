@@ -12,7 +12,7 @@ from leaderboard.analysis.robustness import TuningCurve, agreement, tuning_curve
 from leaderboard.figures import Chart, Line, Picture, curves, runtimes, track_agreement
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import views
-from leaderboard.tables.table import Column, Table, estimate, number, text
+from leaderboard.tables.table import Table, columns, estimate, number, text
 
 
 def trust(context: SiteContext) -> Page:
@@ -66,26 +66,14 @@ def _best_of(context: SiteContext, board: Board) -> Picture | None:
 
 def runtime(context: SiteContext) -> Page:
     """asv's history."""
-    columns = (
-        Column("benchmark", "benchmark", words=True),
-        Column("machine", "machine", words=True),
-        Column("parameters", "parameters", words=True),
-        Column("commit", "commit", words=True),
-        Column("value", "value"),
-        Column("unit", "unit", words=True),
-    )
-    rows = tuple(
-        (
-            text(history.benchmark),
-            text(history.machine),
-            text(parameters),
-            text(history.points[-1].commit),
-            number(value, ".4g"),
-            text(history.unit),
-        )
-        for history in context.history
-        for parameters, value in history.points[-1].values.items()
-    )
-    latest = Table("The newest commit", columns, rows, stub=1)
+    identity = columns("benchmark", "machine", "parameters", "commit", words=True)
+    header = (*identity, *columns("value"), *columns("unit", words=True))
+    rows = []
+    for history in context.history:
+        point = history.points[-1]
+        for parameters, value in point.values.items():
+            words = (history.benchmark, history.machine, parameters, point.commit)
+            rows.append((*map(text, words), number(value, ".4g"), text(history.unit)))
+    latest = Table("The newest commit", header, tuple(rows), stub=1)
     content = {"picture": runtimes(context.history), "latest": latest, "asv": context.asv}
     return Page("runtime.html", "runtime", "runtime.html", content)
