@@ -27,12 +27,6 @@ class _Geometry:
     dilation: list[int]
     groups: int
 
-    def transposed(self, slope: Tensor, x: Tensor, weight: Tensor, *, in_x: bool) -> Tensor:
-        """The gradient of ``(c(x, weight) * slope).sum()`` in x or in the weight."""
-        options = (None, self.stride, self.padding, self.dilation, False, [0, 0], self.groups, [in_x, not in_x, False])
-        gradients = torch.ops.aten.convolution_backward(match_memory_format(slope, x), x, weight, *options)
-        return gradients[0] if in_x else gradients[1]
-
 
 class _Convolution(Function):
     """``c(x, w)``."""
@@ -55,13 +49,16 @@ class _Convolution(Function):
 
 
 class _Transpose(Function):
-    """The transpose of ``c`` in x or in w: linear in the slope and in the other factor."""
+    """The transpose of ``c`` in x or in w, the gradient of ``(c(x, w) * slope).sum()``: linear in the slope and in the
+    other factor."""
 
     @staticmethod
     def forward(ctx: Any, slope: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry, in_x: bool) -> Tensor:
         ctx.save_for_backward(slope, x, weight)
         ctx.geometry, ctx.in_x = geometry, in_x
-        return geometry.transposed(slope, x, weight, in_x=in_x)
+        options = (geometry.stride, geometry.padding, geometry.dilation, False, [0, 0], geometry.groups)
+        slope, wanted = match_memory_format(slope, x), [in_x, not in_x, False]
+        return torch.ops.aten.convolution_backward(slope, x, weight, None, *options, wanted)[0 if in_x else 1]
 
     @staticmethod
     def backward(ctx: Any, upper: Tensor) -> Gradients:

@@ -44,8 +44,9 @@ class _Window:
     def maxima(self, x: Tensor) -> Tensor:
         """The maxima of maps x [n, c, h, w], as [n, c, h', w']."""
         if not _is_slow(x):
-            return torch.max_pool2d(x, *self._options())
-        counts, maps = self._counts(x), self._padded(x)
+            return torch.max_pool2d(x, *self.options())
+        counts = self._counts(x)
+        maps = self._padded(x, counts)
         for axis in (0, 1):  # whole rows first
             maps = functools.reduce(torch.maximum, self._shifted(maps, axis, counts[axis]))
         return maps.contiguous()
@@ -53,45 +54,44 @@ class _Window:
     def maxima_and_places(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The maxima, and their places, numbered within each map; both [n, c, h', w']."""
         if not _is_slow(x) or any(self.padding):  # padding must never win, not even over minus infinity
-            pooled, places = torch.ops.aten.max_pool2d_with_indices(x, *self._options())
-            return pooled, places
+            return torch.ops.aten.max_pool2d_with_indices(x, *self.options())
         counts = self._counts(x)
-        first, *others = self._entries(self._padded(x), counts)
+        first, *others = self._entries(self._padded(x, counts), counts)
         best, offset = first[1], torch.zeros(first[1].shape, dtype=torch.int32, device=x.device)
         for (row, column), other in others:
             # Later entries of a window have larger places, so the maximum is the place of the last entry that won.
             place = row * self.dilation[0] * x.shape[3] + column * self.dilation[1]
             offset = torch.maximum(offset, (other > best).int().mul_(place))
             best = torch.maximum(best, other)
-        return best, offset.add_(self._corners(x, counts)).long()
+        top, left = (
+            torch.arange(count, dtype=torch.int32, device=x.device) * stride
+            for count, stride in zip(counts, self.stride, strict=True)
+        )
+        corners = top[:, None] * x.shape[3] + left  # the places of the windows' first entries
+        return best, offset.add_(corners).long()
 
-    def scattered(self, slope: Tensor, x: Tensor, places: Tensor) -> Tensor:
-        """Zeros like x, to which the slopes are added at the `places`."""
-        slope = match_memory_format(slope, x)
-        return torch.ops.aten.max_pool2d_with_indices_backward(slope, x, *self._options(), places)
-
-    def _options(self) -> tuple[Any, ...]:
+    def options(self) -> tuple[Any, ...]:
         return self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode
 
     def _counts(self, x: Tensor) -> list[int]:
         """The numbers of windows along height and width."""
-        return [self._count(x.shape, axis) for axis in (0, 1)]
+        counts = []
+        for length, padding, stride, extent in zip(x.shape[2:], self.padding, self.stride, self._extents, strict=True):
+            free = length + 2 * padding - extent
+            count = (-(-free // stride) if self.ceil_mode else free // stride) + 1
+            # With `ceil_mode`, the last window must still begin within the map or its left padding.
+            counts.append(count - 1 if self.ceil_mode and (count - 1) * stride >= length + padding else count)
+        return counts
 
-    def _count(self, shape: Sequence[int], axis: int) -> int:
-        length, padding, stride = shape[2 + axis], self.padding[axis], self.stride[axis]
-        free = length + 2 * padding - self._extent(axis)
-        count = (-(-free // stride) if self.ceil_mode else free // stride) + 1
-        # With `ceil_mode`, the last window must still begin within the map or its left padding.
-        return count - 1 if self.ceil_mode and (count - 1) * stride >= length + padding else count
+    @property
+    def _extents(self) -> list[int]:
+        return [dilation * (size - 1) + 1 for dilation, size in zip(self.dilation, self.kernel, strict=True)]
 
-    def _extent(self, axis: int) -> int:
-        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
-
-    def _padded(self, x: Tensor) -> Tensor:
+    def _padded(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         """x, padded with minus infinity as far as the windows reach."""
         sides: list[int] = []
         for axis in (1, 0):
-            reach = (self._count(x.shape, axis) - 1) * self.stride[axis] + self._extent(axis)
+            reach = (counts[axis] - 1) * self.stride[axis] + self._extents[axis]
             sides += [self.padding[axis], max(0, reach - self.padding[axis] - x.shape[2 + axis])]
         return functional.pad(x, sides, value=-torch.inf) if any(sides) else x
 
@@ -107,14 +107,6 @@ class _Window:
         for row, rows in enumerate(self._shifted(maps, 0, counts[0])):
             for column, entry in enumerate(self._shifted(rows, 1, counts[1])):
                 yield (row, column), entry.contiguous()
-
-    def _corners(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """The place of every window's first entry, in maps without padding; [*counts], int32."""
-        top, left = (
-            torch.arange(count, dtype=torch.int32, device=x.device) * self.stride[axis]
-            for axis, count in enumerate(counts)
-        )
-        return top[:, None] * x.shape[3] + left
 
 
 def _is_slow(x: Tensor) -> bool:
@@ -166,7 +158,8 @@ class _ScatterAdd(Function):
     def forward(ctx: Any, slope: Tensor, x: Tensor, places: Tensor, window: _Window) -> Tensor:
         ctx.save_for_backward(x, places)
         ctx.window = window
-        return window.scattered(slope, x, places)
+        slope = match_memory_format(slope, x)
+        return torch.ops.aten.max_pool2d_with_indices_backward(slope, x, *window.options(), places)
 
     @staticmethod
     def backward(ctx: Any, upper: Tensor) -> Gradients:

@@ -10,19 +10,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 Gradients = tuple[Tensor | None, ...]
-
-
 Size = int | list[int] | tuple[int, ...]
 
 
 class FunctionOverride(TorchFunctionMode):
-    """While it is entered, calls of some functions of torch go to others (but not under `vmap`).
-
-    Attributes:
-        functions: torch's function -> its replacement, which a subclass lists.
-    """
+    """While it is entered, calls of some functions of torch go to others (but not under `vmap`)."""
 
     functions: ClassVar[Mapping[object, Callable[..., Tensor]]]
+    """torch's function -> its replacement, which a subclass lists."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
