@@ -26,13 +26,8 @@ from suite.training import TrainingRun, train
 from suite.trials import resolve_axes
 
 FIRST_SEED, SEEDS = 20_000, 3
-
-Setting = tuple[str, dict[str, float]]
-"""A submission and its hyper-parameters."""
-
-Means = dict[str, float]
-"""Means over seeds, by measure."""
-
+Setting = tuple[str, dict[str, float]]  # a submission and its hyper-parameters
+Means = dict[str, float]  # over seeds, by measure
 SCORE_0_SETTING: Setting = ("sgd", {"lr": 0.05})
 SCORE_1_SETTINGS: tuple[Setting, ...] = (
     ("sgd", {"lr": 0.1}),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from suite.task import ArchitectureInterface, Task
+from suite.task import Task
 from suite.tasks import find_task, task_functions
 from suite.tracks import TRACKS
 
@@ -24,6 +24,14 @@ def task_list(names: Sequence[str] = ()) -> list[dict[str, Any]]:
 def _entry(task: Task) -> dict[str, Any]:
     """One task as plain data."""
     scored = next((variant for variant in _on_tracks(task) if variant.axes), task)
+    interface = None
+    if task.interface is not None:
+        interface = {
+            "input_shape": list(task.interface.input_shape),
+            "outputs": task.interface.outputs,
+            "optimizer": task.interface.optimizer.__name__,
+            "space": {name: str(value) for name, value in task.interface.space.items()},
+        }
     return {
         "name": task.name,
         "family": task.family,
@@ -34,7 +42,7 @@ def _entry(task: Task) -> dict[str, Any]:
         "axes_of": scored.name,
         "reported": list(scored.reported),
         "variant": dict(task.variant),
-        "interface": None if task.interface is None else _interface(task.interface),
+        "interface": interface,
         "papers": list(task.papers),
     }
 
@@ -44,13 +52,3 @@ def _on_tracks(task: Task) -> Iterator[Task]:
     names = dict.fromkeys(name for track in TRACKS.values() for name in track.tasks if name.startswith(f"{task.name}["))
     yield task
     yield from map(find_task, names)
-
-
-def _interface(interface: ArchitectureInterface) -> dict[str, Any]:
-    """How architectures enter, as plain data."""
-    return {
-        "input_shape": list(interface.input_shape),
-        "outputs": interface.outputs,
-        "optimizer": interface.optimizer.__name__,
-        "space": {name: str(value) for name, value in interface.space.items()},
-    }

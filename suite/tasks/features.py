@@ -36,7 +36,7 @@ def teacher_student(scale: float = 0.1) -> Task:
     largest eigenvalue of its Hessian at the initial weights or at the balanced teacher, whichever is larger: small
     initial weights have little of the final curvature. Of interest: scale 0.1 (rich), 1 (lazy).
 
-    Oracle. The teacher, of variation norm 3; and, for the kernel regime, the interpolant of the infinite tangent
+    Oracle. The teacher, of variation norm 3; and, for the kernel regime, the interpolant of the infinite-width tangent
     kernel.
 
     Norm axis. `variation_ratio`: total variation of the slope along straight segments between test points, mean over
@@ -115,9 +115,6 @@ def teacher_student(scale: float = 0.1) -> Task:
     )
 
 
-NOISE_COORDINATES = 2
-
-
 def _simple_and_hidden(n: int, stream: torch.Generator, feature: str) -> Split:
     """Coordinate 0 separates linearly, coordinate 1 by slabs, the rest is noise: x [n, 4], y [n, 1] in {-1, +1}."""
     y = torch.randint(0, 2, (n,), generator=stream) * 2.0 - 1
@@ -126,7 +123,7 @@ def _simple_and_hidden(n: int, stream: torch.Generator, feature: str) -> Split:
     outer = torch.rand(n, generator=stream) < 0.5
     centre = torch.where(y > 0, 0.5 * side, torch.where(outer, side, 0.0))
     slab = centre + 0.1 * (2 * torch.rand(n, generator=stream) - 1)
-    noise = torch.randn(n, NOISE_COORDINATES + 1, generator=stream)
+    noise = torch.randn(n, 3, generator=stream)
     first = noise[:, 0] if feature == "slab" else linear
     return Split(torch.column_stack([first, slab, noise[:, 1:]]), y[:, None])
 
@@ -150,12 +147,12 @@ def simplicity_bias(feature: str = "both") -> Task:
     Generalization axis. `accuracy_without_linear`: accuracy when coordinate 1 is permuted among the test points. Score
     0: chance. Score 1: the slabs alone; no submission is near it. Reported: the same for the slabs.
     """
-    n, width = 2_000, 100
+    n, d, width = 2_000, 4, 100
     require_choice("feature", feature, ("both", "slab"))
 
     def initial_network(seed: int) -> nn.Sequential:
         stream = torch_stream("simplicity_bias", seed, "init")
-        return relu_network(2 + NOISE_COORDINATES, [width, width], stream, dtype=torch.float32)
+        return relu_network(d, [width, width], stream, dtype=torch.float32)
 
     def problem(seed: int) -> Problem:
         streams = (torch_stream("simplicity_bias", seed, part) for part in ("data", "test"))
@@ -187,5 +184,5 @@ def simplicity_bias(feature: str = "both") -> Task:
         batch_size=100,
         dtype=torch.float32,
         reported=("accuracy_without_slab", "test_accuracy"),
-        interface=adam_interface(2 + NOISE_COORDINATES),
+        interface=adam_interface(d),
     )

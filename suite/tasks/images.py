@@ -205,10 +205,9 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     in `lambda_max`, 1.7 times in `adaptive_sharpness`; than heavy ball 4.0 and 1.8 times. Tuning narrows the gap by
     giving SGD large steps, which lead to flat minima too: at equal small steps SAM is 10 and 3.3 times flatter.
     """
-    samples = 2_000
+    name, samples, epochs = task_name(mnist5k_mlp, batch=batch), 2_000, 80 * batch // 64
 
     def problem(seed: int) -> Problem:
         return split_digits("mnist5k_mlp", seed, train=samples, validation=1_000, test=2_000)
 
-    name, epochs = task_name(mnist5k_mlp, batch=batch), 80 * batch // 64
     return image_task(name, problem, mlp, PUBLISHED["mnist"], samples, epochs, batch, rate=40_000)

@@ -40,7 +40,8 @@ def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, 
     The network then fits the true training data and is wrong around it. The seed decides the zeroed pixels, the wrong
     labels and the order of the batches. The result for given weights and data is kept on disk.
     """
-    digest = hashlib.sha256(_source() + repr(model).encode())
+    source = b"".join(Path(file or "").read_bytes() for file in (__file__, images.__file__))
+    digest = hashlib.sha256(source + repr(model).encode())
     for name, array in _weights(model).items():
         digest.update(name.encode() + array.tobytes())
     arguments = (seed, wrong, classes)
@@ -54,12 +55,6 @@ def adversarial_init(model: nn.Module, problem: Problem, seed: int, wrong: int, 
 def _weights(model: nn.Module) -> Arrays:
     """The weights, by name."""
     return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
-
-
-@functools.cache
-def _source() -> bytes:
-    """The source of the training here and of the networks."""
-    return b"".join(Path(file or "").read_bytes() for file in (__file__, images.__file__))
 
 
 def with_wrong_copies(problem: Problem, stream: torch.Generator, wrong: int, classes: int) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,10 +42,8 @@ OBJECTIVES = {
 }
 """The loss, its Lipschitz constant at w = 0 and the target of each objective of `max_margin`."""
 
-VECTOR_NORMS = {
-    name: functools.partial(torch.linalg.vector_norm, ord=order)
-    for name, order in (("l2", 2), ("linf", math.inf), ("l1", 1))
-}
+NORM_ORDERS = {"l2": 2, "linf": math.inf, "l1": 1}
+VECTOR_NORMS = {name: partial(torch.linalg.vector_norm, ord=order) for name, order in NORM_ORDERS.items()}
 
 
 def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
@@ -169,7 +167,7 @@ def linf_box(decay: float = 0.5) -> Task:
 
 MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "frobenius": torch.linalg.matrix_norm,
-    "spectral": functools.partial(torch.linalg.matrix_norm, ord=2),
+    "spectral": partial(torch.linalg.matrix_norm, ord=2),
     "max": lambda w: w.abs().max(),
 }
 

@@ -31,7 +31,8 @@ def edge_of_stability() -> Task:
     weights. Model: 1-40-40-1 tanh, torch's default initialization. Loss: half the mean squared error, not divided by a
     Lipschitz constant: the step size itself is what the task is about.
 
-    Target. The step size is constant for half of the budget, in which steps from 0.05 on reach the target loss.
+    Target. The step size is constant for the first half of the budget, in which steps from 0.05 on reach the target
+    loss.
 
     Reported, not scored. `stability_ratio` = lambda_max times the step size over 2: 1 at the edge, for plain gradient
     descent. It identifies gradient descent, and is no measure of quality: momentum's limit is higher, and methods that

@@ -54,7 +54,8 @@ def valley_scalar(noise: float = 0.0) -> Task:
 
     Oracle. Gradient flow conserves |u + v|² |u - v|², so its limit is known in closed form.
 
-    Flatness axis. `curvature_ratio` = (|u|² + |v|²) / 2. Score 0: gradient flow from the same weights, about 4.6.
+    Flatness axis. `curvature_ratio` = (|u|² + |v|²) / 2. Score 0: gradient flow from the same initial weights, about
+    4.6.
     """
     k, long, short = 5, 3.0, 0.3
 

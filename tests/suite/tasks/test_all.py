@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -100,6 +101,22 @@ def test_selection_never_looks_at_what_is_scored() -> None:
     assert select("validation_loss", records) == 1
     assert select("validation_loss", [record(0, False, 9, 0.0, 0.5), record(1, False, 9, 0.0, 0.2)]) == 1
     assert select("validation_loss", [record(0, False, 9, 0.0, math.inf), record(1, False, 9, 0.0, 0.2)]) == 1
+
+
+def test_papers_are_those_that_the_docstring_cites() -> None:
+    for name in task_functions():
+        task = find_task(name)
+        numbers = [paper.rpartition(", ")[2] for paper in task.papers]
+        assert len(numbers) == len(set(numbers)), name
+        assert set(re.findall(r"arXiv:[\d.]+\d", task.description)) <= set(numbers), name
+        assert all(re.fullmatch(r"[A-Z].* \d{4}, arXiv:\d{4}\.\d{5}", paper) for paper in task.papers), name
+    assert find_task("adaptive_trap").papers == ("Wilson et al. 2017, arXiv:1705.08292",)
+    assert "Liu et al. 2020, arXiv:1906.02613" in find_task("mnist5k_bad_start").papers
+
+
+def test_the_family_is_the_first_word_of_the_file() -> None:
+    names = {"mnist_mlp": "images", "modular_addition": "features", "valley_relu": "valleys", "factorial": "factorial"}
+    assert {name: find_task(name).family for name in names} == names
 
 
 @pytest.mark.parametrize(
