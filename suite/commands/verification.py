@@ -88,8 +88,7 @@ class Request:
 
     Attributes:
         submissions: texts that find the sources of the recorded submissions.
-        sample: how many scored runs are repeated.
-        seed: draws them.
+        sample, seed: how many scored runs are repeated, and what draws them.
         fresh: how many seeds that nobody could have known are run, per submission and task.
         nonce: what those seeds depend on.
         solutions: the directory in which solutions were saved.
@@ -108,25 +107,26 @@ class Request:
 
 
 def verify(logs: Sequence[Path], request: Request) -> Report:
-    """Check the records of `logs`.
-
-    Raises:
-        InputError: a log or a source cannot be read.
-    """
+    """Check the records of `logs`; raises `InputError` if a log or a source cannot be read."""
     torch.set_num_threads(1)  # as in every worker: the number of threads decides rounding
     report = Report()
     records = _read(logs, report)
-    loaded = [open_submission(text, 1, request.limits) for text in request.submissions]
-    sources = {each.submission.name: each for each in loaded}
-    report.known = known = _check_sources(_newest(records, report), sources, report)
+    newest = of_newest_source(records, per=("track", "submission", "task"))
+    if len(newest) < len(records):
+        report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
+    opened = [open_submission(text, 1, request.limits) for text in request.submissions]
+    sources = {loaded.submission.name: loaded for loaded in opened}
+    report.known = known = _check_sources(newest, sources, report)
     _check_choices(known, sources, report)
     if request.solutions is not None:
         _measure_again(known, sources, request, request.solutions, report)
     scored = [record for record in known if record["phase"] == "score" and record["status"] != Status.UNAVAILABLE]
     for record in random.Random(request.seed).sample(scored, min(request.sample, len(scored))):
         _run_again(record, sources[record["submission"]], request, report)
-    if request.fresh:
-        _run_fresh(scored, sources, request, report)
+    for record in {(r["submission"], r["task"]): r for r in scored}.values() if request.fresh else ():
+        loaded = sources[record["submission"]]
+        seeds = fresh_seeds(loaded, record["task"], request.fresh, request.nonce)
+        report.fresh += run_unit(_unit(record, loaded, seeds, request.limits))
     return report
 
 
@@ -145,14 +145,6 @@ def _read(logs: Sequence[Path], report: Report) -> list[Record]:
             else:
                 records.append(record)
     return records
-
-
-def _newest(records: Sequence[Record], report: Report) -> list[Record]:
-    """The records of each submission's and task's newest source on its track: those that tables show."""
-    newest = of_newest_source(records, per=("track", "submission", "task"))
-    if len(newest) < len(records):
-        report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
-    return newest
 
 
 def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
@@ -288,12 +280,3 @@ def _format(value: Any) -> str:
 def fresh_seeds(loaded: LoadedSubmission, task: str, count: int, nonce: str) -> list[int]:
     """Seeds that depend on the submission's source, the task and a nonce: nobody could have prepared for them."""
     return [seed_of("verification", loaded.source_hash, task, nonce, number) for number in range(count)]
-
-
-def _run_fresh(
-    scored: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, report: Report
-) -> None:
-    for record in {(record["submission"], record["task"]): record for record in scored}.values():
-        loaded = sources[record["submission"]]
-        seeds = fresh_seeds(loaded, record["task"], request.fresh, request.nonce)
-        report.fresh += run_unit(_unit(record, loaded, seeds, request.limits))

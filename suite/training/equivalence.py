@@ -39,8 +39,9 @@ GRADIENT_TOLERANCE = 1e-2
 def supports_vmap(task: Task, run: TrainingRun, device: Device) -> bool:
     """Whether `vmap` runs the task's network with the right gradients, changes no buffers and draws no random numbers.
 
-    Batch norm changes its statistics in place: under `vmap` they would be lost where only some lanes go on. Dropout
-    draws for all lanes from one generator: what a lane gets would depend on its neighbours.
+    A module that computes with other weights than those put in place would be trained in part. Batch norm changes its
+    statistics in place: under `vmap` they would be lost where only some lanes go on. Dropout draws for all lanes from
+    one generator: what a lane gets would depend on its neighbours.
     """
     with torch.random.fork_rng(devices=[]):
         stack, batch = _stacked(task, [run] * 2, device)

@@ -173,7 +173,8 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
     torch.manual_seed(0)
     try:
         optimizer = setup.make_optimizer(dict(model.named_parameters()), settings, model)
-        if _requires_closure(optimizer) and not protocol.needs_closure:
+        argument = inspect.signature(optimizer.step).parameters.get("closure")
+        if argument and argument.default is inspect.Parameter.empty and not protocol.needs_closure:
             raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
         state = torch.get_rng_state()
         call_mode(optimizer, "train")
@@ -188,12 +189,6 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
     uses_rng = not torch.equal(state, torch.get_rng_state())
     protocol = replace(protocol, uses_rng=uses_rng, has_eval_mode=has_eval_mode(optimizer))
     return _Attempt(protocol, [p.detach() for p in model.parameters()], evaluations)
-
-
-def _requires_closure(optimizer: Any) -> bool:
-    """Whether `step` cannot be called without a closure."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _equal(a: Iterable[Tensor], b: Iterable[Tensor]) -> bool:
