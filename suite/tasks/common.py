@@ -113,12 +113,9 @@ def signed_inputs(problem: Problem) -> NDArray[Any]:
     return (problem.train.y.view(-1, 1) * problem.train.x).cpu().numpy()
 
 
-def margin_ratios(margin: float, w: Any, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle) -> dict[str, float]:
+def margin_ratios(margin: Any, w: Any, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle) -> dict[str, float]:
     """The margin over every norm of `w`, over the best possible."""
-    return {
-        f"{name}_margin_ratio": margin / float(norm(w)) / oracle.values[f"{name}_margin"]
-        for name, norm in norms.items()
-    }
+    return {f"{k}_margin_ratio": float(margin / norm(w)) / oracle.values[f"{k}_margin"] for k, norm in norms.items()}
 
 
 def weights(solution: Solution, *names: str) -> tuple[Tensor, ...]:

@@ -99,9 +99,9 @@ def max_margin(objective: str = "log_exponential") -> Task:
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), train = weights(solution, "weight"), solution.problem.train
-        margin = (train.y * (train.x @ w)).min().item()
+        margin = (train.y * (train.x @ w)).min()
         ratios = margin_ratios(margin, w, VECTOR_NORMS, solution.oracle)
-        return ratios | {"margin": margin, "l2_norm": torch.linalg.vector_norm(w).item()}
+        return ratios | {"margin": margin.item(), "l2_norm": torch.linalg.vector_norm(w).item()}
 
     return Task(
         problem=problem,
