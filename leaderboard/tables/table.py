@@ -22,6 +22,9 @@ DAGGER = "†"
 ARROWS = {True: "↑", False: "↓", None: ""}
 """Whether higher values of a measure are better -> the mark that says so."""
 
+RENAMED = {"stop": "target", "lanes": "runs", "null": "score_0", "ideal": "score_1"}
+"""Former names of columns, which commands still take."""
+
 RELATIONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
@@ -94,6 +97,7 @@ class Table:
     def position(self, key: str) -> int:
         """Where the column `key` stands; InputError with the nearest name if there is none."""
         keys = [column.key for column in self.columns]
+        key = key if key in keys else RENAMED.get(key, key)
         if key not in keys:
             raise unknown("column", key, keys)
         return keys.index(key)

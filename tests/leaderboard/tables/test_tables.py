@@ -274,6 +274,12 @@ def test_filtering(condition: str, left: str) -> None:
     assert _names(TABLE.filter(condition)) == left
 
 
+def test_former_names_of_columns_are_still_taken(results: Results) -> None:
+    ranking = views.ranking(board(results, "optimizer"), results)
+    assert ranking.choose(["submission", "stop", "lanes"]) == ranking.choose(["submission", "target", "runs"])
+    assert ranking.sort("-stop") == ranking.sort("-target")
+
+
 def test_choosing_columns() -> None:
     chosen = TABLE.choose(["note", "name"])
     assert [entry.text for entry in chosen.rows[0]] == ["n", "b"]
