@@ -114,7 +114,7 @@ def signed_inputs(problem: Problem) -> NDArray[Any]:
 
 
 def margin_ratios(margin: Any, w: Any, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle) -> dict[str, float]:
-    """The margin over every norm of `w`, over the best possible."""
+    """The margin over every norm of `w`, over the best possible: margin and norms both tensors, or both numbers."""
     return {f"{k}_margin_ratio": float(margin / norm(w)) / oracle.values[f"{k}_margin"] for k, norm in norms.items()}
 
 

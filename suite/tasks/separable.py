@@ -228,11 +228,11 @@ def spectral_margin() -> Task:
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), train, test = weights(solution, "weight"), solution.problem.train, solution.problem.required_test
-        margin = margins(train.x @ w.T, train.y).min().item()
+        margin = margins(train.x @ w.T, train.y).min()
         ratios = margin_ratios(margin, w, MATRIX_NORMS, solution.oracle)
         test_error = (margins(test.x @ w.T, test.y) <= 0).double().mean().item()
         norm = float(torch.linalg.matrix_norm(w))
-        return ratios | {"margin": margin, "test_error": test_error, "l2_norm": norm}
+        return ratios | {"margin": margin.item(), "test_error": test_error, "l2_norm": norm}
 
     return Task(
         problem=problem,
