@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
-
 MIN_SECONDS = 0.02
 """A result that is computed faster is not written."""
 
@@ -42,17 +41,13 @@ def directory(kind: str) -> Path | None:
 def cached_on_disk(kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
     """The arrays, by name, that `compute` returns, read from the disk if an earlier process has written them.
 
-    Args:
-        kind: the folder: results of one kind lie together.
-        key: names everything that decides the result.
-        compute: called if there is no file of this key. What it raises is passed on, and nothing is cached.
+    `kind` is the folder; `key` names everything that decides the result. What `compute` raises is passed on.
     """
     folder = directory(kind)
     if folder is None:
         return compute()
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    arrays = _read(path, key)
-    if arrays is not None:
+    if (arrays := _read(path, key)) is not None:
         return arrays
     begin = time.perf_counter()
     arrays = compute()
@@ -101,8 +96,5 @@ def cached_in_memory(
         size: a result's size: data sets differ by a factor of 10,000.
         key: what of the arguments identifies a result.
     """
-
-    def bounded(result: T) -> int:
-        return min(size(result), limit)  # the library keeps nothing that is larger than the whole cache
-
-    return cachetools.cached(cachetools.LRUCache(limit, bounded), key)
+    # The library keeps nothing that is larger than the whole cache.
+    return cachetools.cached(cachetools.LRUCache(limit, lambda result: min(size(result), limit)), key)

@@ -15,33 +15,22 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from suite.errors import InputError
 from suite.storage.record import SCHEMA, Record, canonical, checksum, seal, upgraded
 
 
-@dataclass(frozen=True)
-class ReadResult:
-    """What a log holds.
+class ReadResult(NamedTuple):
+    """What a log holds: the complete records in order, and (line number, reason) of every line that is none."""
 
-    Attributes:
-        records: the complete records, in order.
-        damaged: (line number, reason) of every line that is none.
-    """
-
-    records: list[Record] = field(default_factory=list)
-    damaged: list[tuple[int, str]] = field(default_factory=list)
+    records: list[Record]
+    damaged: list[tuple[int, str]]
 
 
 def parse(line: bytes) -> Record:
-    """The record on `line`, in the field names of today.
-
-    Raises:
-        ValueError: what is wrong with the line.
-    """
+    """The record on `line`, in the field names of today; a ValueError says what is wrong with the line."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -113,12 +102,8 @@ def many_records() -> Iterator[None]:
 
 
 def read(path: Path) -> ReadResult:
-    """Every complete record of the log at `path`, in order; a missing log is empty.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    result = ReadResult()
+    """Every complete record of the log at `path`, in order; a missing log is empty. Errors as of `scan`."""
+    result = ReadResult([], [])
     with many_records():
         for number, record in scan(path):
             if isinstance(record, str):
@@ -137,27 +122,18 @@ class Log:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the log and repair a torn last line.
-
-        Raises:
-            InputError: the log cannot be written.
-        """
+        """Open the log and repair a torn last line; raises `InputError` if it cannot be written."""
         self.path = Path(path)
         self.notes: list[str] = []
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab"):
-                pass
+            self.path.open("ab").close()
             self._repair()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def records(self) -> Iterator[Record]:
-        """Every complete record, in order, one at a time; damaged lines are noted.
-
-        Raises:
-            InputError: the log cannot be read.
-        """
+        """Every complete record, in order, one at a time; damaged lines are noted. Errors as of `scan`."""
         for number, record in scan(self.path):
             if isinstance(record, str):
                 self.notes.append(f"{self.path}: line {number} is damaged ({record}); its training run is repeated.")
@@ -167,17 +143,13 @@ class Log:
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"The log {self.path} cannot be written ({error.strerror}).")
 
-    def _tail(self) -> tuple[int, bytes]:
-        """Where the last line starts, and the line; only the file's last pages are read, however long it is."""
-        with self.path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return 0, b""
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                start = data.rfind(b"\n") + 1
-                return start, data[start:]
-
     def _repair(self) -> None:
-        start, torn = self._tail()
+        """Complete or cut off a torn last line; only the file's last pages are read, however long it is."""
+        if not self.path.stat().st_size:
+            return
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            start = data.rfind(b"\n") + 1
+            torn = data[start:]
         if not torn:
             return
         try:
@@ -190,7 +162,6 @@ class Log:
                 os.fsync(rest.fileno())
             with self.path.open("r+b") as log:
                 log.truncate(start)
-                log.flush()
                 os.fsync(log.fileno())
             self.notes.append(
                 f"{self.path}: the last line was torn; {self.path.name}.torn has it, and its training run is repeated."
@@ -216,8 +187,7 @@ class Log:
     def append(self, *records: Mapping[str, Any]) -> None:
         """Seal and write records and sync them to the disk before returning: one write and one sync for all of them.
 
-        Raises:
-            InputError: the disk is full or the log cannot be written; it is as it was before.
+        If the disk is full or the log cannot be written, it stays as it was, and `InputError` is raised.
         """
         try:
             sealed = (record if "checksum" in record else seal(record) for record in records)

@@ -16,11 +16,8 @@ from typing import Any, NamedTuple
 SCHEMA = 2
 """Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
-
 VOLATILE = frozenset({"seconds", "measure_seconds", "time", "checksum"})
 """Fields that may differ between two repetitions of the same run on the same machine."""
-
-
 Record = dict[str, Any]
 
 
@@ -89,14 +86,7 @@ def identity(record: Mapping[str, Any]) -> Record:
 
 
 class RunKey(NamedTuple):
-    """What makes a training run that run: a log that holds it is not given it again.
-
-    Attributes:
-        submission, submission_hash, task, task_hash: names, and hashes of the sources that decide the numbers.
-        phase, trial, seed: which run of the submission on the task.
-        settings: the hyper-parameters as canonical JSON.
-        on_cpu: whether it ran on a CPU: numbers of other devices differ by more than rounding.
-    """
+    """What makes a training run that run: a log that holds it is not given it again."""
 
     submission: str
     submission_hash: str
@@ -106,7 +96,9 @@ class RunKey(NamedTuple):
     trial: int
     seed: int
     settings: str
+    """The hyper-parameters as canonical JSON."""
     on_cpu: bool
+    """Numbers of other devices differ by more than rounding."""
 
 
 def run_key(record: Mapping[str, Any]) -> RunKey:
@@ -132,15 +124,13 @@ def of_newest_source(records: Sequence[Record], per: Sequence[str] = ("submissio
 RENAMED = {"answers": "uncertainties", "shown": "reported", "stop_evaluations": "target_evaluations"}
 """Fields of version 1 and their names today."""
 
-
 RENAMED_IN_AXES = {"null": "score_0", "ideal": "score_1"}
 
 
 def upgraded(record: Record) -> Record:
     """A complete record of version 1 in the names of today. It has no checksum until it is sealed again.
 
-    Raises:
-        KeyError, TypeError, AttributeError: fields of version 1 are missing or of another type.
+    Raises KeyError, TypeError or AttributeError where fields of version 1 are missing or of another type.
     """
     renamed = {RENAMED.get(field, field): value for field, value in record.items() if field != "checksum"}
     axes = {

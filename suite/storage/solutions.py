@@ -27,17 +27,9 @@ def solution_hash(weights: Weights) -> str:
     return digest.hexdigest()[:16]
 
 
-def _path(directory: Path, name: str) -> Path:
-    return directory / f"{name}.safetensors"
-
-
 def save(directory: Path, weights: Weights) -> None:
-    """Write the solution, whole or not at all, if it is not there yet.
-
-    Raises:
-        InputError: the directory cannot be written.
-    """
-    path = _path(directory, solution_hash(weights))
+    """Write the solution, whole or not at all, if it is not there yet; raises `InputError` if that is impossible."""
+    path = directory / f"{solution_hash(weights)}.safetensors"
     if path.exists():
         return
     try:
@@ -51,12 +43,8 @@ def save(directory: Path, weights: Weights) -> None:
 
 
 def load(directory: Path, name: str) -> Weights | None:
-    """The weights whose hash is `name`; None if there is no such file.
-
-    Raises:
-        InputError: the file is damaged, or holds other weights than its name says.
-    """
-    path = _path(directory, name)
+    """The weights whose hash is `name`; None if there is no such file. Raises `InputError` for a damaged one."""
+    path = directory / f"{name}.safetensors"
     if not path.is_file():
         return None
     try:

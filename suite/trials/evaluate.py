@@ -26,7 +26,7 @@ from suite.estimate import uncertainties
 from suite.sandbox import host, process
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
-from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Weights
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.provenance import environment, task_hash
@@ -65,23 +65,15 @@ def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> l
 
 
 def measure_again(unit: Unit, weights: Weights) -> Record:
-    """Measure stored weights of the unit's only run once more.
-
-    Returns:
-        The record's fields that depend on the weights alone.
-    """
+    """Measure stored weights of the unit's only run: the record's fields that depend on the weights alone."""
     work = resolve(unit)
     (trial,), (seed,) = unit.trials, unit.seeds
     run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
     initial = {name: tensor.clone() for name, tensor in work.task.model(run.problem, seed).state_dict().items()}
-    with torch.no_grad():
-        train_data = run.problem.train.to(unit.device)
-        loss = work.task.loss(_model(work, run, weights)(train_data.x), train_data.y).item()
-    return clean(
-        _measured(work, run, weights, initial)
-        | {"train_loss": loss, "data_fingerprint": work.fingerprint(seed)}
-        | {"axes": resolve_axes(work.task.axes, work.oracle(seed))}
-    )
+    train_loss = _loss(work, _model(work, run, weights), run.problem.train)
+    axes = resolve_axes(work.task.axes, work.oracle(seed))
+    others = {"train_loss": train_loss, "data_fingerprint": work.fingerprint(seed), "axes": axes}
+    return clean(_measured(work, run, weights, initial) | others)
 
 
 def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[str, Any]]:
@@ -131,8 +123,8 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
         try:
             record["axes"] = resolve_axes(work.task.axes, work.oracle(run.seed))
         except Exception as error:
-            axes = resolve_axes(work.task.axes, None)
-            return seal(record | _ended(Status.UNAVAILABLE, sentence(error)) | {"axes": axes})
+            ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
+            return seal(record | ended | {"axes": resolve_axes(work.task.axes, None)})
     if isinstance(result, TrainingResult):
         if work.unit.solutions is not None and work.scored and result.converged:
             save(Path(work.unit.solutions), result.weights)
@@ -142,7 +134,8 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
             fields = _measured(work, run, result.weights, result.initial) if result.converged else {}
             record |= fields | {"curves": curves | fields.get("curves", {})}
         except Exception as error:
-            record |= _ended(Status.FAILED, f"Measuring raised {sentence(error)}")
+            reason = f"Measuring raised {sentence(error)}"
+            record |= {"converged": False, "status": Status.FAILED, "reason": reason}
     return seal(record | {"measure_seconds": round(time.perf_counter() - begin, 4)})
 
 
@@ -189,11 +182,6 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
     }
 
 
-def _ended(status: Status, reason: str) -> Record:
-    """The fields of a run that gives no result after all."""
-    return {"converged": False, "status": status, "reason": reason}
-
-
 def _trained(result: TrainingResult) -> Record:
     """The fields that training decides."""
     return {
@@ -212,14 +200,14 @@ def _trained(result: TrainingResult) -> Record:
 def _measured(work: ResolvedUnit, run: TrainingRun, weights: Weights, initial: Weights) -> Record:
     """The fields that the weights of a run at the target loss decide: measures and the task's curves where scored."""
     model = _model(work, run, weights)
-    fields: Record = {"validation_loss": _validation_loss(work, run, model)}
+    split = run.problem.validation
+    fields: Record = {"validation_loss": None if split is None else _loss(work, model, split)}
     if not work.scored:
         return fields
     problem = run.problem.to(work.unit.device)
     solution = Solution(model, initial, problem, work.oracle(run.seed), run.seed, run.settings)
     measures = work.task.measure(solution)
-    draw = work.task.curves if run.seed == CURVE_SEED else None
-    curves = {} if draw is None else draw(solution)
+    curves = work.task.curves(solution) if work.task.curves and run.seed == CURVE_SEED else {}
     return fields | {
         "measures": {name: float(value) for name, value in measures.items()},
         "uncertainties": uncertainties(measures),
@@ -235,11 +223,9 @@ def _model(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> nn.Module:
 
 
 @torch.no_grad()
-def _validation_loss(work: ResolvedUnit, run: TrainingRun, model: nn.Module) -> float | None:
-    split = run.problem.validation
-    if split is None:
-        return None
-    return work.task.loss(model(split.x.to(work.unit.device)), split.y.to(work.unit.device)).item()
+def _loss(work: ResolvedUnit, model: nn.Module, split: Split) -> float:
+    split = split.to(work.unit.device)
+    return work.task.loss(model(split.x), split.y).item()
 
 
 def _training_curve(result: TrainingResult) -> Curve:
@@ -250,8 +236,8 @@ def _training_curve(result: TrainingResult) -> Curve:
 
 def _rounded(curve: Curve) -> dict[str, Any]:
     """A curve as a record states it: four significant digits are enough for a picture."""
-
-    def short(values: Sequence[float] | None) -> list[float] | None:
-        return None if values is None else [float(f"{value:.4g}") for value in values]
-
-    return asdict(curve) | {"x": short(curve.x), "y": short(curve.y), "oracle": short(curve.oracle)}
+    fields = asdict(curve)
+    for name in ("x", "y", "oracle"):
+        if fields[name] is not None:
+            fields[name] = [float(f"{value:.4g}") for value in fields[name]]
+    return fields

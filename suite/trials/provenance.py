@@ -72,7 +72,7 @@ def _code(node: Any) -> Any:
 
 
 def _is_docstring(node: Any) -> bool:
-    """Whether a statement is a text alone: the docstring of a module, class, function or attribute."""
+    """Whether a statement is a text alone."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -18,7 +18,6 @@ from suite.trials.unit import Unit
 PROBLEM_BYTES = 300_000_000
 """What a worker spends on the data of recent runs: 20 data sets of 5,000 digits, or one of all of MNIST."""
 
-
 ORACLES = 256
 """How many oracles a worker keeps."""
 
@@ -63,7 +62,6 @@ class ResolvedUnit:
 
     @property
     def scored(self) -> bool:
-        """Whether its runs are scored, not tuned."""
         return self.unit.phase == "score"
 
     def problem(self, seed: int) -> Problem:
@@ -71,7 +69,6 @@ class ResolvedUnit:
         return _problem(self.task, seed)[0]
 
     def fingerprint(self, seed: int) -> str:
-        """The fingerprint of the data of a seed."""
         return _problem(self.task, seed)[1]
 
     def oracle(self, seed: int) -> Oracle:
@@ -98,10 +95,6 @@ class ResolvedUnit:
 
 
 def resolve(unit: Unit) -> ResolvedUnit:
-    """`unit` with its submission and its task.
-
-    Raises:
-        InputError: there is no such submission or task, or they do not fit together.
-    """
+    """`unit` with its submission and its task; raises `InputError` if there are none, or they do not fit together."""
     loaded = unit.loaded()
     return ResolvedUnit(unit, loaded, bind(loaded.submission, find_task(unit.task)))

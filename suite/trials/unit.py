@@ -19,12 +19,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Isolation:
-    """That a submission's code runs in the sandbox only.
-
-    Attributes:
-        limits: what it may use there.
-        loaded: the submission as it described itself there.
-    """
+    """That a submission's code runs in the sandbox only, within `limits`; `loaded` is as it described itself there."""
 
     limits: Limits
     loaded: LoadedSubmission
@@ -36,10 +31,8 @@ class Unit:
 
     Attributes:
         submission: the text that finds it.
-        task, track: their names.
         phase: ``tune`` or ``score``.
         trials, seeds: its training runs are all their combinations, trial by trial.
-        device: torch device.
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
     """
