@@ -1,7 +1,4 @@
-"""What a training run costs, from what is recorded.
-
-The order of units and the time estimates come from it, results never.
-"""
+"""What a training run costs, from what is recorded: orders units and estimates time, and never changes a result."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from suite.task import Task
 BATCHED_SECONDS = 0.3
 """A run in a batch of which nothing is recorded: the mean of the first results that were shipped."""
 
-
 SINGLE_SECONDS = 1.5
 """A run that is trained by itself, likewise."""
 
@@ -23,8 +19,7 @@ SINGLE_SECONDS = 1.5
 class Costs:
     """Mean seconds per training run in tuning or in scoring.
 
-    Those of the submission on the task, else of its kind of submission there, else either in the other phase, else a
-    guess.
+    Those of the submission on the task, else of its kind there, else either in the other phase, else a guess.
     """
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:

@@ -21,7 +21,7 @@ import queue
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,13 +45,11 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished unit.
+    """One finished unit, and its records that are new in the log.
 
     Attributes:
         done: how much of the work is done, in [0, 1].
         left: expected seconds to the end.
-        unit: the unit.
-        records: its records that are new in the log.
     """
 
     done: float
@@ -62,31 +60,12 @@ class Progress:
 
 @dataclass(eq=False)
 class _Job:
-    """A unit that is queued or running.
-
-    retried: whether a worker was lost with it before: the next loss is the unit's own fault.
-    """
+    """A unit that is queued or running."""
 
     entry: PlannedEntry
     unit: Unit
     retried: bool = False
-
-
-@dataclass
-class _Workload:
-    """How much there is to do, in expected seconds of one worker."""
-
-    total: float = 0.0
-    left: float = 0.0
-    begun: float = field(default_factory=time.monotonic)
-
-    def add(self, cost: float) -> None:
-        self.total += cost
-        self.left += cost
-
-    def done(self) -> float:
-        """The share that is done, in [0, 1]."""
-        return min(1.0, max(0.0, 1.0 - self.left / self.total)) if self.total > 0 else 1.0
+    """Whether a worker was lost with it before: the next loss is the unit's own fault."""
 
 
 class Driver:
@@ -98,9 +77,6 @@ class Driver:
         """Read the log and queue what it does not hold.
 
         Args:
-            plan: what to run.
-            log: where records are read and appended.
-            engine: where units run.
             costs: what training runs are expected to take; it learns from the log.
             trial_seconds: time limit of one trial on all its seeds; a unit of several trials has that much for each.
 
@@ -115,35 +91,34 @@ class Driver:
         costs = costs or Costs()
         self._recorded: dict[RunKey, Record] = {}
         self._unavailable: dict[RunKey, str] = {}
-        self._read(costs)
-        self._workload = _Workload()
+        with many_records():
+            for record in log.records():
+                costs.add(record)
+                if record["status"] == Status.UNAVAILABLE:  # run again: perhaps data and oracle are available now
+                    self._unavailable[run_key(record)] = record["reason"]
+                else:
+                    # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
+                    self._recorded[run_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
+        self._work = self._work_left = 0.0  # expected seconds of one worker
+        self._begun = time.monotonic()
         self._queue: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
         self._running = 0
         self._ended: queue.SimpleQueue[tuple[_Job, Future[Any]]] = queue.SimpleQueue()
         for entry in planned_entries(plan, costs):
-            self._workload.add(entry.scoring_cost())
+            self._add_work(entry.scoring_cost())
             self._open(entry, "tune", entry.tuning())
-
-    def _read(self, costs: Costs) -> None:
-        """Read what the log holds. Runs without data or oracle are run again: perhaps they are available now."""
-        with many_records():
-            for record in self._log.records():
-                costs.add(record)
-                if record["status"] == Status.UNAVAILABLE:
-                    self._unavailable[run_key(record)] = record["reason"]
-                else:
-                    # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
-                    self._recorded[run_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
 
     def seconds_left(self) -> float:
         """Expected wall-clock seconds to the end: at first as recorded, then at the pace that this machine shows."""
-        done = self._workload.total - self._workload.left
+        done = self._work - self._work_left
         if done <= 0:
-            return self._workload.left / max(self._engine.workers(), 1)
-        return max(0.0, self._workload.left) * (time.monotonic() - self._workload.begun) / done
+            return self._work_left / max(self._engine.workers(), 1)
+        return max(0.0, self._work_left) * (time.monotonic() - self._begun) / done
 
-    # -- units ------------------------------------------------------------------------------------------------
+    def _add_work(self, seconds: float) -> None:
+        self._work += seconds
+        self._work_left += seconds
 
     def _open(self, entry: PlannedEntry, stage: str, units: list[Unit]) -> None:
         """Queue the units of a stage that the log does not hold completely; open the next stage if it holds all."""
@@ -154,13 +129,13 @@ class Driver:
                 entry.records += records
             else:
                 entry.units_left += 1
-                self._workload.add(entry.cost(unit))
+                self._add_work(entry.cost(unit))
                 self._push(_Job(entry, unit))
         if not entry.units_left and stage == "tune":
             self._score(entry)
 
     def _score(self, entry: PlannedEntry) -> None:
-        self._workload.add(-entry.scoring_cost())  # from here on its units are counted
+        self._add_work(-entry.scoring_cost())  # from here on its units are counted
         self._open(entry, "score", entry.scoring())
 
     def _push(self, job: _Job) -> None:
@@ -181,19 +156,14 @@ class Driver:
             return None
         return job.unit.isolation.limits.seconds
 
-    # -- the loop ---------------------------------------------------------------------------------------------
-
     def steps(self, deadline: float | None = None) -> Iterator[Progress]:
-        """Run everything; yields after each unit, when its records are in the log.
-
-        Args:
-            deadline: when the run must end, on the clock of `time.monotonic`.
+        """Run everything until `deadline` (of `time.monotonic`); yields after each unit, when its records are logged.
 
         Raises:
             OutOfTime: the deadline has passed.
             InputError: the engine is gone, its workers have other sources, or the log cannot be written.
         """
-        self._workload.begun = time.monotonic()
+        self._begun = time.monotonic()
         while self._queue or self._running:
             while self._queue and self._running < self._engine.max_pending():
                 self._submit(heapq.heappop(self._queue)[2])
@@ -238,18 +208,15 @@ class Driver:
         self._log.append(*new)
         entry.records += records
         entry.units_left -= 1
-        self._workload.left -= entry.cost(job.unit)
+        self._work_left -= entry.cost(job.unit)
         if not entry.units_left and job.unit.phase == "tune":
             self._score(entry)
-        return Progress(self._workload.done(), self.seconds_left(), job.unit, new)
+        done = min(1.0, max(0.0, 1.0 - self._work_left / self._work)) if self._work > 0 else 1.0
+        return Progress(done, self.seconds_left(), job.unit, new)
 
 
 def _outcome(future: Future[Any]) -> list[Record] | Failure:
-    """What a unit gave: its records, or why there are none.
-
-    Raises:
-        InputError: the engine itself cannot run units.
-    """
+    """What a unit gave: its records, or why there are none; `InputError` if the engine itself cannot run units."""
     try:
         outcome = future.result()
     except CancelledError:

@@ -6,6 +6,7 @@ Each is a `concurrent.futures.Executor`. Torch is not imported here.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import pickle
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,8 @@ from suite.errors import InputError, sentence
 CONNECT_SECONDS = 20
 """How long a Dask scheduler may take to answer."""
 
-
 CLOSE_SECONDS = 10
 """How long a Dask cluster's workers may take to end a session."""
-
 
 DASK_MIN_PENDING = 16
 """Units that a cluster gets even before it has a worker: a cluster that grows on demand must see some."""
@@ -35,21 +35,15 @@ DASK_MIN_PENDING = 16
 
 @dataclass(frozen=True)
 class Engine:
-    """An executor, and how its threads run a unit.
-
-    Attributes:
-        executor: its threads, of this process or of a cluster's workers, run one call each.
-        runner: what such a thread calls.
-        session: what all workers share.
-        workers: gives how many units run at a time.
-        max_pending: gives how many units may be submitted and not yet done.
-    """
+    """An executor, whose threads (of this process or of a cluster's workers) call `runner` for one unit each."""
 
     executor: Executor
     runner: CallRunner
     session: Session
     workers: Callable[[], int]
+    """How many units run at a time."""
     max_pending: Callable[[], int]
+    """How many units may be submitted and not yet done."""
 
     @property
     def can_stop(self) -> bool:
@@ -91,8 +85,8 @@ def _session(memory: int | None) -> Session:
     if memory is not None and sys.platform != "linux":
         raise InputError("A memory limit can be enforced on Linux only.")
     # A cluster's workers have an environment of their own.
-    environment = {name: os.environ[name] for name in ("LOWLANDS_DATA",) if name in os.environ}
-    return Session(uuid.uuid4().hex, _warm_up, os.getcwd(), tuple(environment.items()), memory)
+    environment = tuple(item for item in os.environ.items() if item[0] == "LOWLANDS_DATA")
+    return Session(uuid.uuid4().hex, _warm_up, os.getcwd(), environment, memory)
 
 
 def _warm_up() -> None:
@@ -112,16 +106,12 @@ class _Inline(Executor):
         return future
 
 
-def _run_here(session: Session, call: bytes, seconds: float | None) -> Any:
-    return execute(call)
-
-
 @contextlib.contextmanager
 def _this_process(memory: int | None) -> Iterator[Engine]:
     if memory is not None:
         raise InputError("A memory limit needs worker processes: local:1 or more.")
     os.environ.setdefault(THREADS_VARIABLE, "1")
-    yield Engine(_Inline(), _run_here, _session(None), workers=lambda: 1, max_pending=lambda: 1)
+    yield Engine(_Inline(), lambda _, call, seconds: execute(call), _session(None), lambda: 1, lambda: 1)
 
 
 @contextlib.contextmanager
@@ -130,7 +120,7 @@ def _workers(count: int, session: Session) -> Iterator[Engine]:
     executor = ThreadPoolExecutor(count, thread_name_prefix="unit")
     try:
         POOL.start(session, count)
-        yield Engine(executor, run_in_worker, session, workers=lambda: count, max_pending=lambda: 2 * count)
+        yield Engine(executor, run_in_worker, session, lambda: count, lambda: 2 * count)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         end_session(session.token)
@@ -144,16 +134,10 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
         raise InputError("The engine dask needs the extra `cluster`: pip install '.[cluster]'.") from None
     # The records of a unit say what went wrong on its worker; Dask's own log would repeat it with tracebacks.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    local = partial(LocalCluster, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         try:
-            if not scheduler:
-                address = stack.enter_context(
-                    LocalCluster(
-                        n_workers=cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-                    )
-                )
-            else:
-                address = _address(scheduler)
+            address = _address(scheduler) if scheduler else stack.enter_context(local(n_workers=cores()))
             client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"The Dask cluster {scheduler!r} cannot be reached ({sentence(error)}).") from error
@@ -177,8 +161,4 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
 
 def _address(scheduler: str) -> str:
     """An address for Dask's client, from an address or from a scheduler file."""
-    if not scheduler.endswith(".json"):
-        return scheduler
-    import json
-
-    return str(json.loads(Path(scheduler).read_text())["address"])
+    return str(json.loads(Path(scheduler).read_text())["address"]) if scheduler.endswith(".json") else scheduler

@@ -13,11 +13,7 @@ from suite.errors import InputError
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the results directory for one run. The lock is the operating system's: it ends with the process.
-
-    Raises:
-        InputError: another run holds it, or it cannot be written.
-    """
+    """Hold the results directory for one run. The lock is the operating system's: it ends with the process."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / ".lock").acquire(timeout=0)

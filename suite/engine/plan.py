@@ -28,10 +28,8 @@ class Plan:
     """What to run: submissions on tasks, with a track's seeds and tuning budget. `make_plan` builds and checks one.
 
     Attributes:
-        submissions: the loaded submissions, whose names differ.
-        tasks: the tasks; a submission runs on those that accept it.
+        submissions, tasks: a submission runs on those tasks that accept it.
         track: seeds and tuning budget. Its own list of tasks is not read here.
-        device: torch device of the workers.
         limits: what a submission may use if its code is to run in the sandbox only; None: it runs in the workers.
         solutions: directory in which scored solutions are saved, the same path on every machine; None: nowhere.
     """
@@ -52,12 +50,7 @@ def make_plan(
     limits: Limits | None = None,
     solutions: str | None = None,
 ) -> Plan:
-    """The plan for submissions and tasks given by name; whatever may be wrong with them is found here.
-
-    Args:
-        submissions: texts that find submissions: built-in names, files, import paths.
-        tasks: names of tasks.
-        track, device, limits, solutions: as in `Plan`.
+    """The plan for the names of tasks, and for submissions as built-in names, files or import paths.
 
     Raises:
         InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
@@ -72,11 +65,7 @@ def make_plan(
 
 
 def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubmission:
-    """The submission that `text` names, checked; with `limits` its code runs in the sandbox alone.
-
-    Raises:
-        InputError: there is none, or none of its settings can be built.
-    """
+    """The submission that `text` names, checked (`InputError`); with `limits` its code runs in the sandbox alone."""
     if limits is not None:
         return describe(text, limits, trials)
     loaded = load(text)
@@ -88,7 +77,6 @@ class PlannedEntry:
     """One submission on one task: its units in two stages, tuning and scoring."""
 
     def __init__(self, plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs) -> None:
-        """Bind `loaded` to `task`; `costs` says what its training runs are expected to take."""
         self.plan, self.loaded, self.task = plan, loaded, task
         self.entry = bind(loaded.submission, task)
         self.trials = [Trial(*item) for item in enumerate(self.entry.settings(plan.track.trials))]

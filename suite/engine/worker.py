@@ -40,22 +40,17 @@ from suite.sandbox.limits import limit_memory
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 """Set to 1 in every worker: the number of threads decides rounding."""
 
-
 MAX_STARTS = 3
 """A worker that dies while it starts has no unit that could be blamed: after so many the run is given up."""
-
 
 START_SECONDS = 300.0
 """How long a worker may take to be ready: it imports torch, perhaps from a slow file system."""
 
-
 IDLE_SECONDS = 600.0
 """A worker without a call for so long ends itself: a cluster's workers outlive drivers that were killed."""
 
-
 POLL_SECONDS = 1.0
 """How often a thread that waits for an answer checks whether the worker is alive."""
-
 
 MAX_MEMORY_SHARE = 0.25
 """A worker that holds more than this share of its memory limit after a call is replaced: what is left could be too
@@ -69,8 +64,6 @@ class Session:
     Attributes:
         token: its name.
         prepare: called by a worker before it is ready, for imports that all calls need.
-        directory: the working directory.
-        environment: variables to set.
         memory: bytes that a worker may allocate; None for no limit.
     """
 
@@ -83,15 +76,11 @@ class Session:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call has no result.
-
-    Attributes:
-        reason: in words.
-        lost: whether the process died, perhaps for a reason of its own: trying again may help.
-    """
+    """Why a call has no result."""
 
     reason: str
     lost: bool = False
+    """Whether the process died, perhaps for a reason of its own: trying again may help."""
 
 
 CallRunner = Callable[[Session, bytes, float | None], Any]
@@ -109,11 +98,8 @@ def execute(call: bytes) -> Any:
         return Failure(sentence(error))
 
 
-# -- in the worker process ----------------------------------------------------------------------------------------
-
-
 def _end_with_parent() -> None:
-    """Wait for the parent's end. A driver that is killed cannot stop its workers: they end themselves.
+    """In the worker: wait for the parent's end. A driver that is killed cannot stop its workers: they end themselves.
 
     Linux could do this (`suite.sandbox.limits.die_with_parent`), but counts the thread that started a process as its
     parent, and the executors' threads come and go.
@@ -157,13 +143,6 @@ def _set_up(session: Session) -> InputError | None:
     return None
 
 
-def _answer(call: bytes) -> Any:
-    try:
-        return execute(call)
-    except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is raised by the call itself
-        return Failure(sentence(error))
-
-
 def _serve(connection: Connection, session: Session) -> None:
     """Answer calls until there are none for `IDLE_SECONDS`; each answer says whether the worker must be replaced."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -174,13 +153,14 @@ def _serve(connection: Connection, session: Session) -> None:
             allocated = _allocated()
             max_allocated = allocated + (session.memory - allocated) * MAX_MEMORY_SHARE
         while connection.poll(IDLE_SECONDS):
-            answer = _answer(connection.recv_bytes())
+            call = connection.recv_bytes()
+            try:
+                answer = execute(call)
+            except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is raised by the call itself
+                answer = Failure(sentence(error))
             connection.send((answer, max_allocated is not None and _allocated() > max_allocated))
     except (EOFError, OSError, MemoryError):
         os._exit(1)  # the parent has closed the pipe, or no memory is left for an answer: it sees the death
-
-
-# -- in the parent process ----------------------------------------------------------------------------------------
 
 
 class Worker:
@@ -200,7 +180,6 @@ class Worker:
         Finalize(self, self._process.kill, exitpriority=0)
 
     def alive(self) -> bool:
-        """Whether the process has not ended."""
         return self._process.is_alive()
 
     def usable(self) -> bool:
@@ -218,11 +197,7 @@ class Worker:
         self._connection.close()
 
     def wait_until_ready(self) -> bool:
-        """Wait until the process is set up; False if it died.
-
-        Raises:
-            InputError: it says why it cannot work at all.
-        """
+        """Wait until the process is set up; False if it died. Raises the `InputError` of one that cannot work."""
         if self._ready:
             return True
         try:
@@ -299,17 +274,8 @@ class WorkerPool:
         with self._lock:
             self._idle.setdefault(session.token, []).extend(Worker(session) for _ in range(count))
 
-    @contextlib.contextmanager
-    def borrow(self, session: Session) -> Iterator[Worker | None]:
+    def take(self, session: Session) -> Worker | None:
         """A worker of the session for one call; None once the session has ended."""
-        worker = self._take(session)
-        try:
-            yield worker
-        finally:
-            if worker is not None:
-                self._give_back(worker)
-
-    def _take(self, session: Session) -> Worker | None:
         with self._lock:
             if session.token in self._ended_sessions:
                 return None
@@ -320,7 +286,8 @@ class WorkerPool:
             self._busy.add(worker)
             return worker
 
-    def _give_back(self, worker: Worker) -> None:
+    def give_back(self, worker: Worker) -> None:
+        """Keep the worker for the next call, or end it."""
         with self._lock:
             self._busy.discard(worker)
             if worker.usable() and worker.session.token not in self._ended_sessions:
@@ -345,19 +312,18 @@ POOL = WorkerPool()
 
 
 def run_in_worker(session: Session, call: bytes, seconds: float | None) -> Any:
-    """What `execute` gives for `call`, run in a worker process of this process: what executors run in their threads.
-
-    Raises:
-        InputError: workers cannot be started.
-    """
+    """What `execute` gives for `call`, run in a worker process of this process: what executors run in their threads."""
     # Dask's workers are daemons, which multiprocessing allows no children; ours end with their parent by themselves.
     multiprocessing.current_process().daemon = False
     for _ in range(MAX_STARTS):
-        with POOL.borrow(session) as worker:
-            if worker is None:
-                return Failure("the run has ended", lost=True)
+        worker = POOL.take(session)
+        if worker is None:
+            return Failure("the run has ended", lost=True)
+        try:
             if worker.wait_until_ready():
                 return worker.call(call, seconds)
+        finally:
+            POOL.give_back(worker)
     raise InputError(f"A worker process died {MAX_STARTS} times while it started{_memory_hint(session)}.")
 
 
