@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from suite.data import split_digits
 from suite.entries.loading import load
 from suite.kernels.malloc import disable_trim
-from suite.models import cnn, initialise, mlp
+from suite.models import cnn, initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
 from suite.tasks import find_task
@@ -51,7 +51,7 @@ def mlp_task() -> Task:
         return split_digits("benchmark", seed, SAMPLES, 1, 1)
 
     def model(problem: Problem, seed: int) -> nn.Module:
-        return initialise(mlp((1, 28, 28), 10, widths=(256, 256)), torch_stream("benchmark", seed))
+        return initialize(mlp((1, 28, 28), 10, widths=(256, 256)), torch_stream("benchmark", seed))
 
     return _task(problem, model)
 
@@ -68,7 +68,7 @@ def cnn_task() -> Task:
         return Problem(split, split, split)
 
     def model(problem: Problem, seed: int) -> nn.Module:
-        return initialise(cnn((3, 32, 32), 10), torch_stream("benchmark", seed))
+        return initialize(cnn((3, 32, 32), 10), torch_stream("benchmark", seed))
 
     return _task(problem, model)
 

@@ -21,7 +21,7 @@ from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits
 from suite.kernels.malloc import disable_trim
 from suite.measures import measure
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 
 SAMPLES = 4_000
@@ -69,7 +69,7 @@ class Fitted(Quiet):
         return model.state_dict()
 
     def _network(self) -> torch.nn.Module:
-        return initialise(mlp((1, 28, 28), 10, (256, 256)), torch_stream("bench_measures", "init"))
+        return initialize(mlp((1, 28, 28), 10, (256, 256)), torch_stream("bench_measures", "init"))
 
     def setup(self, weights: dict[str, torch.Tensor]) -> None:
         torch.set_num_threads(1)

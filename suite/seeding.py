@@ -1,7 +1,7 @@
 """Independent random streams, each named by its purpose.
 
 Every draw of the suite comes from a generator that is seeded by the hash of a name such as
-``("min_norm_regression", 3, "data")``. So data, initialisation and batch order of one seed are independent of each
+``("min_norm_regression", 3, "data")``. So data, initialization and batch order of one seed are independent of each
 other, two tasks never share a stream by accident, and no draw touches torch's global generator, which belongs to the
 submission.
 """

@@ -97,9 +97,9 @@ class Submission:
         optimizer: called as ``optimizer(params, **settings)``; anything with the interface of `torch.optim.Optimizer`.
         architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
         space: by hyper-parameter, a `LogUniform`, `Uniform` or `Choice`, which is tuned, or a plain value.
-        explicit: whether it regularises on purpose (weight decay, SAM, a loss of its own).
+        explicit: whether it regularizes on purpose (weight decay, SAM, a loss of its own).
         schedule: maps the spent share of the budget, in [0, 1], to a factor of every step size; None: the common one.
-        loss: called as ``loss(outputs, targets, task_loss)`` and minimised in place of ``task_loss(outputs, targets)``.
+        loss: called as ``loss(outputs, targets, task_loss)`` and minimized in place of ``task_loss(outputs, targets)``.
             A run still ends when the task's loss reaches the target loss, and evaluations of either loss count alike.
         description: one paragraph; by default the docstring of the submission's file.
 

@@ -1,7 +1,7 @@
 """Two sets of results -> differences with intervals, and which of them are regressions.
 
 For every submission that both sets have: the overall score, the axes, every axis of every task, and the gradient
-evaluations to the target loss. Runs of one seed share data and initialisation, so differences are paired; their
+evaluations to the target loss. Runs of one seed share data and initialization, so differences are paired; their
 intervals are Student's with Welch's degrees of freedom, as in the ranking.
 
     estimate every difference and its standard error

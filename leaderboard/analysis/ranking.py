@@ -28,7 +28,7 @@ class Standing:
     """One submission's line of the leaderboard.
 
     Attributes:
-        explicit: whether it regularises on purpose.
+        explicit: whether it regularizes on purpose.
         gradient_evaluations: mean over its runs.
         relative_seconds: training time of a run in units of the time reference's; None where that is missing.
         converged, runs: how many of its runs reached the target loss, and how many it has.

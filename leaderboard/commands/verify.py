@@ -71,7 +71,7 @@ def verify(
         click.echo(f"Not checked: {text}.")
     for disagreement in report.disagreements:
         click.echo(f"DISAGREES {disagreement}")
-    gaps = score_gaps(report.known, report.fresh)
+    gaps = score_gaps(report.checkable, report.fresh)
     if gaps:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
         click.echo(render(reports.score_gaps(gaps), "markdown"))

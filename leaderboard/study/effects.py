@@ -63,7 +63,7 @@ def effects(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> list[
 
     A factor with one level is left out, and so is an interaction of which a combination is missing (its runs missed
     the target loss), and a run without `response`. Seeds are blocks and taken out first: runs of one seed share data
-    and initialisation. The largest share comes first.
+    and initialization. The largest share comes first.
     """
     import statsmodels.api as sm
     import statsmodels.formula.api as smf

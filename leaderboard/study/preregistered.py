@@ -78,7 +78,7 @@ CLAIMS = (
         "input_gradient_norm",
     ),
     Claim(
-        "small initialisation, simple solutions",
+        "small initialization, simple solutions",
         "Networks that start small learn smoother functions than networks that start large.",
         "Woodworth et al. 2020, arXiv:2002.09277; Chizat et al. 2019, arXiv:1812.07956",
         "scale",
@@ -87,7 +87,7 @@ CLAIMS = (
         "input_gradient_norm",
     ),
     Claim(
-        "small initialisation generalises",
+        "small initialization generalizes",
         "Networks that start small make fewer errors than networks that start large.",
         "Chizat et al. 2019, arXiv:1812.07956",
         "scale",
@@ -97,7 +97,7 @@ CLAIMS = (
         log=False,
     ),
     Claim(
-        "adaptive methods generalise worse",
+        "adaptive methods generalize worse",
         "Adam makes more errors than SGD.",
         "Wilson et al. 2017, arXiv:1705.08292",
         "optimizer",

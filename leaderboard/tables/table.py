@@ -17,7 +17,7 @@ DASH = "–"
 """Stands for what is not there."""
 
 DAGGER = "†"
-"""Marks a submission that regularises on purpose."""
+"""Marks a submission that regularizes on purpose."""
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 """Whether higher values of a measure are better -> the mark that says so."""
@@ -37,7 +37,7 @@ class TableCell:
         label: the value as people read it.
         best: whether it is among the best of its kind.
         detail: what follows the label in brackets, such as the bounds of an interval.
-        explicit: whether it names a submission that regularises on purpose.
+        explicit: whether it names a submission that regularizes on purpose.
     """
 
     value: str | float | int | bool | Interval | None

@@ -65,7 +65,7 @@ class Report:
 
     Attributes:
         lines, measured, rerun: how many lines were read, solutions measured once more, and runs repeated.
-        known: the records that count and whose sources are there.
+        checkable: the records that count and whose sources are there.
         fresh: the records of seeds that nobody could have known.
     """
 
@@ -74,7 +74,7 @@ class Report:
     rerun: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    known: list[Record] = field(default_factory=list)
+    checkable: list[Record] = field(default_factory=list)
     fresh: list[Record] = field(default_factory=list)
 
     def add(self, where: str, check: str, texts: Iterable[str]) -> None:
@@ -116,11 +116,11 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
         report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
     opened = [open_submission(text, 1, request.limits) for text in request.submissions]
     sources = {loaded.submission.name: loaded for loaded in opened}
-    report.known = known = _check_sources(newest, sources, report)
-    _check_choices(known, sources, report)
+    report.checkable = checkable = _check_sources(newest, sources, report)
+    _check_choices(checkable, sources, report)
     if request.solutions is not None:
-        _measure_again(known, sources, request, request.solutions, report)
-    scored = [record for record in known if record["phase"] == "score" and record["status"] != Status.UNAVAILABLE]
+        _measure_again(checkable, sources, request, request.solutions, report)
+    scored = [r for r in checkable if r["phase"] == "score" and r["status"] != Status.UNAVAILABLE]
     for record in random.Random(request.seed).sample(scored, min(request.sample, len(scored))):
         _run_again(record, sources[record["submission"]], request, report)
     for record in {(r["submission"], r["task"]): r for r in scored}.values() if request.fresh else ():
@@ -149,7 +149,7 @@ def _read(logs: Sequence[Path], report: Report) -> list[Record]:
 
 def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
     """The records whose task and submission have the sources that they had when the records were made."""
-    known, missing, older, changed = [], set(), set(), set()
+    checkable, missing, older, changed = [], set(), set(), set()
     hashes: dict[str, str] = {}
     for task in {record["task"] for record in records}:
         with contextlib.suppress(InputError):
@@ -163,11 +163,11 @@ def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmis
         elif sources[name].source_hash != record["submission_hash"]:
             changed.add(name)
         else:
-            known.append(record)
+            checkable.append(record)
     report.unchecked += sorted(missing | older)
     for name in sorted(changed):
         report.add(name, "source", ["the source is not the one that was recorded"])
-    return known
+    return checkable
 
 
 def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:

@@ -47,7 +47,7 @@ def accepts(task: Task, submission: Submission) -> bool:
 
 
 def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
-    """The submitted network for `task`, initialised by its own code from a generator that only `seed` decides.
+    """The submitted network for `task`, initialized by its own code from a generator that only `seed` decides.
 
     Raises:
         InputError: the function raises, or returns no module that maps the task's inputs to finite outputs.

@@ -14,7 +14,7 @@ from suite.models.linear_networks import (
     MatrixProduct,
     steepness,
 )
-from suite.models.modules import evaluating, initialise, seeded
+from suite.models.modules import evaluating, initialize, seeded
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "balance",
     "cnn",
     "evaluating",
-    "initialise",
+    "initialize",
     "mlp",
     "relu_network",
     "resnet",

@@ -14,7 +14,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 @torch.no_grad()
-def initialise(model: Module, generator: Generator, dtype: torch.dtype = torch.float32) -> Module:
+def initialize(model: Module, generator: Generator, dtype: torch.dtype = torch.float32) -> Module:
     """Draw linear and convolutional layers anew: torch's default, uniform within 1/sqrt(fan in).
 
     Args:
@@ -35,12 +35,12 @@ def seeded(build: Callable[[], Module], generator: Generator, dtype: torch.dtype
 
     Args:
         build: constructs the model. The weights that its layers draw from the global generator are replaced.
-        generator: what `initialise` draws from, on the CPU.
+        generator: what `initialize` draws from, on the CPU.
         dtype: the precision of the model and of the draws.
     """
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
         model = build()
-    return initialise(model.to(dtype), generator, dtype)
+    return initialize(model.to(dtype), generator, dtype)
 
 
 @contextlib.contextmanager

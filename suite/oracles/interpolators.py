@@ -19,7 +19,7 @@ def min_norm_interpolator(x: Array, y: Array) -> Array:
 def basis_pursuit(x: Array, y: Array) -> Array:
     """argmin |w|_1 subject to X w = y, as a linear program over w = a - b with a, b >= 0.
 
-    The limit of gradient flow on the diagonal network from vanishing initialisation (Woodworth et al. 2020,
+    The limit of gradient flow on the diagonal network from vanishing initialization (Woodworth et al. 2020,
     arXiv:2002.09277).
     """
     d = x.shape[1]
@@ -47,11 +47,11 @@ def min_linf_interpolator(x: Array, y: Array) -> Array:
 
 
 def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:
-    """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimises.
+    """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimizes.
 
     The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et
     al. 2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where
-    `nu` [n] minimises ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``, by damped Newton steps up to a relative residual of
+    `nu` [n] minimizes ``2 alpha² sum cosh(Xᵀ nu) - yᵀ nu``, by damped Newton steps up to a relative residual of
     `tolerance`. Large alpha selects the l2 norm, small alpha the l1 norm.
 
     Raises:
@@ -79,7 +79,7 @@ def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance:
         while dual(nu - length * step) > value - 1e-4 * length * slope + slack and length > 1e-12:
             length /= 2
         nu = nu - length * step
-    raise OracleError(f"Newton's method did not minimise the hyperbolic entropy for alpha={alpha} in 500 steps.")
+    raise OracleError(f"Newton's method did not minimize the hyperbolic entropy for alpha={alpha} in 500 steps.")
 
 
 def nuclear_norm_completion(filled: Array, seen: NDArray[np.int64]) -> Array:

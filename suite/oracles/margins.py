@@ -99,7 +99,7 @@ def box_logistic_minimizer(z: Array, radius: float) -> Array:
     """argmin of the mean logistic loss over |w|_inf <= radius, by L-BFGS-B (Byrd et al. 1995).
 
     The limit of AdamW and Lion with decoupled decay 1 / radius (Xie and Li 2024, arXiv:2404.04454). The logarithm of
-    the loss is minimised: it has the same minimiser and keeps its scale where the loss itself vanishes.
+    the loss is minimized: it has the same minimizer and keeps its scale where the loss itself vanishes.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, log_expit

@@ -60,7 +60,7 @@ def diagonal_predictor(solution: Solution) -> Tensor:
 def sparse_regression(alpha: float = 0.1) -> Task:
     """Does the optimizer find the sparse interpolator on a diagonal network?
 
-    Claim. With w = u² - v² from u = v = alpha, gradient flow minimises the hyperbolic-entropy potential among the
+    Claim. With w = u² - v² from u = v = alpha, gradient flow minimizes the hyperbolic-entropy potential among the
     interpolators: like the l2 norm for large alpha (kernel regime), like the l1 norm for small alpha (rich regime;
     Woodworth et al. 2020, arXiv:2002.09277). The noise of SGD acts like a smaller alpha (Pesme et al. 2021,
     arXiv:2106.09524).
@@ -74,7 +74,7 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     alpha².
 
     Oracle. Basis pursuit (a linear program; it recovers w* here), the minimum-l2-norm interpolator, and the exact
-    minimiser of the potential for the given alpha (Newton's method on the dual): gradient flow must match it.
+    minimizer of the potential for the given alpha (Newton's method on the dual): gradient flow must match it.
 
     Norm axis. `l1_ratio` = |w|_1 over basis pursuit's. Generalization axis. `recovery_error` = |w - w*| / |w*|. Both:
     score 0 is the minimum-l2-norm interpolator, per data set, the limit of large alpha; score 1 is w*.
@@ -137,7 +137,7 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
     Oracle. The early solution is the minimum-l2-norm interpolator, the late one basis pursuit, which recovers w*.
 
     Reported, not scored. `recovery_error` = |w - w*| / |w*|, `l1_ratio` = |w|_1 over basis pursuit's, and `l2_distance`
-    to the early solution. The sparse solution minimises the decayed objective itself: any optimizer that minimises it
+    to the early solution. The sparse solution minimizes the decayed objective itself: any optimizer that minimizes it
     for long enough arrives there, so this says how an optimizer passes on an explicit decay, not what its own bias is;
     and submissions that bring a decay of their own would be rewarded twice.
     """
@@ -178,7 +178,7 @@ def late_phase_sparse(decay: float = 0.05) -> Task:
 def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
     """Does a deep factorisation complete a low-rank matrix?
 
-    Claim. Gradient descent from small initialisation prefers low rank, the more the deeper the factorisation, beyond
+    Claim. Gradient descent from small initialization prefers low rank, the more the deeper the factorisation, beyond
     what any norm explains (Gunasekar et al. 2017, arXiv:1705.09280; Arora et al. 2019, arXiv:1905.13655; Li et al.
     2021, arXiv:2012.09839).
 
@@ -192,7 +192,7 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
     Target. The mean square of M is 1. The time to leave the saddle at zero grows like ``init^-(1 - 2/depth)``: deep
     factorisations may not reach the target loss within the budget, which is then reported as it is.
 
-    Oracle. The true matrix, and the nuclear-norm minimiser (a convex solver) with its own error, `oracle_error`.
+    Oracle. The true matrix, and the nuclear-norm minimizer (a convex solver) with its own error, `oracle_error`.
 
     Norm axis. `nuclear_ratio` = nuclear norm over the true one's. Score 0: that of the observed entries with zeros
     elsewhere, which depth 1 finds. Generalization axis. `unobserved_error` = squared error on the unobserved entries

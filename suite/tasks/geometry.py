@@ -105,7 +105,7 @@ def log_loss_hessian(z: Tensor, w: Tensor) -> Tensor:
 
 @task
 def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "matching", log_loss: float = -60.0) -> Task:
-    """In which geometry does the network maximise its margin, and does the optimizer overrule it?
+    """In which geometry does the network maximize its margin, and does the optimizer overrule it?
 
     Claim. Networks that compute the same linear functions x·w are biased differently under gradient descent on
     separable data: fully connected ones of any depth to the l2 margin, diagonal ones of depth L to the margin in the

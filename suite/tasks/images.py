@@ -185,7 +185,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     initialization. Cross-entropy, float32.
 
     Target. The budget is 80 epochs of gradient evaluations (SAM, which needs two per step, has 40 epochs). Weight decay
-    ends with the step size's schedule, so that regularised submissions can reach the target loss too. Hyper-parameters
+    ends with the step size's schedule, so that regularized submissions can reach the target loss too. Hyper-parameters
     are chosen by validation loss.
 
     Variant. ``[batch=200]``, a tenth of the data: the large batch of Keskar et al., with as many gradient evaluations.

@@ -55,7 +55,7 @@ def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
 
 @task
 def max_margin(objective: str = "log_exponential") -> Task:
-    """Which margin does the optimizer maximise?
+    """Which margin does the optimizer maximize?
 
     Claim. On separable data gradient descent converges in direction to the l2 max-margin separator (Soudry et al. 2018,
     arXiv:1710.10345), sign descent and Adam to the l_inf one (Zhang et al. 2024, arXiv:2406.10650), coordinate descent
@@ -77,7 +77,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
     Oracle. The max-margin separators in l2 (least-distance programming), l_inf and l1 norm (linear programs).
 
     Norm axis. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible. Score 0: a separator that touches a
-    sample. Reported: the ratios for l_inf and l1, which show the geometry in which the optimizer maximises the margin.
+    sample. Reported: the ratios for l_inf and l1, which show the geometry in which the optimizer maximizes the margin.
     """
     n, d = 40, 20
     require_choice("objective", objective, OBJECTIVES)
@@ -130,7 +130,7 @@ def linf_box(decay: float = 0.5) -> Task:
     Target. With the default decay the loss is log 2 = 0.69 at the start, about 0.05 at its minimum on the box, and 0.4
     where the decay is an l2 penalty on the objective. It is judged after the whole budget: the decay takes its time.
 
-    Oracle. The minimiser of the loss on the box, by L-BFGS-B.
+    Oracle. The minimizer of the loss on the box, by L-BFGS-B.
 
     Reported, not scored. `linf_times_decay` = |w|_inf * decay: 1 on the box. `box_distance` = |w - w_box| / |w_box|.
     Both say what an optimizer's decay does; no value of them is better than another.
@@ -174,7 +174,7 @@ MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @task
 def spectral_margin() -> Task:
-    """In which matrix norm does the optimizer maximise the margin of a multiclass classifier?
+    """In which matrix norm does the optimizer maximize the margin of a multiclass classifier?
 
     Claim. On separable data with several classes normalised gradient descent converges to the max-margin classifier in
     the Frobenius norm, sign descent and Adam in the max norm (the largest entry), spectral descent and Muon in the
@@ -197,7 +197,7 @@ def spectral_margin() -> Task:
     Norm axis. `frobenius_margin_ratio` = smallest margin over the Frobenius norm, over the best possible: isotropic
     centres make this geometry the best predictor (test error 0.0004 against 0.0008 for the spectral and 0.0023 for the
     max-norm oracle). Score 0: the max-norm oracle's own ratio, per data set (about 0.8), where entrywise methods end.
-    Reported: the ratios in the other two norms, which show the geometry in which the optimizer maximises the margin.
+    Reported: the ratios in the other two norms, which show the geometry in which the optimizer maximizes the margin.
     Muon with five Newton-Schulz steps does not reach the spectral margin that exact spectral descent reaches: late
     gradients are so nearly of low rank that their small singular values stay small.
     """

@@ -91,7 +91,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
 def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     """Does label noise find the flattest sparse interpolator?
 
-    Claim. Label noise minimises the trace of the Hessian among the minima (Blanc et al. 2020, arXiv:1904.09080; Li,
+    Claim. Label noise minimizes the trace of the Hessian among the minima (Blanc et al. 2020, arXiv:1904.09080; Li,
     Wang and Arora 2022, arXiv:2110.06914). On a diagonal network that is a weighted l1 norm, so it recovers a sparse
     teacher from initial weights from which gradient flow does not (HaoChen et al. 2021, arXiv:2006.08680; Pesme et al.
     2021, arXiv:2106.09524).
@@ -113,7 +113,7 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
 
     Trace and eigenvalue are different notions of flatness and never averaged. Without noise, `valley_sparse[noise=0]`
     and `valley_sparse[alpha=1,noise=0]`, full-batch SAM and constant step lengths go to the least eigenvalue instead
-    (Wen et al. 2023, arXiv:2211.05729; Arora, Li and Panigrahi 2022, arXiv:2205.09745), whose minimiser predicts worse
+    (Wen et al. 2023, arXiv:2211.05729; Arora, Li and Panigrahi 2022, arXiv:2205.09745), whose minimizer predicts worse
     than the minimum-l2-norm interpolator. So the variants without noise are reported and not scored: they show why not
     to rank by the largest eigenvalue.
     """

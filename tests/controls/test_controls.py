@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from leaderboard.analysis.scoring import axis_score
 from suite.entries.loading import load
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.images import IMAGE_AXES, TARGET_LOSS, image_measures
@@ -39,7 +39,7 @@ def clouds(seed: int) -> Problem:
 
 def network(problem: Problem, seed: int) -> nn.Module:
     made = mlp((FEATURES,), CLASSES, (WIDTH, WIDTH)).double()
-    return initialise(made, torch_stream("controls", seed, "init"))
+    return initialize(made, torch_stream("controls", seed, "init"))
 
 
 def small_task() -> Task:

@@ -75,7 +75,7 @@ def whole_run(
     """What a run leaves behind: scored and tuning records, all axes, reported measures, curves and trouble.
 
     Every third task is like an image task (three axes, tuned by validation loss), the others have one axis and race;
-    the last is reported and not scored. The last submission misses a target loss and regularises on purpose.
+    the last is reported and not scored. The last submission misses a target loss and regularizes on purpose.
     """
     rng = np.random.default_rng(7)
     records = []

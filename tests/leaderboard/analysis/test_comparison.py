@@ -27,7 +27,7 @@ TASKS = {f"{family}{number}": family for family in "abcd" for number in range(3)
 def _suite(rng: np.random.Generator, seeds: int, flatness: float = 1.0, shared: int = 0) -> Results:
     """A whole run: 3 submissions on 12 tasks of 4 families, noise of the size that real tasks show.
 
-    `shared` seeds the part of the noise that two runs have in common (data, initialisation); rng makes the rest.
+    `shared` seeds the part of the noise that two runs have in common (data, initialization); rng makes the rest.
     `flatness` multiplies the flatness scores.
     """
     common, scores = np.random.default_rng(shared), {}

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from leaderboard.cli import main
 from suite.measures import measure
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.tasks import find_task
 
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Run:
     """A folder with a trained network, its source and its data; runs the command in it."""
     x = torch.randn(60, 5, generator=torch_stream("checkpoint"))
     y = x[:, :3].argmax(1)
-    model = initialise(mlp((5,), 3, widths=(8,)), torch_stream("checkpoint", "init"))
+    model = initialize(mlp((5,), 3, widths=(8,)), torch_stream("checkpoint", "init"))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()

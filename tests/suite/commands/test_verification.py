@@ -155,7 +155,7 @@ def test_what_an_edited_file_left_behind_is_no_claim(tmp_path: Path) -> None:
     report = check(tmp_path, str(own), sample=2)
     assert report.disagreements == []
     assert (report.rerun, report.measured) == (2, 2)
-    assert {record["hyperparameters"]["lr"] for record in report.known} == {0.7}
+    assert {record["hyperparameters"]["lr"] for record in report.checkable} == {0.7}
     assert report.unchecked == ["2 records of older sources, which no table shows"]
 
 

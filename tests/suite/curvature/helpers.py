@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 
@@ -32,12 +32,12 @@ def images(n: int = 12) -> Split:
 
 
 def network(seed: int = 0, outputs: int = 3, widths: tuple[int, ...] = (7, 5)) -> nn.Module:
-    return initialise(mlp((6,), outputs, widths=widths).double(), torch_stream("network", seed))
+    return initialize(mlp((6,), outputs, widths=widths).double(), torch_stream("network", seed))
 
 
 def drawn(model: nn.Module) -> nn.Module:
     """`model` in float64 with weights of its own stream."""
-    return initialise(model.double(), torch_stream("drawn"))
+    return initialize(model.double(), torch_stream("drawn"))
 
 
 class Residual(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from suite.curvature import Hessian, Network, Scaled, lanczos, subsampled, top_eigenpairs
 from suite.curvature.operators import LowPrecisionHessian
 from suite.curvature.subsampled import rayleigh_ritz, select_informative
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 from tests.suite.curvature.helpers import classification, network, regression
@@ -25,7 +25,7 @@ def fitted() -> tuple[nn.Module, Split]:
     """A network that classifies most of 400 samples with confidence."""
     data = classification(400, features=10, classes=4)
     data = Split(data.x.float(), data.y)
-    model = initialise(mlp((10,), 4, widths=(32, 32)), torch_stream("fitted"))
+    model = initialize(mlp((10,), 4, widths=(32, 32)), torch_stream("fitted"))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(200):
         optimizer.zero_grad()

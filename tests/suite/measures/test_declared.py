@@ -19,7 +19,7 @@ from suite.curvature import network
 from suite.errors import InputError
 from suite.measures import Estimate, Measure, measure, measures
 from suite.measures.registry import ALWAYS, INVARIANCES, LAYER_RESCALING, LOGIT_SCALE, NEURON_RESCALING
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 
@@ -36,7 +36,7 @@ def digits_like(n: int = 60) -> Split:
 @pytest.fixture(scope="module")
 def fitted() -> nn.Module:
     """A small network that classifies its training data rightly."""
-    model = initialise(mlp((6,), 3, widths=(12, 10)).double(), torch_stream("declared", "init"))
+    model = initialize(mlp((6,), 3, widths=(12, 10)).double(), torch_stream("declared", "init"))
     data = digits_like()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(300):

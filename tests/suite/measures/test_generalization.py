@@ -9,7 +9,7 @@ from torch import nn
 
 from suite.measures import measure
 from suite.measures.generalization import CHUNK
-from suite.models import initialise, mlp
+from suite.models import initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 
@@ -55,7 +55,7 @@ def test_input_margin_of_a_linear_network_is_the_distance_to_the_boundary() -> N
 
 def test_no_step_shorter_than_the_input_margin_changes_a_decision_of_a_piecewise_linear_network_much() -> None:
     """Along its gradient each sample crosses the boundary at its margin, up to the bends on the way."""
-    model = initialise(mlp((6,), 3, widths=(20,)).double(), torch_stream("net"))
+    model = initialize(mlp((6,), 3, widths=(20,)).double(), torch_stream("net"))
     x = torch.randn(400, 6, generator=torch_stream("x"), dtype=torch.float64)
     y = model(x).argmax(1)
     margin = measure(model, Split(x, y), ["input_margin"], matched_loss=0.5)["input_margin"]

@@ -20,7 +20,7 @@ from suite.measures.context import inverse_temperature_for
 from suite.measures.feature_dimension import intrinsic_dimension
 from suite.measures.norms import effective_rank_of, stable_rank_of
 from suite.measures.path_norm import l2_path_norm
-from suite.models import initialise
+from suite.models import initialize
 from suite.models.linear_networks import DiagonalNetwork, LinearPredictor, MatrixProduct
 from suite.seeding import torch_stream
 from suite.task import Split
@@ -302,7 +302,7 @@ def test_batch_norm_is_measured_with_its_running_statistics() -> None:
 
 
 def test_a_smooth_network_gets_an_estimate_near_the_truth() -> None:
-    model = initialise(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).double(), torch_stream("smooth"))
+    model = initialize(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).double(), torch_stream("smooth"))
     data = regression()
     exact = dense(Hessian(Network(model), data, mse_loss)).trace().item()
     found = measure(model, data, ["hessian_trace"])["hessian_trace"]

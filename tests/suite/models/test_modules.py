@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.models import initialise, mlp, seeded
+from suite.models import initialize, mlp, seeded
 from suite.seeding import torch_stream
 
 
@@ -28,8 +28,8 @@ def test_a_seeded_model_leaves_the_global_generator_as_it_was() -> None:
 
 
 def test_draws_are_in_the_precision_that_is_asked_for() -> None:
-    single = initialise(mlp((5,), 3).double(), torch_stream("seeded"))
-    double = initialise(mlp((5,), 3).double(), torch_stream("seeded"), torch.float64)
+    single = initialize(mlp((5,), 3).double(), torch_stream("seeded"))
+    double = initialize(mlp((5,), 3).double(), torch_stream("seeded"), torch.float64)
     for one, other in zip(single.parameters(), double.parameters(), strict=True):
         assert torch.equal(one, one.float().double())
         assert not torch.equal(other, other.float().double())

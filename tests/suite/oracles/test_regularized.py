@@ -1,4 +1,4 @@
-"""Regularised minimisers against a conic solver."""
+"""Regularized minimizers against a conic solver."""
 
 from __future__ import annotations
 

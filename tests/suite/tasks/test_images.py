@@ -19,7 +19,7 @@ from suite.data.splits import split_digits
 from suite.entries import load
 from suite.entries.entry import bind
 from suite.errors import InputError
-from suite.models import cnn, initialise, mlp
+from suite.models import cnn, initialize, mlp
 from suite.seeding import torch_stream
 from suite.storage import Log, read, seal
 from suite.storage import cache as disk
@@ -178,7 +178,7 @@ def test_custom_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def _adversarial_weights(seed: int = 0, wrong: int = 50, train: int = 40) -> tuple[torch.Tensor, Problem]:
     problem = split_digits("start", seed, train, 10, 100)
-    model = initialise(mlp((1, 28, 28), 10), torch_stream("start", seed))
+    model = initialize(mlp((1, 28, 28), 10), torch_stream("start", seed))
     adversarial.adversarial_init(model, problem, seed, wrong)
     return torch.cat([p.detach().flatten() for p in model.parameters()]), problem
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from suite.models import cnn, initialise, mlp
+from suite.models import cnn, initialize, mlp
 from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
 from suite.tasks import find_task
@@ -30,7 +30,7 @@ def _problem(seed: int, samples: int = 3 * EVALUATION_BATCH + 10) -> Problem:
 def _task(batch_norm: bool = False) -> Task:
     def model(problem: Problem, seed: int) -> nn.Module:
         stream = torch_stream("batching", seed, "init")
-        return initialise(cnn((1, 6, 6), 3, widths=(4, 8), batch_norm=batch_norm), stream)
+        return initialize(cnn((1, 6, 6), 3, widths=(4, 8), batch_norm=batch_norm), stream)
 
     stop = Target(0.1, 400, check_every=12)
     return replace(find_task("mnist5k_mlp"), problem=_problem, model=model, target=stop, name="batching")
