@@ -46,7 +46,7 @@ def main() -> None:
     """Which of the infinitely many solutions does your optimizer find? Score it.
 
     \b
-    lowlands run                     the shipped optimizers on the quick track: a table in minutes
+    lowlands run                     eight well-known optimizers on the quick track: a table in minutes
     lowlands run my_optimizer.py     yours, from a five-line file
     lowlands run torch.optim:RAdam   any optimizer, without a file
     """

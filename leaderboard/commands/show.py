@@ -13,7 +13,7 @@ from leaderboard.analysis.baselines import BASELINES
 from leaderboard.commands.console import print_table, progress
 from leaderboard.tables import FORMATS, VIEWS
 from suite.errors import InputError
-from suite.tracks import TRACKS
+from suite.tracks import TRACKS, find_track
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
@@ -32,6 +32,8 @@ def find_log(results: Path | None, track: str) -> Path:
     directory = BASELINES if results is None else results
     path = directory if directory.is_file() else directory / f"{track}.jsonl"
     if not path.is_file():
+        if results is None:
+            find_track(track)
         raise InputError(f"There are no results at {path}.")
     return path
 
@@ -65,7 +67,7 @@ def table(
     --format csv names them.
 
     \b
-    Example: lowlands table --view tasks --format latex --columns task,axis,sgd,adam
+    Example: lowlands table --view tasks --kind optimizer --format latex --columns task,axis,sgd,adam
     """
     from leaderboard.analysis.ranking import board
     from leaderboard.tables import views

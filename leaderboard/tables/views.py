@@ -31,7 +31,7 @@ from leaderboard.tables.table import (
 )
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
-SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets."
+SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets (or after ±)."
 SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
 EXPLICIT = f"{DAGGER} regularizes on purpose."
 BEST = "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %."

@@ -23,7 +23,7 @@ from suite.task import Loss, Split
 
 Data = Split | tuple[Tensor, Tensor]
 SAME_OUTPUTS = 1e-3
-"""Relative difference of outputs that are the same but for rounding, generously."""
+"""Outputs that differ by less than this (relative) count as equal; rounding alone stays far below."""
 
 NEEDS: Mapping[Need, tuple[str, Callable[[MeasureContext], bool]]] = {
     "initial": ("the weights before training (initial=)", lambda context: context.initial is not None),
@@ -163,8 +163,8 @@ def _context(
         try:
             yield context
         finally:
-            # At the end, where many measures have left the outputs to reuse. If a measure raised, a loss that is not
-            # finite is the better explanation.
+            # Checked at the end, since the outputs are computed by then. If a measure raised, a loss that is not finite
+            # is the better explanation.
             _check_finite(context)
 
 

@@ -18,6 +18,7 @@ SCHEMA = 2
 
 VOLATILE = frozenset({"seconds", "measure_seconds", "time", "checksum"})
 """Fields that may differ between two repetitions of the same run on the same machine."""
+
 Record = dict[str, Any]
 
 
@@ -113,8 +114,8 @@ def run_key(record: Mapping[str, Any]) -> RunKey:
 def of_newest_source(records: Sequence[Record], per: Sequence[str] = ("submission", "task")) -> list[Record]:
     """Those of `records` (oldest first) that come from the newest source; an edited file's old runs do not count.
 
-    A source is the submission's and the task's. The newest is that of the last record with the same values of the
-    fields `per`.
+    A source is the submission's and the task's. For each combination of the fields `per`, the source of the last record is
+    the newest.
     """
     group, source = itemgetter(*per), itemgetter("submission_hash", "task_hash")
     newest = {group(record): source(record) for record in records}

@@ -1,4 +1,4 @@
-"""Three proofs that training many lanes as one program changes nothing, and whether it is faster.
+"""Three numerical proofs that training many lanes as one program changes nothing, and whether it is faster.
 
 1. `supports_vmap`: `vmap` gives the gradients that a single model has.
 2. `treats_lanes_independently`: the optimizer steps stacked lanes as it steps separate ones, on made-up gradients.
@@ -33,7 +33,7 @@ from suite.training.run import Device, TrainingRun
 from suite.training.step_protocol import PROBE_STEPS, call_mode
 
 GRADIENT_TOLERANCE = 1e-2
-"""Relative difference of gradients that are the same but for rounding, generously."""
+"""Gradients that differ by less than this (relative) count as equal; rounding alone stays far below."""
 
 
 def supports_vmap(task: Task, run: TrainingRun, device: Device) -> bool:

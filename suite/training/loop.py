@@ -80,9 +80,9 @@ def _train_together(
     while lanes := stopping.active():
         begin = time.perf_counter()
         stepper.advance(lanes)
-        share = (time.perf_counter() - begin) / len(lanes)
+        seconds_each = (time.perf_counter() - begin) / len(lanes)
         for lane in lanes:
-            seconds[lane] += share
+            seconds[lane] += seconds_each
     return [
         TrainingResult(
             status=stopping.status[lane],

@@ -136,8 +136,8 @@ class Stepper:
         """Update the stopping rule with the losses of all active lanes, at the weights as they are."""
         lanes = self.stopping.active()
         x, y = self._dataset.whole(lanes)
-        # While no lane may stall, that its loss lies above the target loss is all that there is to know.
-        ceiling = math.inf if self.stopping.may_stall() else self._setup.task.target.loss
+        # While no lane can stall, it is enough to know whether its loss is above the target loss.
+        ceiling = math.inf if self.stopping.needs_exact_loss() else self._setup.task.target.loss
         self._update_stopping(lanes, self._stack.losses(x, y, self._dataset.index(lanes), ceiling).tolist())
 
     def _switch(self, mode: str) -> None:

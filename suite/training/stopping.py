@@ -57,8 +57,8 @@ class StoppingRule:
         """The share of its budget that a lane has spent."""
         return self._evaluations[lane] / self._target.budget
 
-    def may_stall(self) -> bool:
-        """Whether an active lane may be ended by a loss above the target loss at the next check."""
+    def needs_exact_loss(self) -> bool:
+        """Whether the next check needs more than whether a loss is above the target: it is the first, or may stall."""
         return not all(0 < self.progress(lane) < STALL_MARKS[0][0] for lane in self.active())
 
     def update(self, lanes: Sequence[int], losses: Sequence[float]) -> list[int]:

@@ -65,7 +65,7 @@ def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> l
 
 
 def measure_again(unit: Unit, weights: Weights) -> Record:
-    """Measure stored weights of the unit's only run: the record's fields that depend on the weights alone."""
+    """Measure stored weights of the unit's only run: the record's fields that do not depend on how it was trained."""
     work = resolve(unit)
     (trial,), (seed,) = unit.trials, unit.seeds
     run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)

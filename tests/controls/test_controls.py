@@ -1,7 +1,7 @@
 """Controls of the benchmark itself: what must not move a score does not, and who cheats gains nothing.
 
 A small classification task with everything that the image tasks have: a ReLU network, cross-entropy, a stop, scored
-measures at matched loss. Cheaters that need a jail to be caught are in `tests/suite/sandbox`; one that remembers the
+measures at matched loss. Cheaters that need a sandbox to be caught are in `tests/suite/sandbox`; one that remembers the
 published seeds is in `tests/suite/commands/test_verification.py`.
 """
 
