@@ -114,7 +114,7 @@ def run_key(record: Mapping[str, Any]) -> RunKey:
 def of_newest_source(records: Sequence[Record], per: Sequence[str] = ("submission", "task")) -> list[Record]:
     """Those of `records` (oldest first) that come from the newest source; an edited file's old runs do not count.
 
-    A source is the submission's and the task's. For each combination of the fields `per`, the source of the last record is
+    A source is the submission's and the task's. For each combination of the fields `per`, that of the last record is
     the newest.
     """
     group, source = itemgetter(*per), itemgetter("submission_hash", "task_hash")
