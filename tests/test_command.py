@@ -183,6 +183,8 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
         (("table", "--columns", "overal"), "did you mean 'overall'"),
         (("table", "--filter", "overall"), "must look like"),
         (("table", "--track", "theory", "--kind", "architecture"), "The results hold no 'architecture'"),
+        (("table", "--track", "quikc"), "did you mean 'quick'?"),
+        (("table", "--results", "a_file"), "The results hold no records"),
         (("tasks", "nothing"), "There is no task"),
     ],
 )

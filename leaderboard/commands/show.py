@@ -77,6 +77,8 @@ def table(
     if tasks:
         loaded = loaded.of_tasks(tasks)
     kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
+    if not loaded.records:
+        raise InputError("The results hold no records.")
     if not kinds:
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
     tables = []

@@ -22,8 +22,8 @@ DAGGER = "†"
 ARROWS = {True: "↑", False: "↓", None: ""}
 """Whether higher values of a measure are better -> the mark that says so."""
 
-RENAMED = {"stop": "target", "lanes": "runs", "null": "score_0", "ideal": "score_1"}
-"""Former names of columns, which commands still take."""
+RENAMED = {"stop": "target", "lanes": "runs", "null": "score_0", "ideal": "score_1", "shown": "reported"}
+"""Former names of columns, and of the axis of what is reported, which commands still take."""
 
 RELATIONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
@@ -97,10 +97,10 @@ class Table:
     def position(self, key: str) -> int:
         """Where the column `key` stands; InputError with the nearest name if there is none."""
         keys = [column.key for column in self.columns]
-        key = key if key in keys else RENAMED.get(key, key)
-        if key not in keys:
-            raise unknown("column", key, keys)
-        return keys.index(key)
+        for name in (key, RENAMED.get(key)):
+            if name in keys:
+                return keys.index(name)
+        raise unknown("column", key, keys)
 
     def choose(self, keys: Sequence[str]) -> Table:
         """The columns `keys` alone, in that order; all of them for people too."""
@@ -140,7 +140,8 @@ class Table:
             raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
         place, relation, operand = self.position(match[1]), match[2], match[3]
         if relation == "=":
-            pattern = re.compile(fnmatch.translate(operand))
+            patterns = {operand, RENAMED.get(operand, operand)}
+            pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
             rows = [row for row in self.rows if any(map(pattern.match, (str(row[place].value), row[place].text)))]
             return replace(self, rows=tuple(rows))
         try:

@@ -278,6 +278,8 @@ def test_former_names_of_columns_are_still_taken(results: Results) -> None:
     ranking = views.ranking(board(results, "optimizer"), results)
     assert ranking.choose(["submission", "stop", "lanes"]) == ranking.choose(["submission", "target", "runs"])
     assert ranking.sort("-stop") == ranking.sort("-target")
+    axes = Table("axes", (Column("axis", "axis", words=True),), ((text("reported"),), (text("norm"),)))
+    assert axes.filter("axis=shown").rows == ((text("reported"),),)
 
 
 def test_choosing_columns() -> None:
@@ -295,6 +297,7 @@ def test_choosing_columns() -> None:
         (lambda: TABLE.filter("score>high"), "not a number"),
         (lambda: TABLE.filter("nonsense"), "must look like"),
         (lambda: TABLE.choose(["zzz"]), "there are name, score, note"),
+        (lambda: TABLE.choose(["null"]), "There is no column 'null'"),
     ],
 )
 def test_mistakes_are_one_sentence(what: object, sentence: str) -> None:
