@@ -1,4 +1,4 @@
-"""Interpolating functions: of least variation of the derivative, and of the kernel regime; a spectral bound."""
+"""Interpolating functions: of least variation of the derivative, of random features and kernels; a spectral bound."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def least_variation(x: Array, y: Array) -> float:
 def frozen_features_interpolant(network: nn.Sequential, x: Tensor, y: Tensor) -> nn.Sequential:
     """The network interpolating y [n, 1] at x that differs least (l2) from `network`, in its linear last layer alone.
 
-    What gradient descent from `network` reaches if only the last layer is trained: the kernel regime of random features
-    (Chizat et al. 2019, arXiv:1812.07956), in closed form by the pseudo-inverse.
+    What gradient descent from `network` reaches if only the last layer is trained, by the pseudo-inverse: random
+    features (Rahimi and Recht 2007), not the tangent kernel, which has a part from every layer.
 
     Raises:
         OracleError: the features cannot interpolate.

@@ -98,7 +98,8 @@ def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
 def box_logistic_minimizer(z: Array, radius: float) -> Array:
     """argmin of the mean logistic loss over |w|_inf <= radius, by L-BFGS-B (Byrd et al. 1995).
 
-    The limit of AdamW and Lion with decoupled decay 1 / radius (Xie and Li 2024, arXiv:2404.04454). The logarithm of
+    Where AdamW (Xie and Li 2024, arXiv:2404.04454) and Lion (Chen et al. 2023, arXiv:2310.05898) with decoupled decay 1
+    / radius end if they converge. The logarithm of
     the loss is minimized: it has the same minimizer and keeps its scale where the loss itself vanishes.
     """
     from scipy.optimize import minimize

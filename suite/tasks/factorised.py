@@ -194,9 +194,10 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
 
     Oracle. The true matrix, and the nuclear-norm minimizer (a convex solver) with its own error, `oracle_error`.
 
-    Norm axis. `nuclear_ratio` = nuclear norm over the true one's. Score 0: that of the observed entries with zeros
-    elsewhere, which depth 1 finds. Generalization axis. `unobserved_error` = squared error on the unobserved entries
-    over their squared norm. Score 0: predicting zero. Score 1: closer counts as exact.
+    Norm axis. `nuclear_ratio` = nuclear norm over the true one's; the minimizer's is a little less (0.983 on seed 0).
+    Score 0: that of the observed entries with zeros elsewhere, which depth 1 finds. Generalization axis.
+    `unobserved_error` = squared error on the unobserved entries over their squared norm. Score 0: predicting zero.
+    Score 1: closer counts as exact.
     """
     d, rank, share = 24, 2, 0.4
     if not (1 <= depth <= 8 and 1e-8 <= init <= 10):

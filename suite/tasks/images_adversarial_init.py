@@ -124,8 +124,11 @@ def _initial_weights(task_name: str, seed: int, wrong: int) -> dict[str, Tensor]
 def mnist5k_bad_start() -> Task:
     """Does the optimizer escape from a bad global minimum to one that generalizes?
 
-    Claim. Bad global minima exist and plain SGD stays in one that it is started from; momentum, weight decay and
-    augmentation lead away from it (Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613).
+    Claim. Bad global minima exist, SGD stays near one that it is started from, and explicit regularization (weight
+    decay, augmentation) leads away from it (Liu, Papailiopoulos and Achlioptas 2020, arXiv:1906.02613). The experiment
+    here differs: their start is fitted to wrong labels alone, this one to the true data too, so that it is a global
+    minimum from the beginning. Momentum, which they list among the remedies, hardly moves here (18 % errors against
+    plain SGD's 19 %).
 
     Data, model and measures of `mnist5k_mlp`. Adversarial initialization: the network is trained for 60 epochs on the
     training data together with twice as many copies that have a tenth of their pixels zeroed and a wrong label

@@ -189,7 +189,9 @@ def benign_overfitting() -> Task:
     has the same contrast, 0.05 against 0.86, and takes four times as long.) Model: x @ w from w = 0. Loss: mean squared
     error over its Lipschitz constant; the target loss is far below the noise.
 
-    Oracle. The minimum-norm interpolator w+. Its risk is that of the best ridge regression to within a percent.
+    Oracle. The minimum-norm interpolator w+. No positive ridge penalty lowers its risk by more than a percent. Negative
+    ones, which leave the interpolators, do on some seeds: 0.0144 against 0.0204 on seed 0, and 6 % on seed 2. For such
+    spectra the best penalty can be negative (Kobak, Lomond and Sanchez 2020, arXiv:1805.10939).
 
     Generalization axis. `excess_risk` = (w - w*)' S (w - w*) over its value at w = 0, with S the covariance of the
     inputs. Score 0: predicting zero. Score 1: w+, per data set. Reported: `excess_norm` = |w - w+| / |w+|.

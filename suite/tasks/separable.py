@@ -67,10 +67,11 @@ def max_margin(objective: str = "log_exponential") -> Task:
     Objective. The default is the logarithm of the mean exponential loss, log mean exp(-m_i) of the margins m_i. It has
     the limit directions of the logistic loss, makes no difference to scale-invariant methods, and never underflows (a
     loss that underflows leaves a random direction). On the logistic loss gradient descent approaches its limit like
-    1/log t only: at a loss of 1e-3 it has 0.85 of the margin after some 10,000 steps, and choosing the step size by
-    fewest steps rewards a jump across the data in 30 steps (Ji and Telgarsky 2021, arXiv:2006.11226). The loss of
-    practice is a variant: `max_margin[objective=logistic]`. Both are divided by the Hessian's largest eigenvalue at w =
-    0 of the mean exponential and the logistic loss, |X|²/n and |X|²/(4n).
+    1/log t only (Soudry et al. 2018; Ji and Telgarsky 2019, arXiv:1906.04540): at a loss of 1e-3 it has 0.85 of the
+    margin after some 10,000 steps, and with large steps it can jump across the data in 30 (Wu, Braverman and Lee 2023,
+    arXiv:2305.11788, study such steps). The loss of practice is a variant: `max_margin[objective=logistic]`. Both are
+    divided by the Hessian's largest eigenvalue at w = 0 of the mean exponential and the logistic loss, |X|²/n and
+    |X|²/(4n).
 
     Target. The norm must grow to 30 over the margin. The budget suffices for updates of a constant length of 0.01.
 
@@ -119,9 +120,10 @@ def max_margin(objective: str = "log_exponential") -> Task:
 def linf_box(decay: float = 0.5) -> Task:
     """What does an optimizer's weight decay do?
 
-    Claim. AdamW, Lion and sign descent with decoupled decay solve the problem constrained to the box |w|_inf <= 1 /
-    decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024, arXiv:2404.04454). For Adam the
-    theorem needs beta2 close to beta1, or very long training.
+    Claim. If AdamW or sign descent with decoupled decay converges, then to a KKT point of the problem constrained to
+    the box |w|_inf <= 1 / decay: the decay is a radius, and not a penalty on the l2 norm (Xie and Li 2024,
+    arXiv:2404.04454: full batch, step sizes that do not increase and whose sum diverges). Lion has the same box (Chen,
+    Liu, Liang and Liu 2023, arXiv:2310.05898).
 
     Data and model of `max_margin`. Loss: mean logistic loss over its Lipschitz constant at w = 0, |X|²/(4n). Every
     submission whose optimizer takes `weight_decay` runs with `decay` in place of its own, whether it decays the weights
