@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.quiet import Quiet
 from suite.entries.loading import load
 from suite.measures import measure
+from suite.models import restore
 from suite.tasks import find_task
 from suite.training import TrainingRun, train
 
@@ -106,7 +107,7 @@ class Measuring(Quiet):
         # At matched loss only a network that fits can be measured.
         run = TrainingRun(self.problem, 0, 0, {"lr": 1e-3})
         (result,) = train(task, [run], load("adam").submission.optimizer)
-        self.model.load_state_dict(result.weights)
+        restore(self.model, result.weights)
 
     def time_measure(self, name: str) -> None:
         measure(self.model, self.problem.train, [name])

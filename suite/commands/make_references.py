@@ -17,6 +17,7 @@ from typing import Any
 from suite.entries import load
 from suite.entries.entry import bind
 from suite.errors import InputError
+from suite.models import restore
 from suite.storage import Log, read, seal
 from suite.task import Oracle, Solution, Task
 from suite.tasks import find_task
@@ -48,7 +49,7 @@ def mean_measures(task: Task, setting: Setting, seeds: range) -> Means | None:
         if not result.converged:
             return None
         model = task.model(run.problem, run.seed)
-        model.load_state_dict(result.weights)
+        restore(model, result.weights)
         solution = Solution(model.eval(), result.initial, run.problem, Oracle(), run.seed)
         measures = image_measures(solution, [axis.measure for axis in IMAGE_AXES])
         measures["gradient_evaluations"] = result.gradient_evaluations

@@ -16,7 +16,6 @@ matrix.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from suite.curvature.network import Network, each_used_once
 from suite.curvature.per_sample import squared_gradients
+from suite.models import in_double
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 
@@ -105,11 +105,13 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     No parameter may enter the outputs' graph twice. And for each tensor, a random direction v in it and random weights
     c of the outputs on up to `TESTED_SAMPLES` samples, ``(c·f)'' v`` is computed within the tensor, in float64. It is
     linear in v and in c, so it vanishes for random ones if and only if all these second derivatives vanish, with
-    probability one.
+    probability one. What cannot be tested, since the network does not run in float64, is not known to be linear.
     """
-    module = copy.deepcopy(network.module).double()
     rows = torch.linspace(0, len(x) - 1, min(len(x), TESTED_SAMPLES)).round().long()
     samples = x[rows].double() if x.is_floating_point() else x[rows]
+    module, dtype = in_double(network.module, samples[:1])
+    if dtype != torch.float64:
+        return False
     leaves = [p for p in module.parameters() if p.requires_grad]
     stream = torch_stream("multilinear")
 

@@ -18,6 +18,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, unfold
 
 from suite.curvature.network import Network, each_used_once
+from suite.errors import InputError
 
 MAX_ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""
@@ -26,8 +27,10 @@ MAX_ENTRIES = 2**23
 def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tensor]:
     """The layers of one model in the order of their calls on `x` [n, ...], and the outputs with their graph.
 
-    None for the layers unless every parameter serves exactly one known layer, once.
+    None for the layers unless every parameter serves exactly one known layer, once; `InputError` for scripted networks.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.module.modules()):
+        raise InputError("A scripted network cannot be differentiated sample by sample.")
     calls: list[Layer | None] = []
 
     def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

@@ -6,7 +6,6 @@ and every operator is block-diagonal over the lanes.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,6 +17,7 @@ from torch.func import functional_call, stack_module_state, vjp
 from suite.errors import InputError
 from suite.kernels.conv2d import DoubleBackwardConv2d
 from suite.kernels.max_pool import FastMaxPool2d
+from suite.models import copy_of
 from suite.seeding import torch_stream
 from suite.task import Loss
 
@@ -127,7 +127,7 @@ class Network:
 
     def converted(self, dtype: torch.dtype) -> Network:
         """A copy of the model in another dtype (NotImplementedError for stacked lanes)."""
-        return Network(copy.deepcopy(self.module).to(dtype))
+        return Network(copy_of(self.module, dtype))
 
 
 def saved_bytes(build: Callable[[], object], leaves: Sequence[Tensor]) -> int:

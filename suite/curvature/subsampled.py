@@ -78,7 +78,7 @@ def top_eigenpairs(
     informative, others = select_informative(network, data, loss)
     if len(informative) > MAX_SUBSAMPLE * len(data):
         informative, others = torch.arange(len(data)), torch.arange(0)
-    low = network.dtype == torch.float32 and multiplies_bfloat16(network.device)
+    low = network.dtype == torch.float32 and multiplies_bfloat16(network.device) and _runs_low(network, data, loss)
     chunk = network.chunk(data.x)
     certifying_chunk = min(chunk, 2 * CERTIFYING_CHUNK if low else CERTIFYING_CHUNK)
 
@@ -176,6 +176,19 @@ def _orthonormal(vectors: Tensor) -> bool:
     """Whether `vectors` [K, P] are orthonormal, up to rounding that is far below every bound."""
     difference = vectors @ vectors.T - torch.eye(len(vectors), dtype=vectors.dtype, device=vectors.device)
     return bool(difference.abs().max() <= 1e-5)
+
+
+def _runs_low(network: Network, data: Split, loss: Loss) -> bool:
+    """Whether the Hessian has finite products in bfloat16, tried on two samples.
+
+    Not every function has a kernel for bfloat16 (Fourier transforms, solvers), and a module may convert to single
+    precision itself, and then meets weights that were converted.
+    """
+    try:
+        hessian = LowPrecisionHessian(network, data, loss, rows=torch.arange(min(2, len(data))), keep_graphs=False)
+        return bool(torch.isfinite(hessian @ torch.ones_like(network.weights())).all())
+    except Exception:  # a network that is broken as such says so in its own precision
+        return False
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

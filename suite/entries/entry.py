@@ -6,7 +6,6 @@ An optimizer trains the task's own network. An architecture is trained by the op
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from suite.errors import InputError, sentence
+from suite.models import copy_of, materialize
 from suite.seeding import seed_of
 from suite.signature import MakeOptimizer, signature
 from suite.submission import Submission
@@ -74,10 +74,11 @@ def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn
 
 def _check_outputs(model: nn.Module, interface: ArchitectureInterface, dtype: torch.dtype) -> None:
     """Outputs of a wrong shape would be broadcast against the targets and still give a loss: they are refused."""
-    network = copy.deepcopy(model).eval()  # running statistics of the model itself stay untouched
     input_shape, output_shape = (2, *interface.input_shape), (2, interface.outputs)
     try:
         with torch.no_grad():
+            materialize(model, interface.input_shape, dtype)
+            network = copy_of(model).eval()  # running statistics of the model itself stay untouched
             outputs = network(torch.randn(input_shape, dtype=dtype))
             shape = tuple(outputs.shape)
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.norms import l2_norm
 from suite.measures.registry import CANONICAL, declare
+from suite.models import in_double
 from suite.seeding import torch_stream
 
 MARGIN_QUANTILE = 0.1
@@ -38,11 +38,14 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     `InputError` if it has a module through which paths are not defined, or is not affine on positive inputs once its
     weights are squares. `input_shape` is that of one input, without the batch axis.
     """
-    holder = nn.Sequential(copy.deepcopy(model).double().eval())
+    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(model.parameters()).device)
+    exact, dtype = in_double(model, ones)
+    if dtype != torch.float64:
+        raise InputError("The path norm is not defined: the network does not run in double precision.")
+    holder = nn.Sequential(exact.eval())
     for name, module in list(holder.named_modules()):
         if name:
             holder.set_submodule(name, _squared(module))
-    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(model.parameters()).device)
     if not _is_affine(holder, ones):
         raise InputError("The path norm is not defined: a module's own forward does more than add and concatenate.")
     return float(holder(ones).sum().sqrt())

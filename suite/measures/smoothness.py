@@ -7,7 +7,6 @@ function alone, so no change of weights that keeps it can move them.
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import scipy.fft
@@ -18,6 +17,7 @@ from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, declare
+from suite.models import in_double
 from suite.seeding import torch_stream
 
 SEGMENTS = 10
@@ -55,14 +55,14 @@ def along_segments(context: MeasureContext) -> Tensor:
 
 @torch.no_grad()
 def _along_segments(context: MeasureContext) -> Tensor:
-    exact = copy.deepcopy(context.model).to(torch.float64)
     starts, ends = _ends(context.train.x)
     t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=starts.device).view(-1, *[1] * (starts.dim() - 1))
+    exact, dtype = in_double(context.model, starts[:1])
     rows = []
     for start, end in zip(starts, ends, strict=True):
-        inputs = start + t * (end - start)
+        inputs = (start + t * (end - start)).to(dtype)
         parts = torch.split(inputs, context.network.chunk(context.train.x))
-        rows.append(torch.cat([exact(part).reshape(len(part), -1) for part in parts]))
+        rows.append(torch.cat([exact(part).reshape(len(part), -1) for part in parts]).double())
     return torch.stack(rows)
 
 

@@ -1,4 +1,4 @@
-"""The networks of the tasks: image classifiers, linear predictors under several parametrisations, ReLU networks."""
+"""The networks of the tasks (image classifiers, linear predictors, ReLU networks), and the state of any network."""
 
 from suite.models.images import cnn, mlp, resnet
 from suite.models.linear_networks import (
@@ -16,6 +16,7 @@ from suite.models.linear_networks import (
 )
 from suite.models.modules import evaluating, initialize, seeded
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
+from suite.models.state import copy_of, hold, in_double, materialize, restore
 
 __all__ = [
     "NETWORKS",
@@ -32,11 +33,16 @@ __all__ = [
     "TwoLayerReLU",
     "balance",
     "cnn",
+    "copy_of",
     "evaluating",
+    "hold",
+    "in_double",
     "initialize",
+    "materialize",
     "mlp",
     "relu_network",
     "resnet",
+    "restore",
     "seeded",
     "spread_knots",
     "steepness",

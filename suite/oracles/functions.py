@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suite.models import copy_of
 from suite.oracles.solvers import Array, OracleError
 
 MAX_CONDITION = 1e7
@@ -43,7 +43,7 @@ def frozen_features_interpolant(network: nn.Sequential, x: Tensor, y: Tensor) ->
     Raises:
         OracleError: the features cannot interpolate.
     """
-    interpolant = copy.deepcopy(network)
+    interpolant = copy_of(network)
     last = interpolant[-1]
     assert isinstance(last, nn.Linear)
     features = torch.cat([interpolant[:-1](x), torch.ones(len(x), 1, dtype=x.dtype)], dim=1)

@@ -15,7 +15,6 @@ that differ, or an error.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator
 from operator import attrgetter
@@ -26,6 +25,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from suite.errors import InputError, sentence
+from suite.models import copy_of
 from suite.sandbox.allowlist import ATTRIBUTES, FUNCTIONS, LAYERS, METHODS
 
 Description = dict[str, Any]
@@ -70,7 +70,7 @@ def _module(module: nn.Module, path: str, examples: list[Any], tensors: dict[str
         assert part is not None
         parts.append([name, _module(part, f"{path}{name}.", examples, tensors)])
         with torch.no_grad():
-            examples = [copy.deepcopy(part).eval()(example) for example in examples]
+            examples = [copy_of(part).eval()(example) for example in examples]
     return {"sequential": parts}
 
 
@@ -119,7 +119,7 @@ def _tree(module: nn.Module) -> Iterator[Description]:
 
 def _graph(module: nn.Module, example: Any, training: bool) -> tuple[list[Description], dict[str, Tensor]]:
     """The operations of `module` on `example`, and the constants that they use."""
-    model = copy.deepcopy(module).train(training)
+    model = copy_of(module).train(training)
     saved = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     try:
         with torch.no_grad():
@@ -224,7 +224,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self._example = example
         # Reading a parameter of the module itself would be recorded; reading one of a copy is not.
-        self._copy = copy.deepcopy(module)
+        self._copy = copy_of(module)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYER_NAMES

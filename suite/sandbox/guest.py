@@ -5,7 +5,6 @@ The submission may patch everything here once it is loaded; the host believes no
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 from dataclasses import astuple, replace
@@ -23,6 +22,7 @@ from suite.entries.entry import bind
 from suite.entries.loading import origin_of
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
+from suite.models import copy_of
 from suite.sandbox.export import describe
 from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
@@ -97,7 +97,7 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     warm_up()  # first: it replaces functions of torch
     before = identities()
     entry = bind(load(job.submission).submission, task)
-    task = replace(entry.task, model=lambda problem, seed: copy.deepcopy(job.models[seed]))
+    task = replace(entry.task, model=lambda problem, seed: copy_of(job.models[seed]))
     schedule, loss = entry.optimizer.schedule, entry.optimizer.loss
     train_batch = partial(train, task, make=entry.make, device=job.device, race=job.race, schedule=schedule, loss=loss)
     results = train_in_parts(job.runs, train_batch, by_run)

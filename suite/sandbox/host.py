@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from suite.entries.loading import LoadedSubmission, source_hash, source_of
 from suite.errors import InputError
+from suite.models import hold, restore
 from suite.sandbox import process
 from suite.sandbox.limits import Limits
 from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
@@ -135,7 +136,7 @@ def train(
         for number, (run, row, model) in enumerate(zip(part, rows, models, strict=True)):
             prefix = f"{number}/"
             weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            initial = hold(model)
             results.append(_result(task, run, row, weights, initial))
         return results
 
@@ -173,7 +174,7 @@ def _result(task: Task, run: TrainingRun, row: Any, weights: Weights, initial: W
 def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResult | Exception:
     """A claim to have reached the target loss, with the loss computed here; an error if that is above the target."""
     model = task.model(run.problem, run.seed)
-    model.load_state_dict(claim.weights)
+    restore(model, claim.weights)
     with torch.no_grad():
         loss = task.loss(model.eval()(run.problem.train.x), run.problem.train.y).item()
     target = task.target.loss

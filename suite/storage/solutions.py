@@ -1,4 +1,4 @@
-"""Solutions on disk: the weights of scored runs, as safetensors, named by their hash.
+"""Solutions on disk: the state of scored runs' networks (`suite.models.hold`), as safetensors, named by their hash.
 
 Since a file's name is the hash of its content, other content under the same name is detected, and a record's
 `solution_hash` finds its file.
@@ -23,7 +23,8 @@ def solution_hash(weights: Weights) -> str:
     """SHA-256 (16 hex digits) of a solution's weights."""
     digest = hashlib.sha256()
     for name in sorted(weights):
-        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+        flat = weights[name].detach().cpu().contiguous().reshape(-1)
+        digest.update(name.encode() + flat.view(torch.uint8).numpy().tobytes())  # numpy has not every dtype
     return digest.hexdigest()[:16]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from suite.curvature import Hessian, Network, lanczos
+from suite.models import in_double
 from suite.seeding import torch_stream
 from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Loss, Oracle, Problem, Solution, Split
@@ -145,11 +145,12 @@ def slope_variation(model: nn.Module, starts: Tensor, ends: Tensor, points: int)
     preactivations u, v at the ends differ in sign, by ``|a_j| (|u| + |v|)``. So the mean over segments is the variation
     norm, whose kinks are those of the function and not of a parametrisation.
     """
-    exact = copy.deepcopy(model).double().eval()
     first, last = starts.double()[:, None], ends.double()[:, None]
     t = torch.linspace(0, 1, points, dtype=torch.float64, device=starts.device)[None, :, None]
     inputs = (first + t * (last - first)).flatten(0, 1)
-    values = torch.cat([exact(part) for part in torch.split(inputs, INPUTS_AT_A_TIME)]).reshape(len(starts), points)
+    exact, dtype = in_double(model, inputs[:1])
+    parts = torch.split(inputs.to(dtype), INPUTS_AT_A_TIME)
+    values = torch.cat([exact.eval()(part) for part in parts]).double().reshape(len(starts), points)
     slopes = torch.diff(values, dim=1) * (points - 1)
     return torch.diff(slopes, dim=1).abs().sum(dim=1)
 

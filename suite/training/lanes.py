@@ -22,7 +22,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn.functional import cross_entropy
 
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.models import evaluating
+from suite.models import evaluating, hold
 from suite.task import Loss, Weights
 
 EVALUATION_BATCH = 250
@@ -54,6 +54,8 @@ class StackedModels:
         self.gradients: Weights = {}
         self.scales = scales
         self._module = models[0]
+        # What the stack does not train belongs to a lane as it was built.
+        self._states = [hold(model) for model in models]
         self._batched = self._vmapped(loss)
         self._batched_task_loss = self._batched if task_loss is None or task_loss is loss else self._vmapped(task_loss)
 
@@ -121,8 +123,8 @@ class StackedModels:
             return self._batched_task_loss(parameters, buffers, x, y)
 
     def snapshot(self, lane: int) -> Weights:
-        """A copy of one lane's weights and buffers, by name."""
-        return {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
+        """A copy of one lane's state (see `suite.models.hold`)."""
+        return self._states[lane] | {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
 
 
 class SingleModel(StackedModels):
@@ -139,6 +141,7 @@ class SingleModel(StackedModels):
         self._unscaled = bool(scale == 1)
         self._graph = graph
         self._module = model
+        self._names = frozenset(hold(model))
         self._loss, self._task_loss = loss, task_loss or loss
         # Values to the last bit, in a fraction of the time; a mode costs microseconds an operation where nothing pools.
         self._pools = any(isinstance(module, nn.MaxPool2d) for module in model.modules())
@@ -203,5 +206,4 @@ class SingleModel(StackedModels):
         return self._task_loss(torch.cat(outputs), y[0]).reshape(1)
 
     def snapshot(self, lane: int) -> Weights:
-        weights = {name: p.detach().clone() for name, p in self._leaves.items()}
-        return weights | {name: b.clone() for name, b in self._module.named_buffers()}
+        return hold(self._module, self._names)

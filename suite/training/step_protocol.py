@@ -14,7 +14,6 @@ gradients once more, may draw random numbers.)
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from suite.models import copy_of
 from suite.signature import MakeOptimizer, Settings, wants_model
 from suite.task import Loss, Split, Task
 from suite.training.lanes import SingleModel
@@ -126,7 +126,7 @@ def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
     scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
 
     def attempt(protocol: StepProtocol) -> _Attempt:
-        return _attempt(replace(setup, protocol=protocol), run.settings, copy.deepcopy(model), batch, scale)
+        return _attempt(replace(setup, protocol=protocol), run.settings, copy_of(model), batch, scale)
 
     unmoved: StepProtocol | None = None
     failures: list[tuple[int, Exception]] = []

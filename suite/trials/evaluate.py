@@ -23,6 +23,7 @@ from torch import nn
 import suite
 from suite.errors import sentence
 from suite.estimate import uncertainties
+from suite.models import hold, restore
 from suite.sandbox import host, process
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
@@ -69,7 +70,7 @@ def measure_again(unit: Unit, weights: Weights) -> Record:
     work = resolve(unit)
     (trial,), (seed,) = unit.trials, unit.seeds
     run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
-    initial = {name: tensor.clone() for name, tensor in work.task.model(run.problem, seed).state_dict().items()}
+    initial = hold(work.task.model(run.problem, seed))
     train_loss = _loss(work, _model(work, run, weights), run.problem.train)
     axes = resolve_axes(work.task.axes, work.oracle(seed))
     others = {"train_loss": train_loss, "data_fingerprint": work.fingerprint(seed), "axes": axes}
@@ -218,7 +219,7 @@ def _measured(work: ResolvedUnit, run: TrainingRun, weights: Weights, initial: W
 def _model(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> nn.Module:
     """The task's network with these weights, in eval mode."""
     model = work.task.model(run.problem, run.seed).to(work.unit.device)
-    model.load_state_dict(weights)
+    restore(model, weights)
     return model.eval()
 
 
