@@ -5,7 +5,9 @@ build the data of every seed                          (fails: all records are `u
 train all runs together                               (fails: each run by itself)
 for each run
     solve the oracle                                  (fails: the record is `unavailable`)
-    if it reached the target loss: save the solution, measure it
+    if it ended at the target loss: build its network anew, with its weights
+        if that network's training loss is the target loss: save the solution, measure it
+        else: the record is `failed`
     seal the record
 """
 
@@ -27,7 +29,7 @@ from suite.models import hold, restore
 from suite.sandbox import host, process
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
-from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Target, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.provenance import environment, task_hash
@@ -36,6 +38,14 @@ from suite.trials.unit import Unit
 
 CURVE_SEED = 0
 """The scored seed whose records carry curves: a picture shows one data set."""
+
+
+JUDGE_TOLERANCE = 1e-4
+"""By how much (relative) the training loss of the network that is built anew may exceed the target loss.
+
+It covers rounding: training computes a batch of runs, or other samples, at a time. On the track `quick` the two losses
+differ by 4e-11 of the target loss at most.
+"""
 
 
 def run_unit(unit: Unit) -> list[Record]:
@@ -70,11 +80,8 @@ def measure_again(unit: Unit, weights: Weights) -> Record:
     work = resolve(unit)
     (trial,), (seed,) = unit.trials, unit.seeds
     run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
-    initial = hold(work.task.model(run.problem, seed))
-    train_loss = _loss(work, _model(work, run, weights), run.problem.train)
     axes = resolve_axes(work.task.axes, work.oracle(seed))
-    others = {"train_loss": train_loss, "data_fingerprint": work.fingerprint(seed), "axes": axes}
-    return clean(_measured(work, run, weights, initial) | others)
+    return clean(_judged(work, run, weights) | {"data_fingerprint": work.fingerprint(seed), "axes": axes})
 
 
 def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[str, Any]]:
@@ -127,17 +134,33 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
             ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
             return seal(record | ended | {"axes": resolve_axes(work.task.axes, None)})
     if isinstance(result, TrainingResult):
-        if work.unit.solutions is not None and work.scored and result.converged:
-            save(Path(work.unit.solutions), result.weights)
-        try:
-            drawn = work.scored and run.seed == CURVE_SEED
-            curves = {"training_loss": _rounded(_training_curve(result))} if drawn else {}
-            fields = _measured(work, run, result.weights, result.initial) if result.converged else {}
-            record |= fields | {"curves": curves | fields.get("curves", {})}
-        except Exception as error:
-            reason = f"Measuring raised {sentence(error)}"
-            record |= {"converged": False, "status": Status.FAILED, "reason": reason}
+        if work.scored and run.seed == CURVE_SEED:
+            record["curves"] = {"training_loss": _rounded(_training_curve(result))}
+        if result.converged:
+            record |= _verdict(work, run, result, record["curves"])
     return seal(record | {"measure_seconds": round(time.perf_counter() - begin, 4)})
+
+
+def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curves: Record) -> Record:
+    """What becomes of a run that says it has converged: the fields that its weights decide, or why it has failed."""
+    try:
+        fields = _judged(work, run, result.weights)
+        if reaches(work.task.target, fields["train_loss"]) and work.scored and work.unit.solutions is not None:
+            save(Path(work.unit.solutions), result.weights)
+    except Exception as error:
+        return {"converged": False, "status": Status.FAILED, "reason": f"Measuring raised {sentence(error)}"}
+    if not reaches(work.task.target, fields["train_loss"]):
+        reason = (
+            f"Training ended at the loss {result.train_loss:g}, but its network, built anew with its weights, has the "
+            f"training loss {fields['train_loss']:g}; the target loss is {work.task.target.loss:g}"
+        )
+        return {"converged": False, "status": Status.FAILED, "reason": reason, "train_loss": fields["train_loss"]}
+    return fields | {"curves": curves | fields.get("curves", {})}
+
+
+def reaches(target: Target, loss: float) -> bool:
+    """Whether a network with this training loss is at the target loss, up to rounding; false for NaN."""
+    return loss <= target.loss + JUDGE_TOLERANCE * abs(target.loss)
 
 
 def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
@@ -198,11 +221,20 @@ def _trained(result: TrainingResult) -> Record:
     }
 
 
-def _measured(work: ResolvedUnit, run: TrainingRun, weights: Weights, initial: Weights) -> Record:
-    """The fields that the weights of a run at the target loss decide: measures and the task's curves where scored."""
-    model = _model(work, run, weights)
-    split = run.problem.validation
-    fields: Record = {"validation_loss": None if split is None else _loss(work, model, split)}
+def _judged(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> Record:
+    """The fields that weights decide: losses, and where they are scored at the target loss, measures and curves.
+
+    The network is built anew and takes the weights: what was added to it while it was trained is not there.
+    """
+    model = work.task.model(run.problem, run.seed).to(work.unit.device)
+    initial = hold(model)
+    restore(model, weights)
+    model.eval()
+    fields: Record = {"train_loss": _loss(work, model, run.problem.train), "validation_loss": None}
+    if not reaches(work.task.target, fields["train_loss"]):
+        return fields
+    if run.problem.validation is not None:
+        fields["validation_loss"] = _loss(work, model, run.problem.validation)
     if not work.scored:
         return fields
     problem = run.problem.to(work.unit.device)
@@ -214,13 +246,6 @@ def _measured(work: ResolvedUnit, run: TrainingRun, weights: Weights, initial: W
         "uncertainties": uncertainties(measures),
         "curves": {name: _rounded(curve) for name, curve in curves.items()},
     }
-
-
-def _model(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> nn.Module:
-    """The task's network with these weights, in eval mode."""
-    model = work.task.model(run.problem, run.seed).to(work.unit.device)
-    restore(model, weights)
-    return model.eval()
 
 
 @torch.no_grad()
