@@ -36,6 +36,9 @@ PRESET_HELP = ", ".join(f"{preset.name} ({preset.description})" for preset in PR
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The directory of the logs."
 )
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="The directory of the data sets [default: $LOWLANDS_DATA]."
+)
 device_option = click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
 
 
@@ -49,9 +52,7 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
     "--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's]."
 )
 @results_option
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="The directory of the data sets [default: $LOWLANDS_DATA]."
-)
+@data_option
 @device_option
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 @click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
@@ -81,10 +82,7 @@ def run(
     """
     sizes: dict[str, Any] = {"seeds": seeds, "trials": trials, "tuning_seeds": tuning_seeds}
     track = dataclasses.replace(find_track(track_name), **{name: size for name, size in sizes.items() if size})
-    if data is not None:
-        if not data.is_dir():
-            raise InputError(f"There is no directory {data} (--data).")
-        os.environ["LOWLANDS_DATA"] = str(data.resolve())
+    use_data(data)
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None
     limits = isolation_limits(resources.trial_seconds, resources.memory) if isolate else None
@@ -94,6 +92,15 @@ def run(
         plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions)
         execute(engine, plan, path, resources)
     _print_results(path)
+
+
+def use_data(directory: Path | None) -> None:
+    """Search data sets in `directory` first, here and in the processes to come; an InputError if it is none."""
+    if directory is None:
+        return
+    if not directory.is_dir():
+        raise InputError(f"There is no directory {directory} (--data).")
+    os.environ["LOWLANDS_DATA"] = str(directory.resolve())
 
 
 def isolation_limits(seconds: float | None = None, memory: int | None = None) -> Limits:

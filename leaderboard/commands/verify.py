@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from leaderboard.commands.run import SOLUTIONS, isolation_limits
+from leaderboard.commands.run import SOLUTIONS, data_option, isolation_limits, use_data
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.commands.verification import Report
 
 
 @click.command()
@@ -23,6 +28,7 @@ from suite.errors import InputError
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
 @click.option("--nonce", help="Nonce that determines the fresh seeds (printed; pass it to repeat a verification).")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
+@data_option
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 def verify(
     results: Path,
@@ -32,12 +38,14 @@ def verify(
     fresh: int,
     nonce: str | None,
     tolerance: float | None,
+    data: Path | None,
     isolate: bool,
 ) -> None:
     """Check recorded results: checksums, sources, choices, stored solutions, and a sample of runs repeated.
 
-    RESULTS is a log or a directory of logs; name the SUBMISSIONs that are not built in, as for `lowlands run`. Exits
-    with 1 if anything disagrees, or if nothing could be checked.
+    RESULTS is a log or a directory of logs; name the SUBMISSIONs that are not built in, as for `lowlands run`. Runs
+    that another version of the suite recorded, such as the shipped ones, are repeated on this version and their numbers
+    compared. Exits with 1 if anything disagrees or differs, or if nothing could be checked.
 
     \b
     Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
@@ -50,6 +58,7 @@ def verify(
     from suite.entries.loading import builtin_files
     from suite.storage.log import read
 
+    use_data(data)
     logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
     if not logs or not all(log.is_file() for log in logs):
         raise InputError(f"There are no results at {results}.")
@@ -71,10 +80,29 @@ def verify(
         click.echo(f"Not checked: {text}.")
     for disagreement in report.disagreements:
         click.echo(f"DISAGREES {disagreement}")
+    for line in _repetitions(report):
+        click.echo(line)
     gaps = score_gaps(report.checkable, report.fresh)
     if gaps:
         click.echo(f"\nScores on the published seeds, and on {fresh} fresh ones (nonce {request.nonce}):\n")
         click.echo(render(reports.score_gaps(gaps), "markdown"))
     checked = report.measured or report.rerun or report.fresh
-    if report.disagreements or not checked or any(gap.suspicious for gap in gaps):
+    differ = any(repetition.differences for repetition in report.repetitions)
+    if report.disagreements or differ or not checked or any(gap.suspicious for gap in gaps):
         sys.exit(1)
+
+
+def _repetitions(report: Report) -> Iterator[str]:
+    """What came of repeating the runs of another version of the suite, and each difference."""
+    if not report.repetitions:
+        return
+    differing = [repetition for repetition in report.repetitions if repetition.differences]
+    total = len(report.repetitions)
+    within = [sum(each.largest <= bound for each in report.repetitions) for bound in (0.0, 1e-6)]
+    yield (
+        f"Recorded by another source ({report.recorded}), repeated by today's: {total - len(differing)} of {total} "
+        f"runs are equal within the relative tolerance {report.tolerance:g} ({within[0]} to the last digit, "
+        f"{within[1]} within 1e-06), {len(differing)} differ. A difference may come from the suite or the machine."
+    )
+    for repetition in differing:
+        yield f"DIFFERS {repetition.where}: {'; '.join(repetition.differences)}"

@@ -3,6 +3,10 @@
 A checksum detects damage, not fraud: whoever changes a number can seal the record again. Fraud is detected by measuring
 the stored solution once more and by repeating a sample of training runs; an optimizer that remembers the published
 seeds, by running seeds that nobody could have known.
+
+Runs that another version of the suite recorded are repeated too, on the source of today, and their numbers compared:
+hashes of data and of sources differ there, and a difference may be the suite's doing. So differences are counted and
+shown, and not called false.
 """
 
 from __future__ import annotations
@@ -46,6 +50,9 @@ REPEATED_FIELDS = (
 )  # fmt: skip
 """What a repeated training run decides."""
 
+COMPARED_FIELDS = tuple(name for name in REPEATED_FIELDS if name not in ("data_fingerprint", "explicit"))
+"""What is compared with another version of the suite: numbers and outcomes, not hashes and declarations."""
+
 
 @dataclass(frozen=True)
 class Disagreement:
@@ -59,12 +66,30 @@ class Disagreement:
         return f"{self.where}: {self.text} ({self.check})"
 
 
+@dataclass(frozen=True)
+class Repetition:
+    """A run that another version of the suite recorded, repeated on the source of today.
+
+    Attributes:
+        where: which run it is.
+        differences: a sentence for every field that differs by more than the tolerance.
+        largest: the largest relative difference of a number that both hold; infinite where one of them is missing.
+    """
+
+    where: str
+    differences: tuple[str, ...]
+    largest: float
+
+
 @dataclass
 class Report:
     """What was checked, what disagreed, and what could not be checked (in sentences).
 
     Attributes:
         lines, measured, rerun: how many lines were read, solutions measured once more, and runs repeated.
+        repetitions: the repeated runs that another version of the suite had recorded.
+        recorded: that version or those versions, with the days of the records; empty where there is none.
+        tolerance: relative, of the repetitions.
         checkable: the records that count and whose sources are there.
         fresh: the records of seeds that nobody could have known.
     """
@@ -74,6 +99,9 @@ class Report:
     rerun: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    repetitions: list[Repetition] = field(default_factory=list)
+    recorded: str = ""
+    tolerance: float = OTHER_MACHINE
     checkable: list[Record] = field(default_factory=list)
     fresh: list[Record] = field(default_factory=list)
 
@@ -116,18 +144,36 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
         report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
     opened = [open_submission(text, 1, request.limits) for text in request.submissions]
     sources = {loaded.submission.name: loaded for loaded in opened}
-    report.checkable = checkable = _check_sources(newest, sources, report)
+    report.checkable, elsewhere = _check_sources(newest, sources, report)
+    checkable = report.checkable
     _check_choices(checkable, sources, report)
     if request.solutions is not None:
         _measure_again(checkable, sources, request, request.solutions, report)
-    scored = [r for r in checkable if r["phase"] == "score" and r["status"] != Status.UNAVAILABLE]
-    for record in random.Random(request.seed).sample(scored, min(request.sample, len(scored))):
-        _run_again(record, sources[record["submission"]], request, report)
+    scored = _scored(checkable)
+    repeatable = [(record, True) for record in scored] + [(record, False) for record in _scored(elsewhere)]
+    drawn = random.Random(request.seed).sample(repeatable, min(request.sample, len(repeatable)))
+    for record, same in drawn:
+        _run_again(record, sources[record["submission"]], same, request, report)
+    report.recorded = _origin([record for record, same in drawn if not same])
     for record in {(r["submission"], r["task"]): r for r in scored}.values() if request.fresh else ():
         loaded = sources[record["submission"]]
         seeds = fresh_seeds(loaded, record["task"], request.fresh, request.nonce)
         report.fresh += run_unit(_unit(record, loaded, seeds, request.limits))
     return report
+
+
+def _scored(records: Iterable[Record]) -> list[Record]:
+    """The scored runs that were trained or tried."""
+    return [r for r in records if r["phase"] == "score" and r["status"] != Status.UNAVAILABLE]
+
+
+def _origin(records: Sequence[Record]) -> str:
+    """The versions of the suite that made `records`, and from when to when."""
+    if not records:
+        return ""
+    days = sorted({record["time"][:10] for record in records})
+    versions = ", ".join(sorted({record["suite_version"] for record in records}))
+    return f"suite {versions}, {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
 def run_name(record: Mapping[str, Any]) -> str:
@@ -147,9 +193,13 @@ def _read(logs: Sequence[Path], report: Report) -> list[Record]:
     return records
 
 
-def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> list[Record]:
-    """The records whose task and submission have the sources that they had when the records were made."""
-    checkable, missing, older, changed = [], set(), set(), set()
+def _check_sources(
+    records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report
+) -> tuple[list[Record], list[Record]]:
+    """The records whose task and submission are those of today; and those of tasks as they were in another version."""
+    checkable: list[Record] = []
+    elsewhere: list[Record] = []
+    notes, changed = set(), set()
     hashes: dict[str, str] = {}
     for task in {record["task"] for record in records}:
         with contextlib.suppress(InputError):
@@ -157,17 +207,21 @@ def _check_sources(records: Sequence[Record], sources: Mapping[str, LoadedSubmis
     for record in records:
         name, task = record["submission"], record["task"]
         if name not in sources:
-            missing.add(f"{name}: its source was not given")
-        elif hashes.get(task) != record["task_hash"]:
-            older.add(f"{task}: recorded by another version of the suite, which this one cannot repeat")
+            notes.add(f"{name}: its source was not given")
+        elif task not in hashes:
+            notes.add(f"{task}: this version of the suite has no such task")
+        elif hashes[task] != record["task_hash"]:
+            elsewhere.append(record)
+            if sources[name].source_hash != record["submission_hash"]:
+                notes.add(f"{name}: its source is another one too, so a difference may be its own")
         elif sources[name].source_hash != record["submission_hash"]:
             changed.add(name)
         else:
             checkable.append(record)
-    report.unchecked += sorted(missing | older)
+    report.unchecked += sorted(notes)
     for name in sorted(changed):
         report.add(name, "source", ["the source is not the one that was recorded"])
-    return checkable
+    return checkable, elsewhere
 
 
 def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
@@ -240,12 +294,35 @@ def _measure_again(
         report.unchecked.append(f"{missing} solutions were not kept (run with --keep-solutions)")
 
 
-def _run_again(record: Record, loaded: LoadedSubmission, request: Request, report: Report) -> None:
+def _run_again(record: Record, loaded: LoadedSubmission, same: bool, request: Request, report: Report) -> None:
+    """Repeat a run and compare; `same`: it was recorded by the source of today, so a difference refutes the record."""
     # A run of a batch is repeated with another seed beside it, so that the same kernels run.
     seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
     repeated = run_unit(_unit(record, loaded, seeds, request.limits))[0]
+    if repeated["status"] == Status.UNAVAILABLE:
+        report.unchecked.append(f"{run_name(record)}: {repeated['reason']}")
+        return
     report.rerun += 1
-    report.add(run_name(record), "re-run", _differences(record, repeated, REPEATED_FIELDS, request.tolerance))
+    if same:
+        report.add(run_name(record), "re-run", _differences(record, repeated, REPEATED_FIELDS, request.tolerance))
+        return
+    report.tolerance = OTHER_MACHINE if request.tolerance is None else request.tolerance
+    both = list(_both_hold(record, repeated))
+    report.repetitions.append(
+        Repetition(
+            run_name(record),
+            tuple(_difference(*leaf) for leaf in both if not _alike(*leaf[1:], report.tolerance)),
+            max((_relative(one, other) for _, one, other in both), default=0.0),
+        )
+    )
+
+
+def _both_hold(record: Record, repeated: Record) -> Iterator[tuple[str, Any, Any]]:
+    """What can be compared between two versions of the suite: a measure that only one of them takes is left out."""
+    for name in COMPARED_FIELDS:
+        for path, one, other in _leaves(name, record[name], repeated[name]):
+            if "." not in path or not (one is None or other is None):
+                yield path, one, other
 
 
 def _differences(claimed: Record, measured: Record, fields: Sequence[str], tolerance: float | None) -> Iterator[str]:
@@ -255,7 +332,11 @@ def _differences(claimed: Record, measured: Record, fields: Sequence[str], toler
     for name in (name for name in fields if name in measured):  # above the target loss nothing else is measured
         for path, one, other in _leaves(name, claimed[name], measured[name]):
             if not _alike(one, other, tolerance):
-                yield f"{path} is {_format(one)} in the record and {_format(other)} here"
+                yield _difference(path, one, other)
+
+
+def _difference(path: str, claimed: Any, measured: Any) -> str:
+    return f"{path} is {_format(claimed)} in the record and {_format(measured)} here"
 
 
 def _leaves(path: str, claimed: Any, measured: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -267,8 +348,19 @@ def _leaves(path: str, claimed: Any, measured: Any) -> Iterator[tuple[str, Any, 
         yield path, claimed, measured
 
 
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _relative(one: Any, other: Any) -> float:
+    """The relative difference of two numbers, 0 below the absolute tolerance; of other values 0 or infinite."""
+    if not _numbers(one, other):
+        return 0.0 if one == other else math.inf
+    return 0.0 if _alike(one, other, 0.0) else abs(one - other) / max(abs(one), abs(other))
+
+
 def _alike(one: Any, other: Any, tolerance: float) -> bool:
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other)):
+    if _numbers(one, other):
         return math.isclose(one, other, rel_tol=tolerance, abs_tol=ABSOLUTE_TOLERANCE)
     return bool(one == other)
 

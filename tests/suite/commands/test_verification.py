@@ -159,6 +159,36 @@ def test_what_an_edited_file_left_behind_is_no_claim(tmp_path: Path) -> None:
     assert report.unchecked == ["2 records of older sources, which no table shows"]
 
 
+def of_another_version(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of the results as another version of the suite would have recorded them, its last record changed."""
+    shutil.copytree(finished, directory, dirs_exist_ok=True)
+    log = directory / "tiny.jsonl"
+    records = [record | {"task_hash": "0" * 16, "data_fingerprint": "0" * 16} for record in read(log).records]
+    change(records[-1])
+    log.write_text("".join(json.dumps(seal(record), sort_keys=True) + "\n" for record in records))
+    return directory
+
+
+def test_runs_of_another_version_are_repeated_and_their_numbers_compared(finished: Path, tmp_path: Path) -> None:
+    report = check(of_another_version(finished, tmp_path, lambda record: None), sample=4)
+    assert (report.disagreements, report.rerun) == ([], 4)
+    assert [(repetition.differences, repetition.largest) for repetition in report.repetitions] == [((), 0.0)] * 4
+    assert report.recorded.startswith("suite ")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"), [(_better, "measures.excess_norm is"), (_cheaper, "gradient_evaluations is")]
+)
+def test_a_number_of_another_version_that_differs_is_shown_and_not_called_false(
+    finished: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], text: str
+) -> None:
+    report = check(of_another_version(finished, tmp_path, change), sample=4, tolerance=1e-6)
+    assert report.disagreements == []
+    (differing,) = [repetition for repetition in report.repetitions if repetition.differences]
+    assert any(text in difference for difference in differing.differences)
+    assert differing.largest > 1e-3
+
+
 def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     one, other = sorted((tmp_path / "solutions").glob("*.safetensors"))[:2]
