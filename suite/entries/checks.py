@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -22,14 +23,8 @@ def check_names(submissions: Sequence[Submission]) -> None:
             raise InputError(f"Two of the submissions are named {name!r}; give one another name=.")
 
 
-def check_settings(submission: Submission, trials: int) -> None:
-    """Check that records can hold the first `trials` settings, and that an optimizer can be built with one of them.
-
-    It is built on the parameters of a small linear layer.
-
-    Raises:
-        InputError: no setting can be built, or one cannot be written into a record.
-    """
+def check_records(submission: Submission, trials: int) -> list[dict[str, Any]]:
+    """The first `trials` settings; an `InputError` if a record cannot hold one."""
     trial_settings = submission.settings(trials)
     for name, value in (item for settings in trial_settings for item in settings.items()):
         try:
@@ -39,6 +34,18 @@ def check_settings(submission: Submission, trials: int) -> None:
                 f"Submission {submission.name!r}: {name}={value!r} cannot be written into a record; use finite "
                 f"numbers, texts, and tuples of them."
             ) from None
+    return trial_settings
+
+
+def check_settings(submission: Submission, trials: int) -> None:
+    """Check that records can hold the first `trials` settings, and that an optimizer can be built with one of them.
+
+    It is built on the parameters of a small linear layer.
+
+    Raises:
+        InputError: no setting can be built, or one cannot be written into a record.
+    """
+    trial_settings = check_records(submission, trials)
     if submission.optimizer is None:
         return
     failures, layer = [], nn.Linear(3, 2)

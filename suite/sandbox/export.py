@@ -16,35 +16,51 @@ that differ, or an error.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
+from torch.nn import functional
 
 from suite.errors import InputError, sentence
 from suite.models import copy_of
-from suite.sandbox.allowlist import ATTRIBUTES, FUNCTIONS, LAYERS, METHODS
-
-Description = dict[str, Any]
+from suite.sandbox import network as form
+from suite.sandbox.allowlist import (
+    ATTRIBUTES,
+    DTYPES,
+    FIXED,
+    FUNCTIONS,
+    IN_PLACE,
+    KEYS,
+    KEYWORDS,
+    LAYERS,
+    WORDS,
+    writes,
+)
+from suite.sandbox.rebuild import rebuild
 
 SAMPLES = (2, 3)
 """The numbers of samples that the graph is recorded with: what depends on the number gives two graphs."""
 
-FUNCTION_NAMES = {function: name for name, function in FUNCTIONS.items()}
 LAYER_NAMES = {layer: name for name, layer in LAYERS.items()}
 
 PARAMETER_FLAGS = {"bias": ("in_proj_bias", "bias"), "add_bias_kv": ("bias_k",)}
 """Constructor arguments that a layer does not keep: they were true if it has the parameter of one of these names."""
 
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Description, dict[str, Tensor]]:
+
+def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[form.Network, dict[str, Tensor]]:
     """`model` as data from which `suite.sandbox.rebuild` builds the same network: a description and named tensors.
 
     Raises:
-        InputError: it does something that is not in the allowlist, or what it does depends on its data.
+        InputError: it does something that is not in the vocabulary, what it does depends on its data, or the network
+            that is built of its description gives other outputs.
     """
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
     pointers = [tensor.data_ptr() for tensor in model.state_dict().values() if tensor.numel()]
@@ -53,12 +69,30 @@ def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Descriptio
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     generator = torch.Generator().manual_seed(0)
     examples = [torch.randn(count, *input_shape, generator=generator).to(dtype) for count in SAMPLES]
-    description = _module(model, "", examples, tensors)
-    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    return {"network": description, "frozen": frozen}, tensors
+    description = _module(model, "", [example.clone() for example in examples], tensors)
+    frozen = tuple(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    network = form.Network(description, frozen)
+    _compare(model, rebuild(network, tensors, input_shape), examples[0])
+    return network, tensors
 
 
-def _module(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
+def _compare(model: nn.Module, again: nn.Module, example: Tensor) -> None:
+    """Refuse with an `InputError` a network that, built anew, gives other outputs than `model`."""
+    for training in (True, False):
+        outputs = []
+        for network in (model, again):
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                outputs.append(copy_of(network).train(training)(example.clone()))
+        if not torch.equal(*(output.nan_to_num() for output in outputs)):
+            raise InputError(
+                "built anew from its description, the network gives other outputs (it changes values in place?)"
+            )
+
+
+def _module(
+    module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]
+) -> form.Layer | form.Graph | form.Sequential:
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise InputError("the network has hooks")
     if type(module) in LAYER_NAMES:
@@ -68,57 +102,81 @@ def _module(module: nn.Module, path: str, examples: list[Any], tensors: dict[str
     parts = []
     for name, part in module._modules.items():
         assert part is not None
-        parts.append([name, _module(part, f"{path}{name}.", examples, tensors)])
+        parts.append((name, _module(part, f"{path}{name}.", examples, tensors)))
         with torch.no_grad():
             examples = [copy_of(part).eval()(example) for example in examples]
-    return {"sequential": parts}
+    return form.Sequential(tuple(parts))
 
 
-def _layer(layer: nn.Module) -> Description:
+def _layer(layer: nn.Module) -> form.Layer:
     """A layer by its class and the arguments of its constructor, which it keeps as attributes."""
+    if isinstance(layer, nn.TransformerEncoderLayer):
+        return form.Layer(LAYER_NAMES[type(layer)], _encoder_arguments(layer))
     arguments = {}
     for name in inspect.signature(type(layer)).parameters:
-        if name in ("device", "dtype") or name.startswith("_"):
+        if name in ("device", "dtype", "inplace") or name.startswith("_"):
             continue
         attribute = next((key for key in PARAMETER_FLAGS.get(name, (name,)) if hasattr(layer, key)), None)
         if attribute is not None:
             value = getattr(layer, attribute)
             flag = value is not None and value is not False
             arguments[name] = flag if name in PARAMETER_FLAGS else _argument(value)
-    return {"layer": LAYER_NAMES[type(layer)], "arguments": arguments}
+    return form.Layer(LAYER_NAMES[type(layer)], arguments)
 
 
-def _traced(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> Description:
+def _encoder_arguments(layer: nn.TransformerEncoderLayer) -> form.Arguments:
+    """The arguments of its constructor, which this layer keeps in its parts."""
+    activations = {functional.relu: "relu", functional.gelu: "gelu"}
+    if layer.activation not in activations:
+        raise InputError("the activation of a TransformerEncoderLayer must be 'relu' or 'gelu'")
+    return {
+        "d_model": layer.self_attn.embed_dim,
+        "nhead": layer.self_attn.num_heads,
+        "dim_feedforward": layer.linear1.out_features,
+        "dropout": layer.dropout1.p,
+        "activation": activations[layer.activation],
+        "layer_norm_eps": layer.norm1.eps,
+        "batch_first": layer.self_attn.batch_first,
+        "norm_first": layer.norm_first,
+        "bias": layer.linear1.bias is not None,
+    }
+
+
+def _traced(module: nn.Module, path: str, examples: list[Any], tensors: dict[str, Tensor]) -> form.Graph:
     """The one graph of `module`; its constants are added to `tensors`."""
-    graphs = [_graph(module, example, training) for training in (False, True) for example in examples]
-    (nodes, constants), *others = graphs
-    for other_nodes, other_constants in others:
+    parts = tuple(_parts(module))
+    (root_path, root), *others = parts
+    assert not root_path
+    assert isinstance(root, form.Holder)
+    graphs = [_graph(module, example.clone(), training) for training in (False, True) for example in examples]
+    (nodes, output, constants), *more = graphs
+    for other_nodes, other_output, other_constants in more:
         equal = map(torch.equal, other_constants.values(), constants.values())
-        if other_nodes != nodes or len(other_constants) != len(constants) or not all(equal):
+        if (other_nodes, other_output, list(other_constants)) != (nodes, output, list(constants)) or not all(equal):
             raise InputError("what the network does depends on the number of samples, the mode, or chance")
     tensors |= {f"{path}{name}": value for name, value in constants.items()}
-    return {"graph": nodes, "tree": list(_tree(module)), "constants": list(constants)}
+    return form.Graph(root, tuple(others), tuple(constants), nodes, output)
 
 
-def _tree(module: nn.Module) -> Iterator[Description]:
-    """The modules inside, in order: layers, and modules that hold parameters, buffers or layers."""
+def _parts(module: nn.Module) -> Iterator[tuple[str, form.Layer | form.Holder]]:
+    """The modules inside by path, in order: layers, and modules that hold parameters, buffers or layers."""
     layers: tuple[str, ...] = ()
     for name, part in module.named_modules():
         if name.startswith(layers):
             continue
         if type(part) in LAYER_NAMES:
             layers += (f"{name}.",)
-            yield {"path": name} | _layer(part)
+            yield name, _layer(part)
         elif unsaved := part._non_persistent_buffers_set:
             raise InputError(f"the network keeps {min(unsaved)!r} as a buffer that is not saved")
         else:
-            parameters = [key for key, parameter in part._parameters.items() if parameter is not None]
-            buffers = [key for key, buffer in part._buffers.items() if buffer is not None]
-            yield {"path": name, "parameters": parameters, "buffers": buffers}
+            parameters = tuple(key for key, parameter in part._parameters.items() if parameter is not None)
+            buffers = tuple(key for key, buffer in part._buffers.items() if buffer is not None)
+            yield name, form.Holder(parameters, buffers)
 
 
-def _graph(module: nn.Module, example: Any, training: bool) -> tuple[list[Description], dict[str, Tensor]]:
-    """The operations of `module` on `example`, and the constants that they use."""
+def _graph(module: nn.Module, example: Any, training: bool) -> tuple[tuple[form.Node, ...], int, dict[str, Tensor]]:
+    """The operations of `module` on `example`, the number of the value that it returns, and its constants."""
     model = copy_of(module).train(training)
     saved = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     try:
@@ -130,38 +188,76 @@ def _graph(module: nn.Module, example: Any, training: bool) -> tuple[list[Descri
         raise InputError(f"the network cannot be recorded ({sentence(error)})") from error
     names = [str(node.target) for node in graph.nodes if node.op == "get_attr" and node.target not in saved]
     constants = {name: getattr(model, name).detach().clone().contiguous() for name in dict.fromkeys(names)}
-    return [_node(node) for node in graph.nodes], constants
+    start, *nodes, end = graph.nodes
+    if start.op != "placeholder" or any(node.op == "placeholder" for node in nodes):
+        raise InputError("the network takes more than its inputs")
+    numbers = {node: number for number, node in enumerate((start, *nodes))}
+    if end.args[0] not in numbers:
+        raise InputError("the network returns no tensor")
+    return tuple(_node(node, numbers) for node in nodes), numbers[end.args[0]], constants
 
 
-def _node(node: fx.Node) -> Description:
+def _node(node: fx.Node, numbers: Mapping[fx.Node, int]) -> form.Node:
     target: Any = node.target
-    if node.op == "call_function":
-        if target is getattr and node.args[1] in ATTRIBUTES:
-            target = "getattr"
-        elif target in FUNCTION_NAMES:
-            target = FUNCTION_NAMES[target]
-        else:
-            raise InputError(f"the network calls {getattr(target, '__name__', target)}, which is not known to be safe")
-    elif node.op == "call_method" and target not in METHODS:
-        raise InputError(f"the network calls the method {target}, which is not known to be safe")
-    kwargs = {name: _argument(value) for name, value in node.kwargs.items()}
-    return {"name": node.name, "op": node.op, "target": target, "args": _argument(list(node.args)), "kwargs": kwargs}
+    if node.op == "get_attr":
+        return form.TensorNode(target)
+    args, kwargs = node.args, dict(node.kwargs)
+    if node.op == "call_module":
+        key = target
+    elif target is getattr and args[1] in ATTRIBUTES:
+        key, args = f"attribute.{args[1]}", args[:1]
+    elif target in IN_PLACE:
+        key = IN_PLACE[target]
+    elif node.op == "call_method":
+        key = f"tensor.{target}"
+        if key not in FUNCTIONS:
+            raise InputError(f"the network calls the method {target}, which is not known to be safe")
+    elif target in KEYS:
+        key = KEYS[target]
+        args, kwargs = _without_fixed(target, args, kwargs)
+    else:
+        raise InputError(f"the network calls {getattr(target, '__name__', target)}, which is not known to be safe")
+    if unknown := kwargs.keys() - KEYWORDS:
+        raise InputError(f"the network calls {key} with {min(unknown)}=, which is not known to be safe")
+    written = tuple(_argument(value, numbers) for value in args)
+    if key == "torch.einsum" and isinstance(args[0], str):
+        written = (args[0], *written[1:])
+    kind = form.LayerNode if node.op == "call_module" else form.FunctionNode
+    return kind(key, written, {name: _argument(value, numbers) for name, value in kwargs.items()})
 
 
-def _argument(value: Any) -> Any:
-    """An argument as JSON can hold it; what is not a number, a text or None is an object with one key."""
+def _without_fixed(
+    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments without those that change an argument in place: the network leaves without them."""
+    for name in FIXED.keys() & kwargs.keys():
+        if name != "inplace" and kwargs[name] != FIXED[name]:
+            raise InputError(f"the network calls {target.__name__} with {name}=, which is not known to be safe")
+        del kwargs[name]
+    if "inplace" in writes(target):
+        place = list(inspect.signature(target).parameters).index("inplace")
+        args = args[:place]
+    return args, kwargs
+
+
+def _argument(value: Any, numbers: Mapping[fx.Node, int] = MappingProxyType({})) -> form.Argument:
+    """An argument in the format of `suite.sandbox.network`; nodes have `numbers`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return form.Special(str(value))
+    if isinstance(value, str) and value not in WORDS:
+        raise InputError(f"the network uses {value[:40]!r} as an argument, which is not known to be safe")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, fx.Node):
-        return {"node": value.name}
+        return form.Value(numbers[value])
     if isinstance(value, tuple | list):
-        return {"tuple" if isinstance(value, tuple) else "list": [_argument(item) for item in value]}
+        return form.Several(tuple(_argument(item, numbers) for item in value), isinstance(value, list))
     if isinstance(value, slice):
-        return {"slice": [_argument(item) for item in (value.start, value.stop, value.step)]}
+        return form.Slice(*(_argument(item, numbers) for item in (value.start, value.stop, value.step)))
     if value is Ellipsis:
-        return {"ellipsis": True}
-    if isinstance(value, torch.dtype):
-        return {"dtype": str(value).removeprefix("torch.")}
+        return form.Special("...")
+    if value in _DTYPE_NAMES:
+        return form.Special(_DTYPE_NAMES[value])
     raise InputError(f"the network uses a {type(value).__name__} as an argument")
 
 
@@ -225,9 +321,21 @@ class _Tracer(fx.Tracer):
         self._example = example
         # Reading a parameter of the module itself would be recorded; reading one of a copy is not.
         self._copy = copy_of(module)
+        self._copies = set(self._copy.modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYER_NAMES
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if m in self._copies:  # a part of a layer that is computing the value of the example
+            return forward(*args, **kwargs)
+        if type(m) is nn.TransformerEncoder and len(args) == 1 and not kwargs:
+            # Without a mask it is its layers in a row; its own code asks for more than a graph can say.
+            (x,) = args
+            for part in (*m.layers, *([] if m.norm is None else [m.norm])):
+                x = part(x)
+            return x
+        return super().call_module(m, forward, args, kwargs)
 
     def proxy(self, node: fx.Node) -> _Proxy:
         return _Proxy(node, self)

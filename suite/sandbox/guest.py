@@ -5,15 +5,14 @@ The submission may patch everything here once it is loaded; the host believes no
 
 from __future__ import annotations
 
-import json
+import os
 import pickle
+import sys
 from dataclasses import astuple, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from suite.entries import load
@@ -23,9 +22,11 @@ from suite.entries.loading import origin_of
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
 from suite.models import copy_of
+from suite.sandbox.answers import LONGEST_TEXT, Answer, Described, Failed, Runs, Trained, encode
 from suite.sandbox.export import describe
 from suite.sandbox.limits import apply, die_with_parent
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
+from suite.sandbox.network import Network
+from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.tamper import identities, patched
 from suite.submission import Choice, Distribution
 from suite.training import train
@@ -33,48 +34,54 @@ from suite.training.loop import warm_up
 from suite.training.retry import by_run, train_in_parts
 
 
-def main(folder: str) -> None:
-    """Carry out the job in `folder` and write the answer there."""
-    directory = Path(folder)
-    job: Job = pickle.loads((directory / JOB).read_bytes())  # written by the host, which is trusted
+def main(answer: int) -> None:
+    """Carry out the job that the standard input holds, and write the answer to the open file `answer`."""
+    job: Job = pickle.load(sys.stdin.buffer)  # written by the host, which is trusted
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     die_with_parent()
     apply(job.limits)
     disable_trim()
+    tensors: dict[str, Tensor] = {}
+    result: Answer
     try:
         if job.request is not None:
-            answer = _network(job.submission, job.request, directory)
+            result, tensors = _network(job.submission, job.request)
+        elif job.runs:
+            result, tensors = _train(job)
         else:
-            answer = _train(job, directory) if job.runs else _description(job)
+            result = _description(job)
     except (InputError, MemoryError) as error:
-        answer = {"error": sentence(error)}
-    (directory / ANSWER).write_text(json.dumps(answer))
+        result, tensors = Failed(sentence(error)), {}
+    with open(answer, "wb") as stream:
+        stream.write(encode(result, tensors))
 
 
-def _description(job: Job) -> dict[str, Any]:
-    """What the submission is, as `suite.sandbox.host.describe` reads it."""
+def _description(job: Job) -> Described:
+    """What the submission is."""
     loaded = load(job.submission)
     submission = loaded.submission
     check_settings(submission, job.trials)
-    return {
-        "name": submission.name,
-        "kind": submission.kind,
-        "explicit": submission.explicit,
-        "description": submission.description,
-        "space": {name: _space_entry(value) for name, value in submission.space.items()},
-        "origin": origin_of(submission),
-        "hash": loaded.source_hash,
-    }
+    return Described(
+        name=submission.name,
+        kind="architecture" if submission.optimizer is None else "optimizer",
+        explicit=submission.explicit,
+        description=submission.description[:LONGEST_TEXT],
+        space={name: _space_entry(value) for name, value in submission.space.items()},
+        origin=origin_of(submission),
+        hash=loaded.source_hash,
+    )
 
 
-def _space_entry(value: Any) -> dict[str, Any]:
-    """A distribution or a plain value of a space as JSON can hold it."""
+def _space_entry(value: Any) -> tuple[Any, Any]:
+    """A distribution, or a plain value of a space, by its name and its arguments."""
     if isinstance(value, Choice):
-        return {"Choice": value.options}
-    return {type(value).__name__: astuple(value)} if isinstance(value, Distribution) else {"value": value}
+        return "Choice", value.options
+    return (type(value).__name__, astuple(value)) if isinstance(value, Distribution) else ("value", value)
 
 
-def _network(submission: str, request: NetworkRequest, directory: Path) -> dict[str, Any]:
-    """The network that an architecture draws, as data; its tensors go into `WEIGHTS`."""
+def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[str, Tensor]]:
+    """The network that an architecture draws, as data."""
     architecture = load(submission).submission.architecture
     assert architecture is not None
     torch.manual_seed(request.seed)
@@ -84,13 +91,11 @@ def _network(submission: str, request: NetworkRequest, directory: Path) -> dict[
         raise InputError(sentence(error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
-    description, tensors = describe(model, request.input_shape)
-    save_file(tensors, directory / WEIGHTS)
-    return description
+    return describe(model, request.input_shape)
 
 
-def _train(job: Job, directory: Path) -> dict[str, Any]:
-    """The result or the error of every run; the weights go into `WEIGHTS`."""
+def _train(job: Job) -> tuple[Runs, dict[str, Tensor]]:
+    """The result or the error of every run, and the weights."""
     from suite.tasks import find_task  # imports every task's file, which the other jobs do without
 
     task = find_task(job.task)
@@ -104,12 +109,12 @@ def _train(job: Job, directory: Path) -> dict[str, Any]:
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
     weights: dict[str, Tensor] = {}
-    answers = []
+    answers: list[Trained | Failed] = []
     for number, result in enumerate(results):
         if isinstance(result, Exception):
-            answers.append({"error": sentence(result)})
+            answers.append(Failed(sentence(result)))
             continue
         weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
-        answers.append({name: value for name, value in vars(result).items() if name not in ("weights", "initial")})
-    save_file(weights, directory / WEIGHTS)
-    return {"runs": answers}
+        fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}
+        answers.append(Trained(**fields))
+    return Runs(tuple(answers)), weights

