@@ -23,20 +23,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from leaderboard.analysis.differences import Differences, Stratum, paired_differences
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import add_scores, tabulate
 from leaderboard.analysis.statistics import (
     SIGNIFICANCE,
     Array,
-    Differences,
     Interval,
     critical_value,
-    paired_differences,
 )
 from suite.errors import InputError
 
 TOLERANCE = 0.02
-"""Differences of a score up to this are accepted: twice the noise floor of the ranking."""
+"""Differences of a score up to this are accepted: runs of one submission on other seeds differ by half as much."""
 
 COST_TOLERANCE = 0.1
 """A rise of the gradient evaluations up to this share is accepted."""
@@ -178,7 +177,9 @@ def _compare_one(name: str, base: pd.DataFrame, new: pd.DataFrame) -> Iterator[_
 
 def _estimate(name: str, task: str, axis: str, values: Array, differences: Differences, seeds: int) -> _Estimate:
     """values [2]: of BASE and NEW; differences [2, 2]."""
-    value, error, freedom = differences.pair(1, 0)
+    value, error, freedom = (
+        float(array[1, 0]) for array in (differences.difference, differences.spread.error, differences.spread.freedom)
+    )
     interval = Interval(value, math.nan, math.nan)
     return Difference(name, task, axis, float(values[0]), float(values[1]), interval, seeds, "same"), error, freedom
 
@@ -193,8 +194,8 @@ def _cost(name: str, frame: pd.DataFrame) -> Iterator[_Estimate]:
     both = evaluations.loc[:, converged.min() == 1]
     tasks = both.columns.get_level_values("task")
     strata = [np.log(both.loc[:, tasks == task].to_numpy()) for task in dict.fromkeys(tasks)]
-    strata = [stratum / len(strata) for stratum in strata]
     if strata:
-        means = np.sum([stratum.mean(axis=1) for stratum in strata], axis=0)
+        means = np.mean([stratum.mean(axis=1) for stratum in strata], axis=0)
         seeds = min(stratum.shape[1] for stratum in strata)
-        yield _estimate(name, "", COST, np.exp(means), paired_differences(means, strata), seeds)
+        differences = paired_differences([Stratum(stratum / len(strata)) for stratum in strata])
+        yield _estimate(name, "", COST, np.exp(means), differences, seeds)

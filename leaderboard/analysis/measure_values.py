@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leaderboard.analysis.ranking import Board, best
+from leaderboard.analysis.differences import Stratum, spread
+from leaderboard.analysis.ranking import Board, best_of_cell
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import AXES
-from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean, spread
+from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class MeasureValues:
         reported: whether tables show the measure.
         names: the submissions, in the order of the leaderboard.
         values: [submissions, seeds], of the runs that reached the target loss, NaN for the others.
-        best: [submissions], whether a submission is among the best; none is where the measure is not scored.
+        runs: [submissions], how many runs a submission has on the task, with those that missed the target loss.
+        best: [submissions], whether a submission is among the best; none is where the measure is not scored, or without
+            some of its runs.
         axis: the axis that the measure stands for; empty if it is not scored.
         higher: whether larger values are better; None if it is not scored.
         score_0, score_1: the references, as means over seeds; None if it is not scored.
@@ -33,6 +37,7 @@ class MeasureValues:
     reported: bool
     names: tuple[str, ...]
     values: Array
+    runs: tuple[int, ...]
     best: tuple[bool, ...]
     axis: str = ""
     higher: bool | None = None
@@ -44,9 +49,14 @@ class MeasureValues:
         """The mean [submissions] over the runs that reached the target loss."""
         return nanmean(self.values.T)
 
+    @functools.cached_property
+    def measured(self) -> list[int]:
+        """How many runs [submissions] these means are over."""
+        return [int(count) for count in np.isfinite(self.values).sum(axis=1)]
+
     def estimates(self) -> list[Interval]:
         """The means with Student's 95 % intervals, in the order of `names`."""
-        precision = spread([self.values])
+        precision = spread([Stratum(self.values)])
         half = critical_value(precision.freedom) * np.where(precision.freedom > 0, precision.error, math.nan)
         return [Interval(float(m), float(m - h), float(m + h)) for m, h in zip(self.means, half, strict=True)]
 
@@ -62,6 +72,7 @@ def measure_values(results: Results, board: Board, every: bool = False) -> list[
     names = tuple(board.names)
     frame, scores = (frame[frame["kind"] == board.kind] for frame in (results.measures(), results.frame()))
     references = scores.groupby(["task", "measure"], observed=True)[["score_0", "score_1"]].mean()
+    all_runs = Counter((run["task"], run["submission"]) for run in results.scored() if run["kind"] == board.kind)
     scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.extra_scores.cells)}
     rows = []
     for (task, measure), part in frame.groupby(["task", "measure"], sort=False):
@@ -71,9 +82,10 @@ def measure_values(results: Results, board: Board, every: bool = False) -> list[
         table = part.pivot_table(index="submission", columns="seed", values="value", dropna=False)
         values = table.reindex(names).to_numpy(dtype=float)
         key = str(task), str(measure)
-        row = MeasureValues(*key, reported, names, values, best=(False,) * len(names))
+        runs = tuple(all_runs[key[0], name] for name in names)
+        row = MeasureValues(*key, reported, names, values, runs, best=(False,) * len(names))
         if cell := scored.get(key):
-            marks = dict(zip(board.scores.names, best(cell.differences(), cell.means()), strict=True))
+            marks = dict(zip(board.scores.names, best_of_cell(cell), strict=True))
             bests = tuple(marks.get(name, False) for name in names)
             score_0, score_1 = map(float, references.loc[key])
             row = replace(row, best=bests, axis=cell.axis, higher=cell.higher, score_0=score_0, score_1=score_1)

@@ -6,18 +6,26 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from leaderboard.analysis.differences import Differences
+from leaderboard.analysis.rank_intervals import rank_intervals
 from leaderboard.analysis.results import RUN_KEYS, Results
-from leaderboard.analysis.scoring import RESAMPLES, Scores, add_scores, intervals, tabulate
-from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Differences, Interval, geometric_mean, holm
+from leaderboard.analysis.scoring import RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
+from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, geometric_mean
 from suite.tracks import TRACKS
 
-NOISE_FLOOR = 0.01
-"""Differences of the overall score below this are noise whatever the test says. A/A runs on the quick track (one
-submission on three disjoint sets of three seeds) spread over 0.008 (sgd), 0.010 (nesterov) and 0.010 (adam)."""
+PRINTED_DECIMALS = 3
+"""Of the overall score in every table. Submissions tie where they agree to these."""
+
+FEW_SEEDS = 5
+"""With fewer, and where an axis scores 0, an interval of ranks may hold less often than it says (`docs/scores.md`)."""
+
+ROUGH = "~"
+"""Marks an interval of ranks that may be too narrow."""
 
 TIME_REFERENCES = {"optimizer": "sgd", "architecture": "mlp"}
 """The submission of each kind whose training time is the unit of all others'."""
@@ -33,9 +41,13 @@ class Standing:
         relative_seconds: training time of a run in units of the time reference's; None where that is missing.
         converged, runs: how many of its runs reached the target loss, and how many it has.
         overall: the overall score; NaN where no task is scored.
-        rank: None for an incomplete submission, and for all where no task is scored.
-        tied: whether others share the rank.
+        rank: the place in the order of the overall scores; None for an incomplete submission, and for all where no task
+            is scored.
+        tied: whether others share the rank, because their scores agree to all printed digits.
+        rank_interval: the ranks that the seeds leave open, for all submissions together with 95 %.
+        rough: whether that interval may be too narrow: few seeds, or an axis whose score is 0.
         axes: axis -> score, of the axes that the submission has.
+        families: family of tasks -> mean score over its tasks and their axes.
         missing: the tasks that it lacks, in part or whole.
     """
 
@@ -49,13 +61,19 @@ class Standing:
     overall: Interval
     rank: int | None = None
     tied: bool = False
+    rank_interval: tuple[int, int] | None = None
+    rough: bool = False
     axes: dict[str, Interval] = field(default_factory=dict)
+    families: dict[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
     def rank_text(self) -> str:
-        """``2`` alone, ``2=`` where the rank is shared, a dash where there is none."""
-        return "–" if self.rank is None else f"{self.rank}{'=' if self.tied else ''}"
+        """``5 [5-7]``, ``5= [5-7]`` where the rank is shared; a dash where there is none."""
+        if self.rank is None or self.rank_interval is None:
+            return "–"
+        low, high = self.rank_interval
+        return f"{self.rank}{'=' if self.tied else ''} [{low}-{high}]{ROUGH if self.rough else ''}"
 
 
 @dataclass(frozen=True)
@@ -92,46 +110,57 @@ class Board:
         return self.scores.only(self.ranked_names)
 
     def best_of_axis(self, axis: str) -> set[str]:
-        """The ranked submissions that are among the best on `axis`."""
+        """The ranked submissions that are among the best on `axis`, and all of whose runs there are measured."""
         if not self.ranked.names:
             return set()
         marks = best(self.ranked.differences(axis), self.ranked.axis_means[axis])
-        return set(itertools.compress(self.ranked.names, marks))
+        complete = np.all([cell.complete for cell in self.ranked.cells if cell.axis == axis], axis=0)
+        return set(itertools.compress(self.ranked.names, complete & marks))
 
 
-def ranks(overall: Array, differences: Differences, noise_floor: float = NOISE_FLOOR) -> list[int]:
-    """The rank of each submission: 1 + the number of submissions that are better.
+def places(scores: Array) -> list[int]:
+    """The rank of each of `scores` [submissions]: 1 + the number of those that are printed as a higher number.
 
-    a is better than b when the p-value of their paired test, Holm-adjusted over all pairs, is below 5 % and the
-    difference of their `overall` scores [submissions] exceeds `noise_floor`. Ranks can be shared.
+    It depends on the scores alone: who else is there moves it only by being above or below.
     """
-    first, second = np.triu_indices(len(overall), 1)
-    difference = differences.difference[first, second]
-    differ = (holm(differences.p_values()[first, second]) < SIGNIFICANCE) & (np.abs(difference) > noise_floor)
-    losers = np.where(difference > 0, second, first)[differ]
-    return [int(rank) for rank in 1 + np.bincount(losers, minlength=len(overall))]
+    printed = np.round(scores, PRINTED_DECIMALS)
+    return [int(rank) for rank in 1 + (printed > printed[:, None]).sum(axis=1)]
 
 
 def best(differences: Differences, scores: Array) -> list[bool]:
     """Which entries are among the best: the highest, and all down to the lowest that does not differ from it.
 
-    Two entries differ if a paired test at 5 % says so and they are further apart than the noise floor. An entry above
-    one that is among the best is so too, even if its own few seeds happen to vary less. `scores` [entries] are NaN for
-    an entry without one.
+    Two entries differ if a paired test at 5 % says so. An entry above one that is among the best is so too, even if its
+    own few seeds happen to vary less. A score of 0 is never among the best. `scores` [entries] are NaN for an entry
+    without one.
     """
     if np.isnan(scores).all():
         return [False] * len(scores)
     top = int(np.nanargmax(scores))
-    tied = (differences.p_values()[top] >= SIGNIFICANCE) | (scores[top] - scores <= NOISE_FLOOR)
-    return [bool(mark) for mark in scores >= np.nanmin(np.where(tied, scores, np.nan))]
+    tied = differences.p_values()[top] >= SIGNIFICANCE
+    lowest = np.nanmin(np.where(tied, scores, scores[top]))
+    return [bool(mark) for mark in (scores >= lowest) & (scores > 0)]
 
 
-def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES) -> Board:
+def best_of_cell(cell: Cell) -> list[bool]:
+    """Which submissions are among the best on an axis of a task; none without some of its runs."""
+    marks = zip(best(cell.differences(), cell.means()), cell.complete, strict=True)
+    return [mark and bool(complete) for mark, complete in marks]
+
+
+def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES, implicit_only: bool = False) -> Board:
     """The leaderboard of all submissions of `kind`: ranked if they have the whole track, else listed below.
 
-    The track's tasks count, as far as anyone ran them; where the track is unknown, all tasks do. Intervals come from a
-    bootstrap of `resamples`.
+    The track's tasks count, as far as anyone ran them; where the track is unknown, all tasks do.
+
+    Args:
+        results: where the runs are.
+        kind: of submission.
+        resamples: of the bootstrap that intervals of scores come from.
+        implicit_only: leave out the submissions that regularize on purpose, so that they take no place.
     """
+    if implicit_only:
+        results = results.implicit()
     frame = results.frame()
     frame = add_scores(frame[frame["kind"] == kind])
     all_scores = tabulate(frame)
@@ -167,23 +196,40 @@ def _standings(scores: Scores, runs: pd.DataFrame, kind: str, seeds: int | None,
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
-    complete = [name for name in scores.names if not missing[name]]
-    ranked = scores.only(complete)
-    rank_of = dict(zip(complete, ranks(ranked.overall, ranked.differences()), strict=True))
-    all_ranks = list(rank_of.values())
+    ranks = _ranks(scores.only(name for name in scores.names if not missing[name]))
     seconds = relative_seconds(runs, TIME_REFERENCES[kind])
     standings = [
         replace(
             _unranked(name, runs[runs["submission"] == name], seconds),
-            rank=rank_of.get(name),
-            tied=all_ranks.count(rank_of.get(name, 0)) > 1,
+            **ranks.get(name, {}),
             overall=overall[row],
             axes={axis: values[row] for axis, values in axes.items() if not math.isnan(values[row].value)},
+            families={family: float(means[row]) for family, means in scores.family_means.items()},
             missing=missing[name],
         )
         for row, name in enumerate(scores.names)
     ]
-    return sorted(standings, key=lambda s: (s.rank is None, s.rank or 0, s.gradient_evaluations, s.submission))
+    return sorted(standings, key=lambda s: (s.rank is None, -s.overall.value, s.submission))
+
+
+def _ranks(ranked: Scores) -> dict[str, dict[str, Any]]:
+    """Submission -> what its standing says of its rank."""
+    if not ranked.names:
+        return {}
+    order, differences = places(ranked.overall), ranked.differences()
+    decided = rank_intervals(differences)
+    few = differences.seeds.min(axis=1) < FEW_SEEDS
+    at_zero = np.asarray(np.min(list(ranked.axis_means.values()), axis=0) == 0)
+    return {
+        name: {
+            "rank": order[row],
+            "tied": order.count(order[row]) > 1,
+            # Where two do not have the same seeds, the order of those they share may be another.
+            "rank_interval": (min(order[row], int(decided.low[row])), max(order[row], int(decided.high[row]))),
+            "rough": bool(few[row] or at_zero[row]),
+        }
+        for row, name in enumerate(ranked.names)
+    }
 
 
 def _unranked(name: str, runs: pd.DataFrame, seconds: dict[str, float]) -> Standing:

@@ -22,7 +22,7 @@ AXIS_KEYS = ("measure", "scale", "score_0", "score_1", "floor")
 
 CATEGORICAL_COLUMNS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
 
-COLUMN_TYPES = {"seed": int, "explicit": bool, "converged": bool}
+COLUMN_TYPES = {"seed": int, "search": int, "explicit": bool, "converged": bool}
 """Other columns than categories and these hold floats."""
 
 
@@ -54,6 +54,12 @@ class Results:
                 raise InputError(f"The results hold no task {name!r}: there are {', '.join(sorted(tasks))}.")
         return Results([record for record in self.records if record["task"] in names], self.notes)
 
+    def implicit(self) -> Results:
+        """The records of the submissions that do not regularize on purpose."""
+        explicit = {(record["kind"], record["submission"]) for record in self.records if record["explicit"]}
+        records = [record for record in self.records if (record["kind"], record["submission"]) not in explicit]
+        return Results(records, self.notes)
+
     def scored(self) -> list[Record]:
         """The records of scored runs, without those of tuning."""
         return [record for record in self.records if record["phase"] == "score"]
@@ -63,7 +69,7 @@ class Results:
         return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))
 
     def frame(self) -> pd.DataFrame:
-        """One row per scored run and axis: `RUN_KEYS`, `axis`, `AXIS_KEYS` and `value`; texts are categories.
+        """One row per scored run and axis: `RUN_KEYS`, `search`, `axis`, `AXIS_KEYS` and `value`; texts are categories.
 
         Built column by column: a million records take seconds that way, and minutes row by row.
         """
@@ -71,6 +77,7 @@ class Results:
         counts = np.array([len(run["axes"]) for run in runs], dtype=int)
         axes = [axis for run in runs for axis in run["axes"].values()]
         columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_KEYS}
+        columns["search"] = _column("search", [run.get("search", 0) for run in runs]).repeat(counts)
         columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
         columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_KEYS}
         columns["value"] = _column(
@@ -106,7 +113,7 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     runs: dict[tuple[Any, ...], Record] = {}
     for record in of_newest_source(records):
         # A run that was repeated (after damage, or under another tuning budget) counts once, the last time.
-        trial = record["trial"] if record["phase"] == "tune" else None
+        trial = (record.get("search", 0), record["trial"]) if record["phase"] == "tune" else None
         runs[record["submission"], record["task"], record["phase"], trial, record["seed"]] = record
     return list(runs.values())
 

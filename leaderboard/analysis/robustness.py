@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
-from leaderboard.analysis.ranking import NOISE_FLOOR, Board, ranks
+from leaderboard.analysis.rank_intervals import rank_intervals
+from leaderboard.analysis.ranking import Board, places
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import RESAMPLES, Scores
 from leaderboard.analysis.statistics import (
-    SIGNIFICANCE,
     Array,
     Interval,
     best_of,
     geometric_mean,
-    holm,
     nanmean,
     probability_of_improvement,
     rank_correlation,
@@ -77,51 +77,49 @@ def leave_one_task_out(scores: Scores) -> dict[str, dict[str, int]]:
     """Task -> the rank that every submission would have without it; a lone task cannot be left out."""
     without = {task: scores.of_tasks(set(scores.tasks) - {task}) for task in scores.tasks}
     return {
-        task: dict(zip(scores.names, ranks(rest.overall, rest.differences()), strict=True))
-        for task, rest in without.items()
-        if rest.cells
+        task: dict(zip(scores.names, places(rest.overall), strict=True)) for task, rest in without.items() if rest.cells
     }
 
 
 @dataclass(frozen=True)
 class Separation:
-    """Two neighbours of the table, with the difference of their overall scores and its adjusted p-value.
+    """Two neighbours of the table, with the difference of their overall scores.
 
-    There are `seeds` per task, and as many as `needed` would separate them; None where no number would, because the
-    difference is within the noise floor.
+    Attributes:
+        apart: whether the intervals of the ranks tell them apart.
+        seeds: how many they share, on the task where these are fewest.
+        needed: how many would tell them apart; None where no number would, because there is no difference.
     """
 
     upper: str
     lower: str
     difference: float
-    p_value: float
+    apart: bool
     seeds: int
     needed: int | None
 
 
 def separations(board: Board, power: float = 0.8) -> list[Separation]:
-    """How many seeds per task would separate each pair of neighbours with a probability of `power`.
+    """How many seeds per task would tell each pair of neighbours apart with a probability of `power`.
 
-    The test is that of the ranking at its strictest (5 % over the number of pairs), with the variance of today's runs.
+    The test is that of the ranking in its first step, the strictest, with the variance of today's runs.
     """
-    scores = board.ranked
-    names = board.ranked_names
+    scores, names = board.ranked, board.ranked_names
     if len(names) < 2:
         return []
     differences = scores.differences()
-    first, second = np.triu_indices(len(names), 1)
-    adjusted = np.ones_like(differences.difference)
-    adjusted[first, second] = adjusted[second, first] = holm(differences.p_values()[first, second])
+    decided = rank_intervals(differences)
+    level = 2 * float(ndtr(-decided.critical))
     result = []
     for upper, lower in itertools.pairwise(names):
         pair = scores.names.index(upper), scores.names.index(lower)
-        difference, error, freedom = differences.pair(*pair)
-        seeds = min(len(cell.seeds) for cell in scores.cells)
+        difference, seeds = float(differences.difference[pair]), int(differences.seeds[pair])
+        error, freedom = float(differences.spread.error[pair]), float(differences.spread.freedom[pair])
         needed = None
-        if abs(difference) > NOISE_FLOOR and freedom > 0:
-            strata = freedom / (seeds - 1) if math.isfinite(freedom) else 1.0
-            needed = seeds_to_separate(difference, error * math.sqrt(seeds), strata, SIGNIFICANCE / len(first), power)
-        result.append(Separation(upper, lower, difference, float(adjusted[pair]), seeds, needed))
+        if difference and freedom > 0:
+            strata = freedom / max(seeds - 1, 1) if math.isfinite(freedom) else 1.0
+            needed = seeds_to_separate(difference, error * math.sqrt(seeds), strata, level, power)
+        result.append(Separation(upper, lower, difference, bool(decided.better[pair]), seeds, needed))
     return result
 
 

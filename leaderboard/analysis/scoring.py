@@ -28,17 +28,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from leaderboard.analysis.differences import Differences, Source, Stratum, paired_differences, spread
 from leaderboard.analysis.statistics import (
     Array,
-    Differences,
     Interval,
     Spread,
     bootstrap_counts,
     expansion,
     geometric_mean,
     nanmean,
-    paired_differences,
-    spread,
 )
 
 AXES = ("flatness", "norm", "generalization")
@@ -85,6 +83,7 @@ class Cell:
         seeds: the columns.
         scores: [submissions, seeds], NaN where a submission lacks the seed.
         measured: [submissions, seeds], NaN also where a run missed the target loss.
+        searches: [submissions, seeds], the number of the tuning search whose setting the run was made with.
     """
 
     task: str
@@ -95,6 +94,17 @@ class Cell:
     seeds: tuple[int, ...]
     scores: Array
     measured: Array
+    searches: NDArray[np.intp]
+
+    @property
+    def stratum(self) -> Stratum:
+        """The scores, as what runs contribute."""
+        return Stratum(self.scores, self.searches)
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Whether every run of a submission [submissions] reached the target loss and was measured."""
+        return np.asarray((np.isnan(self.measured) == np.isnan(self.scores)).all(axis=1))
 
     def means(self) -> Array:
         """The mean score [submissions] over seeds; NaN for a submission that lacks the task."""
@@ -102,37 +112,39 @@ class Cell:
 
     @functools.cached_property
     def patterns(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """(submissions, seeds): pairs of indices, one for each group of submissions with the same seeds."""
-        patterns, group = np.unique(~np.isnan(self.scores), axis=0, return_inverse=True)
-        return [(np.flatnonzero(group.ravel() == n), np.flatnonzero(seeds)) for n, seeds in enumerate(patterns)]
+        """(submissions, seeds): pairs of indices, one for each group of submissions with equal seeds and searches."""
+        known = np.where(np.isnan(self.scores), -1, self.searches)
+        patterns, group = np.unique(known, axis=0, return_inverse=True)
+        return [(np.flatnonzero(group.ravel() == n), np.flatnonzero(seeds >= 0)) for n, seeds in enumerate(patterns)]
 
     def resampled(self, resamples: int) -> Array:
-        """Means [submissions, resamples] over resampled seeds.
+        """Means [submissions, resamples] over resampled seeds, about the mean of each search.
 
         The draw depends on the task and the number of seeds alone: all axes and all submissions with the same seeds are
         resampled jointly, and nobody's interval depends on who else is there. Deviations are scaled by
-        sqrt(n / (n - 1)), because a bootstrap of n seeds underestimates their variance by (n - 1) / n.
+        sqrt(n / (n - searches)), because a bootstrap of n seeds underestimates their variance by that much.
         """
         result = np.full((len(self.scores), resamples), np.nan)
         for rows, columns in self.patterns:
             count = len(columns)
             if not count:
                 continue
-            scores = self.scores[np.ix_(rows, columns)]
+            scores, searches = self.scores[np.ix_(rows, columns)], self.searches[rows[0], columns]
+            of_search = [scores[:, searches == search].mean(axis=1) for search in searches]
             generator = np.random.default_rng([BOOTSTRAP_SEED, *self.task.encode()])
-            mean = scores.mean(axis=1, keepdims=True)
-            deviation = (scores - mean) @ bootstrap_counts(count, resamples, generator).T
-            scale = math.sqrt(count / (count - 1)) if count > 1 else math.nan
-            result[rows] = np.clip(mean + scale * deviation, 0.0, CEILING)
+            deviation = (scores - np.stack(of_search, axis=1)) @ bootstrap_counts(count, resamples, generator).T
+            free = count - len(set(searches.tolist()))
+            scale = math.sqrt(count / free) if free else math.nan
+            result[rows] = np.clip(scores.mean(axis=1, keepdims=True) + scale * deviation, 0.0, CEILING)
         return result
 
     def differences(self) -> Differences:
         """All pairs of submissions compared on this cell."""
-        return paired_differences(self.means(), [self.scores])
+        return paired_differences([self.stratum])
 
     def estimates(self) -> list[Interval]:
         """The mean scores [submissions] with their intervals."""
-        return intervals(self.means(), self.resampled(RESAMPLES), spread([self.scores]))
+        return intervals(self.means(), self.resampled(RESAMPLES), spread([self.stratum]))
 
 
 def intervals(values: Array, samples: Array, spread: Spread) -> list[Interval]:
@@ -167,7 +179,10 @@ class Scores:
         """The scores of the submissions `names` alone."""
         wanted = set(names)
         rows = [row for row, name in enumerate(self.names) if name in wanted]
-        cells = [replace(cell, scores=cell.scores[rows], measured=cell.measured[rows]) for cell in self.cells]
+        cells = [
+            replace(cell, scores=cell.scores[rows], measured=cell.measured[rows], searches=cell.searches[rows])
+            for cell in self.cells
+        ]
         return Scores(tuple(self.names[row] for row in rows), tuple(cells))
 
     def of_tasks(self, tasks: Iterable[str]) -> Scores:
@@ -190,6 +205,14 @@ class Scores:
     def axis_means(self) -> dict[str, Array]:
         """Axis -> score [submissions]."""
         return self.combine([cell.means() for cell in self.cells])
+
+    @functools.cached_property
+    def family_means(self) -> dict[str, Array]:
+        """Family -> mean score [submissions] over its tasks and their axes."""
+        families: defaultdict[str, list[Array]] = defaultdict(list)
+        for cell in self.cells:
+            families[cell.family].append(cell.means())
+        return {family: nanmean(means) for family, means in sorted(families.items())}
 
     @functools.cached_property
     def overall(self) -> Array:
@@ -229,22 +252,30 @@ class Scores:
         slopes = [np.nan_to_num(factors[cell.axis], posinf=0.0) for cell in self.cells]
         return np.reshape(slopes, self.weights.shape) * self.weights
 
-    def _strata(self, axis: str | None) -> list[Array]:
-        """Per task, what each seed contributes [submissions, seeds] to the axis score, or to first order overall."""
+    def _strata(self, axis: str | None) -> list[Stratum]:
+        """Per task, what each run contributes [submissions, seeds] to the axis score, or to first order overall."""
         of_axis = np.array([axis in (None, cell.axis) for cell in self.cells])
         slopes = (self.sensitivity() if axis is None else self.weights) * of_axis[:, None]
         tasks: defaultdict[str, list[Array]] = defaultdict(list)
         for cell, slope in zip(self.cells, slopes, strict=True):
             tasks[cell.task].append(slope[:, None] * cell.scores)
-        return [np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0)) for parts in tasks.values()]
+        searches = {cell.task: cell.searches for cell in self.cells}
+        return [
+            Stratum(np.where(np.isnan(parts).all(axis=0), np.nan, np.nansum(parts, axis=0)), searches[task])
+            for task, parts in tasks.items()
+        ]
 
     def spread(self, axis: str | None = None) -> Spread:
-        """The spread [submissions] of the overall scores, or of the scores of an axis."""
+        """The spread [submissions] of the overall scores, or of the scores of an axis, over seeds."""
         return spread(self._strata(axis))
 
-    def differences(self, axis: str | None = None) -> Differences:
+    def spread_over_searches(self) -> Spread:
+        """The spread [submissions] of the overall scores over seeds and the draw of the tuning search."""
+        return spread(self._strata(None), Source.SEARCHES, moderate=True)
+
+    def differences(self, axis: str | None = None, source: Source = Source.SEEDS) -> Differences:
         """All pairs of submissions compared by their overall scores, or by their scores of an axis."""
-        return paired_differences(self.overall if axis is None else self.axis_means[axis], self._strata(axis))
+        return paired_differences(self._strata(axis), source)
 
 
 def tabulate(frame: pd.DataFrame) -> Scores:
@@ -258,10 +289,24 @@ def tabulate(frame: pd.DataFrame) -> Scores:
     for (axis, family, task), part in frame.groupby(["axis", "family", "task"], sort=True, observed=True):
         seeds = seeds_of[task]
         tables = np.full((2, len(names), len(seeds)), np.nan)
+        searches = np.zeros((len(names), len(seeds)), dtype=np.intp)
         value = part["value"].where(part["converged"]).to_numpy()
-        columns = np.searchsorted(seeds, part["seed"].to_numpy())
-        tables[:, part["row"].to_numpy(), columns] = part["score"].to_numpy(), value
+        place = part["row"].to_numpy(), np.searchsorted(seeds, part["seed"].to_numpy())
+        tables[:, *place] = part["score"].to_numpy(), value
+        searches[place] = part["search"].to_numpy()
         higher = bool((part["score_1"] > part["score_0"]).iloc[0])
         measure = str(part["measure"].iloc[0])
-        cells.append(Cell(str(task), str(family), str(axis), measure, higher, tuple(seeds.tolist()), *tables))
+        cells.append(
+            Cell(
+                str(task),
+                str(family),
+                str(axis),
+                measure,
+                higher,
+                tuple(seeds.tolist()),
+                tables[0],
+                tables[1],
+                searches,
+            )
+        )
     return Scores(names, tuple(cells))

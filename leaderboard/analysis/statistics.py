@@ -1,8 +1,7 @@
 """The statistics of the leaderboard: small pure functions on arrays, without any knowledge of records.
 
 Importing `scipy.stats` takes half a second, which printing a table should not cost. So this module uses the special
-functions beneath it, and has its own `geometric_mean` (`scipy.stats.gmean`) and `holm` (statsmodels' `multipletests`);
-tests compare both with the originals.
+functions beneath it, and has its own `geometric_mean` (`scipy.stats.gmean`); tests compare it with the original.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, ndtri, stdtr, stdtrit
+from scipy.special import gammaln, ndtri, stdtrit
 
 Array = NDArray[np.float64]
 
@@ -52,16 +51,6 @@ def nanmean(values: ArrayLike) -> Array:
         return np.asarray(np.where(present, array, 0.0).sum(axis=0) / present.sum(axis=0))
 
 
-def holm(p_values: ArrayLike) -> Array:
-    """P-values [n] adjusted for the family-wise error rate: Holm's step-down procedure (1979, Scand. J. Stat. 6)."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, steps)
-    return adjusted
-
-
 def critical_value(freedom: ArrayLike, level: float = SIGNIFICANCE) -> Array:
     """Two-sided critical value of Student's t at `level`, elementwise; NaN where there is no degree of freedom."""
     freedom = np.asarray(freedom, dtype=float)
@@ -96,70 +85,6 @@ def welch(variances: Sequence[Array], freedoms: Sequence[Array]) -> Spread:
         squares = [np.where(v == 0, 0.0, v**2 / freedom) for v, freedom in zip(variances, freedoms, strict=True)]
         freedom = np.where(total == 0, math.inf, total**2 / np.sum(squares, axis=0))
     return Spread(np.sqrt(total), np.where(np.isnan(total), 0.0, freedom))
-
-
-def spread(strata: Sequence[Array]) -> Spread:
-    """The spread [entries] of sums over strata (tasks) of means over seeds.
-
-    A stratum [entries, seeds] holds what each seed contributes to an entry's sum, NaN where the entry lacks the seed.
-    A stratum of which an entry has one seed is unknown; one of which it has none contributes nothing.
-    """
-    variances, counts = zip(*map(_moments, strata), strict=True)
-    return welch(variances, [count - 1 for count in counts])
-
-
-def _moments(stratum: Array) -> tuple[Array, Array]:
-    """Variance of the mean over seeds, and number of seeds, both [entries]; no seeds count as exact."""
-    count = (~np.isnan(stratum)).sum(axis=1).astype(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.nansum((stratum - nanmean(stratum.T)[:, None]) ** 2, axis=1) / (count - 1) / count
-    return np.where(count == 0, 0.0, variance), np.where(count == 0, math.inf, count)
-
-
-@dataclass(frozen=True)
-class Differences:
-    """Estimates that share seeds, compared pair by pair: element [a, b] of every array is about ``a - b``."""
-
-    difference: Array
-    spread: Spread
-
-    def pair(self, a: int, b: int) -> tuple[float, float, float]:
-        """The difference ``a - b``, its standard error and its degrees of freedom."""
-        return float(self.difference[a, b]), float(self.spread.error[a, b]), float(self.spread.freedom[a, b])
-
-    def p_values(self) -> Array:
-        """Two-sided p-values [entries, entries] of Student's paired t-test; 1 where the spread is unknown."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p = 2 * stdtr(self.spread.freedom, -np.abs(self.difference) / self.spread.error)
-        return np.asarray(np.where((self.difference == 0) | np.isnan(p), 1.0, p))
-
-
-def paired_differences(estimates: ArrayLike, strata: Sequence[Array]) -> Differences:
-    """Compare estimates [entries] pair by pair, each a sum over strata (tasks, as in `spread`) of means over seeds.
-
-    Seeds are shared by the entries, so the variance of a difference is that of the seeds' differences; where two
-    entries have different seeds, only the shared ones are paired.
-    """
-    estimates = np.asarray(estimates, dtype=float)
-    variances, freedoms = [], []
-    for stratum in strata:
-        variance, count = _moments(stratum)
-        unpaired = variance[:, None] + variance
-        paired = unpaired - 2 * _covariance(stratum)
-        # The difference of two equal rows is 0; what rounding leaves of its variance must not count.
-        variances.append(np.where(paired < 1e-12 * unpaired, 0.0, paired))
-        freedoms.append(np.minimum(count[:, None], count) - 1)
-    return Differences(estimates[:, None] - estimates, welch(variances, freedoms))
-
-
-def _covariance(stratum: Array) -> Array:
-    """Covariances [entries, entries] of the means over seeds, from the seeds that two entries share."""
-    present = (~np.isnan(stratum)).astype(float)
-    count, shared = present.sum(axis=1), present @ present.T
-    centred = np.nan_to_num(stratum - nanmean(stratum.T)[:, None])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        covariance = centred @ centred.T / (shared - 1) * shared / np.outer(count, count)
-    return np.where(shared > 1, covariance, 0.0)
 
 
 def probability_of_improvement(scores: Array) -> Array:

@@ -54,6 +54,7 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @results_option
 @data_option
 @device_option
+@click.option("--implicit-only", is_flag=True, help="Rank without submissions that regularize on purpose (†).")
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 @click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
 @resource_options
@@ -67,6 +68,7 @@ def run(
     results: Path,
     data: Path | None,
     device: str,
+    implicit_only: bool,
     isolate: bool,
     keep_solutions: bool,
     resources: Resources,
@@ -91,7 +93,7 @@ def run(
 
         plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions)
         execute(engine, plan, path, resources)
-    _print_results(path)
+    _print_results(path, implicit_only)
 
 
 def use_data(directory: Path | None) -> None:
@@ -123,7 +125,7 @@ def isolation_limits(seconds: float | None = None, memory: int | None = None) ->
     return Limits(seconds or default.seconds, memory or default.memory)
 
 
-def _print_results(path: Path) -> None:
+def _print_results(path: Path, implicit_only: bool) -> None:
     """The measures of the log's runs, and the ranking with the shipped results beside them."""
     from leaderboard.analysis.baselines import with_shipped
     from leaderboard.analysis.ranking import board, boards
@@ -136,7 +138,7 @@ def _print_results(path: Path) -> None:
         click.echo(note, err=True)
     for local in boards(results):
         print_table(views.measures(local, results))
-        joint = board(with_baselines, local.kind)
+        joint = board(with_baselines, local.kind, implicit_only=implicit_only)
         ranking = views.ranking(joint, with_baselines)
         shipped = [name for name in joint.names if name not in local.names]
         if shipped:

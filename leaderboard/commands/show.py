@@ -45,6 +45,7 @@ def find_log(results: Path | None, track: str) -> Path:
 @track_option
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
+@click.option("--implicit-only", is_flag=True, help="Leave out submissions that regularize on purpose (†).")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
 @click.option("--sort", metavar="NAME", help="Rows by this column; -NAME: from the highest.")
 @click.option(
@@ -57,6 +58,7 @@ def table(
     track: str,
     tasks: Sequence[str],
     kind: str | None,
+    implicit_only: bool,
     columns: str | None,
     sort: str | None,
     filters: Sequence[str],
@@ -83,7 +85,7 @@ def table(
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
     tables = []
     for name in kinds:
-        selection = getattr(views, view)(board(loaded, name), loaded)
+        selection = getattr(views, view)(board(loaded, name, implicit_only=implicit_only), loaded)
         for condition in filters:
             selection = selection.filter(condition)
         if sort:

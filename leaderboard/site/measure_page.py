@@ -8,7 +8,8 @@ from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
-from leaderboard.tables.table import ARROWS, DASH, Column, Table, columns, estimate, text
+from leaderboard.tables.table import ARROWS, DASH, Column, Table, columns, text
+from leaderboard.tables.views import measured_cells
 
 
 def measure_page(context: SiteContext, name: str, path: str) -> Page:
@@ -48,7 +49,7 @@ def _measure_values(board: Board, rows: Sequence[MeasureValues]) -> Table:
         (
             text(row.task),
             text(row.axis or DASH),
-            *(estimate(*pair, bounds=False) for pair in zip(row.estimates(), row.best, strict=True)),
+            *measured_cells(row),
         )
         for row in rows
     )

@@ -15,6 +15,7 @@ from leaderboard.figures import Picture, Strip, curves, distributions
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import task_text
 from leaderboard.tables.table import ARROWS, Column, Table, TableCell, columns, estimate, measure_name, number, text
+from leaderboard.tables.views import measured_cells
 from suite.storage.record import Record
 
 
@@ -120,14 +121,14 @@ def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Ce
     for record in runs:
         runs_of[record["submission"]].append(record)
     scores = [dict(zip(board.scores.names, cell.estimates(), strict=True)) for cell in cells]
-    measures = [dict(zip(row.names, zip(row.estimates(), row.best, strict=True), strict=True)) for row in rows]
+    measures = [dict(zip(row.names, measured_cells(row, bounds=True), strict=True)) for row in rows]
     lines = []
     for name in [*board.names, *sorted(runs_of.keys() - set(board.names))]:
         if name not in runs_of:
             continue
         records = runs_of[name]
         entries = [estimate(score[name]) if name in score else number(None) for score in scores]
-        entries += [estimate(*pairs[name]) if name in pairs else number(None) for pairs in measures]
+        entries += [cells_of[name] if name in cells_of else number(None) for cells_of in measures]
         converged = sum(record["converged"] for record in records)
         gradients = sum(record["gradient_evaluations"] for record in records) / len(records)
         lines.append((text(name), *entries, number(converged, "d", f"/{len(records)}"), number(gradients, ".0f")))

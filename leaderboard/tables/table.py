@@ -170,12 +170,18 @@ def measure_name(name: str, higher: bool | None) -> TableCell:
     return TableCell(name, f"{name} {ARROWS[higher]}".rstrip())
 
 
-def estimate(interval: Interval | None, best: bool = False, bounds: bool = True) -> TableCell:
-    """A cell of an estimate: as many digits as its interval justifies, with the interval in brackets if `bounds`."""
+def estimate(
+    interval: Interval | None, best: bool = False, bounds: bool = True, decimals: int | None = None
+) -> TableCell:
+    """A cell of an estimate, with the interval in brackets if `bounds`.
+
+    It has as many digits as its interval justifies, or so many `decimals`.
+    """
     if interval is None or math.isnan(interval.value):
         return TableCell(None, DASH)
     numbers = [interval.value, interval.low, interval.high]
-    value, *limits = digits(numbers if not math.isnan(interval.low) else numbers[:1])
+    known = numbers if not math.isnan(interval.low) else numbers[:1]
+    value, *limits = digits(known) if decimals is None else [f"{number:.{decimals}f}" for number in known]
     return TableCell(interval, value, best, f"[{', '.join(limits)}]" if bounds and limits else "")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from leaderboard.analysis.measure_values import measure_values
-from leaderboard.analysis.ranking import TIME_REFERENCES, Board, Standing, best, ranks
+from leaderboard.analysis.measure_values import MeasureValues, measure_values
+from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import (
     contributions,
@@ -17,6 +19,7 @@ from leaderboard.analysis.robustness import (
     tuning_curves,
 )
 from leaderboard.analysis.scoring import AXES
+from leaderboard.analysis.statistics import Interval
 from leaderboard.tables.table import (
     ARROWS,
     DAGGER,
@@ -34,7 +37,16 @@ SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets (or after ±)."
 SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
 EXPLICIT = f"{DAGGER} regularizes on purpose."
-BEST = "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %."
+RANKS = "Ranks are the order of the overall scores; in brackets the ranks that the seeds leave open, all together 95 %."
+ROUGHLY = f"{ROUGH} such a range may be too narrow: fewer than five seeds, or an axis whose score is 0."
+BEST = (
+    "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %; nothing without "
+    "some of its runs, and no score of 0."
+)
+BEST_OVERALL = (
+    "Bold: the best (overall: all that may be first), down to the last that a paired test at 5 % leaves in doubt."
+)
+INCOMPLETE = "(n/m): only n of m runs reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
@@ -58,30 +70,30 @@ def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]
 
 
 def ranking(board: Board, results: Results) -> Table:
-    """The leaderboard: rank, overall and axis scores, cost."""
+    """The leaderboard: rank, axis scores, cost, and the overall score."""
     axes = board.scores.axes
     bests = {axis: board.best_of_axis(axis) for axis in axes}
     header = (
         Column("rank", "rank", short="#"),
         *columns("submission", words=True),
-        *columns("overall"),
         *(Column(axis, axis, short={"generalization": "gener."}.get(axis, axis)) for axis in axes),
         Column("gradients", "gradients", short="grads"),
         *columns("time"),
         Column("target", "at target", short="target"),
+        *columns("overall"),
         Column("explicit", "explicit", data=True),
         Column("runs", "runs", data=True),
         Column("missing", "missing", words=True, data=True),
     )
     rows = tuple(
         (
-            TableCell(standing.rank, standing.rank_text),
+            _rank(standing),
             _name(standing),
-            estimate(standing.overall, best=standing.rank == 1),
             *(estimate(standing.axes.get(axis), best=standing.submission in bests[axis]) for axis in axes),
             number(standing.gradient_evaluations, ".0f"),
             number(standing.relative_seconds, ".1f", "x"),
             TableCell(standing.converged, f"{standing.converged}/{standing.runs}"),
+            estimate(standing.overall, best=_may_be_first(standing), decimals=PRINTED_DECIMALS),
             TableCell(standing.explicit, "yes" if standing.explicit else "no"),
             TableCell(standing.runs, str(standing.runs)),
             text(" ".join(standing.missing)),
@@ -89,12 +101,25 @@ def ranking(board: Board, results: Results) -> Table:
         for standing in board.standings
     )
     explicit = [EXPLICIT] if any(standing.explicit for standing in board.standings) else []
-    ties = ["Equal ranks (=) do not differ by the test."] if any(standing.tied for standing in board.standings) else []
+    rough = [ROUGHLY] if any(standing.rough for standing in board.standings) else []
     cost = COST.format(TIME_REFERENCES[board.kind])
-    scored = SCORES_WITH_INTERVALS, " ".join([*explicit, *ties, BEST, cost])
+    scored = SCORES_WITH_INTERVALS, " ".join([RANKS, *rough]), " ".join([*explicit, BEST_OVERALL, cost])
     notes = scored if board.scores.cells else (UNSCORED, cost)
     track = f", {board.track} track" if board.track else ""
     return Table(f"Lowlands: {board.kind}s{track}", header, rows, stub=2, notes=notes)
+
+
+def _rank(standing: Standing) -> TableCell:
+    """The rank with its interval."""
+    interval = None
+    if standing.rank is not None and standing.rank_interval is not None:
+        interval = Interval(standing.rank, *standing.rank_interval)
+    return TableCell(interval, standing.rank_text)
+
+
+def _may_be_first(standing: Standing) -> bool:
+    """Whether the seeds leave the first rank open, and the score is not 0."""
+    return standing.rank_interval is not None and standing.rank_interval[0] == 1 and standing.overall.value > 0
 
 
 def axes(board: Board, results: Results) -> Table:
@@ -116,7 +141,7 @@ def tasks(board: Board, results: Results) -> Table:
     rows = []
     cells = (*board.scores.cells, *board.extra_scores.cells)
     for cell in sorted(cells, key=lambda cell: (cell.task, AXES.index(cell.axis))):
-        marks = best(cell.differences(), cell.means())
+        marks = best_of_cell(cell)
         by_name = dict(zip(board.scores.names, zip(cell.estimates(), marks, strict=True), strict=True))
         scores = [estimate(*by_name[name], bounds=False) for name in board.names]
         rows.append((text(cell.task), text(cell.axis), text(cell.measure), *scores))
@@ -134,20 +159,32 @@ def measures(board: Board, results: Results) -> Table:
             text(row.axis or "reported"),
             number(row.score_0),
             number(row.score_1),
-            *(estimate(*pair, bounds=False) for pair in zip(row.estimates(), row.best, strict=True)),
+            *measured_cells(row),
         )
         for row in measured
     )
     attempted = {record["task"] for record in results.scored() if record["kind"] == board.kind}
     unsolved = sorted(attempted - {row.task for row in measured if np.isfinite(row.values).any()})
+    incomplete = (
+        [INCOMPLETE] if any(0 < n < m for row in measured for n, m in zip(row.measured, row.runs, strict=True)) else []
+    )
     references = (Column("score_0", "scores 0 at", data=True), Column("score_1", "scores 1 at", data=True))
     return Table(
         "What each solution measures: means over the runs that reached the target loss",
         _by_submission(board, (*columns("task", "measure", "axis", words=True), *references)),
         rows,
         stub=2,
-        notes=(DIRECTIONS, BEST, *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else [])),
+        notes=(DIRECTIONS, BEST, *incomplete, *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else [])),
     )
+
+
+def measured_cells(row: MeasureValues, bounds: bool = False) -> list[TableCell]:
+    """The mean of a measure for each submission, and over how many of its runs where some missed the target loss."""
+    cells = [estimate(*pair, bounds=bounds) for pair in zip(row.estimates(), row.best, strict=True)]
+    return [
+        replace(cell, detail=f"{cell.detail} ({some}/{all_runs})".strip()) if 0 < some < all_runs else cell
+        for cell, some, all_runs in zip(cells, row.measured, row.runs, strict=True)
+    ]
 
 
 def improvement(board: Board, results: Results) -> Table:
@@ -187,7 +224,7 @@ def why(board: Board, results: Results) -> Table:
 def robustness(board: Board, results: Results) -> Table:
     """The ranks that result when one task is left out."""
     ranked, names = board.ranked, board.ranked_names
-    all_tasks = dict(zip(ranked.names, ranks(ranked.overall, ranked.differences()), strict=True))
+    all_tasks = dict(zip(ranked.names, places(ranked.overall), strict=True))
     rows = tuple(
         (text(task), *(number(rank[name], "d") for name in names))
         for task, rank in {"none": all_tasks, **leave_one_task_out(ranked)}.items()
@@ -196,22 +233,22 @@ def robustness(board: Board, results: Results) -> Table:
 
 
 def separation(board: Board, results: Results) -> Table:
-    """How many seeds per task would separate neighbours."""
+    """How many seeds per task would tell neighbours apart."""
     rows = tuple(
         (
             text(pair.upper),
             text(pair.lower),
             number(pair.difference, "+z.3f"),
-            number(pair.p_value, ".2g"),
+            TableCell(pair.apart, "yes" if pair.apart else "no"),
             number(pair.seeds, "d"),
-            text("within the noise") if pair.needed is None else number(pair.needed, "d"),
+            text("no number") if pair.needed is None else number(pair.needed, "d"),
         )
         for pair in separations(board)
     )
     header = (
         *columns("submission", "next", words=True),
         *columns("difference"),
-        Column("p", "adjusted p"),
+        Column("apart", "told apart"),
         Column("seeds", "seeds now"),
         Column("needed", "seeds needed"),
     )

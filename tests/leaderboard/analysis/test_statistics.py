@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from leaderboard.analysis.statistics import (
@@ -20,15 +19,12 @@ from leaderboard.analysis.statistics import (
     critical_value,
     expansion,
     geometric_mean,
-    holm,
     mean_ranks,
     nemenyi_distance,
-    paired_differences,
     pareto_front,
     probability_of_improvement,
     rank_correlation,
     seeds_to_separate,
-    spread,
 )
 
 NAN = math.nan
@@ -38,57 +34,12 @@ def test_geometric_mean() -> None:
     assert_allclose(geometric_mean([[0.25, 0.0, 0.3], [1.0, 1.0, NAN]]), [0.5, 0.0, 0.3])
 
 
-def test_holm_is_that_of_statsmodels() -> None:
-    assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    p = np.random.default_rng(0).uniform(size=30) ** 3
-    assert_allclose(holm(p), multipletests(p, method="holm")[1])
-    assert holm([]).shape == (0,)
-
-
 def test_bootstrap_weights() -> None:
     weights = bootstrap_counts(5, 4_000, np.random.default_rng(0))
     assert_allclose(weights.sum(axis=1), 1)
     # Variance of a bootstrap mean is that of the sample over n.
     values = np.array([0.0, 1.0, 2.0, 5.0, 9.0])
     assert (weights @ values).var() == pytest.approx(values.var() / 5, rel=0.1)
-
-
-def test_one_stratum_is_the_paired_t_test() -> None:
-    rng = np.random.default_rng(0)
-    seeds = rng.normal(size=(4, 7)) + rng.normal(size=7)
-    p = paired_differences(seeds.mean(axis=1), [seeds]).p_values()
-    for a, b in combinations(range(4), 2):
-        assert p[a, b] == p[b, a] == pytest.approx(stats.ttest_rel(seeds[a], seeds[b]).pvalue)
-    assert_allclose(np.diag(p), 1)
-
-
-def test_without_shared_seeds_it_is_welchs_test() -> None:
-    rng = np.random.default_rng(1)
-    first, second = rng.normal(size=6), rng.normal(0.5, 3.0, size=9)
-    table = np.full((2, 15), NAN)
-    table[0, :6], table[1, 6:] = first, second
-    found = paired_differences([first.mean(), second.mean()], [table])
-    wanted = stats.ttest_ind(first, second, equal_var=False)
-    assert found.difference[0, 1] / found.spread.error[0, 1] == pytest.approx(wanted.statistic)
-    # Fewer degrees of freedom than Welch's are counted: those of the smaller sample.
-    assert found.p_values()[0, 1] >= wanted.pvalue
-
-
-def test_two_strata_combine_as_welch_says() -> None:
-    rng = np.random.default_rng(2)
-    first, second = rng.normal(size=5), rng.normal(scale=4.0, size=8)
-    # The mean of one sample minus that of another is a sum over two strata, the second with a minus.
-    known = spread([first[None], -second[None]])
-    wanted = stats.ttest_ind(first, second, equal_var=False)
-    assert (first.mean() - second.mean()) / known.error[0] == pytest.approx(wanted.statistic)
-    assert known.freedom[0] == pytest.approx(wanted.df)
-
-
-def test_a_lone_seed_tells_nothing_and_exact_strata_limit_nothing() -> None:
-    one = paired_differences([0.0, 1.0], [np.array([[0.0], [1.0]])])
-    assert_allclose(one.p_values(), 1)
-    exact = paired_differences([0.0, 1.0], [np.array([[0.0, 0.0], [1.0, 1.0]])])
-    assert_allclose(exact.p_values(), [[1, 0], [0, 1]])
 
 
 def test_critical_values() -> None:
