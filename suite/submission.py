@@ -14,7 +14,9 @@ from typing import Any
 from suite.errors import InputError, sentence
 
 TUNING_SEED = 20180225
-"""Seed of the quasi-random settings: every submission gets the same points of the unit cube."""
+"""Seed of the quasi-random settings of the first search; those of the n-th have this seed plus n.
+
+Every submission gets the same points of the unit cube."""
 
 
 @dataclass(frozen=True)
@@ -165,19 +167,26 @@ class Submission:
         assert factory is not None
         return factory
 
-    def settings(self, trials: int) -> list[dict[str, Any]]:
-        """The first `trials` hyper-parameter settings: a scrambled Sobol sequence over the space.
+    @property
+    def tuned(self) -> list[str]:
+        """The hyper-parameters that are searched for; without any there is one setting only."""
+        return [name for name, value in self.space.items() if isinstance(value, Distribution)]
+
+    def settings(self, trials: int, search: int = 0) -> list[dict[str, Any]]:
+        """The first `trials` hyper-parameter settings of a search: a scrambled Sobol sequence over the space.
 
         A smaller budget tries a prefix: 4 trials are the first 4 of 8. Submissions with equal spaces get equal
-        settings. A space without a distribution has one setting only.
+        settings. Searches are scrambled independently of each other.
         """
-        tuned = [name for name, value in self.space.items() if isinstance(value, Distribution)]
+        tuned = self.tuned
         if not tuned:
             return [dict(self.space)]
         from scipy.stats import qmc
 
         # Sobol points are balanced only in full powers of two, and prefixes do not depend on how many are drawn.
-        points = qmc.Sobol(len(tuned), rng=TUNING_SEED).random_base2(max(0, math.ceil(math.log2(trials))))[:trials]
+        points = qmc.Sobol(len(tuned), rng=TUNING_SEED + search).random_base2(max(0, math.ceil(math.log2(trials))))[
+            :trials
+        ]
         return [
             dict(self.space) | {key: self.space[key].at(float(u)) for key, u in zip(tuned, point, strict=True)}
             for point in points

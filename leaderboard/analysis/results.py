@@ -12,7 +12,7 @@ import pandas as pd
 
 from suite.errors import InputError
 from suite.storage.log import read
-from suite.storage.record import Record, Status, of_newest_source
+from suite.storage.record import Record, Status, of_newest_source, search_of
 
 RUN_KEYS = ("submission", "kind", "explicit", "task", "family", "seed", "converged", "gradient_evaluations", "seconds")
 """Fields of a record that every row of the frame repeats."""
@@ -77,7 +77,7 @@ class Results:
         counts = np.array([len(run["axes"]) for run in runs], dtype=int)
         axes = [axis for run in runs for axis in run["axes"].values()]
         columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_KEYS}
-        columns["search"] = _column("search", [run.get("search", 0) for run in runs]).repeat(counts)
+        columns["search"] = _column("search", [search_of(run) for run in runs]).repeat(counts)
         columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
         columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_KEYS}
         columns["value"] = _column(
@@ -113,7 +113,7 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     runs: dict[tuple[Any, ...], Record] = {}
     for record in of_newest_source(records):
         # A run that was repeated (after damage, or under another tuning budget) counts once, the last time.
-        trial = (record.get("search", 0), record["trial"]) if record["phase"] == "tune" else None
+        trial = (search_of(record), record["trial"]) if record["phase"] == "tune" else None
         runs[record["submission"], record["task"], record["phase"], trial, record["seed"]] = record
     return list(runs.values())
 

@@ -26,7 +26,7 @@ from leaderboard.analysis.statistics import (
     rank_correlation,
     seeds_to_separate,
 )
-from suite.storage.record import Record, Status
+from suite.storage.record import Record, Status, search_of
 
 SMALLEST_SCORE = 1e-30
 """Axis scores of 0 are replaced by this where their logarithms are needed."""
@@ -137,6 +137,7 @@ class Trial:
     """One tuning trial.
 
     Attributes:
+        search, trial: the number of the search, and that of the trial in it.
         criterion: what it is selected by, mean over its runs; inf if one of them missed the target loss.
         by: the criterion's name, ``validation_loss`` or ``gradient_evaluations``.
         raced: whether it was ended because another trial was faster already.
@@ -145,6 +146,7 @@ class Trial:
 
     submission: str
     task: str
+    search: int
     trial: int
     hyperparameters: dict[str, Any]
     criterion: float
@@ -155,12 +157,16 @@ class Trial:
 
 def trials(results: Results) -> list[Trial]:
     """All tuning trials, compared as the protocol does."""
-    groups: defaultdict[tuple[str, str, int], list[Record]] = defaultdict(list)
+
+    def key_of(record: Record) -> tuple[str, str, int, int]:
+        return record["submission"], record["task"], search_of(record), record["trial"]
+
+    groups: defaultdict[tuple[str, str, int, int], list[Record]] = defaultdict(list)
     for record in results.records:
         if record["phase"] == "tune":
-            groups[record["submission"], record["task"], record["trial"]].append(record)
-    chosen = {(record["submission"], record["task"], record["trial"]) for record in results.scored()}
-    validated = {task for (_, task, _), runs in groups.items() if any(r["validation_loss"] is not None for r in runs)}
+            groups[key_of(record)].append(record)
+    chosen = set(map(key_of, results.scored()))
+    validated = {task for (_, task, *_), runs in groups.items() if any(r["validation_loss"] is not None for r in runs)}
     result = []
     for key, runs in sorted(groups.items()):
         by = "validation_loss" if key[1] in validated else "gradient_evaluations"
@@ -184,6 +190,8 @@ class TuningCurve:
 
 def tuning_curves(trials: Iterable[Trial]) -> list[TuningCurve]:
     """The expected best of k trials, for every submission and task whose trials were all run to their end.
+
+    The trials of all searches count alike: each is a draw from the space.
 
     Where trials race (the fewest gradient evaluations win), the slower ones are ended early and have no value to
     average, so these tasks have no curve.

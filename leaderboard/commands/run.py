@@ -51,6 +51,11 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @click.option(
     "--tuning-seeds", type=click.IntRange(min=1), help="Seeds that a trial is tried on [default: the track's]."
 )
+@click.option(
+    "--searches",
+    type=click.IntRange(min=1),
+    help="Independent searches per task, each scored on seeds of its own [default: the track's].",
+)
 @results_option
 @data_option
 @device_option
@@ -65,6 +70,7 @@ def run(
     seeds: int | None,
     trials: int | None,
     tuning_seeds: int | None,
+    searches: int | None,
     results: Path,
     data: Path | None,
     device: str,
@@ -82,7 +88,7 @@ def run(
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    sizes: dict[str, Any] = {"seeds": seeds, "trials": trials, "tuning_seeds": tuning_seeds}
+    sizes: dict[str, Any] = {"seeds": seeds, "trials": trials, "tuning_seeds": tuning_seeds, "searches": searches}
     track = dataclasses.replace(find_track(track_name), **{name: size for name, size in sizes.items() if size})
     use_data(data)
     path = results / f"{track.name}.jsonl"

@@ -27,9 +27,8 @@ from suite.errors import InputError, sentence
 from suite.sandbox.limits import Limits
 from suite.seeding import seed_of
 from suite.storage.log import scan
-from suite.storage.record import Record, Status, as_settings, clean, of_newest_source
+from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, search_of
 from suite.storage.solutions import load
-from suite.submission import Distribution
 from suite.tasks import find_task
 from suite.trials import Isolation, Trial, Unit, environment, measure_again, reaches, run_unit, select, task_hash
 
@@ -155,10 +154,11 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
     for record, same in drawn:
         _run_again(record, sources[record["submission"]], same, request, report)
     report.recorded = _origin([record for record, same in drawn if not same])
-    for record in {(r["submission"], r["task"]): r for r in scored}.values() if request.fresh else ():
-        loaded = sources[record["submission"]]
-        seeds = fresh_seeds(loaded, record["task"], request.fresh, request.nonce)
-        report.fresh += run_unit(_unit(record, loaded, seeds, request.limits))
+    for searches in _by_search(scored) if request.fresh else ():
+        loaded, task = sources[searches[0]["submission"]], searches[0]["task"]
+        seeds = fresh_seeds(loaded, task, request.fresh, request.nonce)
+        for number, record in enumerate(searches[: len(seeds)]):  # dealt out in turn, as scored seeds are
+            report.fresh += run_unit(_unit(record, loaded, seeds[number :: len(searches)], request.limits))
     return report
 
 
@@ -174,6 +174,14 @@ def _origin(records: Sequence[Record]) -> str:
     days = sorted({record["time"][:10] for record in records})
     versions = ", ".join(sorted({record["suite_version"] for record in records}))
     return f"suite {versions}, {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
+
+
+def _by_search(scored: Sequence[Record]) -> list[list[Record]]:
+    """For every submission and task a record of each of its searches, in the order of their numbers."""
+    entries: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in scored:
+        entries.setdefault((record["submission"], record["task"]), {})[search_of(record)] = record
+    return [[record for _, record in sorted(searches.items())] for searches in entries.values()]
 
 
 def run_name(record: Mapping[str, Any]) -> str:
@@ -226,13 +234,13 @@ def _check_sources(
 
 def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
     """Settings must be those of the declared space, and the scored trial must be the one that the protocol selects."""
-    tuned: dict[tuple[str, str], list[Record]] = {}
+    tuned: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
         report.add(run_name(record), "settings", _settings(record, sources[record["submission"]]))
         if record["phase"] == "tune":
-            tuned.setdefault((record["submission"], record["task"]), []).append(record)
+            tuned.setdefault((record["submission"], record["task"], search_of(record)), []).append(record)
     for record in records:
-        trials = tuned.get((record["submission"], record["task"]))
+        trials = tuned.get((record["submission"], record["task"], search_of(record)))
         if record["phase"] == "score" and trials:
             trial = select(find_task(record["task"]).selection, trials)
             if trial != record["trial"]:
@@ -242,9 +250,9 @@ def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmis
 
 def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:
     submission = loaded.submission
-    if submission.optimizer is None or not any(isinstance(v, Distribution) for v in submission.space.values()):
+    if submission.optimizer is None or not submission.tuned:
         return
-    declared = clean(submission.settings(record["trial"] + 1)[record["trial"]])
+    declared = clean(submission.settings(record["trial"] + 1, search_of(record))[record["trial"]])
     if declared != record["hyperparameters"]:
         yield f"hyperparameters {record['hyperparameters']}, where its space gives {declared}"
 
@@ -258,6 +266,7 @@ def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits
         phase="score",
         trials=(Trial(record["trial"], as_settings(record["hyperparameters"])),),
         seeds=tuple(seeds),
+        search=search_of(record),
         isolation=None if limits is None else Isolation(limits, loaded),
     )
 

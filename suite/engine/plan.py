@@ -1,6 +1,7 @@
 """What to run, and the units of work that it consists of.
 
-For every submission and task: tuning units, then the protocol's selection, then scoring units with other seeds.
+For every search of every submission on every task: tuning units, then the protocol's selection, then scoring units with
+other seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from suite.sandbox.limits import Limits
 from suite.storage.record import Record
 from suite.task import Task
 from suite.tasks import find_task
-from suite.tracks import TUNING_SEEDS_FROM, Track
+from suite.tracks import Track
 from suite.trials.resolved import ResolvedUnit
 from suite.trials.selection import select
 from suite.trials.unit import Isolation, Trial, Unit
@@ -74,12 +75,16 @@ def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubm
 
 
 class PlannedEntry:
-    """One submission on one task: its units in two stages, tuning and scoring."""
+    """One search of one submission on one task: its units in two stages, tuning and scoring."""
 
-    def __init__(self, plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs) -> None:
-        self.plan, self.loaded, self.task = plan, loaded, task
+    def __init__(
+        self, plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs, search: int = 0, searches: int = 1
+    ) -> None:
+        """The search of the number `search`, of so many; the scored seeds are dealt out to them in turn."""
+        self.plan, self.loaded, self.task, self.search = plan, loaded, task, search
         self.entry = bind(loaded.submission, task)
-        self.trials = [Trial(*item) for item in enumerate(self.entry.settings(plan.track.trials))]
+        self.trials = [Trial(*item) for item in enumerate(self.entry.settings(plan.track.trials, search))]
+        self.seeds = plan.track.scored_seeds_of(search, searches)
         self.records: list[Record] = []
         self.units_left = 0
         name, kind = loaded.submission.name, loaded.submission.kind
@@ -94,6 +99,7 @@ class PlannedEntry:
             phase=phase,
             trials=tuple(trials),
             seeds=tuple(seeds),
+            search=self.search,
             device=plan.device,
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
             solutions=plan.solutions,
@@ -107,18 +113,16 @@ class PlannedEntry:
         """One program with all trials where runs are batched, else a unit per trial; none if there is no choice."""
         if len(self.trials) == 1:
             return []
-        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.plan.track.tuning_seeds)
-        together = self._unit("tune", self.trials, seeds)
+        together = self._unit("tune", self.trials, self.plan.track.tuning_seeds_of(self.search))
         return [together] if self.task.batched else together.by_trial()
 
     def scoring(self) -> list[Unit]:
-        """The selected trial on the scoring seeds; all tuning records must be there."""
+        """The selected trial on the search's scoring seeds; all its tuning records must be there."""
         tuned = [record for record in self.records if record["phase"] == "tune"]
         trial = self.trials[select(self.task.selection, tuned) if tuned else 0]
-        seeds = range(self.plan.track.seeds)
         if self.task.batched:
-            return [self._unit("score", [trial], seeds)]
-        return [self._unit("score", [trial], [seed]) for seed in seeds]
+            return [self._unit("score", [trial], self.seeds)]
+        return [self._unit("score", [trial], [seed]) for seed in self.seeds]
 
     def cost(self, unit: Unit) -> float:
         """Expected seconds of `unit`."""
@@ -126,7 +130,7 @@ class PlannedEntry:
 
     def scoring_cost(self) -> float:
         """Expected seconds of all scoring units."""
-        return self.plan.track.seeds * self._run_seconds["score"]
+        return len(self.seeds) * self._run_seconds["score"]
 
     def critical_path(self, unit: Unit) -> float:
         """Expected seconds from the start of `unit` to the last record, if there were a worker for every unit."""
@@ -136,10 +140,17 @@ class PlannedEntry:
 
 
 def planned_entries(plan: Plan, costs: Costs) -> list[PlannedEntry]:
-    """Every submission of `plan` on every task that accepts it."""
+    """Every search of every submission of `plan` on every task that accepts it."""
     return [
-        PlannedEntry(plan, loaded, task, costs)
+        entry
         for loaded in plan.submissions
         for task in plan.tasks
         if accepts(task, loaded.submission)
+        for entry in _searches(plan, loaded, task, costs)
     ]
+
+
+def _searches(plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs) -> list[PlannedEntry]:
+    """The searches of a submission on a task: one where nothing is tuned, and none without a seed to be scored on."""
+    searches = min(plan.track.searches, plan.track.seeds) if bind(loaded.submission, task).optimizer.tuned else 1
+    return [PlannedEntry(plan, loaded, task, costs, search, searches) for search in range(searches)]

@@ -36,9 +36,9 @@ class Entry:
     make: MakeOptimizer
     optimizer: Submission
 
-    def settings(self, trials: int) -> list[dict[str, Any]]:
-        """The first `trials` settings of the optimizer."""
-        return self.optimizer.settings(trials)
+    def settings(self, trials: int, search: int = 0) -> list[dict[str, Any]]:
+        """The first `trials` settings of the optimizer in the search of this number."""
+        return self.optimizer.settings(trials, search)
 
 
 def accepts(task: Task, submission: Submission) -> bool:

@@ -94,6 +94,7 @@ class RunKey(NamedTuple):
     task: str
     task_hash: str
     phase: str
+    search: int
     trial: int
     seed: int
     settings: str
@@ -102,10 +103,16 @@ class RunKey(NamedTuple):
     """Numbers of other devices differ by more than rounding."""
 
 
+def search_of(record: Mapping[str, Any]) -> int:
+    """The number of the search that a record's trial belongs to: records from before there were several have none."""
+    return int(record.get("search", 0))
+
+
 def run_key(record: Mapping[str, Any]) -> RunKey:
     """The key of the training run that `record` tells of."""
     return RunKey(
-        **{field: record[field] for field in RunKey._fields[:-2]},
+        **{field: record[field] for field in RunKey._fields[:-2] if field != "search"},
+        search=search_of(record),
         settings=canonical(record["hyperparameters"]),
         on_cpu=record["environment"]["device"] == "cpu",
     )

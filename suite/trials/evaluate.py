@@ -180,6 +180,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "variant": dict(task.variant),
         "task_hash": task_hash(task),
         "data_fingerprint": None,
+        "search": unit.search,
         "trial": trial,
         "hyperparameters": settings,
         "seed": seed,

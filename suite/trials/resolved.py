@@ -84,6 +84,7 @@ class ResolvedUnit:
                 task=self.task.name,
                 task_hash=task_hash(self.task),
                 phase=self.unit.phase,
+                search=self.unit.search,
                 trial=trial.number,
                 seed=seed,
                 settings=canonical(clean(trial.settings)),

@@ -33,6 +33,7 @@ class Unit:
         submission: the text that finds it.
         phase: ``tune`` or ``score``.
         trials, seeds: its training runs are all their combinations, trial by trial.
+        search: the number of the search that its trials belong to.
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
     """
@@ -43,6 +44,7 @@ class Unit:
     phase: str
     trials: tuple[Trial, ...]
     seeds: tuple[int, ...]
+    search: int = 0
     device: str = "cpu"
     isolation: Isolation | None = None
     solutions: str | None = None

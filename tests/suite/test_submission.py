@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -41,6 +42,18 @@ def test_settings_are_a_prefix_of_longer_ones_and_cover_the_space() -> None:
     # A Sobol point in each of the four decades.
     assert len({int(s["lr"] * 0.9999 * 1e4).__str__().__len__() for s in four}) == 4
     assert Submission("fixed", optimizer=print, space={"lr": 0.1}).settings(4) == [{"lr": 0.1}]
+
+
+def test_searches_have_points_of_their_own_that_cover_the_space() -> None:
+    submission = Submission("one", optimizer=print, space={"lr": LogUniform(1e-4, 1.0)})
+    searches = [[settings["lr"] for settings in submission.settings(4, search)] for search in range(20)]
+    assert searches[0] == [settings["lr"] for settings in submission.settings(4)]
+    assert len({lr for search in searches for lr in search}) == 80
+    for search in searches:  # a Sobol point in each quarter of the space, in every search
+        assert sorted(math.floor(math.log10(lr)) for lr in search) == [-4, -3, -2, -1]
+    # Over searches a point is uniform in its quarter: the mean of 80 quantiles is 1/2 up to 3 s.d. of the strata.
+    quantiles = [math.log10(lr) / 4 + 1 for search in searches for lr in search]
+    assert abs(sum(quantiles) / 80 - 0.5) < 3 * 0.25 / math.sqrt(12 * 80)
 
 
 @pytest.mark.parametrize(

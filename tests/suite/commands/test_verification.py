@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,10 @@ submission = Submission(name="remembering", optimizer=Remembering, space={"lr": 
 '''
 
 
-def run(directory: Path, *submissions: str) -> Path:
+def run(directory: Path, *submissions: str, track: Track = TRACK) -> Path:
     """The log of a small run that keeps its solutions."""
     log = Log(directory / "tiny.jsonl")
-    plan = make_plan(submissions, (TASK,), TRACK, solutions=str(directory / "solutions"))
+    plan = make_plan(submissions, (TASK,), track, solutions=str(directory / "solutions"))
     with connect("local:0") as engine:
         list(Driver(plan, log, engine, Costs()).steps())
     return log.path
@@ -78,6 +79,24 @@ def test_what_is_right_is_found_right(finished: Path) -> None:
     assert report.disagreements == []
     assert report.unchecked == []
     assert (report.measured, report.rerun) == (4, 4)
+
+
+def test_every_search_is_checked_by_itself(tmp_path: Path) -> None:
+    run(tmp_path, "sgd", track=replace(TRACK, seeds=3, searches=2))
+    report = check(tmp_path, "sgd", sample=3, fresh=3, nonce="one")
+    assert (report.disagreements, report.measured, report.rerun) == ([], 3, 3)
+    settings = {r["search"]: r["hyperparameters"] for r in report.checkable if r["phase"] == "score"}
+    assert settings[0] != settings[1]
+    seeds = fresh_seeds(load("sgd"), TASK, 3, "one")
+    assert [(r["seed"], r["search"]) for r in report.fresh] == [(seeds[0], 0), (seeds[2], 0), (seeds[1], 1)]
+    assert all(r["hyperparameters"] == settings[r["search"]] for r in report.fresh)
+
+    def other_search(record: dict[str, Any]) -> None:
+        record["search"] = 0
+
+    (tmp_path / "changed").mkdir()
+    tampered = check(changed(tmp_path, tmp_path / "changed", other_search), "sgd")
+    assert "settings" in {found.check for found in tampered.disagreements}
 
 
 def changed(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -18,10 +18,10 @@ from suite.engine.plan import Plan, make_plan
 from suite.engine.worker import Failure, run_in_worker
 from suite.errors import InputError
 from suite.storage.log import Log, read
-from suite.storage.record import identity, seal
+from suite.storage.record import identity, seal, search_of
 from suite.tasks import find_task
 from suite.tracks import Track
-from suite.trials import resolved
+from suite.trials import resolved, select
 from suite.trials.evaluate import run_unit
 from suite.trials.unit import Unit
 from tests.logs import runs_of
@@ -245,3 +245,38 @@ def test_the_estimate_before_the_first_unit_is_the_recorded_cost(tmp_path: Path)
     )  # fmt: skip
     run = Driver(plan(), Log(tmp_path / "log.jsonl"), Scripted().engine(), costs)
     assert run.seconds_left() == 2 * 3.0 + 2 * 5.0
+
+
+def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
+    what = plan(seeds=5, trials=4)
+    what = replace(what, track=replace(what.track, searches=2))
+    carry_out(tmp_path / "log.jsonl", what=what)
+    records = read(tmp_path / "log.jsonl").records
+    for search, seeds in ((0, [0, 2, 4]), (1, [1, 3])):
+        own = [record for record in records if record["search"] == search]
+        tuned = [record for record in own if record["phase"] == "tune"]
+        scored = [record for record in own if record["phase"] == "score"]
+        settings = what.submissions[0].submission.settings(4, search)
+        assert [record["hyperparameters"] for record in tuned] == settings
+        assert {record["seed"] for record in tuned} == {10_000 + 1_000 * search}
+        chosen = select(find_task(TASK).selection, tuned)
+        assert [record["seed"] for record in scored] == seeds
+        assert {record["trial"] for record in scored} == {chosen}
+        assert all(record["hyperparameters"] == settings[chosen] for record in scored)
+    # Another invocation has nothing to do; more seeds repeat none and are dealt out alike.
+    before = (tmp_path / "log.jsonl").read_bytes()
+    assert carry_out(tmp_path / "log.jsonl", what=what) == []
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+    carry_out(tmp_path / "log.jsonl", what=replace(what, track=replace(what.track, seeds=6)))
+    added = read(tmp_path / "log.jsonl").records[len(records) :]
+    assert [(record["search"], record["phase"], record["seed"]) for record in added] == [(1, "score", 5)]
+
+
+@pytest.mark.parametrize(("seeds", "submission"), [(1, "sgd"), (3, "sgd[lr=0.5]")])
+def test_one_search_where_a_second_would_have_nothing_to_tell(tmp_path: Path, seeds: int, submission: str) -> None:
+    """With one scored seed a second search would not be scored; where nothing is tuned there is no search."""
+    what = plan(submission, seeds=seeds)
+    carry_out(tmp_path / "log.jsonl", what=replace(what, track=replace(what.track, searches=2)))
+    records = read(tmp_path / "log.jsonl").records
+    assert {search_of(record) for record in records} == {0}
+    assert [record["seed"] for record in records if record["phase"] == "score"] == list(range(seeds))
