@@ -118,12 +118,12 @@ REASONS = {
     "patches the suite": r"the submission replaced suite\.training\.stopping\.StoppingRule\._verdict",
     "claims to have converged": "claims to have reached the target loss .*, but the training loss of its weights is 1",
     "returns other weights": "not those of the network",
-    "returns an unknown status": r"cannot be read .*Invalid enum value 'forgotten'",
-    "returns half of it": "cannot be read .*does not describe what follows",
-    "returns nothing": "cannot be read .*not whole",
+    "returns an unknown status": r"can be read .*Invalid enum value 'forgotten'",
+    "returns half of it": "can be read .*does not describe what follows",
+    "returns nothing": "can be read .*not whole",
     "answers without end": "stopped: it answered more than 33,554,432 bytes",
     "prints without end": "stopped: it printed more than 1,048,576 bytes",
-    "steers the terminal": "a .\\[31mred. line$",
+    "steers the terminal": "a .\\[31mred. line\\)$",
 }
 FORBIDDEN = {
     "writes elsewhere": "OSError: .*Read-only|PermissionError",
