@@ -82,8 +82,8 @@ def test_what_is_right_is_found_right(finished: Path) -> None:
 
 
 def test_every_search_is_checked_by_itself(tmp_path: Path) -> None:
-    run(tmp_path, "sgd", track=replace(TRACK, seeds=3, searches=2))
-    report = check(tmp_path, "sgd", sample=3, fresh=3, nonce="one")
+    whole = run(tmp_path / "whole", "sgd", track=replace(TRACK, seeds=3, searches=2)).parent
+    report = check(whole, "sgd", sample=3, fresh=3, nonce="one")
     assert (report.disagreements, report.measured, report.rerun) == ([], 3, 3)
     settings = {r["search"]: r["hyperparameters"] for r in report.checkable if r["phase"] == "score"}
     assert settings[0] != settings[1]
@@ -94,17 +94,21 @@ def test_every_search_is_checked_by_itself(tmp_path: Path) -> None:
     def other_search(record: dict[str, Any]) -> None:
         record["search"] = 0
 
-    (tmp_path / "changed").mkdir()
-    tampered = check(changed(tmp_path, tmp_path / "changed", other_search), "sgd")
+    tampered = check(changed(whole, tmp_path / "other_search", other_search), "sgd")
     assert "settings" in {found.check for found in tampered.disagreements}
+    scored = {r["search"]: n for n, r in enumerate(read(whole / "tiny.jsonl").records) if r["phase"] == "score"}
+    assert sorted(scored) == [0, 1]
+    for search, number in scored.items():
+        tampered = check(changed(whole, tmp_path / f"unselected_{search}", _unselected, number), "sgd")
+        assert "selection" in {found.check for found in tampered.disagreements}
 
 
-def changed(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of the results whose last scored record was changed and sealed again."""
+def changed(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None], number: int = -1) -> Path:
+    """A copy of the results of which one record, by default the last scored one, was changed and sealed again."""
     shutil.copytree(finished, directory, dirs_exist_ok=True)
     log = directory / "tiny.jsonl"
     records = read(log).records
-    change(records[-1])
+    change(records[number])
     log.write_text("".join(json.dumps(seal(record), sort_keys=True) + "\n" for record in records))
     assert not read(log).damaged
     return directory
