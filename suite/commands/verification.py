@@ -30,7 +30,7 @@ from suite.storage.log import scan
 from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, search_of
 from suite.storage.solutions import load
 from suite.tasks import find_task
-from suite.trials import Isolation, Trial, Unit, environment, measure_again, reaches, run_unit, select, task_hash
+from suite.trials import Isolation, Trial, Unit, environment, measure_again, run_unit, select, task_hash
 
 SAME_MACHINE = 1e-6
 """Relative tolerance where a record comes from the same versions, threads and kind of device: rounding alone."""
@@ -296,7 +296,7 @@ def _measure_again(
         report.measured += 1
         report.add(name, "re-measured", _differences(record, fields, MEASURED_FIELDS, request.tolerance))
         loss = fields["train_loss"]
-        if loss is None or not reaches(find_task(record["task"]).target, loss):
+        if loss is None or not find_task(record["task"]).target.admits(loss):
             stated = "not finite" if loss is None else f"{loss:g}"
             report.add(name, "re-measured", [f"the stored solution's training loss is {stated}"])
     if missing:

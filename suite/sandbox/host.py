@@ -41,9 +41,6 @@ from suite.training.retry import by_trial, train_in_parts
 
 DISTRIBUTIONS = {distribution.__name__: distribution for distribution in get_args(Distribution)}
 
-LOSS_TOLERANCE = 1e-6
-"""Relative difference allowed between the loss that the guest computed, perhaps in a batch of runs, and the host's."""
-
 
 def _sandboxed_optimizer(text: str, *_: Any, **__: Any) -> Any:
     """Stands for an optimizer whose code runs in the sandbox only."""
@@ -174,10 +171,10 @@ def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResu
     restore(model, claim.weights)
     with torch.no_grad():
         loss = task.loss(model.eval()(run.problem.train.x), run.problem.train.y).item()
-    target = task.target.loss
-    if not loss <= target + LOSS_TOLERANCE * abs(target):
+    if not task.target.admits(loss):
         return RuntimeError(
-            f"it claims to have reached the target loss {target:g}, but the training loss of its weights is {loss:g}"
+            f"it claims to have reached the target loss {task.target.loss:g}, "
+            f"but the training loss of its weights is {loss:g}"
         )
     spent = claim.target_evaluations
     if claim.steps < 1 or spent is None or not 0 <= spent <= claim.gradient_evaluations:

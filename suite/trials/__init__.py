@@ -1,6 +1,6 @@
 """From one unit of work to sealed records."""
 
-from suite.trials.evaluate import failed, measure_again, reaches, resolve_axes, run_unit
+from suite.trials.evaluate import failed, measure_again, resolve_axes, run_unit
 from suite.trials.provenance import environment, suite_hash, task_hash
 from suite.trials.resolved import ResolvedUnit, resolve
 from suite.trials.selection import select
@@ -14,7 +14,6 @@ __all__ = [
     "environment",
     "failed",
     "measure_again",
-    "reaches",
     "resolve",
     "resolve_axes",
     "run_unit",

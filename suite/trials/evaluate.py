@@ -29,7 +29,7 @@ from suite.models import hold, restore
 from suite.sandbox import host, process
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
-from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Target, Weights
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.provenance import environment, task_hash
@@ -38,14 +38,6 @@ from suite.trials.unit import Unit
 
 CURVE_SEED = 0
 """The scored seed whose records carry curves: a picture shows one data set."""
-
-
-JUDGE_TOLERANCE = 1e-4
-"""By how much (relative) the training loss of the network that is built anew may exceed the target loss.
-
-It covers rounding: training computes a batch of runs, or other samples, at a time. On the track `quick` the two losses
-differ by 4e-11 of the target loss at most.
-"""
 
 
 def run_unit(unit: Unit) -> list[Record]:
@@ -143,24 +135,21 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
 
 def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curves: Record) -> Record:
     """What becomes of a run that says it has converged: the fields that its weights decide, or why it has failed."""
+    target = work.task.target
     try:
         fields = _judged(work, run, result.weights)
-        if reaches(work.task.target, fields["train_loss"]) and work.scored and work.unit.solutions is not None:
+        admitted = target.admits(fields["train_loss"])
+        if admitted and work.scored and work.unit.solutions is not None:
             save(Path(work.unit.solutions), result.weights)
     except Exception as error:
         return {"converged": False, "status": Status.FAILED, "reason": f"Measuring raised {sentence(error)}"}
-    if not reaches(work.task.target, fields["train_loss"]):
+    if not admitted:
         reason = (
             f"Training ended at the loss {result.train_loss:g}, but its network, built anew with its weights, has the "
-            f"training loss {fields['train_loss']:g}; the target loss is {work.task.target.loss:g}"
+            f"training loss {fields['train_loss']:g}; the target loss is {target.loss:g}"
         )
         return {"converged": False, "status": Status.FAILED, "reason": reason, "train_loss": fields["train_loss"]}
     return fields | {"curves": curves | fields.get("curves", {})}
-
-
-def reaches(target: Target, loss: float) -> bool:
-    """Whether a network with this training loss is at the target loss, up to rounding; false for NaN."""
-    return loss <= target.loss + JUDGE_TOLERANCE * abs(target.loss)
 
 
 def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
@@ -232,7 +221,7 @@ def _judged(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> Record:
     restore(model, weights)
     model.eval()
     fields: Record = {"train_loss": _loss(work, model, run.problem.train), "validation_loss": None}
-    if not reaches(work.task.target, fields["train_loss"]):
+    if not work.task.target.admits(fields["train_loss"]):
         return fields
     if run.problem.validation is not None:
         fields["validation_loss"] = _loss(work, model, run.problem.validation)
