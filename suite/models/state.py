@@ -44,8 +44,8 @@ def hold(model: nn.Module, names: Collection[str] | None = None) -> Weights:
         names: those that are wanted, all by default. A module may keep activations as attributes, which are not of the
             network's making: the names in the state of a network that has not run leave them out.
     """
-    state = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()} | _extra_states(model)
-    return state if names is None else {name: tensor for name, tensor in state.items() if name in names}
+    state = _tensors(model) | _extra_states(model)
+    return {name: tensor.detach().clone() for name, tensor in state.items() if names is None or name in names}
 
 
 @torch.no_grad()

@@ -54,8 +54,9 @@ class StackedModels:
         self.gradients: Weights = {}
         self.scales = scales
         self._module = models[0]
-        # What the stack does not train belongs to a lane as it was built.
-        self._states = [hold(model) for model in models]
+        # What the stack does not train belongs to a lane as it was built: attributes and extra states.
+        rest = hold(models[0]).keys() - self.parameters.keys() - self.buffers.keys()
+        self._states = [hold(model, rest) for model in models]
         self._batched = self._vmapped(loss)
         self._batched_task_loss = self._batched if task_loss is None or task_loss is loss else self._vmapped(task_loss)
 
