@@ -25,6 +25,9 @@ from scipy.special import stdtr
 from leaderboard.analysis.moderation import fit_prior
 from leaderboard.analysis.statistics import Array, Spread, welch
 
+ROUNDING = 1e-12
+"""Differences up to this are none: sums of equal numbers in another order differ so, in every run alike."""
+
 
 class Source(StrEnum):
     """What a score would vary with if everything were done again."""
@@ -61,10 +64,15 @@ class Differences:
     seeds: Array
 
     def statistics(self) -> Array:
-        """Student's t [entries, entries]: infinite for a difference without an error, 0 where the error is unknown."""
+        """Student's t [entries, entries]: infinite for a difference without an error, 0 where the error is unknown.
+
+        It is 0 too for a difference that is rounding (`ROUNDING`), whose error can be 0 as well.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             t = self.difference / self.spread.error
-        return np.asarray(np.where((self.difference == 0) | np.isnan(t) | (self.spread.freedom == 0), 0.0, t))
+        return np.asarray(
+            np.where((np.abs(self.difference) <= ROUNDING) | np.isnan(t) | (self.spread.freedom == 0), 0.0, t)
+        )
 
     def p_values(self) -> Array:
         """Two-sided p-values [entries, entries] of Student's paired t-test; 1 where the spread is unknown."""
