@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from suite.errors import InputError
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
+    from suite.storage.record import Record
 
 BASELINES = Path(leaderboard.__file__).parent / "baselines"
 
@@ -32,14 +34,20 @@ def with_shipped(results: Results) -> Results:
         return results
     submissions = {(record["kind"], record["submission"]) for record in results.records}
     runs = {(record["kind"], record["task"], record["seed"]) for record in results.scored()}
+    tasks = {(kind, task) for kind, task, _ in runs}
     shipped = [
         record | {"seconds": None}
-        for record in load([log]).scored()
+        for record in load([log]).records
         if (record["kind"], record["submission"]) not in submissions
-        and (record["kind"], record["task"], record["seed"]) in runs
+        and ((record["kind"], record["task"], record["seed"]) in runs or _tuning(record, tasks))
     ]
     try:
         check([*results.records, *shipped])
     except InputError as error:
         return Results(results.records, [*results.notes, f"Without the shipped results: {error}"])
     return Results([*results.records, *shipped], results.notes)
+
+
+def _tuning(record: Record, tasks: Collection[tuple[str, str]]) -> bool:
+    """Whether a record is of a trial on one of `tasks` (kind of submission, task): it says what was tuned."""
+    return record["phase"] == "tune" and (record["kind"], record["task"]) in tasks

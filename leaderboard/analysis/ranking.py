@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from leaderboard.analysis.differences import Differences
+from leaderboard.analysis.differences import Differences, Source
+from leaderboard.analysis.hierarchy import differences_over_tasks, spread_over_tasks
 from leaderboard.analysis.rank_intervals import rank_intervals
-from leaderboard.analysis.results import RUN_KEYS, Results
-from leaderboard.analysis.scoring import RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
-from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, geometric_mean
+from leaderboard.analysis.results import RUN_KEYS, Results, frame_of
+from leaderboard.analysis.scoring import CEILING, RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
+from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, Spread, critical_value, geometric_mean
 from suite.tracks import TRACKS
 
 PRINTED_DECIMALS = 3
@@ -46,6 +49,12 @@ class Standing:
         tied: whether others share the rank, because their scores agree to all printed digits.
         rank_interval: the ranks that the seeds leave open, for all submissions together with 95 %.
         rough: whether that interval may be too narrow: few seeds, or an axis whose score is 0.
+        rank_over_searches, rank_over_tasks: the same over seeds and the draw of the tuning search, and over tasks; None
+            where nothing is known of that.
+        half_over_searches, half_over_tasks: half of the 95 % interval of the overall score over seeds and the draw of
+            the search, and over tasks; None likewise.
+        expected: the overall score of a setting drawn from the space, without selection; None unless every trial of the
+            search was measured.
         axes: axis -> score, of the axes that the submission has.
         families: family of tasks -> mean score over its tasks and their axes.
         missing: the tasks that it lacks, in part or whole.
@@ -63,6 +72,11 @@ class Standing:
     tied: bool = False
     rank_interval: tuple[int, int] | None = None
     rough: bool = False
+    rank_over_searches: tuple[int, int] | None = None
+    rank_over_tasks: tuple[int, int] | None = None
+    half_over_searches: float | None = None
+    half_over_tasks: float | None = None
+    expected: float | None = None
     axes: dict[str, Interval] = field(default_factory=dict)
     families: dict[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -170,7 +184,7 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES,
     extra_scores = all_scores.of_tasks(set(all_scores.tasks) - set(counting))
     if scores.cells:
         runs = frame[frame["task"].isin(counting)].drop_duplicates(["submission", "task", "seed"])
-        standings = _standings(scores, runs, kind, track.seeds if track else None, resamples)
+        standings = _standings(scores, runs, track.seeds if track else None, resamples, results)
     else:
         standings = _unscored(results, kind)
     return Board(kind, results.track, standings, scores, extra_scores)
@@ -191,13 +205,16 @@ def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _standings(scores: Scores, runs: pd.DataFrame, kind: str, seeds: int | None, resamples: int) -> list[Standing]:
+def _standings(
+    scores: Scores, runs: pd.DataFrame, seeds: int | None, resamples: int, results: Results
+) -> list[Standing]:
     missing = _missing(scores, seeds)
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
-    ranks = _ranks(scores.only(name for name in scores.names if not missing[name]))
-    seconds = relative_seconds(runs, TIME_REFERENCES[kind])
+    ranks = _ranks(scores.only(name for name in scores.names if not missing[name]), searched(scores, results))
+    expected = expected_scores(scores, results)
+    seconds = relative_seconds(runs, TIME_REFERENCES[str(runs["kind"].iloc[0])])
     standings = [
         replace(
             _unranked(name, runs[runs["submission"] == name], seconds),
@@ -205,6 +222,7 @@ def _standings(scores: Scores, runs: pd.DataFrame, kind: str, seeds: int | None,
             overall=overall[row],
             axes={axis: values[row] for axis, values in axes.items() if not math.isnan(values[row].value)},
             families={family: float(means[row]) for family, means in scores.family_means.items()},
+            expected=expected.get(name),
             missing=missing[name],
         )
         for row, name in enumerate(scores.names)
@@ -212,24 +230,78 @@ def _standings(scores: Scores, runs: pd.DataFrame, kind: str, seeds: int | None,
     return sorted(standings, key=lambda s: (s.rank is None, -s.overall.value, s.submission))
 
 
-def _ranks(ranked: Scores) -> dict[str, dict[str, Any]]:
-    """Submission -> what its standing says of its rank."""
+def _ranks(ranked: Scores, searched: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Submission -> what its standing says of its rank; `searched` are those with several searches."""
     if not ranked.names:
         return {}
     order, differences = places(ranked.overall), ranked.differences()
-    decided = rank_intervals(differences)
     few = differences.seeds.min(axis=1) < FEW_SEEDS
     at_zero = np.asarray(np.min(list(ranked.axis_means.values()), axis=0) == 0)
+    over_seeds = _intervals(differences, order)
+    every = set(ranked.names) <= set(searched)
+    over_searches = _intervals(ranked.differences(source=Source.SEARCHES) if every else None, order)
+    over_tasks = _intervals(differences_over_tasks(ranked), order)
+    of_searches, of_tasks = (
+        _halves(spread, len(order)) for spread in (ranked.spread_over_searches(), spread_over_tasks(ranked))
+    )
     return {
         name: {
             "rank": order[row],
             "tied": order.count(order[row]) > 1,
-            # Where two do not have the same seeds, the order of those they share may be another.
-            "rank_interval": (min(order[row], int(decided.low[row])), max(order[row], int(decided.high[row]))),
+            "rank_interval": over_seeds[row],
             "rough": bool(few[row] or at_zero[row]),
+            "rank_over_searches": over_searches[row],
+            "rank_over_tasks": over_tasks[row],
+            "half_over_searches": of_searches[row] if name in searched else None,
+            "half_over_tasks": of_tasks[row],
         }
         for row, name in enumerate(ranked.names)
     }
+
+
+def _intervals(differences: Differences | None, order: Sequence[int]) -> list[Any]:
+    """The interval of every rank; it holds the rank also where the seeds that two share order them otherwise."""
+    if differences is None:
+        return [None] * len(order)
+    found = rank_intervals(differences)
+    return [
+        (min(rank, int(low)), max(rank, int(high)))
+        for rank, low, high in zip(order, found.low, found.high, strict=True)
+    ]
+
+
+def _halves(spread: Spread | None, count: int) -> list[float | None]:
+    """Half of the 95 % interval of every score, None where nothing is known of it."""
+    if spread is None:
+        return [None] * count
+    halves = np.minimum(critical_value(spread.freedom) * spread.error, CEILING)
+    return [float(half) if math.isfinite(half) else None for half in halves]
+
+
+def searched(scores: Scores, results: Results) -> set[str]:
+    """The submissions with two searches or more on every task that they were tuned on, and one such task at least."""
+    searches: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for record in results.scored():
+        searches[record["submission"], record["task"]].add(record.get("search", 0))
+    found = set()
+    for name in scores.names:
+        counts = [len(searches[name, task]) for task in scores.tasks if (name, task) in results.tuned]
+        if counts and min(counts) > 1:
+            found.add(name)
+    return found
+
+
+def expected_scores(scores: Scores, results: Results) -> dict[str, float]:
+    """Submission -> the overall score of a random setting of its space, of those whose every trial was measured."""
+    frame = frame_of([run for run in results.over_the_space() if run["submission"] in scores.names])
+    frame = frame[frame["task"].isin(scores.tasks)]
+    if not len(frame):
+        return {}
+    found = tabulate(add_scores(frame))
+    whole = np.array([cell.means() for cell in found.cells])
+    complete = ~np.isnan(whole).any(axis=0) & (len(found.cells) == len(scores.cells))
+    tuned = {name for name, _ in results.tuned}
+    return {name: float(found.overall[row]) for row, name in enumerate(found.names) if complete[row] and name in tuned}
 
 
 def _unranked(name: str, runs: pd.DataFrame, seconds: dict[str, float]) -> Standing:

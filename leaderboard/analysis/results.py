@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,21 +71,29 @@ class Results:
         return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))
 
     def frame(self) -> pd.DataFrame:
-        """One row per scored run and axis: `RUN_KEYS`, `search`, `axis`, `AXIS_KEYS` and `value`; texts are categories.
+        """The frame of the scored runs (see `frame_of`)."""
+        return frame_of(self.scored())
 
-        Built column by column: a million records take seconds that way, and minutes row by row.
+    @functools.cached_property
+    def tuned(self) -> set[tuple[str, str]]:
+        """(submission, task): where settings were searched for."""
+        return {(record["submission"], record["task"]) for record in self.records if record["phase"] == "tune"}
+
+    def over_the_space(self) -> list[Record]:
+        """A run for every setting that was tried, with a seed of its own; the scored runs where nothing was tuned.
+
+        Of a submission and task of which a trial was not measured, because it was ended early or the record is of a
+        version that measured no trials, there is none.
         """
-        runs = self.scored()
-        counts = np.array([len(run["axes"]) for run in runs], dtype=int)
-        axes = [axis for run in runs for axis in run["axes"].values()]
-        columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_KEYS}
-        columns["search"] = _column("search", [search_of(run) for run in runs]).repeat(counts)
-        columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
-        columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_KEYS}
-        columns["value"] = _column(
-            "value", [run["measures"].get(axis["measure"]) for run in runs for axis in run["axes"].values()]
-        )
-        return pd.DataFrame(columns)
+        trials: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in self.records:
+            if record["phase"] == "tune":
+                trials[record["submission"], record["task"]].append(record)
+        runs = [run for run in self.scored() if (run["submission"], run["task"]) not in trials]
+        for group in trials.values():
+            if all(map(_measured, group)):
+                runs += [trial | {"seed": number} for number, trial in enumerate(group)]
+        return runs
 
     def measures(self) -> pd.DataFrame:
         """One row per scored run and measure: submission, kind, task, seed, measure, value, reported.
@@ -99,6 +109,31 @@ class Results:
             ]
         frame = pd.DataFrame(rows, columns=["submission", "kind", "task", "seed", "measure", "value", "reported"])
         return frame.astype({"value": "float64"})
+
+
+def frame_of(runs: Sequence[Record]) -> pd.DataFrame:
+    """One row per run and axis: `RUN_KEYS`, `search`, `axis`, `AXIS_KEYS` and `value`; texts are categories.
+
+    Built column by column: a million records take seconds that way, and minutes row by row.
+    """
+    counts = np.array([len(run["axes"]) for run in runs], dtype=int)
+    axes = [axis for run in runs for axis in run["axes"].values()]
+    columns = {name: _column(name, [run[name] for run in runs]).repeat(counts) for name in RUN_KEYS}
+    columns["search"] = _column("search", [search_of(run) for run in runs]).repeat(counts)
+    columns["axis"] = _column("axis", [name for run in runs for name in run["axes"]])
+    columns |= {name: _column(name, [axis[name] for axis in axes]) for name in AXIS_KEYS}
+    columns["value"] = _column(
+        "value", [run["measures"].get(axis["measure"]) for run in runs for axis in run["axes"].values()]
+    )
+    return pd.DataFrame(columns)
+
+
+def _measured(trial: Record) -> bool:
+    """Whether the record of a tuning trial says what it would score."""
+    axes = trial["axes"].values()
+    if trial["status"] == Status.RACED or not axes:
+        return False
+    return not trial["converged"] or all(axis["measure"] in trial["measures"] for axis in axes)
 
 
 def _column(name: str, values: list[Any]) -> Any:

@@ -1,7 +1,8 @@
 """The statistics of the leaderboard: small pure functions on arrays, without any knowledge of records.
 
 Importing `scipy.stats` takes half a second, which printing a table should not cost. So this module uses the special
-functions beneath it, and has its own `geometric_mean` (`scipy.stats.gmean`); tests compare it with the original.
+functions beneath it, and has its own `geometric_mean` (`scipy.stats.gmean`) and `interquartile_mean`
+(`scipy.stats.trim_mean`); tests compare both with the originals.
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ def nanmean(values: ArrayLike) -> Array:
     present = ~np.isnan(array)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(present, array, 0.0).sum(axis=0) / present.sum(axis=0))
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """Mean of what is left of values [n] when a quarter, rounded down, is cut at either end; NaN of nothing."""
+    ordered = np.sort(np.asarray(values, dtype=float))
+    cut = len(ordered) // 4
+    return float(nanmean(ordered[cut : len(ordered) - cut]))
 
 
 def critical_value(freedom: ArrayLike, level: float = SIGNIFICANCE) -> Array:

@@ -145,6 +145,7 @@ def _print_results(path: Path, implicit_only: bool) -> None:
     for local in boards(results):
         print_table(views.measures(local, results))
         joint = board(with_baselines, local.kind, implicit_only=implicit_only)
+        print_table(views.profile(joint, with_baselines))
         ranking = views.ranking(joint, with_baselines)
         shipped = [name for name in joint.names if name not in local.names]
         if shipped:

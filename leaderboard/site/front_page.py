@@ -10,11 +10,13 @@ import numpy as np
 
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
+from leaderboard.analysis.ranking import board as board_of
 from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
 from leaderboard.figures import Panel, Picture, Place, critical_difference, tradeoff
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables import views
+from leaderboard.tables.table import Table
 from suite.tracks import TRACKS
 
 
@@ -35,7 +37,9 @@ def index(context: SiteContext) -> Page:
     kinds = [
         {
             "kind": board.kind,
+            "profile": views.profile(board, context.results),
             "ranking": views.ranking(board, context.results),
+            "implicit": _implicit(context, board),
             "explicit": any(standing.explicit for standing in board.standings),
             "tradeoff": _tradeoff(context, board),
             "heat": _heat(board),
@@ -44,6 +48,14 @@ def index(context: SiteContext) -> Page:
         for board in context.boards
     ]
     return Page("index.html", "index", "index.html", {"facts": facts, "notes": notes, "kinds": kinds})
+
+
+def _implicit(context: SiteContext, board: Board) -> Table | None:
+    """The ranking without what regularizes on purpose, where there is something of both."""
+    explicit = {standing.explicit for standing in board.standings}
+    if len(explicit) < 2:
+        return None
+    return views.ranking(board_of(context.results, board.kind, implicit_only=True), context.results)
 
 
 def _tradeoff(context: SiteContext, board: Board) -> Picture | None:

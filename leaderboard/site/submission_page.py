@@ -20,7 +20,7 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
     standing = next((standing for standing in board.standings if standing.submission == name), None)
     pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)  # matches the name alone
     why = context.why[board.kind].filter(f"submission={pattern}")
-    scores = {"overall": standing.overall, **standing.axes} if standing else {}
+    scores = {**standing.axes, "overall": standing.overall} if standing else {}
     content = {
         "name": name,
         "kind": board.kind,

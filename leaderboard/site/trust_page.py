@@ -20,6 +20,9 @@ def trust(context: SiteContext) -> Page:
     kinds = [
         {
             "kind": board.kind,
+            "uncertainty": views.uncertainty(board, context.results),
+            "sensitivity": views.sensitivity(board, context.results),
+            "performance": views.performance(board, context.results),
             "robustness": views.robustness(board, context.results),
             "separation": views.separation(board, context.results),
             "improvement": views.improvement(board, context.results),

@@ -3,7 +3,21 @@
 The names that the command's help needs stand here; the modules import pandas.
 """
 
-VIEWS = ("ranking", "axes", "tasks", "measures", "improvement", "why", "robustness", "separation", "tuning")
+VIEWS = (
+    "ranking",
+    "profile",
+    "uncertainty",
+    "sensitivity",
+    "performance",
+    "axes",
+    "tasks",
+    "measures",
+    "improvement",
+    "why",
+    "robustness",
+    "separation",
+    "tuning",
+)
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 
 FORMATS = ("markdown", "latex", "csv", "html", "json")

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, aggregates, performance_profile
+from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
 from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
 from leaderboard.analysis.results import Results
@@ -23,6 +25,7 @@ from leaderboard.analysis.statistics import Interval
 from leaderboard.tables.table import (
     ARROWS,
     DAGGER,
+    DASH,
     Column,
     Table,
     TableCell,
@@ -39,18 +42,29 @@ SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
 EXPLICIT = f"{DAGGER} regularizes on purpose."
 RANKS = "Ranks are the order of the overall scores; in brackets the ranks that the seeds leave open, all together 95 %."
 ROUGHLY = f"{ROUGH} such a range may be too narrow: fewer than five seeds, or an axis whose score is 0."
+TASKS = "± tasks: half of the 95 % interval that holds over other tasks of such families too (dash: not known)."
+SEARCHES = "± search: half of that over seeds and the draw of the tuning search."
+ONE_SEARCH = "One search: the tuning draw is not in these intervals."
+ANY_SETTING = "any setting: the score of a setting drawn from the space, all trials, without selection."
 BEST = (
     "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %; nothing without "
     "some of its runs, and no score of 0."
 )
-BEST_OVERALL = (
-    "Bold: the best (overall: all that may be first), down to the last that a paired test at 5 % leaves in doubt."
-)
+BEST_OVERALL = f"{BEST} Overall: all that the seeds leave the first rank open to."
 INCOMPLETE = "(n/m): only n of m runs reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
+
+WAYS = {
+    OFFICIAL: "geometric mean of axes",
+    "arithmetic": "arithmetic mean",
+    "tasks": "equal tasks",
+    "iqm": "interquartile mean",
+    "worst": "worst axis",
+}
+"""Names of `aggregates.aggregates` in tables."""
 
 MISSING_TASKS_NAMED = 2
 """More missing tasks than these are counted (`missing` of the formats for programs has them all)."""
@@ -80,20 +94,32 @@ def ranking(board: Board, results: Results) -> Table:
         Column("gradients", "gradients", short="grads"),
         *columns("time"),
         Column("target", "at target", short="target"),
+        Column("expected", "any setting", data=not _known(board, "expected")),
+        Column("half_over_tasks", "± tasks"),
+        Column("half_over_searches", "± search", data=not _known(board, "half_over_searches")),
         *columns("overall"),
+        *(Column(f"family_{family}", family, data=True) for family in board.scores.family_means),
+        Column("rank_over_searches", "rank over searches", data=True),
+        Column("rank_over_tasks", "rank over tasks", data=True),
         Column("explicit", "explicit", data=True),
         Column("runs", "runs", data=True),
         Column("missing", "missing", words=True, data=True),
     )
     rows = tuple(
         (
-            _rank(standing),
+            replace(_rank(standing, standing.rank_interval), label=standing.rank_text),
             _name(standing),
             *(estimate(standing.axes.get(axis), best=standing.submission in bests[axis]) for axis in axes),
             number(standing.gradient_evaluations, ".0f"),
             number(standing.relative_seconds, ".1f", "x"),
             TableCell(standing.converged, f"{standing.converged}/{standing.runs}"),
+            number(standing.expected, ".2f"),
+            number(standing.half_over_tasks, ".2f"),
+            number(standing.half_over_searches, ".2f"),
             estimate(standing.overall, best=_may_be_first(standing), decimals=PRINTED_DECIMALS),
+            *(number(standing.families.get(family), ".2f") for family in board.scores.family_means),
+            _rank(standing, standing.rank_over_searches),
+            _rank(standing, standing.rank_over_tasks),
             TableCell(standing.explicit, "yes" if standing.explicit else "no"),
             TableCell(standing.runs, str(standing.runs)),
             text(" ".join(standing.missing)),
@@ -103,23 +129,115 @@ def ranking(board: Board, results: Results) -> Table:
     explicit = [EXPLICIT] if any(standing.explicit for standing in board.standings) else []
     rough = [ROUGHLY] if any(standing.rough for standing in board.standings) else []
     cost = COST.format(TIME_REFERENCES[board.kind])
-    scored = SCORES_WITH_INTERVALS, " ".join([RANKS, *rough]), " ".join([*explicit, BEST_OVERALL, cost])
+    search = SEARCHES if _known(board, "half_over_searches") else ONE_SEARCH
+    spaces = [ANY_SETTING] if _known(board, "expected") else []
+    scored = (
+        SCORES_WITH_INTERVALS,
+        " ".join([RANKS, *rough]),
+        " ".join([TASKS, search, *spaces]),
+        *([aggregates_in_words(board)] if len(board.ranked_names) > 2 else []),
+        " ".join([*explicit, BEST_OVERALL, cost]),
+    )
     notes = scored if board.scores.cells else (UNSCORED, cost)
     track = f", {board.track} track" if board.track else ""
     return Table(f"Lowlands: {board.kind}s{track}", header, rows, stub=2, notes=notes)
 
 
-def _rank(standing: Standing) -> TableCell:
-    """The rank with its interval."""
-    interval = None
-    if standing.rank is not None and standing.rank_interval is not None:
-        interval = Interval(standing.rank, *standing.rank_interval)
-    return TableCell(interval, standing.rank_text)
+def _rank(standing: Standing, bounds: tuple[int, int] | None) -> TableCell:
+    """The rank with the range that is left open."""
+    if standing.rank is None or bounds is None:
+        return TableCell(None, DASH)
+    return TableCell(Interval(standing.rank, *bounds), f"[{bounds[0]}-{bounds[1]}]")
+
+
+def _known(board: Board, attribute: str) -> bool:
+    """Whether it is known of any submission."""
+    return any(getattr(standing, attribute) is not None for standing in board.standings)
 
 
 def _may_be_first(standing: Standing) -> bool:
     """Whether the seeds leave the first rank open, and the score is not 0."""
     return standing.rank_interval is not None and standing.rank_interval[0] == 1 and standing.overall.value > 0
+
+
+def aggregates_in_words(board: Board) -> str:
+    """How far ranks move when scores are made one number in other ways."""
+    found = sensitivity_of(board.ranked)
+    parts = [f"{WAYS[name]} {way.largest_move} (tau {way.tau:.2f})" for name, way in found.items() if name != OFFICIAL]
+    return f"By other aggregates ranks move by up to: {', '.join(parts)} places (--view sensitivity)."
+
+
+def profile(board: Board, results: Results) -> Table:
+    """The three axes and the families of tasks, side by side: what kind of solution a submission prefers."""
+    axes, families = board.scores.axes, list(board.scores.family_means)
+    rows = tuple(
+        (
+            _name(standing),
+            *(number(standing.axes[axis].value if axis in standing.axes else None, ".2f") for axis in axes),
+            *(number(standing.families.get(family), ".2f") for family in families),
+        )
+        for standing in board.standings
+    )
+    note = f"{SCORES} the axes, then the families of tasks, each as the mean over its tasks and their axes."
+    header = (*columns("submission", words=True), *columns(*axes), *columns(*families))
+    return Table("Profile: axes, and families of tasks", header, rows, notes=(note,))
+
+
+def uncertainty(board: Board, results: Results) -> Table:
+    """The overall scores and ranks with their three uncertainties."""
+    rows = tuple(
+        (
+            _name(standing),
+            estimate(standing.overall, decimals=PRINTED_DECIMALS),
+            replace(_rank(standing, standing.rank_interval), label=standing.rank_text),
+            number(standing.half_over_searches, ".3f"),
+            _rank(standing, standing.rank_over_searches),
+            number(standing.half_over_tasks, ".3f"),
+            _rank(standing, standing.rank_over_tasks),
+        )
+        for standing in board.standings
+    )
+    header = (
+        *columns("submission", words=True),
+        *columns("overall", "rank"),
+        Column("half_over_searches", "± search"),
+        Column("rank_over_searches", "ranks over searches"),
+        Column("half_over_tasks", "± tasks"),
+        Column("rank_over_tasks", "ranks over tasks"),
+    )
+    search = SEARCHES if _known(board, "half_over_searches") else ONE_SEARCH
+    notes = (f"In brackets: over seeds. {search} {TASKS}", RANKS)
+    return Table("Three uncertainties: seeds; seeds and the tuning draw; tasks", header, rows, notes=notes)
+
+
+def sensitivity(board: Board, results: Results) -> Table:
+    """The ranks that other aggregates would give."""
+    ranked = board.ranked
+    found = sensitivity_of(ranked) if ranked.names else {}
+    row_of = {name: row for row, name in enumerate(ranked.names)}
+    rows = tuple(
+        (text(name), *(number(way.ranks[row_of[name]], "d") for way in found.values())) for name in board.ranked_names
+    )
+    notes = (aggregates_in_words(board),) if rows else ()
+    header = (*columns("submission", words=True), *(Column(name, WAYS[name]) for name in found))
+    return Table("Ranks under other aggregates", header, rows, notes=notes)
+
+
+def performance(board: Board, results: Results) -> Table:
+    """The share of runs that score at least so much, and the interquartile mean."""
+    ranked = board.ranked
+    by_name: dict[str, list[float]] = {}
+    if ranked.names:
+        numbers = np.column_stack([aggregates(ranked)["iqm"], performance_profile(ranked)])
+        by_name = dict(zip(ranked.names, numbers.tolist(), strict=True))
+    rows = tuple((text(name), *(number(share, ".2f") for share in by_name[name])) for name in board.ranked_names)
+    header = (
+        *columns("submission", words=True),
+        Column("iqm", "interquartile mean"),
+        *(Column(f"at_{mark:g}", f"≥ {mark:g}") for mark in THRESHOLDS),
+    )
+    note = "The share of runs that score at least so much, and the mean of the middle half of all runs."
+    return Table("Performance profile", header, rows, notes=(note,))
 
 
 def axes(board: Board, results: Results) -> Table:

@@ -312,3 +312,64 @@ def test_where_nothing_is_scored_everyone_is_shown_without_a_rank() -> None:
     assert [column.key for column in table.columns][-2:] == ["sgd", "dear"]
     assert [entry.text for entry in table.rows[0]][-2:] == ["0.250", "0.500"]
     assert views.UNSCORED in views.ranking(found, Results(records)).notes
+
+
+def _searched(draw: float, searches: int = 2, **more: Any) -> list[dict[str, Any]]:
+    """Two submissions on two tasks, six seeds dealt out to the searches, whose means differ by `draw`; a trial each."""
+    rng = np.random.default_rng(0)
+    runs = [
+        record(name, task, seed, 0.5 - merit + draw * (seed % searches) + 0.01 * rng.normal(), search=seed % searches)
+        for name, merit in (("x", 0.2), ("y", 0.0))
+        for task in ("a1", "b1")
+        for seed in range(6)
+    ]
+    trials = [
+        record(name, task, 10_000 + 1_000 * search, 0.9 - 0.2 * trial, search=search, trial=trial, phase="tune") | more
+        for name in ("x", "y")
+        for task in ("a1", "b1")
+        for search in range(searches)
+        for trial in range(3)
+    ]
+    return runs + trials
+
+
+def test_the_draw_of_the_search_is_its_own_uncertainty() -> None:
+    calm, lottery = _standings(_searched(0.0))["x"], _standings(_searched(0.3))["x"]
+    assert calm.overall.high - calm.overall.low == pytest.approx(lottery.overall.high - lottery.overall.low)
+    assert calm.half_over_searches is not None
+    assert lottery.half_over_searches is not None
+    assert lottery.half_over_searches > 5 * calm.half_over_searches
+    assert calm.rank_over_searches == (1, 1)
+    assert lottery.rank_interval == (1, 1)
+
+
+def test_with_one_search_the_draw_is_not_known() -> None:
+    results = Results(_searched(0.0, searches=1))
+    found = board(results)
+    assert {s.half_over_searches for s in found.standings} == {None}
+    assert {s.rank_over_searches for s in found.standings} == {None}
+    table = views.ranking(found, results)
+    assert any(views.ONE_SEARCH in note for note in table.notes)
+    assert "± search" not in [column.title for column in table.for_people().columns]
+    several = Results(_searched(0.1))
+    table = views.ranking(board(several), several)
+    assert any(views.SEARCHES in note for note in table.notes)
+    assert [column.title for column in table.for_people().columns][-3:] == ["± tasks", "± search", "overall"]
+
+
+def test_the_expected_score_is_the_mean_over_the_space() -> None:
+    standing = _standings(_searched(0.0))["x"]
+    assert standing.expected == pytest.approx(1 - (0.9 + 0.7 + 0.5) / 3)
+    for unknown in ({"status": "raced", "converged": False}, {"axes": {}}, {"measures": {}}):
+        assert _standings(_searched(0.0, **unknown))["x"].expected is None
+    missed = {"status": "budget", "converged": False, "measures": {}}
+    assert _standings(_searched(0.0, **missed))["x"].expected == 0
+
+
+def test_the_uncertainty_over_tasks_is_shown() -> None:
+    quick = load([log for log in shipped_logs() if log.stem == "quick"])
+    for standing in board(quick).standings:
+        assert standing.half_over_tasks is not None
+        assert standing.half_over_tasks > standing.overall.high - standing.overall.value, "tasks say less than seeds"
+        low, high = standing.rank_over_tasks or (0, 0)
+        assert low <= (standing.rank or 0) <= high
