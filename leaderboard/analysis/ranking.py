@@ -281,7 +281,7 @@ def _halves(spread: Spread | None, count: int) -> list[float | None]:
 def searched(scores: Scores, results: Results) -> set[str]:
     """The submissions with two searches or more on every task that they were tuned on, and one such task at least."""
     searches: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    for record in results.scored():
+    for record in results.scored() if results.tuned else ():
         searches[record["submission"], record["task"]].add(record.get("search", 0))
     found = set()
     for name in scores.names:
@@ -293,15 +293,17 @@ def searched(scores: Scores, results: Results) -> set[str]:
 
 def expected_scores(scores: Scores, results: Results) -> dict[str, float]:
     """Submission -> the overall score of a random setting of its space, of those whose every trial was measured."""
-    frame = frame_of([run for run in results.over_the_space() if run["submission"] in scores.names])
+    tuned = {name for name, _ in results.tuned} & set(scores.names)
+    if not tuned:
+        return {}
+    frame = frame_of([run for run in results.over_the_space() if run["submission"] in tuned])
     frame = frame[frame["task"].isin(scores.tasks)]
     if not len(frame):
         return {}
     found = tabulate(add_scores(frame))
     whole = np.array([cell.means() for cell in found.cells])
     complete = ~np.isnan(whole).any(axis=0) & (len(found.cells) == len(scores.cells))
-    tuned = {name for name, _ in results.tuned}
-    return {name: float(found.overall[row]) for row, name in enumerate(found.names) if complete[row] and name in tuned}
+    return {name: float(found.overall[row]) for row, name in enumerate(found.names) if complete[row]}
 
 
 def _unranked(name: str, runs: pd.DataFrame, seconds: dict[str, float]) -> Standing:

@@ -130,9 +130,11 @@ class Cell:
             if not count:
                 continue
             scores, searches = self.scores[np.ix_(rows, columns)], self.searches[rows[0], columns]
-            of_search = [scores[:, searches == search].mean(axis=1) for search in searches]
+            about = scores.copy()
+            for search in set(searches.tolist()):
+                about[:, searches == search] -= scores[:, searches == search].mean(axis=1, keepdims=True)
             generator = np.random.default_rng([BOOTSTRAP_SEED, *self.task.encode()])
-            deviation = (scores - np.stack(of_search, axis=1)) @ bootstrap_counts(count, resamples, generator).T
+            deviation = about @ bootstrap_counts(count, resamples, generator).T
             free = count - len(set(searches.tolist()))
             scale = math.sqrt(count / free) if free else math.nan
             result[rows] = np.clip(scores.mean(axis=1, keepdims=True) + scale * deviation, 0.0, CEILING)
