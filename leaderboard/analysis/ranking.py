@@ -19,6 +19,7 @@ from leaderboard.analysis.rank_intervals import rank_intervals
 from leaderboard.analysis.results import RUN_KEYS, Results, frame_of
 from leaderboard.analysis.scoring import CEILING, RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
 from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, Spread, critical_value, geometric_mean
+from suite.storage.record import search_of
 from suite.tracks import TRACKS
 
 PRINTED_DECIMALS = 3
@@ -282,7 +283,7 @@ def searched(scores: Scores, results: Results) -> set[str]:
     """The submissions with two searches or more on every task that they were tuned on, and one such task at least."""
     searches: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     for record in results.scored() if results.tuned else ():
-        searches[record["submission"], record["task"]].add(record.get("search", 0))
+        searches[record["submission"], record["task"]].add(search_of(record))
     found = set()
     for name in scores.names:
         counts = [len(searches[name, task]) for task in scores.tasks if (name, task) in results.tuned]
