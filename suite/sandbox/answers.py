@@ -47,6 +47,7 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
         space: by hyper-parameter the name of its distribution, or `value`, and its arguments.
         origin: the full name of the submitted code, and the version of its package.
         hash: of its source, which the host can compute for files alone.
+        arguments: the names of the arguments of its constructor: a task sets some of them.
     """
 
     name: Word
@@ -58,6 +59,7 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
     ]
     origin: tuple[Word, Word]
     hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+    arguments: Annotated[tuple[Word, ...], Meta(max_length=1_000)]
 
 
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):

@@ -28,6 +28,7 @@ from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.network import Network
 from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.tamper import identities, patched
+from suite.signature import signature
 from suite.submission import Choice, Distribution
 from suite.training import train
 from suite.training.loop import warm_up
@@ -70,6 +71,7 @@ def _description(job: Job) -> Described:
         space={name: _space_entry(value) for name, value in submission.space.items()},
         origin=origin_of(submission),
         hash=loaded.source_hash,
+        arguments=tuple(signature(submission.factory)),
     )
 
 

@@ -11,11 +11,12 @@ The submission's code never runs in this process. One question goes like this::
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -42,9 +43,15 @@ from suite.training.retry import by_trial, train_in_parts
 DISTRIBUTIONS = {distribution.__name__: distribution for distribution in get_args(Distribution)}
 
 
-def _sandboxed_optimizer(text: str, *_: Any, **__: Any) -> Any:
-    """Stands for an optimizer whose code runs in the sandbox only."""
-    raise InputError(f"The code of {text!r} runs in the sandbox, never in this process.")
+@dataclass(frozen=True)
+class _SandboxedOptimizer:
+    """Stands for an optimizer whose code runs in the sandbox only; `inspect.signature` finds the optimizer's own."""
+
+    text: str
+    __signature__: inspect.Signature
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise InputError(f"The code of {self.text!r} runs in the sandbox, never in this process.")
 
 
 def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int], outputs: int) -> nn.Module:
@@ -78,9 +85,10 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
     try:
         answer, _ = _ask(Job(text, limits, trials), limits.seconds, Described)
         optimizes = answer.kind == "optimizer"
+        arguments = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in answer.arguments]
         submission = Submission(
             name=answer.name,
-            optimizer=partial(_sandboxed_optimizer, text) if optimizes else None,
+            optimizer=_SandboxedOptimizer(text, inspect.Signature(arguments)) if optimizes else None,
             architecture=None if optimizes else partial(_sandboxed_architecture, text, limits),
             space={name: _space_entry(kind, content) for name, (kind, content) in answer.space.items()},
             explicit=answer.explicit,

@@ -19,6 +19,7 @@ from suite.sandbox import process
 from suite.sandbox.host import describe, train
 from suite.sandbox.limits import Limits
 from suite.sandbox.tamper import WATCHED, identities, patched
+from suite.signature import signature
 from suite.tasks import find_task
 from suite.training import TrainingResult, TrainingRun
 from suite.training import train as train_here
@@ -234,6 +235,7 @@ def test_a_description_is_that_of_the_file(tmp_path: Path) -> None:
     assert described.submission.space["betas"] == Choice((0.9, 0.99), (0.8, 0.99))
     assert (described.submission.name, described.submission.explicit) == ("described", True)
     assert described.submission.description == "A docstring."
+    assert list(signature(described.submission.factory)) == list(signature(torch.optim.AdamW))
     with pytest.raises(InputError, match="never in this process"):
         described.submission.optimizer([])  # type: ignore[misc]
 

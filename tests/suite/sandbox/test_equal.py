@@ -1,0 +1,66 @@
+"""Isolation changes no number: records of isolated and of plain runs agree to the last digit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.engine.driver import Driver
+from suite.engine.executors import connect
+from suite.engine.plan import make_plan
+from suite.sandbox.limits import Limits
+from suite.sandbox.process import isolation
+from suite.storage.log import Log, read
+from suite.tracks import Track
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
+
+OF_THE_RUN = {"isolation", "time", "seconds", "measure_seconds", "checksum"}
+"""Fields that say how, when and for how long."""
+
+
+def _records(path: Path, submission: str, task: str, trials: int, limits: Limits | None) -> list[dict[str, Any]]:
+    """The records of the tuning trials, if there are several, and of two scored seeds, in a fixed order."""
+    plan = make_plan((submission,), (task,), Track("smoke", (), 2, trials, 1, ""), limits=limits)
+    with connect("local:0") as engine:
+        list(Driver(plan, Log(path), engine).steps())
+    return sorted(read(path).records, key=lambda record: (record["phase"], record["trial"], record["seed"]))
+
+
+@pytest.mark.parametrize(
+    ("submission", "task", "trials"),
+    [
+        ("adamw", "linf_box", 1),  # the task sets the weight decay
+        ("mlp_narrow", "univariate_relu", 1),
+        *(
+            pytest.param(*pair, 2, marks=pytest.mark.slow)
+            for pair in (
+                ("adamw", "linf_box"),
+                ("lion", "linf_box"),
+                ("adam", "linf_box"),
+                ("sgd[weight_decay=0.01]", "linf_box"),
+                ("sam", "adaptive_trap"),
+                ("muon", "matrix_completion"),
+                ("prodigy", "min_norm_regression"),
+                ("schedulefree", "benign_overfitting"),
+                ("torch.optim:Adagrad", "linf_box"),
+                ("residual_mlp", "univariate_relu"),
+                ("linear_diagonal", "linear_geometry"),
+                ("layernorm_mlp", "univariate_relu"),
+            )
+        ),
+    ],
+)
+def test_records_are_those_of_a_plain_run(submission: str, task: str, trials: int, tmp_path: Path) -> None:
+    plain = _records(tmp_path / "plain.jsonl", submission, task, trials, None)
+    isolated = _records(tmp_path / "isolated.jsonl", submission, task, trials, Limits())
+    assert {record["isolation"] for record in plain} == {None}
+    assert {record["isolation"] for record in isolated} == {isolation()}
+    for records in (plain, isolated):
+        for record in records:
+            for name in OF_THE_RUN:
+                del record[name]
+    assert plain == isolated
+    assert plain[0]["status"] != "failed"
