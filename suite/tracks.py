@@ -118,7 +118,7 @@ STUDY_SETTINGS = {
     "sam": ("lr=0.01,rho=0.1", "lr=0.05,rho=0.1"),
     "adam": ("lr=0.001", "lr=0.004"),
     "sign": ("lr=0.0003", "lr=0.001"),
-    "muon": ("lr=0.005", "lr=0.02"),
+    "muon": ("lr=0.005,adamw_lr=0.001", "lr=0.02,adamw_lr=0.004"),
 }
 """The settings of each optimizer of the study, with a small and a large step size. The two are three to five times
 apart and bracket what tuning selects on this task; with both, nearly every run reaches the target loss."""

@@ -164,6 +164,7 @@ def _result(
         stepping=row.stepping,
         target_evaluations=row.target_evaluations,
         history=tuple((at, _number(loss)) for at, loss in row.history),
+        placement=row.placement,
     )
     return _verify(task, run, claim) if claim.converged else claim
 

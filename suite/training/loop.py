@@ -95,6 +95,7 @@ def _train_together(
             stepping=stepper.stepping,
             target_evaluations=stopping.target_evaluations[lane],
             history=(*stopping.history[lane], (stepper.evaluations[lane], stopping.loss[lane])),
+            placement=stepper.placement,
         )
         for lane in range(len(runs))
     ]

@@ -5,8 +5,8 @@ steps there will be, the number of samples, the model, an optimizer to wrap, par
 signature *requires* and the submission's space does not give is filled in; defaults are never touched.
 
     try make(parameters, **settings), with what else its signature requires
-    if it raises, try groups flagged `use_muon` (matrices, and the rest)
-    if it raises, try make(matrices) and AdamW for the rest
+    if it raises, try groups flagged `use_muon` (hidden matrices, and the rest)
+    if it raises, try make(hidden matrices) and AdamW for the rest
     if it raises, raise the first error
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from torch import distributed, nn
 from torch.optim import SGD, AdamW
 
 from suite import signature
+from suite.optimizers import OptimizerList
 from suite.signature import MakeOptimizer, Settings
 
 T = TypeVar("T")
@@ -39,21 +40,6 @@ class Budget:
 
     steps: int
     samples: int
-
-
-class OptimizerList:
-    """Several optimizers as one: their groups in a row, stepped in turn."""
-
-    def __init__(self, optimizers: Iterable[Any]) -> None:
-        self.optimizers = list(optimizers)
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-    def step(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
 
 
 def with_process_group(call: Callable[[], T]) -> T:
@@ -78,9 +64,9 @@ def make_optimizer(
 ) -> Any:
     """Build an optimizer, with whatever else its constructor requires and the suite knows.
 
-    A constructor that refuses plain parameters is tried with groups flagged `use_muon`, and then with matrices only
-    and AdamW at the same `lr` for the rest, as the authors of Muon advise (Jordan et al. 2024,
-    https://kellerjordan.github.io/posts/muon/).
+    A constructor that refuses plain parameters is tried with groups flagged `use_muon`, and then with hidden matrices
+    only and AdamW at the same `lr` for the rest, as the authors of Muon advise (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/). See `hidden_matrices`.
 
     Args:
         make: the constructor, called as ``make(parameters, **settings)``.
@@ -94,22 +80,56 @@ def make_optimizer(
     construct = functools.partial(_construct, make, settings=settings, budget=budget, model=model)
     tensors = list(parameters.values())
     try:
-        return _split(make, construct, parameters, settings) if splits_matrices else construct(parameters, tensors)
+        if splits_matrices:
+            return _split(make, construct, parameters, settings, model)
+        return construct(parameters, tensors)
     except Exception:
-        flagged = [(True, [p for p in tensors if p.dim() > 1]), (False, [p for p in tensors if p.dim() < 2])]
+        hidden = hidden_matrices(parameters, model)
+        flagged = [(flag, [p for n, p in parameters.items() if (n in hidden) == flag]) for flag in (True, False)]
         groups = [{"params": members, "use_muon": flag} for flag, members in flagged if members]
         with contextlib.suppress(Exception):
             return construct(parameters, groups)
         with contextlib.suppress(Exception):
-            return _split(make, construct, parameters, settings)
+            return _split(make, construct, parameters, settings, model)
         raise
 
 
+def hidden_matrices(parameters: Parameters, model: nn.Module) -> set[str]:
+    """The names of the `parameters` that Muon's authors mean it for: hidden matrices, and convolutions.
+
+    Not so vectors and scalars, embeddings (the weights of `nn.Embedding`) and heads: the last `nn.Linear` of the model
+    or its own parameter of the name `head` or `output`. A head that is the only matrix counts as hidden, since nothing
+    would be left for Muon otherwise (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+    """
+    layers = list(model.named_modules())
+    linear = [f"{name}.weight".lstrip(".") for name, module in layers if isinstance(module, nn.Linear)]
+    embeddings = [f"{name}.weight".lstrip(".") for name, module in layers if isinstance(module, nn.Embedding)]
+    # Stacked parameters have the number of lanes as one more dimension: shapes are those of the model.
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    matrices = {name for name, p in parameters.items() if len(shapes.get(name, p.shape)) > 1} - {*embeddings}
+    return matrices - {*linear[-1:], "head", "output"} or matrices
+
+
+def placement(optimizer: Any) -> dict[str, int]:
+    """How many weights each algorithm steps, by the name of its class.
+
+    Several where the suite or the submission gives matrices to one optimizer and the rest to another. A group with the
+    flag `use_muon` of its own class counts by class and flag: ``AdaMuon``, and ``AdaMuon without use_muon``.
+    """
+    counts: dict[str, int] = {}
+    for part in optimizer.optimizers if isinstance(optimizer, OptimizerList) else [optimizer]:
+        for group in part.param_groups:
+            name = type(part).__name__ + ("" if group.get("use_muon", True) else " without use_muon")
+            counts[name] = counts.get(name, 0) + sum(parameter.numel() for parameter in group["params"])
+    return counts
+
+
 def _split(
-    make: MakeOptimizer, construct: Callable[..., Any], parameters: Parameters, settings: Settings
+    make: MakeOptimizer, construct: Callable[..., Any], parameters: Parameters, settings: Settings, model: nn.Module
 ) -> OptimizerList:
-    """The optimizer for matrices, AdamW for the rest."""
-    matrices, rest = ({n: p for n, p in parameters.items() if (p.dim() == 2) == flag} for flag in (True, False))
+    """The optimizer for hidden matrices (not convolutions: it may take nothing else), AdamW for the rest."""
+    hidden = {name for name in hidden_matrices(parameters, model) if parameters[name].dim() == 2}
+    matrices, rest = ({n: p for n, p in parameters.items() if (n in hidden) == flag} for flag in (True, False))
     if not rest or signature.wants_model(make) or signature.wraps(make):
         raise TypeError("there is nothing to split")
     # Whether the optimizer is content with matrices is tried, since the task may have none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -64,6 +64,7 @@ class TrainingResult:
         target_evaluations: gradient evaluations at the check from which on the loss stayed at or below the target loss;
             fewer than all where a task trains on. None: it did not end there.
         history: (gradient evaluations, training loss), thinned evenly on a log scale.
+        placement: how many weights each algorithm stepped (`optimizer_factory.placement`).
     """
 
     status: Status
@@ -76,6 +77,7 @@ class TrainingResult:
     stepping: Stepping
     target_evaluations: int | None = None
     history: tuple[tuple[int, float], ...] = ()
+    placement: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def converged(self) -> bool:

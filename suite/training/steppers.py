@@ -24,7 +24,7 @@ from suite.training.equivalence import EquivalenceCheck, treats_lanes_independen
 from suite.training.groups import Group
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.minibatches import BatchSampler, DeviceDataset
-from suite.training.optimizer_factory import BuildOptimizer, Parameters
+from suite.training.optimizer_factory import BuildOptimizer, Parameters, placement
 from suite.training.run import Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
@@ -39,6 +39,7 @@ class Stepper:
     Attributes:
         evaluations, steps: of every lane: gradient evaluations, and calls of its optimizer's `step`.
         initial, final: of every lane: weights and buffers before the first step, and when it ended.
+        placement: how many weights of a lane each algorithm steps.
     """
 
     def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool, stacked: bool) -> None:
@@ -68,6 +69,9 @@ class Stepper:
         rng_seeds = [streams["optimizer"] for streams in seeds]
         torch.manual_seed(rng_seeds[0])
         self._groups, self.stepping = make_groups(self._stack, build, self._trials, setup.protocol, rng_seeds, stacked)
+        group = self._groups[0]
+        stacked_lanes = len(group.lanes) if self.stepping == "stacked" else 1
+        self.placement = {name: count // stacked_lanes for name, count in placement(group.optimizer).items()}
         settings = list(self._trials.values())
         self._check = EquivalenceCheck(self._groups, build, settings) if self.stepping == "stacked" else None
 

@@ -184,6 +184,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "seconds": 0.0,
         "measure_seconds": 0.0,
         "stepping": None,
+        "placement": {},
         "measures": {},
         "uncertainties": {},
         "axes": {},
@@ -207,6 +208,7 @@ def _trained(result: TrainingResult) -> Record:
         "steps": result.steps,
         "seconds": round(result.seconds, 4),
         "stepping": result.stepping,
+        "placement": result.placement,
         "solution_hash": solution_hash(result.weights),
     }
 

@@ -83,7 +83,7 @@ import stat
 from suite.sandbox.answers import Runs, Trained, encode
 
 TRAINED = Trained(status="converged", train_loss=0.0, gradient_evaluations=1, steps=1, seconds=0.1, stepping="alone",
-                  target_evaluations=1, history=((0, 1.0),))
+                  target_evaluations=1, history=((0, 1.0),), placement={})
 
 def send(data):
     (answer,) = (file for file in range(3, 100) if os.path.exists(f"/proc/self/fd/{file}")
