@@ -72,7 +72,7 @@ def test_the_share_of_the_sum_by_fourier_transform() -> None:
 def test_decay_finds_the_rule_and_so_do_long_steps_of_muon_but_not_adam() -> None:
     task = find_task("modular_addition")
     decayed = trained(task, "adamw", 0.01, seeds=1, weight_decay=0.5)[0]
-    orthogonal = trained(task, "muon", 0.067, seeds=1)[0]
+    orthogonal = trained(task, "muon", 0.067, seeds=1, adamw_lr=0.03)[0]
     memorised = trained(task, "adam", 0.01, seeds=1)[0]
     for ruled in (decayed, orthogonal):
         assert ruled["test_error"] < 0.02

@@ -80,7 +80,7 @@ def test_wrappers_wrap_heavy_ball() -> None:
 def test_groups_flagged_for_muon() -> None:
     optimizer = built(AdaMuon, lr=0.1)
     dims = {group["use_muon"]: {p.dim() for p in group["params"]} for group in optimizer.param_groups}
-    assert dims == {True: {2}, False: {1}}
+    assert dims == {True: {2}, False: {1, 2}}  # the head is not hidden
     assert held(optimizer) == EVERY
 
 
