@@ -1,6 +1,7 @@
 """AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
-The decay is multiplied by the step size, so that the schedule ends it too and the stopping rule stays reachable.
+Betas and eps are Adam's. The decay is multiplied by the step size, as in torch: in the paper by the schedule's factor
+alone. Either way the schedule ends it too, so that the stopping rule stays reachable.
 """
 
 from torch.optim import AdamW

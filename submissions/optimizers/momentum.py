@@ -1,4 +1,7 @@
-"""Heavy-ball momentum (Polyak 1964) with the customary coefficient 0.9."""
+"""Heavy-ball momentum (Polyak 1964) with the customary coefficient 0.9.
+
+As torch has it, ``v <- 0.9 v + g`` and ``w <- w - lr * v``: with a step size that changes, not quite Polyak's.
+"""
 
 from torch.optim import SGD
 

@@ -1,4 +1,7 @@
-"""NAdam: Adam with Nesterov's momentum (Dozat 2016, ICLR workshop, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ)."""
+"""NAdam: Adam with Nesterov's momentum (Dozat 2016, ICLR workshop, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ).
+
+With the paper's schedule of the momentum, ``0.9 (1 - 0.5 * 0.96^(0.004 t))``. Some packages leave it out.
+"""
 
 from torch.optim import NAdam
 

@@ -1,4 +1,7 @@
-"""Nesterov's accelerated gradient (Nesterov 1983; Sutskever et al. 2013) with coefficient 0.9."""
+"""Nesterov's accelerated gradient (Nesterov 1983; Sutskever et al. 2013) with coefficient 0.9.
+
+The form of Sutskever et al. with a constant coefficient; Nesterov's own grows towards 1.
+"""
 
 from torch.optim import SGD
 

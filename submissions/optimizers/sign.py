@@ -1,4 +1,7 @@
-"""signSGD: a step of equal length in every coordinate (Bernstein et al. 2018, arXiv:1802.04434)."""
+"""signSGD: a step of equal length in every coordinate (Bernstein et al. 2018, arXiv:1802.04434).
+
+Without momentum; with it the paper calls the method Signum.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -122,3 +122,30 @@ def test_normalized_momentum() -> None:
         weights = [w - 0.1 * s / length for w, s in zip(weights, steps, strict=True)]
     for parameter, w in zip(parameters, weights, strict=True):
         np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-12)
+
+
+def test_lamb_is_the_papers() -> None:
+    rng = np.random.default_rng(0)
+    for start in (rng.normal(size=(3, 4)), np.zeros(5)):
+        w, mean, square = start.copy(), 0.0, 0.0
+        parameter = nn.Parameter(torch.from_numpy(start.copy()))
+        optimizer = load("lamb").submission.factory([parameter], lr=0.1)
+        for step in range(1, 4):
+            gradient = rng.normal(size=start.shape)
+            parameter.grad = torch.from_numpy(gradient.copy())
+            optimizer.step()
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            direction = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-6)
+            ratio = np.linalg.norm(w) / np.linalg.norm(direction) if w.any() else 1.0
+            w = w - 0.1 * ratio * direction
+        np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-10)
+
+
+def test_rmsprop_averages_as_the_lecture_says() -> None:
+    submission = load("rmsprop").submission
+    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = submission.factory([parameter], **submission.settings(1)[0] | {"lr": 1.0})
+    parameter.grad = torch.ones(1, dtype=torch.float64)
+    optimizer.step()
+    assert parameter.item() == pytest.approx(-(0.1**-0.5), rel=1e-6)
