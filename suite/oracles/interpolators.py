@@ -16,6 +16,30 @@ def min_norm_interpolator(x: Array, y: Array) -> Array:
     return np.linalg.pinv(x) @ y
 
 
+def best_ridge(x: Array, y: Array, teacher: Array, variance: Array) -> Array:
+    """The ridge regression ``X' (X X' + p I)^-1 y`` [d] of least risk over all penalties p that leave it finite.
+
+    The risk is ``sum_j variance_j (w_j - teacher_j)²``; p may be negative, but above minus the least eigenvalue of
+    ``X X'`` [n, n], where it can be best for n < d (Kobak, Lomond and Sanchez 2020, arXiv:1805.10939). As a quotient of
+    polynomials the risk can have several minima: the least of 400 penalties is refined between its neighbors.
+    """
+    from scipy.optimize import minimize_scalar
+
+    eigenvalues, basis = np.linalg.eigh(x @ x.T)
+
+    def solution(penalty: float) -> Array:
+        return np.asarray(x.T @ (basis @ ((basis.T @ y) / (eigenvalues + penalty))))
+
+    def risk(penalty: float) -> float:
+        return float(variance @ (solution(penalty) - teacher) ** 2)
+
+    positive = eigenvalues[-1] * np.geomspace(1e-6, 1e3, 200)
+    grid = np.concatenate([np.linspace(-0.999 * eigenvalues[0], 0, 200), positive])
+    best = int(np.argmin([risk(penalty) for penalty in grid]))
+    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    return solution(float(minimize_scalar(risk, bounds=bounds, method="bounded").x))
+
+
 def basis_pursuit(x: Array, y: Array) -> Array:
     """argmin |w|_1 subject to X w = y, as a linear program over w = a - b with a, b >= 0.
 

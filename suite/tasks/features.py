@@ -144,8 +144,9 @@ def simplicity_bias(feature: str = "both") -> Task:
 
     Oracle. None is needed: a classifier by the slabs alone is right whatever the value of coordinate 1.
 
-    Generalization axis. `accuracy_without_linear`: accuracy when coordinate 1 is permuted among the test points. Score
-    0: chance. Score 1: the slabs alone; no submission is near it. Reported: the same for the slabs.
+    Reported, not scored. `accuracy_without_linear`: accuracy when coordinate 1 is permuted among the test points; 0.5
+    is chance, 1 the slabs alone. `accuracy_without_slab` likewise. The claim holds for all alike (six optimizers: 0.50
+    to 0.52), so that a score would tell nobody from anybody.
     """
     n, d, width = 2_000, 4, 100
     require_choice("feature", feature, ("both", "slab"))
@@ -180,9 +181,8 @@ def simplicity_bias(feature: str = "both") -> Task:
         loss=logistic,
         target=Target(0.01, budget=4_000, check_every=20),
         measure=measure,
-        axes=(Axis("generalization", "accuracy_without_linear", "linear", score_0=0.5, score_1=1.0, higher=True),),
         batch_size=100,
         dtype=torch.float32,
-        reported=("accuracy_without_slab", "test_accuracy"),
+        reported=("accuracy_without_linear", "accuracy_without_slab", "test_accuracy"),
         interface=adam_interface(d),
     )

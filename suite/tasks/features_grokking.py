@@ -129,9 +129,11 @@ def sparse_parity() -> Task:
 
     Oracle. The parity itself: its error is 0 and only the three relevant inputs influence it.
 
-    Norm axis. `relevant_influence`: the share of the relevant inputs in the sum of all influences (mean squared change
-    of the output when an input is flipped, on the test points). It is a property of the function, not of weights. Score
-    0: all inputs alike. Generalization axis. `test_error`. Score 0: chance.
+    Reported, not scored. `relevant_influence`: the share of the relevant inputs in the sum of all influences (mean
+    squared change of the output when an input is flipped, on the test points); all inputs alike have 0.15. It is a
+    property of the function, not of weights. `test_error`: a guess has 0.5. AdamW with a decay of 0.3 finds the inputs;
+    six tuned optimizers without decay stay at chance or near it (errors of 0.37 to 0.51), so that a score would only
+    say who decays, and otherwise be noise.
     """
     d, k, n, tests, width = 20, 3, 400, 1_000, 64
 
@@ -160,10 +162,7 @@ def sparse_parity() -> Task:
         loss=logistic,
         target=Target(0.1, budget=3_000, at_end=True),
         measure=measure,
-        axes=(
-            Axis("norm", "relevant_influence", "linear", score_0=k / d, score_1=1.0, higher=True),
-            Axis("generalization", "test_error", "linear", score_0=0.5, score_1=0.0),
-        ),
+        reported=("relevant_influence", "test_error"),
         selection="validation_loss",
         dtype=torch.float32,
         interface=adam_interface(d),

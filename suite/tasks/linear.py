@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from suite.models import LinearPredictor
-from suite.oracles.interpolators import min_linf_interpolator, min_norm_interpolator
+from suite.oracles.interpolators import best_ridge, min_linf_interpolator, min_norm_interpolator
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import arrays, least_squares_lipschitz, normal, relative_distance, signs, tensors, weights
@@ -136,7 +136,9 @@ def adaptive_trap() -> Task:
     Oracle. The minimum-norm interpolator classifies every test point correctly. An adaptive method's first step is
     about sign(X'y), which treats all features of positive samples alike, so it always predicts the majority.
 
-    Generalization axis. `test_error`. Score 0: predicting the majority. Score 1: the oracle's own.
+    Reported, not scored. `test_error`: on all shipped records it is that of predicting the majority, 0.4, or that of
+    the oracle, 0, and nothing between. It is the one bit that `min_norm_regression` asks for already: does the update
+    stay in the span of the data? `excess_norm` = |w - w+| / |w+|.
     """
     n, share = 60, 0.6
 
@@ -172,7 +174,7 @@ def adaptive_trap() -> Task:
         target=Target(1e-8, budget=4_000),
         measure=measure,
         oracle=minimum_norm_oracle,
-        axes=(Axis("generalization", "test_error", "linear", score_0=1 - share, score_1=0.0),),
+        reported=("test_error", "excess_norm"),
     )
 
 
@@ -189,12 +191,14 @@ def benign_overfitting() -> Task:
     has the same contrast, 0.05 against 0.86, and takes four times as long.) Model: x @ w from w = 0. Loss: mean squared
     error over its Lipschitz constant; the target loss is far below the noise.
 
-    Oracle. The minimum-norm interpolator w+. No positive ridge penalty lowers its risk by more than a percent. Negative
-    ones, which leave the interpolators, do on some seeds: 0.0144 against 0.0204 on seed 0, and 6 % on seed 2. For such
-    spectra the best penalty can be negative (Kobak, Lomond and Sanchez 2020, arXiv:1805.10939).
+    Oracle. The minimum-norm interpolator w+, and the ridge regression of least risk for penalties of either sign above
+    minus the least eigenvalue of X X'. No positive penalty lowers the risk of w+ by more than a percent. Negative ones,
+    which leave the interpolators, do: 0.0144 against 0.0204 on seed 0, and 0 to 29 % less on the first eight seeds. For
+    such spectra the best penalty can be negative (Kobak, Lomond and Sanchez 2020, arXiv:1805.10939).
 
     Generalization axis. `excess_risk` = (w - w*)' S (w - w*) over its value at w = 0, with S the covariance of the
-    inputs. Score 0: predicting zero. Score 1: w+, per data set. Reported: `excess_norm` = |w - w+| / |w+|.
+    inputs. Score 0: predicting zero. Score 1: the best ridge regression, per data set; w+ scores 0.92 to 1.00.
+    Reported: `min_norm_risk`, that of w+, and `excess_norm` = |w - w+| / |w+|.
     """
     n, d, strong, noise = 50, 1_000, 5, 0.5
 
@@ -215,7 +219,10 @@ def benign_overfitting() -> Task:
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         solutions = minimum_norm_oracle(problem, seed).solutions
-        return Oracle(solutions, {"min_norm_risk": relative_risk(solutions["min_norm"], problem)})
+        truth = problem.ground_truth
+        best = best_ridge(*arrays(problem.train), truth["teacher"].cpu().numpy(), truth["variance"].cpu().numpy())
+        named = {"min_norm": solutions["min_norm"], "best_ridge": torch.from_numpy(best)}
+        return Oracle(named, {f"{name}_risk": relative_risk(w, problem) for name, w in named.items()})
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,) = weights(solution, "weight")
@@ -223,6 +230,7 @@ def benign_overfitting() -> Task:
             "excess_risk": relative_risk(w, solution.problem),
             "excess_norm": excess_norm(solution),
             "l2_norm": torch.linalg.vector_norm(w).item(),
+            "min_norm_risk": solution.oracle.values["min_norm_risk"],
         }
 
     return Task(
@@ -232,8 +240,8 @@ def benign_overfitting() -> Task:
         target=Target(1e-8, budget=2_500),
         measure=measure,
         oracle=oracle,
-        axes=(Axis("generalization", "excess_risk", "log", score_0=1.0, score_1="min_norm_risk"),),
-        reported=("excess_norm",),
+        axes=(Axis("generalization", "excess_risk", "log", score_0=1.0, score_1="best_ridge_risk"),),
+        reported=("min_norm_risk", "excess_norm"),
     )
 
 

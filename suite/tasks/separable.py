@@ -77,8 +77,10 @@ def max_margin(objective: str = "log_exponential") -> Task:
 
     Oracle. The max-margin separators in l2 (least-distance programming), l_inf and l1 norm (linear programs).
 
-    Norm axis. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible. Score 0: a separator that touches a
-    sample. Reported: the ratios for l_inf and l1, which show the geometry in which the optimizer maximizes the margin.
+    Reported, not scored. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible, and likewise for l_inf and l1:
+    they show in which geometry the optimizer maximizes the margin. None of the three is better by right, and here none
+    is by much: their oracles err on 20.0 %, 21.5 % and 20.9 % of new samples (mean over 20 seeds). Whether an optimizer
+    maximizes the margin that theory says it does is a question of its own (`Task.predictions`).
     """
     n, d = 40, 20
     require_choice("objective", objective, OBJECTIVES)
@@ -111,8 +113,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
         target=target,
         measure=measure,
         oracle=oracle,
-        axes=(Axis("norm", "l2_margin_ratio", "linear", score_0=0.0, score_1=1.0, higher=True),),
-        reported=("linf_margin_ratio", "l1_margin_ratio"),
+        reported=("l2_margin_ratio", "linf_margin_ratio", "l1_margin_ratio"),
     )
 
 

@@ -114,6 +114,13 @@ def test_papers_are_those_that_the_docstring_cites() -> None:
     assert "Liu et al. 2020, arXiv:1906.02613" in find_task("mnist5k_bad_start").papers
 
 
+@pytest.mark.parametrize("name", ["adaptive_trap", "max_margin", "simplicity_bias", "sparse_parity"])
+def test_what_tells_nobody_apart_is_reported_and_not_scored(name: str) -> None:
+    task = find_task(name)
+    assert not task.axes
+    assert task.reported
+
+
 def test_the_family_is_the_first_word_of_the_file() -> None:
     names = {"mnist_mlp": "images", "modular_addition": "features", "valley_relu": "valleys", "factorial": "factorial"}
     assert {name: find_task(name).family for name in names} == names

@@ -10,9 +10,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.linear_model import Ridge
 
+from suite.oracles.interpolators import best_ridge
 from suite.tasks import find_task
 from suite.tasks.linear import fourier_features
-from tests.suite.tasks.helpers import trained
+from tests.suite.tasks.helpers import oracle_of, trained
 
 
 def test_benign_overfitting() -> None:
@@ -39,6 +40,39 @@ def test_no_ridge_regression_beats_the_benign_interpolator() -> None:
     assert risk(np.linalg.lstsq(x, y, rcond=None)[0]) == pytest.approx(exact, rel=0.1)
     best = min(risk(Ridge(alpha, fit_intercept=False).fit(x, y).coef_) for alpha in (0.1, 1.0, 3.0, 10.0, 100.0))
     assert exact < 1.1 * best
+
+
+def test_the_best_ridge_penalty_may_be_negative() -> None:
+    """Against a fine grid of penalties and the normal equations in d dimensions."""
+    rng = np.random.default_rng(0)
+    variance = np.array([4.0] * 3 + [0.05] * 57)
+    gains = []
+    for _ in range(5):
+        x = rng.normal(size=(20, 60)) * np.sqrt(variance)
+        teacher = np.array([1.0] * 3 + [0.0] * 57)
+        y = x @ teacher + 0.2 * rng.normal(size=20)
+
+        def solution(penalty: float, x: np.ndarray = x, y: np.ndarray = y) -> np.ndarray:
+            return np.linalg.solve(x.T @ x + penalty * np.eye(60), x.T @ y)
+
+        def risk(w: np.ndarray, teacher: np.ndarray = teacher) -> float:
+            return float(variance @ (w - teacher) ** 2)
+
+        least = np.linalg.eigvalsh(x @ x.T)[0]
+        penalties = np.concatenate([np.linspace(-0.99 * least, -1e-4, 1_000), np.geomspace(1e-3, 100, 500)])
+        brute = min(map(risk, map(solution, penalties)))
+        best = risk(best_ridge(x, y, teacher, variance))
+        assert best <= brute * (1 + 1e-9)
+        assert best == pytest.approx(brute, rel=0.01)
+        gains.append(risk(np.linalg.pinv(x) @ y) / best)
+    assert min(gains) > 1 - 1e-9
+    assert max(gains) > 1.05
+
+
+def test_the_interpolator_is_nearly_the_best_ridge_regression() -> None:
+    values = oracle_of("benign_overfitting", 0).values
+    assert values["best_ridge_risk"] == pytest.approx(0.014434, rel=1e-3)
+    assert values["min_norm_risk"] == pytest.approx(0.020384, rel=1e-3)
 
 
 def test_sobolev_interpolation() -> None:
