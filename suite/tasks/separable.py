@@ -79,8 +79,7 @@ def max_margin(objective: str = "log_exponential") -> Task:
 
     Reported, not scored. `l2_margin_ratio` = (min_i m_i / |w|_2) over the best possible, and likewise for l_inf and l1:
     they show in which geometry the optimizer maximizes the margin. None of the three is better by right, and here none
-    is by much: their oracles err on 20.0 %, 21.5 % and 20.9 % of new samples (mean over 20 seeds). Whether an optimizer
-    maximizes the margin that theory says it does is a question of its own (`Task.predictions`).
+    is by much: their oracles err on 20.0 %, 21.5 % and 20.9 % of new samples (mean over 20 seeds).
     """
     n, d = 40, 20
     require_choice("objective", objective, OBJECTIVES)
