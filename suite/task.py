@@ -21,7 +21,15 @@ AXES = ("flatness", "norm", "generalization")
 
 AxisName = Literal["flatness", "norm", "generalization"]
 Scale = Literal["log", "linear"]
-Selection = Literal["gradient_evaluations", "validation_loss"]
+Selection = Literal["gradient_evaluations", "validation_loss", "convergence"]
+"""Which of the settings that are tried on the tuning seeds are scored.
+
+- ``gradient_evaluations``: the one that reaches the target loss first. Where the answer is that of the first solution.
+- ``validation_loss``: the one with the lowest validation loss at the target loss. Where there are such data.
+- ``convergence``: every one with which training reaches the target loss; scores are means over them, the area under the
+  curve of the score over the step size, up to the edge of stability. Where the answer depends on the step size or on
+  how far training drifts along its minima: the fastest setting is one that drifts little, or one that rounding stops.
+"""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs [n, ...], targets [n, ...]) -> scalar."""
@@ -267,7 +275,7 @@ class Task:
         target: the stopping criterion.
         measure: solution -> named numbers.
         axes: what is scored; a task without axes is reported and not scored.
-        selection: by which field of the tuning runs hyper-parameters are chosen.
+        selection: which of the tuned settings are scored (see `Selection`).
         oracle: (problem, seed) -> exact solution, where theory gives one.
         batch_size: None means full batch.
         dtype: of data and weights.

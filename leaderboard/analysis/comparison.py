@@ -186,7 +186,7 @@ def _estimate(name: str, task: str, axis: str, values: Array, differences: Diffe
 
 def _cost(name: str, frame: pd.DataFrame) -> Iterator[_Estimate]:
     """The log ratio of gradient evaluations, mean over tasks, of the runs that reached the target loss in both sets."""
-    runs = frame.drop_duplicates(["submission", "task", "seed"])
+    runs = frame.drop_duplicates(["submission", "task", "trial", "seed"])
     evaluations, converged = (
         runs.pivot_table(index="submission", columns=["task", "seed"], values=column, observed=True)
         for column in ("gradient_evaluations", "converged")

@@ -184,7 +184,7 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES,
     scores = all_scores.of_tasks(counting)
     extra_scores = all_scores.of_tasks(set(all_scores.tasks) - set(counting))
     if scores.cells:
-        runs = frame[frame["task"].isin(counting)].drop_duplicates(["submission", "task", "seed"])
+        runs = frame[frame["task"].isin(counting)].drop_duplicates(["submission", "task", "trial", "seed"])
         standings = _standings(scores, runs, track.seeds if track else None, resamples, results)
     else:
         standings = _unscored(results, kind)

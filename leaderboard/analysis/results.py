@@ -16,7 +16,9 @@ from suite.errors import InputError
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source, search_of
 
-RUN_KEYS = ("submission", "kind", "explicit", "task", "family", "seed", "converged", "gradient_evaluations", "seconds")
+RUN_KEYS = (
+    "submission", "kind", "explicit", "task", "family", "trial", "seed", "converged", "gradient_evaluations", "seconds",
+)  # fmt: skip
 """Fields of a record that every row of the frame repeats."""
 
 AXIS_KEYS = ("measure", "scale", "score_0", "score_1", "floor")
@@ -24,7 +26,7 @@ AXIS_KEYS = ("measure", "scale", "score_0", "score_1", "floor")
 
 CATEGORICAL_COLUMNS = frozenset({"submission", "kind", "task", "family", "axis", "measure", "scale"})
 
-COLUMN_TYPES = {"seed": int, "search": int, "explicit": bool, "converged": bool}
+COLUMN_TYPES = {"seed": int, "trial": int, "search": int, "explicit": bool, "converged": bool}
 """Other columns than categories and these hold floats."""
 
 
@@ -147,8 +149,10 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     """The records of each submission's and task's newest source, every run once."""
     runs: dict[tuple[Any, ...], Record] = {}
     for record in of_newest_source(records):
-        # A run that was repeated (after damage, or under another tuning budget) counts once, the last time.
-        trial = (search_of(record), record["trial"]) if record["phase"] == "tune" else None
+        # A run that was repeated (after damage, or under another tuning budget) counts once, the last time; but a seed
+        # has a run for every setting that trains, where all of these are scored.
+        every = record["phase"] == "tune" or record.get("selection") == "convergence"
+        trial = (search_of(record), record["trial"]) if every else None
         runs[record["submission"], record["task"], record["phase"], trial, record["seed"]] = record
     return list(runs.values())
 

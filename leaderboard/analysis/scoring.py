@@ -290,12 +290,11 @@ def tabulate(frame: pd.DataFrame) -> Scores:
     cells = []
     for (axis, family, task), part in frame.groupby(["axis", "family", "task"], sort=True, observed=True):
         seeds = seeds_of[task]
-        tables = np.full((2, len(names), len(seeds)), np.nan)
         searches = np.zeros((len(names), len(seeds)), dtype=np.intp)
         value = part["value"].where(part["converged"]).to_numpy()
         place = part["row"].to_numpy(), np.searchsorted(seeds, part["seed"].to_numpy())
-        tables[:, *place] = part["score"].to_numpy(), value
         searches[place] = part["search"].to_numpy()
+        tables = _over_trials(np.array([part["score"].to_numpy(), value]), place, searches)
         higher = bool((part["score_1"] > part["score_0"]).iloc[0])
         measure = str(part["measure"].iloc[0])
         cells.append(
@@ -312,3 +311,18 @@ def tabulate(frame: pd.DataFrame) -> Scores:
             )
         )
     return Scores(names, tuple(cells))
+
+
+def _over_trials(values: Array, place: tuple[Array, Array], searches: NDArray[np.intp]) -> Array:
+    """[quantities, submissions, seeds]: means of `values` [quantities, runs] over the runs of a submission and seed.
+
+    Where a search scores several trials, every seed must have all of them: one that lacks a run is missing.
+    """
+    counts = np.zeros(searches.shape)
+    np.add.at(counts, place, 1.0)
+    sums = np.zeros((len(values), *searches.shape))
+    np.add.at(sums, (slice(None), *place), values)
+    for search in np.unique(searches) if counts.max(initial=0.0) > 1 else ():
+        of_search = np.where(searches == search, counts, 0.0)
+        counts[(of_search > 0) & (of_search < of_search.max(axis=1, keepdims=True))] = 0.0
+    return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1.0)

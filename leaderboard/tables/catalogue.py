@@ -15,6 +15,13 @@ from tabulate import tabulate
 Task = Mapping[str, Any]
 """One entry of `task_list`."""
 
+SELECTED = {
+    "gradient_evaluations": "the setting that reaches the target loss first",
+    "validation_loss": "the setting with the lowest validation loss at the target loss",
+    "convergence": "every setting that reaches the target loss; scores are their mean",
+}
+"""Which of the tuned settings are scored, by `Task.selection`."""
+
 INTRODUCTION = (
     "Every task says what theory claims, on which data, at which loss training stops, which exact solution it is "
     "compared with, and which values of its measures score 0 (`score_0`) and 1 (`score_1`). A reference that is a name "
@@ -38,6 +45,7 @@ def text(task: Task) -> str:
         "",
         f"  Target: training loss <= {target['loss']:g} {_when(target)} {target['budget']} gradient evaluations",
     ]
+    lines.append(f"  Scored: {SELECTED[task['selection']]}")
     if task["axes_of"] != task["name"]:
         lines.append(f"  Axes and references of {task['axes_of']}:")
     lines += [
@@ -115,6 +123,7 @@ def _facts(task: Task) -> list[str]:
     batch = f"batches of {task['batch_size']}" if task["batch_size"] else "full batch"
     budget = f"{_when(target)} {target['budget']:,} gradient evaluations"
     facts = [f"Target: training loss ≤ {target['loss']:g} {budget}; {batch}."]
+    facts.append(f"Scored: {SELECTED[task['selection']]}.")
     if task["reported"]:
         facts.append("Also reported: " + ", ".join(f"`{name}`" for name in task["reported"]) + ".")
     if task["variant"]:

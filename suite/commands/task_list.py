@@ -37,6 +37,7 @@ def _entry(task: Task) -> dict[str, Any]:
         "family": task.family,
         "description": task.description,
         "target": dataclasses.asdict(task.target),
+        "selection": task.selection,
         "batch_size": task.batch_size,
         "axes": [dataclasses.asdict(axis) for axis in scored.axes],
         "axes_of": scored.name,

@@ -155,10 +155,11 @@ def verify(logs: Sequence[Path], request: Request) -> Report:
         _run_again(record, sources[record["submission"]], same, request, report)
     report.recorded = _origin([record for record, same in drawn if not same])
     for searches in _by_search(scored) if request.fresh else ():
-        loaded, task = sources[searches[0]["submission"]], searches[0]["task"]
+        loaded, task = sources[searches[0][0]["submission"]], searches[0][0]["task"]
         seeds = fresh_seeds(loaded, task, request.fresh, request.nonce)
-        for number, record in enumerate(searches[: len(seeds)]):  # dealt out in turn, as scored seeds are
-            report.fresh += run_unit(_unit(record, loaded, seeds[number :: len(searches)], request.limits))
+        for number, trials in enumerate(searches[: len(seeds)]):  # dealt out in turn, as scored seeds are
+            for record in trials:
+                report.fresh += run_unit(_unit(record, loaded, seeds[number :: len(searches)], request.limits))
     return report
 
 
@@ -176,12 +177,16 @@ def _origin(records: Sequence[Record]) -> str:
     return f"suite {versions}, {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 
-def _by_search(scored: Sequence[Record]) -> list[list[Record]]:
-    """For every submission and task a record of each of its searches, in the order of their numbers."""
-    entries: dict[tuple[str, str], dict[int, Record]] = {}
+def _by_search(scored: Sequence[Record]) -> list[list[list[Record]]]:
+    """For every submission and task, a record of each trial of each of its searches, in the order of their numbers."""
+    entries: dict[tuple[str, str], dict[int, dict[int, Record]]] = {}
     for record in scored:
-        entries.setdefault((record["submission"], record["task"]), {})[search_of(record)] = record
-    return [[record for _, record in sorted(searches.items())] for searches in entries.values()]
+        searches = entries.setdefault((record["submission"], record["task"]), {})
+        searches.setdefault(search_of(record), {})[record["trial"]] = record
+    return [
+        [[record for _, record in sorted(trials.items())] for _, trials in sorted(searches.items())]
+        for searches in entries.values()
+    ]
 
 
 def run_name(record: Mapping[str, Any]) -> str:
@@ -235,17 +240,22 @@ def _check_sources(
 def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
     """Settings must be those of the declared space, and the scored trial must be the one that the protocol selects."""
     tuned: dict[tuple[str, str, int], list[Record]] = {}
+    scored: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
         report.add(run_name(record), "settings", _settings(record, sources[record["submission"]]))
-        if record["phase"] == "tune":
-            tuned.setdefault((record["submission"], record["task"], search_of(record)), []).append(record)
-    for record in records:
-        trials = tuned.get((record["submission"], record["task"], search_of(record)))
-        if record["phase"] == "score" and trials:
-            trial = select(find_task(record["task"]).selection, trials)
-            if trial != record["trial"]:
-                text = f"the protocol selects trial {trial} from its tuning records"
+        phase = tuned if record["phase"] == "tune" else scored
+        phase.setdefault((record["submission"], record["task"], search_of(record)), []).append(record)
+    for search, runs in scored.items():
+        if search not in tuned:
+            continue
+        selected = select(find_task(search[1]).selection, tuned[search])
+        chosen = f"trial{'s' if len(selected) > 1 else ''} {', '.join(map(str, selected))}"
+        text = f"the protocol selects {chosen} from its tuning records"
+        for record in runs:
+            if record["trial"] not in selected:
                 report.add(run_name(record), "selection", [text])
+        for trial in sorted(set(selected) - {record["trial"] for record in runs}):
+            report.add(run_name(runs[0]), "selection", [f"{text}, and trial {trial} has no scored run"])
 
 
 def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:

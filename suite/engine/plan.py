@@ -117,20 +117,21 @@ class PlannedEntry:
         return [together] if self.task.batched else together.by_trial()
 
     def scoring(self) -> list[Unit]:
-        """The selected trial on the search's scoring seeds; all its tuning records must be there."""
+        """The selected trials on the search's scoring seeds; all its tuning records must be there."""
         tuned = [record for record in self.records if record["phase"] == "tune"]
-        trial = self.trials[select(self.task.selection, tuned) if tuned else 0]
+        trials = [self.trials[number] for number in (select(self.task.selection, tuned) if tuned else [0])]
         if self.task.batched:
-            return [self._unit("score", [trial], self.seeds)]
-        return [self._unit("score", [trial], [seed]) for seed in self.seeds]
+            return [self._unit("score", trials, self.seeds)]
+        return [self._unit("score", [trial], [seed]) for trial in trials for seed in self.seeds]
 
     def cost(self, unit: Unit) -> float:
         """Expected seconds of `unit`."""
         return unit.size * self._run_seconds[unit.phase]
 
     def scoring_cost(self) -> float:
-        """Expected seconds of all scoring units."""
-        return len(self.seeds) * self._run_seconds["score"]
+        """Expected seconds of all scoring units; at most, where every trial that converges is scored."""
+        trials = len(self.trials) if self.task.selection == "convergence" else 1
+        return trials * len(self.seeds) * self._run_seconds["score"]
 
     def critical_path(self, unit: Unit) -> float:
         """Expected seconds from the start of `unit` to the last record, if there were a worker for every unit."""

@@ -57,7 +57,7 @@ def homogeneous_margin() -> Task:
     Objective. log mean exp(-m_i) of the margins m_i, as in `max_margin`. Its curvature grows with the weights, from 0.4
     at the start to about 160 at the target loss, so it is divided by 8, in the middle of the two on a log scale: large
     steps soon become unstable (gradient descent with 0.24 undivided ends at 0.7 of the margin, with 0.01 at 0.98) and
-    small ones spend the budget at the start.
+    small ones spend the budget at the start. So every step size with which training reaches the target loss is scored.
 
     Oracle. The largest margin over networks of any width with sum_j |a_j| |w_j| <= 1, exactly, by a second-order cone
     program over the 48 cones of weights in which the same points are active (Pilanci and Ergen 2020, arXiv:2002.10553).
@@ -106,6 +106,7 @@ def homogeneous_margin() -> Task:
         loss=log_exponential,
         target=Target(-40.0, budget=5_000),
         measure=measure,
+        selection="convergence",
         oracle=oracle,
         axes=(Axis("norm", "path_margin_ratio", "linear", score_0="random_features_ratio", score_1=1.0, higher=True),),
         reported=("normalised_margin_ratio",),
@@ -124,6 +125,7 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
     divided by 0.7, the middle on a log scale between its curvature at the start and at the default target loss.
 
     Target. The growth is seen between variants: `[log_loss=-4.6]` (a mean exponential loss of 0.01), -14 (1e-6), -40.
+    Every step size that reaches it is reported.
 
     Reported, not scored. `normalised_margin` = 2 margin / |theta|², and `path_margin` = margin / sum_j |a_j| |w_j|. The
     largest margin is not known: in more than two dimensions the cones of weights are too many.
@@ -145,5 +147,6 @@ def homogeneous_growth(log_loss: float = -14.0) -> Task:
         loss=log_exponential,
         target=Target(log_loss, budget=5_000),
         measure=margin_measures,
+        selection="convergence",
         reported=("normalised_margin", "path_margin"),
     )

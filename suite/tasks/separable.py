@@ -131,6 +131,7 @@ def linf_box(decay: float = 0.5) -> Task:
 
     Target. With the default decay the loss is log 2 = 0.69 at the start, about 0.05 at its minimum on the box, and 0.4
     where the decay is an l2 penalty on the objective. It is judged after the whole budget: the decay takes its time.
+    Every step size that reaches it is reported.
 
     Oracle. The minimizer of the loss on the box, by L-BFGS-B.
 
@@ -161,6 +162,7 @@ def linf_box(decay: float = 0.5) -> Task:
         loss=logistic,
         target=Target(0.5, budget=2_500, at_end=True),
         measure=measure,
+        selection="convergence",
         oracle=oracle,
         reported=("linf_times_decay", "box_distance"),
         fixed={"weight_decay": decay},

@@ -32,7 +32,7 @@ def edge_of_stability() -> Task:
     Lipschitz constant: the step size itself is what the task is about.
 
     Target. The step size is constant for the first half of the budget, in which steps from 0.05 on reach the target
-    loss.
+    loss. Every step size that does is reported: the claim is of all of them.
 
     Reported, not scored. `stability_ratio` = lambda_max times the step size over 2: 1 at the edge, for plain gradient
     descent. It identifies gradient descent, and is no measure of quality: momentum's limit is higher, and methods that
@@ -59,5 +59,6 @@ def edge_of_stability() -> Task:
         loss=half_squared_error_of_column,
         target=Target(2e-4, budget=24_000),
         measure=measure,
+        selection="convergence",
         reported=("stability_ratio", "lambda_max"),
     )

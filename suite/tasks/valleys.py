@@ -47,10 +47,11 @@ def valley_scalar(noise: float = 0.0) -> Task:
     target 1; the seed draws the initial weights.
 
     Target. Every submission trains for the whole budget, because weights that have only just reached the target loss
-    say nothing of the drift. Variant `valley_scalar[noise=0.5]`: for the first 70 % of the budget every step sees the
-    target 1 ± 0.5. Gradient descent with a step of s on the undivided loss then shrinks |u + v|² |u - v|² by exp(-2 s²
-    noise²) per step: it comes within 1 % of the flattest point in about 1,000 steps with a step of 1 over the
-    curvature, and in 4,000 with half of that.
+    say nothing of the drift. Every step size with which it trains is scored: the drift depends on it, and the fastest
+    fit may be one that rounding ends at a loss of exactly 0, where all drift ends too. Variant
+    `valley_scalar[noise=0.5]`: for the first 70 % of the budget every step sees the target 1 ± 0.5. Gradient descent
+    with a step of s on the undivided loss then shrinks |u + v|² |u - v|² by exp(-2 s² noise²) per step: it comes within
+    1 % of the flattest point in about 1,000 steps with a step of 1 over the curvature, and in 4,000 with half of that.
 
     Oracle. Gradient flow conserves |u + v|² |u - v|², so its limit is known in closed form.
 
@@ -81,6 +82,7 @@ def valley_scalar(noise: float = 0.0) -> Task:
         loss=half_squared_error,
         target=Target(1e-6, budget=4_000, at_end=True),
         measure=measure,
+        selection="convergence",
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "curvature_ratio", "log", score_0="flow_ratio", score_1=1.0),),
@@ -101,8 +103,9 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     sees targets y ± `noise`. On the whole data ± 3 moves weights as batches of 4 of the 40 samples with targets y ± 1
     do. Loss: mean squared error over 4, over its Lipschitz constant as in `sparse_regression`.
 
-    Target. 0.2 % of the targets' variance, at the end of the whole budget. A lower target loss would test how fast the
-    coordinates that the noise has made small learn again, at a rate in proportion to their size.
+    Target. 0.2 % of the targets' variance, at the end of the whole budget; every step size with which that is reached
+    is scored, because the drift depends on it. A lower target loss would test how fast the coordinates that the noise
+    has made small learn again, at a rate in proportion to their size.
 
     Oracle. At an interpolator the Hessian has trace 2/n sum_j |X_j|² (u_j² + v_j²) and largest eigenvalue 2/n
     lambda_max(X diag(u² + v²) X'). The least trace is a linear program, the least eigenvalue a semidefinite one.
@@ -151,6 +154,7 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
         loss=quarter_squared_error,
         target=Target(5e-4, budget=4_000, at_end=True),
         measure=measure,
+        selection="convergence",
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),) if noise else (),
@@ -193,8 +197,9 @@ def valley_relu(noise: float = 0.0) -> Task:
     linear.) Model: sum_j a_j relu(w_j·x), width 40, He's initialization in both layers. Loss: mean squared error over
     2, divided by the largest eigenvalue of J'J / n at the initial weights.
 
-    Target. About 0.1 % of the loss of predicting 0, at the end of the whole budget. Variant `valley_relu[noise=1]`:
-    targets y ± 1 for the first 70 % of the budget.
+    Target. About 0.1 % of the loss of predicting 0, at the end of the whole budget; every step size with which that is
+    reached is scored, because the drift depends on it. Variant `valley_relu[noise=1]`: targets y ± 1 for the first 70 %
+    of the budget.
 
     Oracle. The exact infimum of the Hessian's trace over all interpolators of any width, by a second-order cone program
     with one neuron for each of the ways in which a line through 0 can divide the points (Pilanci and Ergen 2020,
@@ -255,6 +260,7 @@ def valley_relu(noise: float = 0.0) -> Task:
         loss=half_squared_error,
         target=Target(TARGET_LOSS, budget=4_000, at_end=True),
         measure=measure,
+        selection="convergence",
         oracle=oracle,
         label_noise=label_noise(noise),
         axes=(Axis("flatness", "trace_ratio", "log", score_0="flow_trace_ratio", score_1=1.0),),

@@ -169,6 +169,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "variant": dict(task.variant),
         "task_hash": task_hash(task),
         "data_fingerprint": None,
+        "selection": task.selection,
         "search": unit.search,
         "trial": trial,
         "hyperparameters": settings,

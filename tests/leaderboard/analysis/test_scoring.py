@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from leaderboard.analysis.scoring import AXES, Scores, axis_score
+from leaderboard.analysis.results import load
+from leaderboard.analysis.scoring import AXES, Scores, add_scores, axis_score, tabulate
 from suite import task
+from suite.storage.record import SCHEMA, seal
 from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
 
 NAN = math.nan
@@ -107,3 +112,32 @@ def test_runs_of_different_seeds() -> None:
     assert cell.seeds == (0, 1, 2, 7)
     assert_allclose(cell.scores, [[0.5, 0.5, 0.5, NAN], [NAN, 0.6, NAN, 0.6]])
     assert_allclose(cell.means(), [0.5, 0.6])
+
+
+def test_a_seed_scores_the_mean_of_its_settings(tmp_path: Path) -> None:
+    every = {"selection": "convergence", "task_hash": "1", "submission_hash": "1"}
+    trials = {0: 1.0, 1: 0.4, 2: 0.1}
+    runs = [
+        record("a", "t", seed, 1 - score - 0.01 * seed) | every | {"trial": trial}
+        for seed in range(3)
+        for trial, score in trials.items()
+    ]
+    runs[5] |= {"converged": False, "measures": {}}  # trial 2 of seed 1
+    other = [record("b", "t", seed, 0.5) | every for seed in range(3)]
+    log = tmp_path / "log.jsonl"
+
+    def scores(records: list[dict[str, Any]]) -> Scores:
+        log.write_text("".join(json.dumps(seal({"schema": SCHEMA} | run), sort_keys=True) + "\n" for run in records))
+        return tabulate(add_scores(load([log]).frame()))
+
+    (cell,) = scores([*runs, *other]).cells
+    assert cell.scores[0] == pytest.approx([0.5, (1.01 + 0.41) / 3, 0.52])
+    assert cell.measured[0] == pytest.approx([0.5, math.nan, 0.48], nan_ok=True)
+    assert cell.complete.tolist() == [False, True]
+    assert cell.scores[1].tolist() == [0.5] * 3
+    # A seed that lacks a setting which the others have is no seed.
+    (cell,) = scores([*runs[:-1], *other]).cells
+    assert cell.scores[0] == pytest.approx([0.5, (1.01 + 0.41) / 3, math.nan], nan_ok=True)
+    # Elsewhere a repeated run counts once: the last.
+    (cell,) = scores([run | {"selection": "gradient_evaluations"} for run in [*runs, *other]]).cells
+    assert cell.scores[0] == pytest.approx([0.1, 0.0, 0.12])

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from leaderboard.analysis.fresh_seeds import score_gaps
+from suite.commands import verification
 from suite.commands.verification import Report, Request, fresh_seeds, verify
+from suite.engine import plan as plan_module
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver
 from suite.engine.executors import connect
@@ -23,7 +25,9 @@ from suite.errors import InputError
 from suite.storage import solutions
 from suite.storage.log import Log, read
 from suite.storage.record import seal
+from suite.tasks import find_task
 from suite.tracks import Track
+from suite.trials import resolved
 
 TASK = "min_norm_regression"
 TRACK = Track("tiny", (TASK,), seeds=2, trials=2, tuning_seeds=1, description="for tests")
@@ -101,6 +105,24 @@ def test_every_search_is_checked_by_itself(tmp_path: Path) -> None:
     for search, number in scored.items():
         tampered = check(changed(whole, tmp_path / f"unselected_{search}", _unselected, number), "sgd")
         assert "selection" in {found.check for found in tampered.disagreements}
+
+
+def test_a_setting_that_trains_and_was_left_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = replace(find_task(TASK), selection="convergence")
+    for module in (plan_module, resolved, verification):
+        monkeypatch.setattr(module, "find_task", lambda name: every)
+    whole = run(tmp_path / "whole", "sgd").parent
+    report = check(whole, "sgd", sample=4, fresh=2, nonce="one")
+    assert (report.disagreements, report.measured, report.rerun) == ([], 4, 4)
+    seeds = fresh_seeds(load("sgd"), TASK, 2, "one")
+    assert [(r["trial"], r["seed"]) for r in report.fresh] == [(trial, seed) for trial in (0, 1) for seed in seeds]
+    log = whole / "tiny.jsonl"
+    kept = [record for record in read(log).records if record["phase"] == "tune" or record["trial"] == 0]
+    log.write_text("".join(json.dumps(record, sort_keys=True) + "\n" for record in kept))
+    (found,) = check(whole, "sgd").disagreements
+    assert found.check == "selection"
+    assert "selects trials 0, 1" in found.text
+    assert "trial 1 has no scored run" in found.text
 
 
 def changed(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None], number: int = -1) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from suite.engine import plan as plan_module
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver, OutOfTime, Progress
 from suite.engine.executors import Engine
@@ -259,7 +260,7 @@ def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
         settings = what.submissions[0].submission.settings(4, search)
         assert [record["hyperparameters"] for record in tuned] == settings
         assert {record["seed"] for record in tuned} == {10_000 + 1_000 * search}
-        chosen = select(find_task(TASK).selection, tuned)
+        (chosen,) = select(find_task(TASK).selection, tuned)
         assert [record["seed"] for record in scored] == seeds
         assert {record["trial"] for record in scored} == {chosen}
         assert all(record["hyperparameters"] == settings[chosen] for record in scored)
@@ -270,6 +271,30 @@ def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
     carry_out(tmp_path / "log.jsonl", what=replace(what, track=replace(what.track, seeds=6)))
     added = read(tmp_path / "log.jsonl").records[len(records) :]
     assert [(record["search"], record["phase"], record["seed"]) for record in added] == [(1, "score", 5)]
+
+
+def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = find_task("valley_scalar")
+    short = replace(task, target=replace(task.target, budget=200))
+    monkeypatch.setattr(plan_module, "find_task", lambda name: short)
+    monkeypatch.setattr(resolved, "find_task", lambda name: short)
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import torch\nfrom suite import LogUniform, Submission\n"
+        "submission = Submission('own', torch.optim.SGD, space={'lr': LogUniform(0.1, 100.0)})\n"
+    )
+    carry_out(tmp_path / "log.jsonl", what=plan(str(own), tasks=("valley_scalar",), trials=8))
+    records = read(tmp_path / "log.jsonl").records
+    tuned, scored = ([r for r in records if r["phase"] == phase] for phase in ("tune", "score"))
+    trained = {r["trial"] for r in tuned if r["converged"]}
+    # The objective's curvature is 1 at the limit of gradient flow: no step above 2 is stable there, nor far above it.
+    assert {r["trial"] for r in tuned if 0.5 < r["hyperparameters"]["lr"] < 2} <= trained
+    assert all(r["hyperparameters"]["lr"] < 10 for r in tuned if r["trial"] in trained)
+    assert 1 < len(trained) < 8
+    assert [(r["trial"], r["seed"]) for r in scored] == [(trial, seed) for trial in sorted(trained) for seed in (0, 1)]
+    assert {r["selection"] for r in records} == {"convergence"}
 
 
 @pytest.mark.parametrize(("seeds", "submission"), [(1, "sgd"), (3, "sgd[lr=0.5]")])

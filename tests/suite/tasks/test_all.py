@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from suite.errors import InputError
-from suite.task import Problem
+from suite.task import Problem, Selection
 from suite.tasks import find_task, task_functions
 from suite.tracks import THEORY, TRACKS
 from suite.trials import resolve_axes, select
@@ -97,10 +97,24 @@ def test_selection_never_looks_at_what_is_scored() -> None:
     fast, better = [record(0, True, 10, 0.9)] * 2, [record(1, True, 50, 0.3)] * 2
     missed = [record(2, True, 1, 0.1), record(2, False, 1, 0.1)]
     records = [*missed, *better, *fast]
-    assert select("gradient_evaluations", records) == 0
-    assert select("validation_loss", records) == 1
-    assert select("validation_loss", [record(0, False, 9, 0.0, 0.5), record(1, False, 9, 0.0, 0.2)]) == 1
-    assert select("validation_loss", [record(0, False, 9, 0.0, math.inf), record(1, False, 9, 0.0, 0.2)]) == 1
+    assert select("gradient_evaluations", records) == [0]
+    assert select("validation_loss", records) == [1]
+    # Those that missed the target loss once are not scored; how early a loss of exactly 0 ends all drift says nothing.
+    assert select("convergence", records) == [0, 1]
+    assert select("convergence", [record(3, True, 1, 0.0, 0.0), record(1, True, 50, 0.3)]) == [1, 3]
+    selections: tuple[Selection, ...] = ("gradient_evaluations", "validation_loss", "convergence")
+    for selection in selections:
+        assert select(selection, [record(0, False, 9, 0.0, 0.5), record(1, False, 9, 0.0, 0.2)]) == [1]
+        assert select(selection, [record(0, False, 9, 0.0, math.inf), record(1, False, 9, 0.0, 0.2)]) == [1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_depends_on_drift_is_not_selected_by_speed(name: str) -> None:
+    task = find_task(name)
+    if task.problem(0).validation is not None and task.family != "factorial":
+        assert task.selection == "validation_loss"
+    elif task.target.at_end:
+        assert task.selection == "convergence"
 
 
 def test_papers_are_those_that_the_docstring_cites() -> None:
