@@ -55,7 +55,7 @@ def test_a_copy_has_the_same_hash(copy: Path) -> None:
         replace("tasks/linear.py", '"""', '"""Another first sentence. '),
         replace("trials/provenance.py", '"""The files', '"""A docstring of a constant: the files'),
         replace(
-            "trials/selection.py", "return min(trials, key=key)", "return min(\n        trials,\n        key=key\n    )"
+            "trials/selection.py", "return [min(trials, key=key)]", "return [\n        min(trials, key=key)\n    ]"
         ),
         append("engine/driver.py", "\nX = 1\n"),
         append("storage/log.py", "\nX = 1\n"),
