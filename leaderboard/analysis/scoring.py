@@ -23,6 +23,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -313,16 +314,15 @@ def tabulate(frame: pd.DataFrame) -> Scores:
     return Scores(names, tuple(cells))
 
 
-def _over_trials(values: Array, place: tuple[Array, Array], searches: NDArray[np.intp]) -> Array:
+def _over_trials(values: Array, place: tuple[NDArray[Any], NDArray[Any]], searches: NDArray[np.intp]) -> Array:
     """[quantities, submissions, seeds]: means of `values` [quantities, runs] over the runs of a submission and seed.
 
     Where a search scores several trials, every seed must have all of them: one that lacks a run is missing.
     """
-    counts = np.zeros(searches.shape)
-    np.add.at(counts, place, 1.0)
-    sums = np.zeros((len(values), *searches.shape))
-    np.add.at(sums, (slice(None), *place), values)
+    index, size = np.ravel_multi_index(place, searches.shape), searches.size
+    counts = np.bincount(index, minlength=size).reshape(searches.shape)
+    sums = np.stack([np.bincount(index, part, size).reshape(searches.shape) for part in values])
     for search in np.unique(searches) if counts.max(initial=0.0) > 1 else ():
-        of_search = np.where(searches == search, counts, 0.0)
-        counts[(of_search > 0) & (of_search < of_search.max(axis=1, keepdims=True))] = 0.0
-    return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1.0)
+        of_search = np.where(searches == search, counts, 0)
+        counts[(of_search > 0) & (of_search < of_search.max(axis=1, keepdims=True))] = 0
+    return np.where(counts > 0, sums, np.nan) / np.maximum(counts, 1)
