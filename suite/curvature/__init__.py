@@ -1,7 +1,7 @@
 """Curvature of a loss at a solution: products, eigenvalues, traces, diagonals, spectra, of one network or of lanes."""
 
-from suite.curvature.ggn_diagonal import TemperedCrossEntropy
 from suite.curvature.lanczos import Eigenpairs, lanczos
+from suite.curvature.losses import SampleSum, Tempered, cross_entropy_weights, valid_labels
 from suite.curvature.network import Network
 from suite.curvature.operators import GaussNewton, Hessian, Scaled
 from suite.curvature.per_sample import squared_norms
@@ -13,10 +13,13 @@ __all__ = [
     "GaussNewton",
     "Hessian",
     "Network",
+    "SampleSum",
     "Scaled",
-    "TemperedCrossEntropy",
+    "Tempered",
+    "cross_entropy_weights",
     "hessian_trace",
     "lanczos",
     "squared_norms",
     "top_eigenpairs",
+    "valid_labels",
 ]

@@ -17,27 +17,21 @@ matrix.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from suite.curvature.losses import Tempered
 from suite.curvature.network import Network, each_used_once
 from suite.curvature.per_sample import squared_gradients
+from suite.errors import InputError
 from suite.models import in_double
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 
-
-@dataclass(frozen=True)
-class TemperedCrossEntropy:
-    """Cross-entropy (nats) of logits times `inverse_temperature`."""
-
-    inverse_temperature: float
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(self.inverse_temperature * logits, labels)
+MAX_OUTPUTS = 1024
+"""Every sample's S is formed for at most this many outputs, and takes as many backward passes."""
 
 
 def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -50,8 +44,8 @@ def output_factors(loss: Loss, outputs: Tensor, y: Tensor) -> Iterator[tuple[Ten
     parts ``b_c = sqrt(p_c r_c / (p_c + r_c)) (e_c - p_{later} / r_c)``, r_c the probability of all classes after c. For
     other losses the factors are the scaled eigenvectors of every sample's S.
     """
-    tempered = TemperedCrossEntropy(1.0) if loss is cross_entropy else loss
-    if isinstance(tempered, TemperedCrossEntropy):
+    tempered = loss if isinstance(loss, Tempered) else Tempered(loss, 1.0)
+    if tempered.loss is cross_entropy and outputs.dim() == 2:
         yield from _softmax_factors(outputs, tempered.inverse_temperature)
         return
     values, vectors = torch.linalg.eigh(_output_hessians(loss, outputs, y))
@@ -75,7 +69,9 @@ def _softmax_factors(logits: Tensor, inverse_temperature: float) -> Iterator[tup
 
 
 def _output_hessians(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-    """Every sample's S, [n, C, C]."""
+    """Every sample's S, [n, C, C]; `InputError` if it is too large."""
+    if outputs[0].numel() > MAX_OUTPUTS:
+        raise InputError(f"A sample has more than {MAX_OUTPUTS} outputs, too many to take one by one.")
     at = outputs.detach().requires_grad_()
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(loss(at, y) * len(at), at, create_graph=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Network, TemperedCrossEntropy
+from suite.curvature import Network, SampleSum, Tempered, cross_entropy_weights, valid_labels
 from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.task import Loss, Split
@@ -23,18 +23,22 @@ T = TypeVar("T")
 
 
 @torch.no_grad()
-def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> float:
-    """The factor on the logits [n, classes] that brings their cross-entropy to `target` (nats), by bisection.
+def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float, weights: Tensor | None = None) -> float:
+    """The factor on the logits [n, classes, ...] that brings their cross-entropy to `target` (nats), by bisection.
 
     Cross-entropy and its curvature shrink when logits merely grow: solutions are compared at equal training loss. If
     all samples are classified correctly, the loss falls monotonically from log(classes) to 0, so the factor is unique.
-    NaN if misclassified samples keep the loss above the target for every factor.
+    NaN if misclassified samples keep the loss above the target for every factor. The mean is that with `weights`, like
+    the labels and of sum 1, where they are given.
     """
     exact = logits.double()
     low, high = -12.0, 12.0
 
     def loss(log_factor: float) -> float:
-        return cross_entropy(exact * math.exp(log_factor), labels).item()
+        scaled = exact * math.exp(log_factor)
+        if weights is None:
+            return cross_entropy(scaled, labels).item()
+        return float((weights * cross_entropy(scaled, labels, reduction="none")).sum())
 
     if loss(high) > target or loss(low) < target:
         # Beyond the loss's minimum over factors it may rise again: search the first crossing on a grid.
@@ -52,7 +56,7 @@ def inverse_temperature_for(logits: Tensor, labels: Tensor, target: float) -> fl
 def default_loss(outputs: Tensor, targets: Tensor) -> Loss:
     """Cross-entropy (nats) for integer labels, mean squared error otherwise; `InputError` if neither fits."""
     if not targets.is_floating_point():
-        if targets.dim() != 1 or outputs.dim() != 2:
+        if outputs.dim() < 2 or targets.shape != (len(outputs), *outputs.shape[2:]):
             shapes = f"outputs of shape {tuple(outputs.shape)} and integer targets of shape {tuple(targets.shape)}"
             raise InputError(f"There is no default loss for {shapes}: give loss=.")
         if not 0 <= int(targets.min()) <= int(targets.max()) < outputs.shape[1]:
@@ -105,7 +109,7 @@ class MeasureContext:
         if loss is None:
             one = self.predictions(train.x[:1])
             loss = default_loss(one.expand(len(train), *one.shape[1:]), train.y)
-        self._unscaled_loss = loss
+        self._given_loss = loss
 
     @cached_property
     def matched(self) -> MeasureContext:
@@ -115,7 +119,7 @@ class MeasureContext:
         context = MeasureContext(
             self.model,
             self.train,
-            self._unscaled_loss,
+            self._given_loss,
             test=self.test,
             initial=self.initial,
             matched_loss=self.matched_loss,
@@ -132,28 +136,59 @@ class MeasureContext:
             self._shared[name] = compute()
         return self._shared[name]
 
+    @property
+    def _entropy_weights(self) -> Tensor | None:
+        """The samples' (or positions') weights in the loss, if it is a weighted sum of their cross-entropies."""
+        return self.once(
+            "entropy_weights", lambda: cross_entropy_weights(self._given_loss, self.train_outputs, self.train.y)
+        )
+
+    @property
+    def _is_plain_entropy(self) -> bool:
+        """Whether the loss is `cross_entropy` of labels [n]: as the function, as an object, or as anything else."""
+        if self._given_loss is cross_entropy and self.train.y.dim() == 1:
+            # Labels that are no classes are ignored.
+            return int(self.train.y.min()) >= 0
+        if self.train.y.dim() != 1 or (weights := self._entropy_weights) is None:
+            return False
+        tolerance = torch.finfo(self.network.dtype).eps ** 0.5
+        return bool(((weights * len(self.train) - 1).abs() <= tolerance).all())
+
+    @cached_property
+    def _unscaled_loss(self) -> Loss:
+        return cross_entropy if self._is_plain_entropy else self._given_loss
+
     @cached_property
     def inverse_temperature(self) -> float:
         """The factor on the logits that brings the training loss to `matched_loss`; 1 without matching.
 
-        Only cross-entropy is matched; `InputError` if no factor reaches that loss. The factor is computed when a
-        measure first asks for it: some do not need it.
+        Only cross-entropy is matched, whoever computes it, with the weights that it gives to classes and samples;
+        `InputError` if no factor reaches that loss. The factor is computed when a measure first asks for it: some do
+        not need it.
         """
-        if not self._is_matched or self._unscaled_loss is not cross_entropy:
+        if not self._is_matched:
             return 1.0
+        plain, weights = self._unscaled_loss is cross_entropy, None
+        if not plain:
+            weights = self._entropy_weights
+            if weights is None:
+                return 1.0
+            weights = weights / weights.sum()
         if self.train_outputs.shape[1] < 2:
             raise InputError("The logits of one class have no training loss that could be matched.")
-        factor = inverse_temperature_for(self.train_outputs, self.train.y, self.matched_loss)
+        labels = self.train.y if plain else valid_labels(self.train_outputs, self.train.y)[1]
+        factor = inverse_temperature_for(self.train_outputs, labels, self.matched_loss, weights)
         if math.isnan(factor):
-            loss = cross_entropy(self.train_outputs, self.train.y).item()
+            loss = self._given_loss(self.train_outputs, self.train.y).item()
             change = f"from {loss:.3g} to {self.matched_loss:g}"
             raise InputError(f"No scaling of the logits brings the training loss {change}: give another matched_loss.")
         return factor
 
     @cached_property
     def loss(self) -> Loss:
-        """The loss as a function of the network's own (unscaled) outputs; it contains the inverse temperature."""
-        return self._unscaled_loss if self.inverse_temperature == 1 else TemperedCrossEntropy(self.inverse_temperature)
+        """The loss as a function of the network's own (unscaled) outputs and the targets."""
+        factor = self.inverse_temperature
+        return self._unscaled_loss if factor == 1 else Tempered(self._unscaled_loss, factor)
 
     @torch.no_grad()
     def predictions(self, x: Tensor) -> Tensor:
@@ -177,26 +212,50 @@ class MeasureContext:
         return self.once("test_outputs", lambda: self.predictions(self.required_test.x))
 
     @cached_property
-    def chunk(self) -> int | None:
-        """None for a loss that is a mean over samples; for another summary, all samples at once."""
-        if self.loss in (cross_entropy, mse_loss) or isinstance(self.loss, TemperedCrossEntropy):
+    def _sample_sum(self) -> SampleSum | None:
+        """The loss as a sum over samples, if it is not known to be a plain mean; None if it is no such sum."""
+        try:
+            return SampleSum(self.loss, self.train_outputs, self.train.y)
+        except InputError:
             return None
-        outputs, y, size = self.train_outputs, self.train.y, len(self.train)
-        halves = zip(*(torch.split(part, (size + 1) // 2) for part in (outputs, y)), strict=True)
-        mean = sum(self.loss(z, labels).item() * len(labels) for z, labels in halves) / size
-        return None if math.isclose(mean, self.loss(outputs, y).item(), rel_tol=1e-4, abs_tol=1e-9) else size
+
+    @cached_property
+    def _is_known_mean(self) -> bool:
+        is_square = self._given_loss is mse_loss and self.train_outputs.shape == self.train.y.shape
+        return is_square or self._is_plain_entropy
+
+    @property
+    def sample_loss(self) -> Loss:
+        """The loss for sums over chunks: of unscaled outputs and `samples.y`, a plain mean over samples.
+
+        Of other losses, all samples are to be taken `at_once`.
+        """
+        return self.loss if self._is_known_mean or self._sample_sum is None else self._sample_sum
+
+    @cached_property
+    def samples(self) -> Split:
+        """The training data with the targets that `sample_loss` takes: the given ones, or the samples' numbers."""
+        if self._is_known_mean or self._sample_sum is None:
+            return self.train
+        return Split(self.train.x, torch.arange(len(self.train), device=self.train.x.device))
+
+    @cached_property
+    def at_once(self) -> int | None:
+        """None for a loss that is a sum over samples, else how many samples it couples: all."""
+        return None if self._is_known_mean or self._sample_sum is not None else len(self.train)
 
     def training_loss(self) -> float:
         """The training loss at the present weights (which a measure may have perturbed)."""
         return self.loss(self.predictions(self.train.x), self.train.y).item()
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
-        """The training loss and its gradient [P] at the present weights."""
+        """The training loss, up to a constant, and its gradient [P] at the present weights."""
         total, gradient = 0.0, torch.zeros_like(self.network.weights())
-        size = self.chunk or self.network.chunk(self.train.x)
-        for x, y in zip(torch.split(self.train.x, size), torch.split(self.train.y, size), strict=True):
+        data = self.samples
+        size = self.at_once or self.network.chunk(data.x)
+        for x, y in zip(torch.split(data.x, size), torch.split(data.y, size), strict=True):
             with torch.enable_grad():
-                part = self.loss(self.network.outputs(x), y) * (len(x) / len(self.train))
+                part = self.sample_loss(self.network.outputs(x), y) * (len(x) / len(data))
                 pieces = torch.autograd.grad(part, self.network.leaves, materialize_grads=True)
             total += part.item()
             gradient += self.network.flatten(pieces)

@@ -31,16 +31,23 @@ def _leading(pairs: Eigenpairs) -> Estimate:
 
 def _largest(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     stream = torch_stream("lambda_max")
-    if context.chunk is None:
-        return _leading(top_eigenpairs(context.network, context.train, context.loss, 1, stream, diagonal=diagonal))
-    hessian = Hessian(context.network, context.train, context.loss, chunk=context.chunk)
+    if context.at_once is None:
+        return _leading(
+            top_eigenpairs(context.network, context.samples, context.sample_loss, 1, stream, diagonal=diagonal)
+        )
+    hessian = Hessian(context.network, context.samples, context.sample_loss, chunk=context.at_once)
     return _leading(lanczos(hessian if diagonal is None else Scaled(hessian, diagonal), 1, stream))
 
 
 def _trace(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     """The trace of H, or of ``D H D``, with what the traces of one network share computed once."""
     return curvature.hessian_trace(
-        context.network, context.train, context.loss, diagonal=diagonal, chunk=context.chunk, once=context.once
+        context.network,
+        context.samples,
+        context.sample_loss,
+        diagonal=diagonal,
+        chunk=context.at_once,
+        once=context.once,
     )
 
 
@@ -60,7 +67,7 @@ def lambda_max(context: MeasureContext) -> Estimate:
 )
 def lambda_min(context: MeasureContext) -> Estimate:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
-    hessian = Hessian(context.network, context.train, context.loss, chunk=context.chunk)
+    hessian = Hessian(context.network, context.samples, context.sample_loss, chunk=context.at_once)
     return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="SA", tol=1e-2, guards=0))
 
 
@@ -89,7 +96,7 @@ def relative_flatness(context: MeasureContext) -> Estimate:
     Estimated from random signs a and b: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
     """
     network, stream = context.network, torch_stream("relative_flatness")
-    hessian = Hessian(network, context.train, context.loss, chunk=context.chunk)
+    hessian = Hessian(network, context.samples, context.sample_loss, chunk=context.at_once)
     draws = []
     for _ in range(10):
         probe = network.flatten([_petzka_direction(leaf.detach(), stream) for leaf in network.leaves])
@@ -125,7 +132,7 @@ def neuron_relative_flatness(context: MeasureContext) -> Estimate:
 def fisher_rao_norm(context: MeasureContext) -> float:
     """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
     theta = context.network.weights()
-    fisher = GaussNewton(context.network, context.train, context.loss, chunk=context.chunk)
+    fisher = GaussNewton(context.network, context.samples, context.sample_loss, chunk=context.at_once)
     return math.sqrt(max(float(theta @ (fisher @ theta)), 0.0))
 
 
@@ -136,16 +143,19 @@ def fisher_rao_norm(context: MeasureContext) -> float:
     source="Smith and Le 2018, arXiv:1710.06451; Jiang et al. 2020, arXiv:1912.02178",
 )
 def gradient_noise(context: MeasureContext) -> float:
-    """Trace of the covariance of the per-sample gradients."""
-    if context.chunk is not None:
-        raise InputError("The gradient noise needs a loss that is a mean over samples.")
+    """Trace of the covariance of the per-sample gradients.
+
+    Of a loss that is no plain mean, a sample's loss is its share of the whole times the number of samples.
+    """
+    if context.at_once is not None:
+        raise InputError("The gradient noise needs a loss that is a sum or a mean over samples.")
 
     def slopes(outputs: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         at = outputs.detach().requires_grad_()
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(context.loss(at, y) * len(at), at)
+            (slope,) = torch.autograd.grad(context.sample_loss(at, y) * len(at), at)
         yield slope, slope.new_ones(len(at))
 
-    squares = squared_norms(context.network, context.train.x, context.train.y, slopes)
+    squares = squared_norms(context.network, context.samples.x, context.samples.y, slopes)
     _, mean = context.loss_and_gradient()
     return max(squares / len(context.train) - float(mean.double() @ mean.double()), 0.0)

@@ -7,6 +7,7 @@ function alone, so no change of weights that keeps it can move them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import scipy.fft
@@ -19,6 +20,7 @@ from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, declare
 from suite.models import in_double
 from suite.seeding import torch_stream
+from suite.task import Split
 
 SEGMENTS = 10
 POINTS = 1001
@@ -123,14 +125,17 @@ def fourier_energy(context: MeasureContext) -> dict[str, float]:
     unit="loss / input", cost=1.5, source="Drucker and Le Cun 1992; Ross and Doshi-Velez 2018, arXiv:1711.09404"
 )
 def input_gradient_norm(context: MeasureContext) -> float:
-    """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss."""
-    if context.chunk is not None:
-        raise InputError("The gradient of one sample's loss needs a loss that is a mean over samples.")
+    """Mean over samples of the l2 norm of the loss's gradient in the input, at matched training loss.
+
+    Of a loss that is no plain mean, a sample's loss is its share of the whole times the number of samples.
+    """
+    if context.at_once is not None:
+        raise InputError("The gradient of one sample's loss needs a loss that is a sum or a mean over samples.")
     total = 0.0
-    for x, y in _chunks(context):
+    for x, y in _chunks(context, context.samples):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
-            loss = context.loss(context.network.outputs(inputs), y) * len(x)
+            loss = context.sample_loss(context.network.outputs(inputs), y) * len(x)
             (gradient,) = torch.autograd.grad(loss, inputs, materialize_grads=True)
         total += float(torch.linalg.vector_norm(gradient.flatten(1).double(), dim=1).sum())
     return total / len(context.train)
@@ -143,7 +148,7 @@ def jacobian_norm(context: MeasureContext) -> float:
     It takes one backward pass for each output.
     """
     total = 0.0
-    for x, _ in _chunks(context):
+    for x, _ in _chunks(context, context.train):
         with torch.enable_grad():
             inputs = x.detach().requires_grad_()
             outputs = context.network.outputs(inputs).reshape(len(x), -1).sum(0)
@@ -156,9 +161,9 @@ def jacobian_norm(context: MeasureContext) -> float:
     return context.inverse_temperature * total / len(context.train)
 
 
-def _chunks(context: MeasureContext) -> list[tuple[Tensor, Tensor]]:
-    x, y = context.train.x, context.train.y
+def _chunks(context: MeasureContext, data: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    x, y = data.x, data.y
     if not x.is_floating_point():
         raise InputError("A derivative in the input needs inputs that are floating-point numbers.")
     size = context.network.chunk(x)
-    return list(zip(torch.split(x, size), torch.split(y, size), strict=True))
+    return zip(torch.split(x, size), torch.split(y, size), strict=True)

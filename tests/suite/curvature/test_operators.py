@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 from suite.curvature import GaussNewton, Hessian, Network, Scaled
 from suite.curvature import operators as module
-from suite.curvature.ggn_diagonal import TemperedCrossEntropy
+from suite.curvature.losses import Tempered
 from suite.curvature.operators import Combination, EmpiricalFisher, Fisher, NetworkCurvature, dense
 from suite.errors import InputError
 from suite.task import Loss, Split
@@ -28,7 +28,7 @@ from tests.suite.curvature.helpers import (
 
 CASES = [
     pytest.param(network(), classification(), cross_entropy, id="mlp"),
-    pytest.param(network(), classification(), TemperedCrossEntropy(2.5), id="tempered"),
+    pytest.param(network(), classification(), Tempered(cross_entropy, 2.5), id="tempered"),
     pytest.param(network(outputs=2), regression(), mse_loss, id="regression"),
     pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
     pytest.param(

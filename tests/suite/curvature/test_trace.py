@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
-from suite.curvature import GaussNewton, Hessian, Network, TemperedCrossEntropy, hessian_trace
+from suite.curvature import GaussNewton, Hessian, Network, Tempered, hessian_trace
 from suite.curvature.ggn_diagonal import gauss_newton_diagonal, is_piecewise_multilinear
 from suite.curvature.operators import dense
 from suite.curvature.trace import gauss_newton_trace, hutch_plus_plus, hutchinson
@@ -127,7 +127,7 @@ def normalised(*layers: nn.Module) -> nn.Module:
 
 MULTILINEAR = [
     pytest.param(network(), classification(), cross_entropy, id="mlp"),
-    pytest.param(network(), classification(), TemperedCrossEntropy(3.0), id="tempered"),
+    pytest.param(network(), classification(), Tempered(cross_entropy, 3.0), id="tempered"),
     pytest.param(network(outputs=2), regression(), mse_loss, id="squared error"),
     pytest.param(network(outputs=2), regression(), lambda z, y: ((z - y) ** 4 - (z - y) ** 2).mean(), id="not convex"),
     pytest.param(convolutional(), images(), cross_entropy, id="cnn"),
