@@ -18,8 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from suite.errors import InputError
 from suite.storage.record import SCHEMA, Record, canonical, checksum, seal, upgraded
+from suite.storage.schema import check
 
 
 class ReadResult(NamedTuple):
@@ -31,10 +34,7 @@ class ReadResult(NamedTuple):
 
 def parse(line: bytes) -> Record:
     """The record on `line`, in the field names of today; a ValueError says what is wrong with the line."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("not JSON") from None
+    record, plain = _decoded(line)
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     schema = record.get("schema")
@@ -42,16 +42,29 @@ def parse(line: bytes) -> Record:
         raise ValueError(f"schema {schema!r}, not {SCHEMA}")
     stated = record.get("checksum")
     try:
-        if not _is_canonical(line, stated) and stated != checksum(record):
+        if not (plain and _is_canonical(line, stated)) and stated != checksum(record):
             raise ValueError("its checksum does not match")
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if schema == SCHEMA:
-        return record
+    if schema != SCHEMA:
+        try:
+            record = upgraded(record)
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("fields of version 1 are missing") from None
+    check(record)
+    return record
+
+
+def _decoded(line: bytes) -> tuple[Any, bool]:
+    """The JSON value on `line`, and whether it holds nothing that only Python takes for JSON, such as NaN."""
     try:
-        return upgraded(record)
-    except (KeyError, TypeError, AttributeError):
-        raise ValueError("fields of version 1 are missing") from None
+        # Three times as fast as Python's own.
+        return msgspec.json.decode(line), True
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        try:
+            return json.loads(line), False  # texts with half a surrogate pair, logs with a byte order mark
+        except (ValueError, RecursionError):
+            raise ValueError("not JSON") from None
 
 
 def _is_canonical(line: bytes, stated: Any) -> bool:

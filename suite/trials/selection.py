@@ -32,11 +32,14 @@ def select(task_selection: Selection, records: Sequence[Record]) -> list[int]:
         runs = trials[number]
         missed = sum(not run["converged"] for run in runs)
         if missed:
-            losses = [run["train_loss"] for run in runs]
-            finite = [math.inf if loss is None or not math.isfinite(loss) else loss for loss in losses]
-            return missed, sum(finite), number
+            return missed, sum(_known(run["train_loss"]) for run in runs), number
         if task_selection == "validation_loss":
-            return 0, sum(run["validation_loss"] for run in runs) / len(runs), number
+            return 0, sum(_known(run["validation_loss"]) for run in runs) / len(runs), number
         return 0, sum(run["target_evaluations"] for run in runs), number
 
     return [min(trials, key=key)]
+
+
+def _known(loss: float | None) -> float:
+    """The loss; infinity where it was not finite, which a record states as null."""
+    return loss if loss is not None and math.isfinite(loss) else math.inf

@@ -11,33 +11,28 @@ import numpy as np
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import Scores, add_scores, tabulate
 from leaderboard.study.preregistered import PREDICTORS, PROPERTIES
+from tests.logs import RUN
 
 LINEAR = {"scale": "linear", "score_0": 1.0, "score_1": 0.0, "floor": None}
 
 
 def record(submission: str, task: str, seed: int, value: float, axis: str = "norm", **more: Any) -> dict[str, Any]:
     """A scored run whose score is ``1 - value`` on `axis`; the task's first letter is its family."""
-    return {
+    run = {
         "submission": submission,
-        "kind": "optimizer",
-        "explicit": False,
         "task": task,
         "family": task[0],
         "seed": seed,
-        "phase": "score",
-        "trial": 0,
-        "hyperparameters": {},
-        "status": "converged",
-        "reason": None,
-        "validation_loss": None,
-        "converged": True,
         "measures": {f"m_{axis}": value},
+        "uncertainties": {},
         "axes": {axis: LINEAR | {"measure": f"m_{axis}"}},
-        "gradient_evaluations": 10,
-        "seconds": 1.0,
-        "suite_version": "1",
+        "curves": {},
+        "reported": [],
+        "track": "",
+        "hyperparameters": {},
         "data_fingerprint": f"{task}{seed}",
-    } | more
+    }
+    return RUN | run | more
 
 
 def runs_of(scores: Mapping[tuple[str, str, str], Any]) -> list[dict[str, Any]]:

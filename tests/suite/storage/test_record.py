@@ -20,18 +20,19 @@ from suite.storage.record import (
     run_key,
     seal,
 )
+from tests.logs import RUN
 
 VERSION_1 = {
+    name: value for name, value in RUN.items() if name not in ("uncertainties", "reported", "target_evaluations")
+} | {
     "schema": 1,
-    "submission": "sgd",
-    "seed": 0,
     "stop_evaluations": 120,
     "shown": ["lambda_max"],
     "measures": {"lambda_max": 2.0, "excess_norm": 0.5, "corruption": 0.1},
     "answers": {
         "lambda_max": {"kind": "bounded", "error": 0.01},
         "excess_norm": {"kind": "exact", "error": None},
-        "corruption": {"kind": "estimated", "error": 0.2},
+        "corruption": {"kind": "estimate", "error": 0.2},
     },
     "axes": {"norm": {"measure": "excess_norm", "scale": "log", "null": 2.0, "ideal": 1.0, "floor": 1e-6}},
 }
@@ -47,22 +48,17 @@ def write(path: Path, record: dict[str, Any]) -> Path:
 def test_a_record_of_version_1_is_read_in_the_names_of_today(tmp_path: Path) -> None:
     result = read(write(tmp_path / "log.jsonl", VERSION_1))
     assert not result.damaged
-    assert result.records == [
-        {
-            "schema": SCHEMA,
-            "submission": "sgd",
-            "seed": 0,
-            "target_evaluations": 120,
-            "reported": ["lambda_max"],
-            "measures": VERSION_1["measures"],
-            "uncertainties": {
-                "lambda_max": {"kind": "bound", "error": 0.01},
-                "excess_norm": {"kind": "exact", "error": None},
-                "corruption": {"kind": "estimated", "error": 0.2},
-            },
-            "axes": {"norm": {"measure": "excess_norm", "scale": "log", "score_0": 2.0, "score_1": 1.0, "floor": 1e-6}},
-        }
-    ]
+    today = {
+        "target_evaluations": 120,
+        "reported": ["lambda_max"],
+        "measures": VERSION_1["measures"],
+        "uncertainties": {
+            "lambda_max": {"kind": "bound", "error": 0.01},
+            "excess_norm": {"kind": "exact", "error": None},
+            "corruption": {"kind": "estimate", "error": 0.2},
+        },
+    }
+    assert result.records == [RUN | today]
 
 
 def test_an_upgraded_record_is_sealed_when_it_is_written_again(tmp_path: Path) -> None:
