@@ -114,19 +114,15 @@ def use_data(directory: Path | None) -> None:
 def isolation_limits(seconds: float | None = None, memory: int | None = None) -> Limits:
     """What an isolated submission may use: `seconds` for a trial, `memory` in bytes; None stands for the default.
 
-    Says on standard error if this machine isolates badly; an InputError if it cannot at all.
+    Says on standard error what is not isolated on this machine; an InputError if it is not Linux.
     """
-    from suite.sandbox import process
+    from suite.sandbox.confinement import gaps
     from suite.sandbox.limits import Limits
 
     if sys.platform != "linux":
         raise InputError("--isolate needs Linux.")
-    if process.isolation() != process.BUBBLEWRAP:
-        click.echo(
-            "Not isolated: bubblewrap is not installed, so submissions run with limits, but they can read your files, "
-            "write where you can, and use the network.",
-            err=True,
-        )
+    for sentence in gaps():
+        click.echo(sentence, err=True)
     default = Limits()
     return Limits(seconds or default.seconds, memory or default.memory)
 

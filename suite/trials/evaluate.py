@@ -26,7 +26,8 @@ import suite
 from suite.errors import sentence
 from suite.estimate import uncertainties
 from suite.models import hold, restore
-from suite.sandbox import host, process
+from suite.sandbox import host
+from suite.sandbox.confinement import isolation
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
@@ -192,7 +193,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "reported": list(task.reported),
         "curves": {},
         "solution_hash": None,
-        "isolation": None if unit.isolation is None else process.isolation(),
+        "isolation": None if unit.isolation is None else isolation(),
         "environment": environment(unit.device),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -10,8 +10,8 @@ import pytest
 from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.engine.plan import make_plan
+from suite.sandbox.confinement import isolation
 from suite.sandbox.limits import Limits
-from suite.sandbox.process import isolation
 from suite.storage.log import Log, read
 from suite.tracks import Track
 

@@ -15,7 +15,7 @@ import suite.training
 from suite import Choice, LogUniform
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.sandbox import process
+from suite.sandbox.confinement import BUBBLEWRAP, isolation
 from suite.sandbox.host import describe, train
 from suite.sandbox.limits import Limits
 from suite.sandbox.tamper import WATCHED, identities, patched
@@ -27,7 +27,7 @@ from suite.training import train as train_here
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
 
 TASK = "adaptive_trap"  # it has test data, which no guest may see
-BUBBLEWRAP = process.isolation() == process.BUBBLEWRAP
+CONFINED = isolation() == BUBBLEWRAP
 
 TEMPLATE = """
 import atexit, gc, os, socket, subprocess, sys, time
@@ -173,7 +173,7 @@ def test_what_does_harm_fails_with_its_reason(name: str, tmp_path: Path, monkeyp
         raise outcome
 
 
-@pytest.mark.skipif(not BUBBLEWRAP, reason="bubblewrap is not installed")
+@pytest.mark.skipif(not CONFINED, reason="bubblewrap is not installed")
 @pytest.mark.parametrize("name", _each(FORBIDDEN))
 def test_what_bubblewrap_forbids(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
@@ -183,7 +183,7 @@ def test_what_bubblewrap_forbids(name: str, tmp_path: Path, monkeypatch: pytest.
     assert not (Path(torch.__file__).parent / "mine.txt").exists()
 
 
-@pytest.mark.parametrize("name", _each([*HARMLESS, *(CONTAINED if BUBBLEWRAP else ())]))
+@pytest.mark.parametrize("name", _each([*HARMLESS, *(CONTAINED if CONFINED else ())]))
 def test_what_does_no_harm_trains_as_ever(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = _outcome(tmp_path, name, monkeypatch)
     assert isinstance(outcome, TrainingResult), outcome

@@ -1,0 +1,308 @@
+"""What a guest can see, do and use: each limit stops at 1.2 times what passes below it; each guard holds by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from suite.sandbox import confinement, process
+from suite.sandbox.confinement import BUBBLEWRAP, LIMITS_ONLY, gaps, isolation
+from suite.sandbox.limits import OPEN_FILES, Limits
+from suite.sandbox.process import SandboxError
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
+confined = pytest.mark.skipif(isolation() != BUBBLEWRAP, reason="bubblewrap is not installed")
+
+GUEST = """
+import mmap, os, sys, threading, time
+answer = os.dup(1)
+os.dup2(2, 1)
+sys.path[:] = sys.argv[1:]
+from suite.sandbox.limits import Limits, apply
+
+MB = 2**20
+
+def say(text):
+    os.write(answer, str(text).encode())
+
+def fill(memory):
+    for page in range(0, len(memory), 4096):
+        memory[page] = 1
+
+exec(sys.stdin.read())
+"""
+"""A guest without torch, which runs the Python text that is its job."""
+
+LIMITS = Limits(seconds=30, memory=128 * 2**20, disk=8 * 2**20, processes=20, answer=2**20, output=2**20)
+
+
+@pytest.fixture(autouse=True)
+def _plain_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GUEST", GUEST)
+
+
+@pytest.fixture
+def _forget() -> Iterator[None]:
+    """What was found out of this machine is found anew, before and after."""
+    for forget in (0, 1):
+        confinement.confinement.cache_clear()
+        confinement._filter_of_calls.cache_clear()
+        if not forget:
+            yield
+
+
+def answer_to(text: str, limits: Limits = LIMITS, seconds: float = 60) -> str:
+    """What a guest that runs `text` within `limits` answers."""
+    return process.run(f"apply({limits})\n{text}".encode(), None, None, limits, seconds, "cpu").decode()
+
+
+TOGETHER = "its processes used more than 134,217,728 bytes of memory together"
+USES = {
+    "memory of one process": ("block = bytearray(int(share * 128 * MB))", "MemoryError"),
+    "memory of several processes": (
+        """
+for _ in range(4):
+    if os.fork() == 0:
+        block = bytearray(b"x") * int(share * 32 * MB)
+        time.sleep(wait)
+        os._exit(0)
+""",
+        TOGETHER,
+    ),
+    "shared memory": ("block = mmap.mmap(-1, int(share * 128 * MB)); fill(block)", TOGETHER),
+    "shared memory, unmapped": (
+        "block = mmap.mmap(-1, int(share * 128 * MB)); fill(block); block.madvise(mmap.MADV_DONTNEED)",
+        TOGETHER,
+    ),
+    "a file": ("with open('file', 'wb') as file: file.write(bytes(int(share * 8 * MB)))", "File too large"),
+    "several files": (
+        """
+for number in range(8):
+    with open(str(number), "wb") as file:
+        file.write(bytes(int(share * MB)))
+""",
+        "No space left",
+    ),
+    "many files": ("for number in range(int(share * 2048)): os.mkdir(str(number))", "made more than 2,048 files"),
+    "processes": (
+        """
+for _ in range(int(share * 20)):
+    if os.fork() == 0:
+        time.sleep(wait)
+        os._exit(0)
+""",
+        "Resource temporarily unavailable|started more than 20 processes and threads",
+    ),
+    "threads": (
+        "for _ in range(int(share * 20)): threading.Thread(target=time.sleep, args=(wait,), daemon=True).start()",
+        "can't start new thread|started more than 20 processes and threads",
+    ),
+    "the answer": ("say('x' * int(share * MB))", "answered more than 1,048,576 bytes"),
+    "output": ("print('x' * int(share * MB), flush=True)", "printed more than 1,048,576 bytes"),
+}
+"""What is used so many times its limit, and the reason with which that ends."""
+
+
+QUICK = ("memory of several processes", "shared memory, unmapped", "several files", "many files", "processes")
+
+
+@pytest.mark.parametrize(
+    "what", [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in USES]
+)
+def test_a_limit_holds(what: str) -> None:
+    text, reason = USES[what]
+    if isolation() == LIMITS_ONLY and "file" in what and what != "a file":
+        pytest.skip("without bubblewrap each file is limited by itself")
+    below = answer_to(f"share, wait = 0.6, 0.6\n{text}\ntime.sleep(0.5); say('done')")
+    assert below.endswith("done")
+    with pytest.raises(SandboxError, match=reason):
+        answer_to(f"share, wait = 1.2, 60\n{text}\ntime.sleep(60)")
+
+
+@pytest.mark.slow
+def test_the_wall_time_is_a_limit() -> None:
+    assert answer_to("time.sleep(2); say('done')", seconds=10) == "done"
+    with pytest.raises(SandboxError, match="stopped by the time limit of 10 s"):
+        answer_to("time.sleep(12); say('done')", seconds=10)
+
+
+def test_shared_memory_counts_once() -> None:
+    """Five processes that map the same 60 MB use 60 MB, not 300."""
+    assert answer_to(
+        """
+block = mmap.mmap(-1, 60 * MB)
+fill(block)
+for _ in range(4):
+    if os.fork() == 0:
+        fill(block)
+        time.sleep(1)
+        os._exit(0)
+time.sleep(1)
+say("done")
+"""
+    ).endswith("done")
+
+
+def test_a_limit_ends_all_processes() -> None:
+    """One that left its session, and its parent, ends too."""
+    text = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp("sleep", ["sleep", "87654"])
+    os._exit(0)
+os.wait()
+block = mmap.mmap(-1, 200 * MB)
+time.sleep(60)
+"""
+    if isolation() == LIMITS_ONLY:
+        pytest.skip("without bubblewrap it goes on")
+    with pytest.raises(SandboxError, match=TOGETHER):
+        answer_to(text)
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
+    assert not any(b"87654" in command for command in commands)
+
+
+STATUS = "say(open('/proc/self/status').read())"
+
+
+def _status(text: str) -> dict[str, list[str]]:
+    return {name: value.split() for name, value in (line.split(":", 1) for line in text.splitlines())}
+
+
+@confined
+def test_the_guest_is_nobody() -> None:
+    status = _status(answer_to(STATUS))
+    assert status["Uid"] == status["Gid"] == 4 * ["65534"]
+    assert {status[name][0] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {16 * "0"}
+    assert status["NoNewPrivs"] == ["1"]
+    # Whom the guest is outside: started by root, nobody who owns anything.
+    ids = [tuple(map(int, line.split())) for line in answer_to("say(open('/proc/self/uid_map').read())").splitlines()]
+    outside = next(outside for inside, outside, _ in ids if inside == 65534)
+    if os.geteuid() == 0:
+        assert outside not in {0, *(int(line.split(":")[2]) for line in Path("/etc/passwd").read_text().splitlines())}
+
+
+@confined
+@pytest.mark.usefixtures("_forget")
+def test_settings_of_the_kernel_are_not_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where nothing hides them. They are opened only, never written."""
+    monkeypatch.setattr(confinement, "MASKED", ())
+    text = """
+opened = []
+for folder, _, files in os.walk("/proc/sys"):
+    for name in set(files) - {"ns_last_pid"}:  # of its own namespace, and for others than the guest to set
+        try:
+            os.close(os.open(os.path.join(folder, name), os.O_WRONLY))
+        except OSError:
+            continue
+        opened.append(os.path.join(folder, name))
+say((len(os.listdir("/proc/sys/kernel")) > 10, opened))
+"""
+    assert answer_to(text) == "(True, [])"
+
+
+@confined
+def test_no_namespace_can_be_made() -> None:
+    text = "import ctypes; c = ctypes.CDLL(None, use_errno=True); say((c.unshare(0x10000000), ctypes.get_errno()))"
+    result, number = map(int, answer_to(text).strip("()").split(","))
+    assert result == -1
+    assert number in (errno.EPERM, errno.ENOSPC)
+
+
+CALLS = """
+import ctypes, socket
+libc = ctypes.CDLL(None, use_errno=True)
+
+def tried(name, *arguments):
+    result = getattr(libc, name)(*arguments)
+    return 0 if result >= 0 else ctypes.get_errno()
+
+say([tried("ptrace", 0, 0, 0, 0), tried("personality", 0xffffffff), tried("memfd_create", b"x", 0),
+     tried("shmget", 0, 4096, 0o600), tried("socket", 40, 1, 0), tried("socket", 38, 5, 0),
+     tried("socket", socket.AF_UNIX, 1, 0), tried("socket", socket.AF_INET, 1, 0)])
+"""
+"""A process asks to be traced, asks for its personality, makes memory without an owner and sockets of several kinds."""
+
+
+@confined
+def test_system_calls_are_filtered() -> None:
+    pytest.importorskip("pyseccomp")
+    refused, absent = errno.EPERM, errno.ENOSYS
+    assert answer_to(CALLS) == str([refused, refused, absent, absent, refused, refused, 0, 0])
+    assert _status(answer_to(STATUS))["Seccomp"] == ["2"]
+    assert not gaps()
+
+
+@confined
+@pytest.mark.usefixtures("_forget")
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    assert confinement.confinement().own_user
+    (sentence,) = gaps()
+    assert "system calls are not filtered" in sentence
+    assert _status(answer_to(STATUS))["Seccomp"] == ["0"]
+    assert answer_to(CALLS).startswith("[0, 0, 0, 0,")
+
+    # Without the tools of util-linux root is still root outside.
+    (tmp_path / "bwrap").symlink_to(str(shutil.which("bwrap")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    confinement.confinement.cache_clear()
+    if os.geteuid() == 0:
+        assert not confinement.confinement().own_user
+        assert "root to the kernel" in gaps()[0]
+        assert _status(answer_to(STATUS))["CapEff"] == [16 * "0"]
+
+
+@pytest.mark.usefixtures("_forget")
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'bwrap: Unknown option --size' >&2; exit 1", r"it fails here \(bwrap: Unknown option --size\)"),
+        (None, "it is not installed"),
+    ],
+)
+def test_bubblewrap_is_tried(script: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that is there but lacks an option is none, and the guest runs with limits."""
+    if script is not None:
+        (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bwrap").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    assert isolation() == LIMITS_ONLY
+    (sentence,) = gaps()
+    assert sentence.startswith("Not isolated: ")
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(sentence)
+    text = "import resource; say([resource.getrlimit(r)[1] for r in (resource.RLIMIT_DATA, resource.RLIMIT_NOFILE)])"
+    assert answer_to(text) == str([LIMITS.memory, OPEN_FILES])
+    with pytest.raises(SandboxError, match=TOGETHER):
+        answer_to("block = mmap.mmap(-1, 200 * MB); time.sleep(60)")
+
+
+def test_nothing_of_the_host_is_in_sight() -> None:
+    if isolation() == LIMITS_ONLY:
+        pytest.skip("bubblewrap is not installed")
+    places = [
+        "/etc/passwd",
+        "/etc/shadow",
+        "/home",
+        "/root/.bashrc",
+        "/opt",
+        "/var",
+        "/sys/kernel",
+        "/dev/sda",
+        "/dev/vda",
+    ]
+    assert answer_to(f"say([place for place in {places} if os.path.exists(place)])") == "[]"
+    assert answer_to("say(sorted(set(os.environ) - {'LC_CTYPE', 'PWD'}))") == str(
+        ["HOME", "LANG", "OMP_NUM_THREADS", "PATH", "TMPDIR", "TORCHDYNAMO_DISABLE"]
+    )
+    assert answer_to("say(os.stat(0).st_mode and len([p for p in os.listdir('/proc') if p.isdigit()]))") == "2"
