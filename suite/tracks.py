@@ -79,6 +79,7 @@ THEORY = _names(
     univariate_relu univariate_relu[scale=3.0] univariate_relu[depth=4] spectral_bias
     teacher_student teacher_student[scale=1.0] simplicity_bias sparse_parity modular_addition
     edge_of_stability
+    next_token_margin zipf_bigram zipf_bigram[loss=cross_entropy]
     """
 )
 """Every task with a ground truth, with the variants at which theory says that the bias changes."""

@@ -52,16 +52,18 @@ def max_margin_l2(z: Array) -> Array:
     return w / np.linalg.norm(w)
 
 
-def max_margin_linf(z: Array) -> Array:
+def max_margin_linf(z: Array, zero: Array | None = None) -> Array:
     """argmax of min_i z_i·w over |w|_inf <= 1, as a linear program over w and its margin.
 
-    The direction of sign descent and Adam (Zhang et al. 2024, arXiv:2406.10650).
+    The direction of sign descent and Adam (Zhang et al. 2024, arXiv:2406.10650). With rows `zero` [k, d] only among the
+    w that are orthogonal to them.
     """
     n, d = z.shape
     cost = np.append(np.zeros(d), -1.0)
     bounds = [(-1.0, 1.0)] * d + [(0.0, None)]
     rows = np.hstack([-z, np.ones((n, 1))])
-    return linear_program("l_inf margin", c=cost, A_ub=rows, b_ub=np.zeros(n), bounds=bounds)[:d]
+    equal = {} if zero is None else {"A_eq": np.pad(zero, ((0, 0), (0, 1))), "b_eq": np.zeros(len(zero))}
+    return linear_program("l_inf margin", c=cost, A_ub=rows, b_ub=np.zeros(n), bounds=bounds, **equal)[:d]
 
 
 def max_margin_l1(z: Array) -> Array:
@@ -76,11 +78,11 @@ def max_margin_l1(z: Array) -> Array:
     return parts[:d] - parts[d : 2 * d]
 
 
-def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
+def max_margin_spectral(z: Array, shape: tuple[int, int], zero: Array | None = None) -> Array:
     """argmax of min_i z_i·W over matrices of a shape and spectral norm <= 1, flattened: a semidefinite program.
 
     The direction of spectral descent and Muon (Fan et al. 2025, arXiv:2502.04664). The dual norm, which certifies the
-    margin, is the nuclear norm.
+    margin, is the nuclear norm. With rows `zero` [k, d] only among the matrices that are orthogonal to them.
     """
     import cvxpy as cp
 
@@ -92,6 +94,7 @@ def max_margin_spectral(z: Array, shape: tuple[int, int]) -> Array:
         cp.sigma_max(matrix),
         lambda w: float(np.linalg.norm(w.reshape(shape), 2)),
         lambda w: float(np.linalg.norm(w.reshape(shape), "nuc")),
+        zero,
     )
 
 

@@ -60,20 +60,32 @@ def certify(name: str, gap: float, scale: float) -> None:
 
 
 def certified_margin(
-    name: str, z: Array, w: Any, norm: Any, norm_of: Callable[[Array], float], dual_norm_of: Callable[[Array], float]
+    name: str,
+    z: Array,
+    w: Any,
+    norm: Any,
+    norm_of: Callable[[Array], float],
+    dual_norm_of: Callable[[Array], float],
+    zero: Array | None = None,
 ) -> Array:
     """argmax of min_i z_i·w over norm(w) <= 1, flattened, for a cvxpy variable `w` and its expression `norm`.
 
-    No margin exceeds the dual norm of a convex combination of the rows of z [n, d]; the multipliers give one that
-    certifies the margin, whatever status the interior-point method returns.
+    With rows `zero` [k, d] only among the w that are orthogonal to them. No margin exceeds the dual norm of a convex
+    combination of the rows of z [n, d] and anything in the span of `zero`; the multipliers give one that certifies the
+    margin, whatever status the interior-point method returns.
     """
     import cvxpy as cp
 
-    separated = z @ cp.vec(w, order="C") >= 1
-    conic_program(name, cp.Problem(cp.Minimize(norm), [separated]), certified=True)
+    flat = cp.vec(w, order="C")
+    separated = z @ flat >= 1
+    orthogonal = [] if zero is None else [zero @ flat == 0]
+    conic_program(name, cp.Problem(cp.Minimize(norm), [separated, *orthogonal]), certified=True)
     solution = np.asarray(w.value, dtype=np.float64).ravel()
     solution /= norm_of(solution)
     multipliers = np.maximum(np.asarray(separated.dual_value, dtype=np.float64), 0)
-    bound = dual_norm_of(multipliers / multipliers.sum() @ z)
+    combination = multipliers @ z
+    if zero is not None:
+        combination = combination - np.asarray(orthogonal[0].dual_value, dtype=np.float64) @ zero
+    bound = dual_norm_of(combination / multipliers.sum())
     certify(name, bound - float((z @ solution).min()), bound)
     return solution

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,6 +117,14 @@ def signed_inputs(problem: Problem) -> NDArray[Any]:
 def margin_ratios(margin: Any, w: Any, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle) -> dict[str, float]:
     """The margin over every norm of `w`, over the best possible: margin and norms both tensors, or both numbers."""
     return {f"{k}_margin_ratio": float(margin / norm(w)) / oracle.values[f"{k}_margin"] for k, norm in norms.items()}
+
+
+MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "frobenius": torch.linalg.matrix_norm,
+    "spectral": partial(torch.linalg.matrix_norm, ord=2),
+    "max": lambda w: w.abs().max(),
+}
+"""The norms in which margins of matrices are measured: gradient descent's, Muon's, and that of entrywise methods."""
 
 
 def weights(solution: Solution, *names: str) -> tuple[Tensor, ...]:

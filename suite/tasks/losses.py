@@ -38,3 +38,29 @@ def log_pairwise_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     true = outputs.gather(1, targets[:, None])
     others = (outputs - true).scatter(1, targets[:, None], -torch.inf)
     return torch.logsumexp(others.flatten(), dim=0) - math.log(n * (classes - 1))
+
+
+def excess_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits [n, k] for probabilities [n, k], less the entropy of these: 0 where they are met."""
+    return (torch.xlogy(targets, targets) - targets * outputs.log_softmax(1)).sum(1).mean()
+
+
+def relative_excess_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """`excess_cross_entropy` of weighted samples, over that of equal logits.
+
+    Targets [n, k] are joint probabilities: a row's sum is the sample's weight, and the row over its sum what its logits
+    [k] are held against.
+    """
+    mass = targets.sum(1, keepdim=True)
+    negative_entropy = torch.xlogy(targets, targets / mass).sum()
+    excess = negative_entropy - (targets * outputs.log_softmax(1)).sum()
+    return excess / (negative_entropy + mass.sum() * math.log(targets.shape[1]))
+
+
+def relative_excess_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error of weighted samples, over that of the answer 0; outputs and targets are [n, k].
+
+    Targets are joint probabilities: a row's sum is the sample's weight, and the row over its sum the right output.
+    """
+    mass = targets.sum(1, keepdim=True)
+    return (mass * (outputs - targets / mass).square()).sum() / (targets.square() / mass).sum()

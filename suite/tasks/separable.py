@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from suite.measures import margins
 from suite.models import LinearClassifier, LinearPredictor
@@ -22,6 +20,7 @@ from suite.oracles.margins import (
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import (
+    MATRIX_NORMS,
     arrays,
     exponential_lipschitz,
     logistic_lipschitz,
@@ -167,13 +166,6 @@ def linf_box(decay: float = 0.5) -> Task:
         reported=("linf_times_decay", "box_distance"),
         fixed={"weight_decay": decay},
     )
-
-
-MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "frobenius": torch.linalg.matrix_norm,
-    "spectral": partial(torch.linalg.matrix_norm, ord=2),
-    "max": lambda w: w.abs().max(),
-}
 
 
 @task

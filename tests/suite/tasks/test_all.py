@@ -26,6 +26,7 @@ NAMES = [
     "linear_geometry[network=convolutional]",
     "linear_convolution[network=full]",
     "sobolev_interpolation[harmonics=4]",
+    "zipf_bigram[loss=cross_entropy]",
 ]
 
 
