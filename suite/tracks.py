@@ -31,6 +31,8 @@ class Track:
         tuning_seeds: on how many seeds each setting is tried; none of them is scored.
         searches: how often the search is made, each time with settings and tuning seeds of its own. The scored seeds
             are dealt out to the searches in turn, so that what a score owes to the draw of the search can be told.
+        measure_trials: whether every trial is trained to its end and measured, so that the expected score of a setting
+            of the space is known, and not only that of the selected one. Selection sees nothing of it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Track:
     tuning_seeds: int
     description: str
     searches: int = 1
+    measure_trials: bool = False
 
     def tuning_seeds_of(self, search: int) -> range:
         """The seeds on which the search of this number tries its settings."""
@@ -96,7 +99,16 @@ FULL = THEORY + _names(
 TRACKS = {
     track.name: track
     for track in (
-        Track("smoke", ("min_norm_regression", "adaptive_trap"), 2, 2, 1, "does everything run: seconds", searches=2),
+        Track(
+            "smoke",
+            ("min_norm_regression", "adaptive_trap"),
+            2,
+            2,
+            1,
+            "does everything run: seconds",
+            searches=2,
+            measure_trials=True,
+        ),  # fmt: skip
         Track("quick", QUICK, 3, 4, 1, "a first true table on a laptop: minutes", searches=2),
         Track(
             "theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias", searches=2

@@ -56,6 +56,11 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
     type=click.IntRange(min=1),
     help="Independent searches per task, each scored on seeds of its own [default: the track's].",
 )
+@click.option(
+    "--measure-trials/--no-measure-trials",
+    default=None,
+    help="Train every trial to its end and measure it, for the column `any setting` [default: the track's].",
+)
 @results_option
 @data_option
 @device_option
@@ -71,6 +76,7 @@ def run(
     trials: int | None,
     tuning_seeds: int | None,
     searches: int | None,
+    measure_trials: bool | None,
     results: Path,
     data: Path | None,
     device: str,
@@ -88,8 +94,15 @@ def run(
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    sizes: dict[str, Any] = {"seeds": seeds, "trials": trials, "tuning_seeds": tuning_seeds, "searches": searches}
-    track = dataclasses.replace(find_track(track_name), **{name: size for name, size in sizes.items() if size})
+    sizes: dict[str, Any] = {
+        "seeds": seeds,
+        "trials": trials,
+        "tuning_seeds": tuning_seeds,
+        "searches": searches,
+        "measure_trials": measure_trials,
+    }
+    given = {name: size for name, size in sizes.items() if size is not None}
+    track = dataclasses.replace(find_track(track_name), **given)
     use_data(data)
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None

@@ -103,6 +103,7 @@ class PlannedEntry:
             device=plan.device,
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
             solutions=plan.solutions,
+            measured=plan.track.measure_trials,
         )
 
     def resolved(self, unit: Unit) -> ResolvedUnit:

@@ -13,6 +13,7 @@ for each run
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -60,7 +61,7 @@ def run_unit(unit: Unit) -> list[Record]:
 
 def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> list[Record]:
     """The records of a unit that gave none: its worker died or was stopped, or there are no data. Needs no data."""
-    fields = {"status": status, "reason": reason, "axes": resolve_axes(work.task.axes, None) if work.scored else {}}
+    fields = {"status": status, "reason": reason, "axes": resolve_axes(work.task.axes, None) if work.measured else {}}
     return [
         seal(_blank(work, trial.number, trial.settings, seed) | fields)
         for trial in work.unit.trials
@@ -103,7 +104,7 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
 def _train(work: ResolvedUnit, runs: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
     """A result, or what the submission raised, for every run."""
     unit, task, optimizer = work.unit, work.task, work.entry.optimizer
-    race = unit.phase == "tune" and task.selection == "gradient_evaluations"
+    race = not work.measured and task.selection == "gradient_evaluations"
     if unit.isolation is not None and work.loaded.submission.kind == "optimizer":
         return host.train(task, unit.submission, runs, unit.isolation.limits, unit.device, race)
 
@@ -120,12 +121,13 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
     begin = time.perf_counter()
     record = _blank(work, run.trial, run.settings, run.seed) | {"data_fingerprint": work.fingerprint(run.seed)}
     record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": sentence(result)}
-    if work.scored:
+    if work.measured:
         try:
             record["axes"] = resolve_axes(work.task.axes, work.oracle(run.seed))
         except Exception as error:
-            ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
-            return seal(record | ended | {"axes": resolve_axes(work.task.axes, None)})
+            if work.scored:  # a trial goes without: selection needs no oracle
+                ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
+                return seal(record | ended | {"axes": resolve_axes(work.task.axes, None)})
     if isinstance(result, TrainingResult):
         if work.scored and run.seed == CURVE_SEED:
             record["curves"] = {"training_loss": _rounded(_training_curve(result))}
@@ -216,7 +218,7 @@ def _trained(result: TrainingResult) -> Record:
 
 
 def _judged(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> Record:
-    """The fields that weights decide: losses, and where they are scored at the target loss, measures and curves.
+    """The fields that weights decide: losses, and where they are measured at the target loss, measures and curves.
 
     The network is built anew and takes the weights: what was added to it while it was trained is not there.
     """
@@ -229,13 +231,21 @@ def _judged(work: ResolvedUnit, run: TrainingRun, weights: Weights) -> Record:
         return fields
     if run.problem.validation is not None:
         fields["validation_loss"] = _loss(work, model, run.problem.validation)
-    if not work.scored:
-        return fields
+    if work.scored:
+        return fields | _measured(work, run, model, initial)
+    if work.measured:
+        with contextlib.suppress(Exception):  # what a trial measures must not decide whether it is selected
+            return fields | _measured(work, run, model, initial)
+    return fields
+
+
+def _measured(work: ResolvedUnit, run: TrainingRun, model: nn.Module, initial: Weights) -> Record:
+    """The measures and curves of a trained `model`."""
     problem = run.problem.to(work.unit.device)
     solution = Solution(model, initial, problem, work.oracle(run.seed), run.seed, run.settings)
     measures = work.task.measure(solution)
     curves = work.task.curves(solution) if work.task.curves and run.seed == CURVE_SEED else {}
-    return fields | {
+    return {
         "measures": {name: float(value) for name, value in measures.items()},
         "uncertainties": uncertainties(measures),
         "curves": {name: _rounded(curve) for name, curve in curves.items()},

@@ -64,6 +64,11 @@ class ResolvedUnit:
     def scored(self) -> bool:
         return self.unit.phase == "score"
 
+    @property
+    def measured(self) -> bool:
+        """Whether solutions are measured: those of scored runs, and those of trials where the unit says so."""
+        return self.scored or self.unit.measured
+
     def problem(self, seed: int) -> Problem:
         """The data of a seed; raises what the task raises where they cannot be had."""
         return _problem(self.task, seed)[0]

@@ -36,6 +36,7 @@ class Unit:
         search: the number of the search that its trials belong to.
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
+        measured: whether its runs are trained to their end and measured in the phase ``tune`` too.
     """
 
     submission: str
@@ -48,6 +49,7 @@ class Unit:
     device: str = "cpu"
     isolation: Isolation | None = None
     solutions: str | None = None
+    measured: bool = False
 
     @property
     def size(self) -> int:
