@@ -108,7 +108,7 @@ TRACKS = {
             "does everything run: seconds",
             searches=2,
             measure_trials=True,
-        ),  # fmt: skip
+        ),
         Track("quick", QUICK, 3, 4, 1, "a first true table on a laptop: minutes", searches=2),
         Track(
             "theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias", searches=2

@@ -14,7 +14,7 @@ from suite.oracles.solvers import OracleError
 from suite.storage.record import checksum
 from suite.task import Task
 from suite.tasks import find_task
-from suite.trials import resolved
+from suite.trials import resolved, select
 from suite.trials.evaluate import failed, run_unit
 from suite.trials.resolved import resolve
 from suite.trials.unit import Trial, Unit
@@ -81,6 +81,25 @@ def test_a_measure_that_raises_fails_its_run_alone(changed: Callable[..., None])
     assert good["measures"]
     assert (bad["converged"], bad["status"]) == (False, "failed")
     assert bad["reason"] == "Measuring raised ArithmeticError: singular"
+
+
+def test_a_trial_is_measured_as_a_scored_run_is_and_never_raced() -> None:
+    trials = tuple(Trial(number, {"lr": rate}) for number, rate in enumerate((0.3, 1.5)))
+    raced, whole = (Unit("sgd", TASK, "smoke", "tune", trials, (0, 1), measured=measured) for measured in (False, True))
+    assert [r["status"] for r in run_unit(raced)] == ["raced", "raced", "converged", "converged"]
+    records, scored = run_unit(whole), run_unit(replace(whole, phase="score"))
+    assert select("gradient_evaluations", records) == select("gradient_evaluations", run_unit(raced)) == [1]
+    for trial, run in zip(records, scored, strict=True):
+        assert trial["converged"]
+        assert trial["measures"] == run["measures"] != {}
+        assert trial["axes"] == run["axes"] != {}
+
+
+@pytest.mark.parametrize("broken", ["oracle", "measure"])
+def test_a_trial_that_cannot_be_measured_is_tuned_as_before(changed: Callable[..., None], broken: str) -> None:
+    changed(**{broken: raising(OracleError("HiGHS did not solve the problem: status 4."))})
+    records = run_unit(replace(unit("tune"), measured=True))
+    assert [(r["status"], r["measures"]) for r in records] == [("converged", {})] * 2
 
 
 def test_all_records_have_the_same_fields() -> None:
