@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from leaderboard.commands.console import BYTES
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -75,6 +77,7 @@ def measures(names: tuple[str, ...]) -> None:
     help="Training loss at which sharpness is compared: outputs are scaled until they reach it.",
 )
 @click.option("--seed", default=0, show_default=True, help="The seed of the task's data set.")
+@click.option("--max-bytes", type=BYTES, metavar="4GB", help="How large the arrays of --data may be [default: 2GiB].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def measure(
     checkpoint: Path,
@@ -84,6 +87,7 @@ def measure(
     initial: Path | None,
     matched_loss: float,
     seed: int,
+    max_bytes: int | None,
     as_json: bool,
 ) -> None:
     """Measure a network that is given as a file of weights.
@@ -94,7 +98,14 @@ def measure(
     from suite.commands.checkpoint import measure_checkpoint
 
     report = measure_checkpoint(
-        checkpoint, architecture, data, names, seed=seed, initial=initial, matched_loss=matched_loss
+        checkpoint,
+        architecture,
+        data,
+        names,
+        seed=seed,
+        initial=initial,
+        matched_loss=matched_loss,
+        max_bytes=max_bytes,
     )
     click.echo(report.json() if as_json else report.text())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from suite.data.archive import read_arrays
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
 from suite.measures import MATCHED_LOSS, Report, measure, measure_all
 from suite.task import Split
 from suite.tasks import find_task
+
+MAX_CLASSES = 10**6
+"""A network of more outputs would not be built for the classes of a file."""
 
 
 def measure_checkpoint(
@@ -31,6 +36,7 @@ def measure_checkpoint(
     seed: int = 0,
     initial: Path | None = None,
     matched_loss: float = MATCHED_LOSS,
+    max_bytes: int | None = None,
 ) -> Report:
     """Measure the weights in the safetensors file `checkpoint`.
 
@@ -45,12 +51,13 @@ def measure_checkpoint(
         seed: the seed of the task's data.
         initial: a safetensors file with the weights before training.
         matched_loss: the training loss (nats) at which classification solutions are compared.
+        max_bytes: how large the arrays of the npz file may be; see `suite.data.archive.read_arrays`.
 
     Raises:
         InputError: something cannot be read or does not fit, the loss is not finite, or a named measure cannot be
             taken.
     """
-    train, test, task_network = _data(data, seed)
+    train, test, task_network = _data(data, seed, max_bytes)
 
     def network() -> nn.Module:
         if architecture is not None:
@@ -61,10 +68,30 @@ def measure_checkpoint(
 
     model = network()
     _load_weights(model, checkpoint)
+    _check_fits(model, data, train, test)
     start = None if initial is None else _load_weights(network(), initial)
     if not names:
         return measure_all(model, train, test=test, initial=start, matched_loss=matched_loss)
     return Report(measure(model, train, names, test=test, initial=start, matched_loss=matched_loss))
+
+
+@torch.no_grad()
+def _check_fits(model: nn.Module, data: str, *parts: Split | None) -> None:
+    """An InputError unless the network takes the inputs, and integer targets are classes that it has outputs for."""
+    weight = next(model.parameters(), None)
+    for part in filter(None, parts):
+        x = part.x[:2] if weight is None else part.x[:2].to(weight.dtype)
+        try:
+            outputs = model(x)
+        except Exception as error:
+            shape = tuple(part.x.shape[1:])
+            raise InputError(
+                f"The network cannot take the inputs of {data}, of shape {shape} ({sentence(error)})."
+            ) from error
+        classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else None
+        largest = 0 if part.y.is_floating_point() else int(part.y.max())
+        if classes is not None and largest >= classes:
+            raise InputError(f"{data} has a class {largest}, and the network has {classes} outputs.")
 
 
 def _load_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
@@ -84,38 +111,60 @@ def _load_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
         if weights[name].shape != expected[name]:
             shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name])}"
             raise InputError(f"{differs}: {name!r} has shape {shapes}.")
-    first = next(iter(weights.values()))
+    first = next(iter(weights.values()), torch.empty(0))
     model.to(first.dtype if first.is_floating_point() else torch.float32)
     model.load_state_dict(weights)
     model.eval()
     return weights
 
 
-def _data(text: str, seed: int) -> tuple[Split, Split | None, Callable[[], nn.Module] | None]:
+def _data(text: str, seed: int, max_bytes: int | None) -> tuple[Split, Split | None, Callable[[], nn.Module] | None]:
     """Training and test data of the task, or in the npz file, called `text`; and what builds the task's own network."""
     if not text.endswith(".npz"):
         task = find_task(text)
         problem = task.problem(seed)
         return problem.train, problem.test, lambda: task.model(problem, seed)
-    try:
-        with np.load(text, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{text} is not a readable npz file ({error}).") from error
-    train = _pair(arrays, "x", "y") or _pair(arrays, "x_train", "y_train")
-    if train is None:
-        content = ", ".join(arrays) or "nothing"
-        raise InputError(f"{text} holds {content}; it must hold x and y, or x_train and y_train.")
-    return train, _pair(arrays, "x_test", "y_test"), None
+    path = Path(text)
+    arrays = read_arrays(path, partial(_keys, path), max_bytes)
+    train = _pair(path, arrays, "x", "y") if "x" in arrays else _pair(path, arrays, "x_train", "y_train")
+    return train, _pair(path, arrays, "x_test", "y_test") if "x_test" in arrays else None, None
 
 
-def _pair(arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split | None:
-    """The arrays named `x` and `y` as real inputs and real or integer targets; None unless both are there."""
-    if x not in arrays or y not in arrays:
-        return None
-    inputs, targets = torch.from_numpy(arrays[x]), torch.from_numpy(arrays[y])
-    integers = not targets.is_floating_point()
-    return Split(inputs if inputs.is_floating_point() else inputs.float(), targets.long() if integers else targets)
+def _keys(path: Path, names: Sequence[str]) -> list[str]:
+    """Those of `names` that hold training data, and test data where there are some; others are not read."""
+    pairs = [pair for pair in (("x", "y"), ("x_train", "y_train")) if {*pair} <= {*names}]
+    if not pairs:
+        content = ", ".join(names) or "nothing"
+        raise InputError(f"{path} holds {content}; it must hold x and y, or x_train and y_train.")
+    test = ("x_test", "y_test")
+    return [*pairs[0], *(test if {*test} <= {*names} else ())]
+
+
+def _pair(path: Path, arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split:
+    """The arrays named `x` and `y` as real inputs and real or integer targets.
+
+    An InputError says that they are no samples: of different numbers, or none, or not finite, or of negative classes.
+    """
+    inputs, targets = arrays[x], arrays[y]
+    for name, array in ((x, inputs), (y, targets)):
+        if array.ndim == 0 or not len(array):
+            raise InputError(f"{path}: {name} must hold at least one sample, and its shape is {array.shape}.")
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} holds values that are not finite.")
+    if len(inputs) != len(targets):
+        raise InputError(f"{path}: {x} holds {len(inputs)} samples and {y} {len(targets)}.")
+    if targets.dtype.kind == "f":
+        return Split(torch.from_numpy(_real(inputs)), torch.from_numpy(targets))
+    if targets.size and not 0 <= targets.min() <= targets.max() < MAX_CLASSES:
+        raise InputError(
+            f"{path}: {y} must hold real targets, or classes from 0 to at most {MAX_CLASSES - 1:,}, "
+            f"not {targets.min()} to {targets.max()}."
+        )
+    return Split(torch.from_numpy(_real(inputs)), torch.from_numpy(targets.astype(np.int64)))
+
+
+def _real(inputs: NDArray[Any]) -> NDArray[Any]:
+    return inputs if inputs.dtype.kind == "f" else inputs.astype(np.float32)
 
 
 def _network(architecture: str, train: Split, test: Split | None) -> nn.Module:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from suite.data.archive import read_arrays
 from suite.data.image_set import ImageSet
 from suite.errors import InputError
 from suite.task import Split
@@ -26,12 +26,11 @@ def read_npz(path: Path, name: str) -> ImageSet | None:
     [n, 1]; every class from 0 to the largest label occurs in y_train. Other keys are ignored.
 
     Raises:
-        InputError: the file is damaged, or its arrays are not such images and labels.
-        OSError: it cannot be read.
+        InputError: the file is damaged or cannot be read, or its arrays are not such images and labels.
     """
     if not path.exists():
         return None
-    arrays = _arrays(path)
+    arrays = read_arrays(path, partial(_keys, path))
     images = {key: _images(arrays[key], key, path) for key in ("x_train", "x_test")}
     if images["x_train"].shape[1:] != images["x_test"].shape[1:]:
         shapes = [str(arrays[key].shape[1:]) for key in images]
@@ -42,19 +41,12 @@ def read_npz(path: Path, name: str) -> ImageSet | None:
     return ImageSet(name, train, test, classes)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The four arrays of an archive, as they are."""
-    with path.open("rb") as file:
-        try:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is no .npz file but a single array.")
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                raise InputError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(KEYS)}.")
-            return {key: archive[key] for key in KEYS}
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise InputError(f"{path} is damaged or no .npz file of arrays ({error}).") from error
+def _keys(path: Path, names: list[str]) -> list[str]:
+    """The four keys; an InputError if one is not among `names`."""
+    missing = [key for key in KEYS if key not in names]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(KEYS)}.")
+    return list(KEYS)
 
 
 def _images(array: NDArray[np.generic], key: str, path: Path) -> torch.Tensor:

@@ -162,6 +162,13 @@ def _margin(context: MeasureContext, quantile: float) -> float:
     return torch.quantile(margins(context.train_outputs.double(), context.train.y), quantile).item()
 
 
+def _over(margin: float, norm: float) -> float:
+    """`margin / norm`; where the norm underflows or is 0 there is no such number, and an InputError says so."""
+    if not norm:
+        raise InputError("A network of norm 0 has no normalized margin.")
+    return margin / norm
+
+
 def _layers(context: MeasureContext) -> int:
     return sum(p.dim() > 1 for p in context.model.parameters())
 
@@ -169,22 +176,22 @@ def _layers(context: MeasureContext) -> int:
 @declare_path_margin(source="Neyshabur et al. 2017, arXiv:1706.08947")
 def path_margin(context: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 path norm."""
-    return _margin(context, MARGIN_QUANTILE) / _path_norm(context)
+    return _over(_margin(context, MARGIN_QUANTILE), _path_norm(context))
 
 
 @declare_path_margin(source="Lyu and Li 2020, arXiv:1906.05890; Chizat and Bach 2020, arXiv:2002.04486")
 def minimum_path_margin(context: MeasureContext) -> float:
     """The smallest training margin over the l2 path norm."""
-    return _margin(context, 0.0) / _path_norm(context)
+    return _over(_margin(context, 0.0), _path_norm(context))
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
 def l2_margin(context: MeasureContext) -> float:
     """The 10 % quantile of the training margins over the l2 norm to the power of the number of layers."""
-    return _margin(context, MARGIN_QUANTILE) / l2_norm(context) ** _layers(context)
+    return _over(_margin(context, MARGIN_QUANTILE), l2_norm(context) ** _layers(context))
 
 
 @declare_l2_margin(source="Lyu and Li 2020, arXiv:1906.05890")
 def minimum_l2_margin(context: MeasureContext) -> float:
     """The smallest training margin over the l2 norm to the power of the number of layers."""
-    return _margin(context, 0.0) / l2_norm(context) ** _layers(context)
+    return _over(_margin(context, 0.0), l2_norm(context) ** _layers(context))

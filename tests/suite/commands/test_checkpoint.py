@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
@@ -97,7 +99,7 @@ def test_a_start_may_be_given(run: Run, tmp_path: Path) -> None:
         ({"architecture": "nowhere:build"}, "cannot be imported"),
         ({"architecture": ""}, "give --architecture"),
         ({"data": "other.npz"}, "it must hold x and y"),
-        ({"data": "missing.npz"}, "is not a readable npz file"),
+        ({"data": "missing.npz"}, "There is no file"),
         ({"data": "max_margin", "architecture": ""}, "are not those of the architecture"),
         ({"data": "max_margni", "architecture": ""}, "did you mean 'max_margin'"),
     ],
@@ -140,3 +142,77 @@ def test_the_list_of_measures() -> None:
     result = CliRunner().invoke(main, ["measures", "path_margin"])
     assert "Neyshabur et al. 2017" in result.output
     assert CliRunner().invoke(main, ["measures", "path_magrin"]).exit_code == 2
+
+
+ODD_DATA: dict[str, tuple[dict[str, object], str]] = {
+    "a scalar": ({"x": np.float32(3)}, "x must hold at least one sample, and its shape is ()"),
+    "no rows": ({"x": np.zeros((0, 5), "f4"), "y": np.zeros(0, int)}, "at least one sample, and its shape is (0, 5)"),
+    "images": ({"x": np.zeros((60, 2, 4), "f4")}, "The network cannot take the inputs of"),
+    "texts": ({"x": np.full((60, 5), "1.5")}, "x must hold integers or real numbers, not <U3"),
+    "no numbers": ({"x": np.full((60, 5), np.nan, "f4")}, "x holds values that are not finite"),
+    "fewer targets": ({"y": np.zeros(59, int)}, "x holds 60 samples and y 59"),
+    "negative classes": ({"y": np.arange(60) - 1}, "not -1 to 58"),
+    "a class without an output": ({"y": np.arange(60)}, "has a class 59, and the network has 3 outputs"),
+    "a class beyond all networks": ({"y": np.full(60, 10**12)}, "not 1000000000000 to 1000000000000"),
+}
+
+
+@pytest.mark.parametrize("fault", ODD_DATA)
+def test_data_that_are_no_samples_are_one_sentence(run: Run, tmp_path: Path, fault: str) -> None:
+    arrays, sentence = ODD_DATA[fault]
+    with np.load(tmp_path / "data.npz") as data:
+        whole = {"x": data["x_train"], "y": data["y_train"]}
+    np.savez(tmp_path / "odd.npz", **(whole | arrays))  # type: ignore[arg-type]
+    status, output = run("--measure", "l2_norm", data="odd.npz", architecture="net.py:alone")
+    assert status == 2
+    assert output.startswith("Error: ") or "Usage:" in output
+    assert sentence in " ".join(output.split())
+
+
+def test_the_byte_order_of_data_does_not_matter(run: Run, tmp_path: Path) -> None:
+    with np.load(tmp_path / "data.npz") as data:
+        np.savez(tmp_path / "big.npz", **{name: data[name].astype(data[name].dtype.newbyteorder(">")) for name in data})
+    arguments = ("--measure", "lambda_max", "--json")
+    assert run(*arguments, data="big.npz") == run(*arguments)
+
+
+def test_data_above_the_limit(run: Run) -> None:
+    status, output = run("--measure", "l2_norm", "--max-bytes", "1kb")
+    assert status == 2
+    assert "more than the 1e-06 GB that are read" in output
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_weights_that_are_all_zero_have_no_normalized_margin(run: Run, tmp_path: Path, dtype: torch.dtype) -> None:
+    weights = load_file(tmp_path / "net.safetensors")
+    save_file({name: torch.zeros_like(w, dtype=dtype) for name, w in weights.items()}, tmp_path / "net.safetensors")
+    status, output = run("--json")
+    assert status == 0
+    report = json.loads(output)
+    assert report["values"]["l2_norm"]["value"] == 0
+    for name in ("path_margin", "minimum_path_margin", "l2_margin", "minimum_l2_margin"):
+        assert report["skipped"][name] == "A network of norm 0 has no normalized margin."
+    assert not any("ZeroDivisionError" in reason for reason in report["skipped"].values())
+    status, output = run("--measure", "path_margin")
+    assert status == 2
+    assert "no normalized margin" in output
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), removed=st.integers(0, 4), put=st.binary(max_size=4))
+def test_damaged_data_give_the_right_value_or_one_sentence(
+    run: Run, tmp_path: Path, place: float, removed: int, put: bytes
+) -> None:
+    whole = (tmp_path / "data.npz").read_bytes()
+    start = int(place * len(whole))
+    (tmp_path / "damaged.npz").write_bytes(whole[:start] + put + whole[start + removed :])
+    arguments = ("--measure", "l2_norm", "--measure", "train_error", "--json")
+    undamaged = run(*arguments)
+    assert undamaged[0] == 0
+    status, output = run(*arguments, data="damaged.npz")
+    if status == 0:
+        assert output == undamaged[1]
+    else:
+        assert status == 2
+        assert output.count("Error: ") == 1
+        assert "Traceback" not in output
