@@ -83,6 +83,7 @@ THEORY = _names(
     teacher_student teacher_student[scale=1.0] simplicity_bias sparse_parity modular_addition
     edge_of_stability
     next_token_margin zipf_bigram zipf_bigram[loss=cross_entropy]
+    attention_selection attention_selection[parametrisation=key_query]
     """
 )
 """Every task with a ground truth, with the variants at which theory says that the bias changes."""

@@ -1,5 +1,6 @@
 """The networks of the tasks (image classifiers, linear predictors, ReLU networks), and the state of any network."""
 
+from suite.models.attention import TokenSelector
 from suite.models.images import cnn, mlp, resnet
 from suite.models.linear_networks import (
     NETWORKS,
@@ -29,6 +30,7 @@ __all__ = [
     "LinearNetwork",
     "LinearPredictor",
     "MatrixProduct",
+    "TokenSelector",
     "TwoLayerQuadratic",
     "TwoLayerReLU",
     "balance",

@@ -98,6 +98,25 @@ def max_margin_spectral(z: Array, shape: tuple[int, int], zero: Array | None = N
     )
 
 
+def max_margin_nuclear(z: Array, shape: tuple[int, int]) -> Array:
+    """argmax of min_i z_i·W over matrices of a shape and nuclear norm <= 1, flattened: a semidefinite program.
+
+    Where products of two matrices end on the regularization path of their l2 norm (Tarzanagh et al. 2023,
+    arXiv:2308.16898, for attention). The dual norm, which certifies the margin, is the spectral norm.
+    """
+    import cvxpy as cp
+
+    matrix = cp.Variable(shape)
+    return certified_margin(
+        "nuclear margin",
+        z,
+        matrix,
+        cp.normNuc(matrix),
+        lambda w: float(np.linalg.norm(w.reshape(shape), "nuc")),
+        lambda w: float(np.linalg.norm(w.reshape(shape), 2)),
+    )
+
+
 def box_logistic_minimizer(z: Array, radius: float) -> Array:
     """argmin of the mean logistic loss over |w|_inf <= radius, by L-BFGS-B (Byrd et al. 1995).
 

@@ -29,6 +29,11 @@ def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.logsumexp((-outputs * targets).flatten(), dim=0) - math.log(targets.shape[0])
 
 
+def log_mean_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logarithm of the mean of ``f - y`` for outputs f [n] that are never below the targets y [n]."""
+    return (outputs - targets).mean().log()
+
+
 def log_pairwise_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     """Logarithm of the mean of exp(-(f_y - f_c)) over samples and wrong classes c: outputs [n, k], classes [n].
 

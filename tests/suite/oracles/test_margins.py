@@ -8,7 +8,14 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.svm import SVC
 
-from suite.oracles.margins import max_margin_l1, max_margin_l2, max_margin_linf, max_margin_spectral, pairwise_rows
+from suite.oracles.margins import (
+    max_margin_l1,
+    max_margin_l2,
+    max_margin_linf,
+    max_margin_nuclear,
+    max_margin_spectral,
+    pairwise_rows,
+)
 from suite.oracles.solvers import OracleError
 
 SEEDS = range(4)
@@ -80,8 +87,14 @@ def test_matrix_margins_against_another_conic_solver(seed: int) -> None:
         "fro": max_margin_l2(z),
         "spectral": max_margin_spectral(z, (4, 6)),
         "max": max_margin_linf(z),
+        "nuclear": max_margin_nuclear(z, (4, 6)),
     }
-    norms = {"fro": lambda m: cp.norm(m, "fro"), "spectral": cp.sigma_max, "max": lambda m: cp.max(cp.abs(m))}
+    norms = {
+        "fro": lambda m: cp.norm(m, "fro"),
+        "spectral": cp.sigma_max,
+        "max": lambda m: cp.max(cp.abs(m)),
+        "nuclear": cp.normNuc,
+    }
     for name, norm in norms.items():
         w, t = cp.Variable((4, 6)), cp.Variable()
         scores = x @ w.T
@@ -89,7 +102,12 @@ def test_matrix_margins_against_another_conic_solver(seed: int) -> None:
         problem = cp.Problem(cp.Maximize(t), [*wrong, norm(w) <= 1])
         problem.solve(solver=cp.SCS, eps=1e-7)
         matrix = ours[name].reshape(4, 6)
-        length = {"fro": np.linalg.norm(matrix), "spectral": np.linalg.norm(matrix, 2), "max": abs(matrix).max()}[name]
+        length = {
+            "fro": np.linalg.norm(matrix),
+            "spectral": np.linalg.norm(matrix, 2),
+            "max": abs(matrix).max(),
+            "nuclear": np.linalg.norm(matrix, "nuc"),
+        }[name]
         assert (z @ ours[name]).min() / length == pytest.approx(problem.value, rel=1e-4)
 
 

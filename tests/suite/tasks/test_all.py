@@ -27,6 +27,7 @@ NAMES = [
     "linear_convolution[network=full]",
     "sobolev_interpolation[harmonics=4]",
     "zipf_bigram[loss=cross_entropy]",
+    "attention_selection[parametrisation=key_query]",
 ]
 
 
