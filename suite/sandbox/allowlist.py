@@ -17,8 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from suite.models.linear_networks import NETWORKS
+
 LARGEST_NUMBER = 2**53
 """The largest whole number that a graph may compute."""
+
+MOST_LAYERS = 64
+"""The most layers of a linear network."""
 
 MOST_PARTS = 4096
 """The most tensors that a function may split its argument into."""
@@ -50,7 +55,8 @@ LAYERS: dict[str, type[nn.Module]] = _members(
     Hardtanh Hardswish Hardsigmoid GLU
     Dropout Dropout1d Dropout2d
     """,
-)
+) | {network.__name__: network for network in NETWORKS.values()}
+"""Layers of torch by name, and the linear networks of the suite: a task measures weights whose kind it knows."""
 
 _TENSOR = """
     abs add addmm amax amin argmax atan2 baddbmm bmm ceil clamp clone cos cosh cumsum diagonal div erf exp expm1

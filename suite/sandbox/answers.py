@@ -30,6 +30,7 @@ MOST_HEADER = 16 * 1024**2
 
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 Word = Annotated[str, Meta(max_length=200)]
+Argument = Annotated[str, Meta(pattern=r"^\w{1,200}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -54,12 +55,10 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
     kind: Literal["optimizer", "architecture"]
     explicit: bool
     description: Text
-    space: dict[
-        Annotated[str, Meta(pattern=r"^\w{1,200}$")], tuple[Literal["LogUniform", "Uniform", "Choice", "value"], Any]
-    ]
+    space: dict[Argument, tuple[Literal["LogUniform", "Uniform", "Choice", "value"], Any]]
     origin: tuple[Word, Word]
-    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
-    arguments: Annotated[tuple[Word, ...], Meta(max_length=1_000)]
+    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    arguments: Annotated[tuple[Argument, ...], Meta(max_length=1_000)]
 
 
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):

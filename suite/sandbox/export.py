@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from suite.errors import InputError, sentence
 from suite.models import copy_of
+from suite.models.linear_networks import LinearNetwork
 from suite.sandbox import network as form
 from suite.sandbox.allowlist import (
     ATTRIBUTES,
@@ -112,7 +113,11 @@ def _layer(layer: nn.Module) -> form.Layer:
     """A layer by its class and the arguments of its constructor, which it keeps as attributes."""
     if isinstance(layer, nn.TransformerEncoderLayer):
         return form.Layer(LAYER_NAMES[type(layer)], _encoder_arguments(layer))
-    arguments = {}
+    if isinstance(layer, LinearNetwork):
+        outputs, features = layer.head.shape
+        depth = len(layer.layers) + 1
+        return form.Layer(LAYER_NAMES[type(layer)], {"features": features, "outputs": outputs, "depth": depth})
+    arguments: form.Arguments = {}
     for name in inspect.signature(type(layer)).parameters:
         if name in ("device", "dtype", "inplace") or name.startswith("_"):
             continue

@@ -15,10 +15,10 @@ from msgspec import Meta, Struct
 
 LONGEST_NAME = 200
 
-Path = Annotated[str, Meta(max_length=LONGEST_NAME, pattern=r"^(?!.*(^|\.)__)[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
+Path = Annotated[str, Meta(max_length=LONGEST_NAME, pattern=r"^(?!.*(^|\.)__)[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*\Z")]
 """The name of a part, a parameter or a buffer, with those of the parts that it lies in; none begins with `__`."""
 
-Name = Annotated[str, Meta(max_length=LONGEST_NAME, pattern=r"^(?!__)[A-Za-z0-9_]+$")]
+Name = Annotated[str, Meta(max_length=LONGEST_NAME, pattern=r"^(?!__)[A-Za-z0-9_]+\Z")]
 """One name of a path."""
 
 Key = Annotated[str, Meta(max_length=LONGEST_NAME)]

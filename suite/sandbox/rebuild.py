@@ -19,8 +19,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from suite.errors import InputError, sentence
+from suite.models.linear_networks import LinearNetwork
 from suite.sandbox import network as form
-from suite.sandbox.allowlist import DTYPES, EQUATION, FUNCTIONS, KEYWORDS, LAYERS, WORDS
+from suite.sandbox.allowlist import DTYPES, EQUATION, FUNCTIONS, KEYWORDS, LAYERS, MOST_LAYERS, WORDS
 
 MOST_ELEMENTS = 2**24
 """The most elements that one operation of a network may return for `TRIED` samples."""
@@ -115,11 +116,14 @@ def _layer(description: form.Layer) -> nn.Module:
     layer = LAYERS.get(description.layer)
     if layer is None:
         raise InputError(f"it has a layer {description.layer[:40]!r}")
-    known = set(inspect.signature(layer).parameters) - {"device", "dtype", "inplace"}
+    known = set(inspect.signature(layer).parameters) - {"device", "dtype", "inplace", "generator"}
     for name in description.arguments:
         if name not in known or name.startswith("_"):
             raise InputError(f"it gives the layer {description.layer} an argument {name[:40]!r}")
-    return layer(**{name: _argument(value, 0) for name, value in description.arguments.items()})
+    arguments = {name: _argument(value, 0) for name, value in description.arguments.items()}
+    if issubclass(layer, LinearNetwork) and arguments.get("depth", 1) > MOST_LAYERS:
+        raise InputError("it has too many layers")
+    return layer(**arguments)
 
 
 def _hold(module: nn.Module, description: form.Holder, path: str, tensors: Mapping[str, Tensor]) -> None:

@@ -56,6 +56,7 @@ TRAINED = Trained(
     stepping="alone",
     target_evaluations=3,
     history=((0, 1.0), (3, None)),
+    placement={"SGD": 3},
 )
 LINEAR = Layer("Linear", {"in_features": 2, "out_features": 1})
 ANSWERS = {
@@ -99,6 +100,7 @@ TRAINED_FIELDS = {
     "stepping": ("else", None),
     "target_evaluations": (-1, 1.5, math.nan),
     "history": ([], [[0]], [[0, 1, 2]], [[-1, 1]], [[0, math.nan]], [[0, "1"]], None, 3),
+    "placement": ({"SGD": -1}, {"SGD": 1.5}, {201 * "x": 1}, {str(n): 1 for n in range(21)}, [], None),
     "more": (1,),
     "type": ("other", "runs", None),
 }
@@ -107,10 +109,18 @@ DESCRIBED_FIELDS = {
     "kind": ("else", None),
     "explicit": ("no", 1, None),
     "description": (20_001 * "x", None),
-    "space": ({"l r": ["value", 1]}, {"lr": ["Normal", [0, 1]]}, {"lr": ["value"]}, {"": ["value", 1]}, [], None),
+    "space": (
+        {"l r": ["value", 1]},
+        {"lr": ["Normal", [0, 1]]},
+        {"lr": ["value"]},
+        {"": ["value", 1]},
+        {"lr\n": ["value", 1]},
+        [],
+        None,
+    ),
     "origin": (["a"], ["a", "b", "c"], [201 * "x", ""], None),
-    "hash": ("", 15 * "0", 17 * "0", 16 * "g", 16 * "A", None),
-    "arguments": ([1], 1_001 * ["x"], [201 * "x"], "params", None),
+    "hash": ("", 15 * "0", 17 * "0", 16 * "g", 16 * "A", 16 * "0" + "\n", None),
+    "arguments": ([1], [""], ["lr\n"], ["l r"], 1_001 * ["x"], [201 * "x"], "params", None),
     "more": (1,),
     "type": ("network", None),
 }
@@ -233,7 +243,10 @@ def _positions(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 def _mutate_tree(tree: Any, stream: random.Random) -> None:
     """Change a tree of JSON at one place."""
-    container, key = stream.choice(list(_positions(tree)) or [([None], 0)])
+    positions = list(_positions(tree))
+    if not positions:
+        return
+    container, key = stream.choice(positions)
     what = stream.randrange(6)
     if what == 0:
         del container[key]
@@ -242,7 +255,7 @@ def _mutate_tree(tree: Any, stream: random.Random) -> None:
     elif what == 2 and isinstance(container, list):
         container.insert(key, copy.deepcopy(container[stream.randrange(len(container))]))
     elif what == 3:
-        other, place = stream.choice(list(_positions(tree)))
+        other, place = stream.choice(positions)
         container[key] = copy.deepcopy(other[place])
     elif what == 4:
         for _ in range(stream.choice((1, 10, 100))):
@@ -387,6 +400,7 @@ def test_mutated_answers_are_refused_in_a_sentence(
 ) -> None:
     """200 answers a block; 50 blocks beside the first make 10,000 in the nightly."""
     monkeypatch.chdir(tmp_path)
+    watch.seen.clear()
     sentences: list[str] = []
     outcomes = Counter[str]()
     for number in range(200):

@@ -265,6 +265,7 @@ HOSTILE = {
     "a tensor by a path of attributes": _network({"type": "tensor", "name": "operations.x"}),
     "a part that replaces a method": _network(_call("torch.relu"), parts=(("forward", ROOT),)),
     "a part that replaces a field": _network(_call("torch.relu"), parts=(("operations", ROOT),)),
+    "a part with two lines": _network(_call("torch.relu"), parts=(("a\n", ROOT),)),
     "a dunder as a part": _network(_call("torch.relu"), parts=(("__deepcopy__", ROOT),)),
     "a dunder as a constant": _network(_call("torch.relu"), constants=("__class__",)),
     "a part in a layer": _network(_call("torch.relu"), parts=(("a", LINEAR), ("a.weight", ROOT))),
@@ -287,6 +288,7 @@ HOSTILE = {
     "a long computation": _network(*(_apply("a", {"type": "value", "number": n}) for n in range(2)), parts=(("a", Layer(
         "Conv1d", {"in_channels": 2, "out_channels": 2, "kernel_size": 1, "padding": 10**7})),)),
     "a layer that is not in the table": Network(Layer("LazyLinear", {"out_features": 3}), ()),
+    "a network of very many layers": Network(Layer("Diagonal", {"features": 2, "outputs": 2, "depth": 10**9}), ()),
     "a layer of another module": Network(Layer("Module", {}), ()),
     "an argument that the layer lacks": Network(Layer("Linear", {"in_features": 2, "out_features": 2, "x": 1}), ()),
     "a private argument": Network(Layer("Embedding", {"num_embeddings": 2, "embedding_dim": 2, "_weight": 1}), ()),
@@ -322,7 +324,8 @@ def test_the_vocabulary_computes_and_nothing_else() -> None:
             continue  # what it would write through is fixed
         with contextlib.suppress(ValueError):  # a function of C takes `out` by name alone
             assert not {"out", "inplace", "generator"} & set(inspect.signature(function).parameters), name
-    assert all(layer.__module__.startswith("torch.nn.modules.") for layer in LAYERS.values())
+    modules = ("torch.nn.modules.", "suite.models.linear_networks")
+    assert all(layer.__module__.startswith(modules) for layer in LAYERS.values())
 
 
 SOURCE = """
