@@ -172,6 +172,15 @@ class Submission:
         """The hyper-parameters that are searched for; without any there is one setting only."""
         return [name for name, value in self.space.items() if isinstance(value, Distribution)]
 
+    def size_of_search(self, trials: int) -> int:
+        """How many settings a search tries on a track of so many trials: twice as many where several are tuned.
+
+        So each half of the range of a further hyper-parameter has the points that one alone has: among 2n points of a
+        Sobol sequence there is one in each n-th part of the first range, for each half of the second. A single trial
+        stays one: nothing is tuned.
+        """
+        return trials if trials == 1 or len(self.tuned) < 2 else 2 * trials
+
     def settings(self, trials: int, search: int = 0) -> list[dict[str, Any]]:
         """The first `trials` hyper-parameter settings of a search: a scrambled Sobol sequence over the space.
 

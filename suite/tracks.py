@@ -27,7 +27,7 @@ class Track:
     Attributes:
         name: what `--track` selects.
         seeds: scored runs per submission and task.
-        trials: hyper-parameter settings that are tried before.
+        trials: hyper-parameter settings that are tried before; twice as many where a space has several dimensions.
         tuning_seeds: on how many seeds each setting is tried; none of them is scored.
         searches: how often the search is made, each time with settings and tuning seeds of its own. The scored seeds
             are dealt out to the searches in turn, so that what a score owes to the draw of the search can be told.

@@ -7,4 +7,4 @@ from torch.optim import Adagrad
 
 from suite import LogUniform, Submission
 
-submission = Submission(name="adagrad", optimizer=Adagrad, space={"lr": LogUniform(3e-3, 1.0)})
+submission = Submission(name="adagrad", optimizer=Adagrad, space={"lr": LogUniform(0.01, 1.0)})

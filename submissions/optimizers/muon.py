@@ -74,5 +74,5 @@ def muon(params: Iterable[Any], lr: float, adamw_lr: float, momentum: float = 0.
 
 
 submission = Submission(
-    name="muon", optimizer=muon, space={"lr": LogUniform(2e-3, 0.1), "adamw_lr": LogUniform(3e-4, 3e-2)}
+    name="muon", optimizer=muon, space={"lr": LogUniform(1e-3, 0.1), "adamw_lr": LogUniform(3e-4, 3e-2)}
 )

@@ -39,5 +39,5 @@ class NormalizedMomentum(Optimizer):
 
 
 submission = Submission(
-    name="normalized_momentum", optimizer=NormalizedMomentum, space={"lr": LogUniform(2e-3, 0.1), "momentum": 0.95}
+    name="normalized_momentum", optimizer=NormalizedMomentum, space={"lr": LogUniform(1e-3, 0.1), "momentum": 0.95}
 )

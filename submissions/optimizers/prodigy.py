@@ -9,4 +9,4 @@ from pytorch_optimizer import Prodigy
 
 from suite import LogUniform, Submission
 
-submission = Submission(name="prodigy", optimizer=Prodigy, space={"lr": 1.0, "d_coef": LogUniform(0.3, 3.0)})
+submission = Submission(name="prodigy", optimizer=Prodigy, space={"lr": 1.0, "d_coef": LogUniform(0.03, 3.0)})

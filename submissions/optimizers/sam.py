@@ -45,6 +45,6 @@ class SAM(SGD):
 submission = Submission(
     name="sam",
     optimizer=SAM,
-    space={"lr": LogUniform(0.01, 0.1), "rho": LogUniform(0.05, 0.5)},
+    space={"lr": LogUniform(3e-3, 0.3), "rho": LogUniform(0.05, 0.5)},
     explicit=True,
 )

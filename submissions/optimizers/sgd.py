@@ -7,4 +7,4 @@ from torch.optim import SGD
 
 from suite import LogUniform, Submission
 
-submission = Submission(name="sgd", optimizer=SGD, space={"lr": LogUniform(0.02, 1.0)})
+submission = Submission(name="sgd", optimizer=SGD, space={"lr": LogUniform(0.02, 2.0)})

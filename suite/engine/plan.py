@@ -83,7 +83,8 @@ class PlannedEntry:
         """The search of the number `search`, of so many; the scored seeds are dealt out to them in turn."""
         self.plan, self.loaded, self.task, self.search = plan, loaded, task, search
         self.entry = bind(loaded.submission, task)
-        self.trials = [Trial(*item) for item in enumerate(self.entry.settings(plan.track.trials, search))]
+        size = self.entry.optimizer.size_of_search(plan.track.trials)
+        self.trials = [Trial(*item) for item in enumerate(self.entry.settings(size, search))]
         self.seeds = plan.track.scored_seeds_of(search, searches)
         self.records: list[Record] = []
         self.units_left = 0

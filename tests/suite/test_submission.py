@@ -44,6 +44,35 @@ def test_settings_are_a_prefix_of_longer_ones_and_cover_the_space() -> None:
     assert Submission("fixed", optimizer=print, space={"lr": 0.1}).settings(4) == [{"lr": 0.1}]
 
 
+@pytest.mark.parametrize("search", range(4))
+@pytest.mark.parametrize("trials", [4, 8, 16])
+def test_a_search_in_two_dimensions_is_as_dense_as_in_one(trials: int, search: int) -> None:
+    line = {"lr": Uniform(0.0, 1.0)}
+    plane = Submission("two", optimizer=print, space=line | {"rho": Uniform(0.0, 1.0)})
+    assert Submission("one", optimizer=print, space=line).size_of_search(trials) == trials
+    points = plane.settings(plane.size_of_search(trials), search)
+    for half in (0, 1):
+        assert sorted(int(trials * p["lr"]) for p in points if int(2 * p["rho"]) == half) == list(range(trials))
+        assert sorted(int(trials * p["rho"]) for p in points if int(2 * p["lr"]) == half) == list(range(trials))
+
+
+def test_a_single_trial_is_no_search() -> None:
+    space = {"lr": LogUniform(1e-4, 1.0), "rho": Uniform(0.0, 1.0)}
+    assert Submission("two", optimizer=print, space=space).size_of_search(1) == 1
+    assert Submission("fixed", optimizer=print, space={"lr": 0.1}).size_of_search(8) == 8
+
+
+def test_the_step_sizes_of_all_built_in_optimizers_span_two_decades() -> None:
+    for name in builtin_files():
+        submission = load(name).submission
+        if submission.kind == "optimizer":
+            rates = [submission.space[key] for key in submission.tuned if key in ("lr", "adamw_lr", "d_coef")]
+            assert rates, name
+            for rate in rates:
+                assert isinstance(rate, LogUniform), name
+                assert rate.high / rate.low == pytest.approx(100), name
+
+
 def test_searches_have_points_of_their_own_that_cover_the_space() -> None:
     submission = Submission("one", optimizer=print, space={"lr": LogUniform(1e-4, 1.0)})
     searches = [[settings["lr"] for settings in submission.settings(4, search)] for search in range(20)]
