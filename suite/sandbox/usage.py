@@ -22,7 +22,7 @@ EVERY = 0.25
 SHARE = 0.1
 """The share of the time that looking may take on a machine with many processes."""
 
-OWN_THREADS = 32
+OWN_THREADS = 8
 """The most threads that a guest has before the submission's code runs, those of bubblewrap included."""
 
 SMALLEST_FILE = 4096

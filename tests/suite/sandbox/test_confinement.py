@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from suite.sandbox import confinement, process
 from suite.sandbox.confinement import BUBBLEWRAP, LIMITS_ONLY, gaps, isolation
@@ -39,7 +42,7 @@ exec(sys.stdin.read())
 """
 """A guest without torch, which runs the Python text that is its job."""
 
-LIMITS = Limits(seconds=30, memory=128 * 2**20, disk=8 * 2**20, processes=20, answer=2**20, output=2**20)
+LIMITS = Limits(seconds=30, memory=128 * 2**20, disk=8 * 2**20, processes=60, answer=2**20, output=2**20)
 
 
 @pytest.fixture(autouse=True)
@@ -92,16 +95,16 @@ for number in range(8):
     "many files": ("for number in range(int(share * 2048)): os.mkdir(str(number))", "made more than 2,048 files"),
     "processes": (
         """
-for _ in range(int(share * 20)):
+for _ in range(int(share * 60)):
     if os.fork() == 0:
         time.sleep(wait)
         os._exit(0)
 """,
-        "Resource temporarily unavailable|started more than 20 processes and threads",
+        "Resource temporarily unavailable|started more than 60 processes and threads",
     ),
     "threads": (
-        "for _ in range(int(share * 20)): threading.Thread(target=time.sleep, args=(wait,), daemon=True).start()",
-        "can't start new thread|started more than 20 processes and threads",
+        "for _ in range(int(share * 60)): threading.Thread(target=time.sleep, args=(wait,), daemon=True).start()",
+        "can't start new thread|started more than 60 processes and threads",
     ),
     "the answer": ("say('x' * int(share * MB))", "answered more than 1,048,576 bytes"),
     "output": ("print('x' * int(share * MB), flush=True)", "printed more than 1,048,576 bytes"),
@@ -132,6 +135,20 @@ def test_the_wall_time_is_a_limit() -> None:
         answer_to("time.sleep(12); say('done')", seconds=10)
 
 
+HANGS = {
+    "a signal that it ignores": "import signal; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
+    "its own end": "import atexit; atexit.register(time.sleep, 60); say('done')",
+    "a pipe that it left": "os.mkfifo('answer.json'); open('answer.json')",
+    "a process that keeps its answer open": "os.fork() or time.sleep(60); os.wait()",
+}
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_nothing_makes_the_host_wait(what: str) -> None:
+    with pytest.raises(SandboxError, match="stopped by the time limit of 2 s"):
+        answer_to(HANGS[what], seconds=2)
+
+
 def test_shared_memory_counts_once() -> None:
     """Five processes that map the same 60 MB use 60 MB, not 300."""
     assert answer_to(
@@ -147,6 +164,15 @@ time.sleep(1)
 say("done")
 """
     ).endswith("done")
+
+
+def _running(word: bytes) -> bool:
+    """Whether the command line of some process has `word` in it."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if word in path.read_bytes():
+                return True
+    return False
 
 
 def test_a_limit_ends_all_processes() -> None:
@@ -165,8 +191,7 @@ time.sleep(60)
         pytest.skip("without bubblewrap it goes on")
     with pytest.raises(SandboxError, match=TOGETHER):
         answer_to(text)
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
-    assert not any(b"87654" in command for command in commands)
+    assert not _running(b"87654")
 
 
 STATUS = "say(open('/proc/self/status').read())"
@@ -287,22 +312,104 @@ def test_bubblewrap_is_tried(script: str | None, reason: str, monkeypatch: pytes
         answer_to("block = mmap.mmap(-1, 200 * MB); time.sleep(60)")
 
 
+@confined
 def test_nothing_of_the_host_is_in_sight() -> None:
-    if isolation() == LIMITS_ONLY:
-        pytest.skip("bubblewrap is not installed")
-    places = [
-        "/etc/passwd",
-        "/etc/shadow",
-        "/home",
-        "/root/.bashrc",
-        "/opt",
-        "/var",
-        "/sys/kernel",
-        "/dev/sda",
-        "/dev/vda",
-    ]
+    places = ["/etc/passwd", "/etc/shadow", "/home", "/root/.bashrc", "/opt", "/var", "/sys/kernel", "/dev/sda"]
     assert answer_to(f"say([place for place in {places} if os.path.exists(place)])") == "[]"
     assert answer_to("say(sorted(set(os.environ) - {'LC_CTYPE', 'PWD'}))") == str(
         ["HOME", "LANG", "OMP_NUM_THREADS", "PATH", "TMPDIR", "TORCHDYNAMO_DISABLE"]
     )
-    assert answer_to("say(os.stat(0).st_mode and len([p for p in os.listdir('/proc') if p.isdigit()]))") == "2"
+    # Itself, and the process of bubblewrap's that ends the namespace.
+    assert answer_to("say(sum(name.isdigit() for name in os.listdir('/proc')))") == "2"
+
+
+@confined
+def test_nothing_of_the_host_can_be_reached(tmp_path: Path) -> None:
+    """Its processes, its loopback, its abstract sockets, and sockets among its files."""
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        name = f"lowlands-{os.getpid()}"
+        addresses = [f"\0{name}", str(tmp_path / "socket")]
+        for address in addresses:
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(address)
+        text = f"""
+import socket
+def tried(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError as error:
+        return type(error).__name__
+    return "reached"
+say([
+    tried(os.kill, {os.getpid()}, 0), tried(os.kill, {os.getppid()}, 0),
+    tried(socket.create_connection, {network.getsockname()}, 1),
+    *(tried(socket.socket(socket.AF_UNIX).connect, address) for address in {addresses}),
+])
+"""
+        assert answer_to(text) == str(
+            [*2 * ["ProcessLookupError"], *2 * ["ConnectionRefusedError"], "FileNotFoundError"]
+        )
+
+
+@confined
+def test_the_guest_cannot_change_its_confinement() -> None:
+    text = """
+import ctypes
+libc = ctypes.CDLL(None)
+open("inside", "w").close()
+folder = os.getcwd().encode()
+say([
+    libc.mount(b"none", folder, b"tmpfs", 0, None), libc.umount2(b"/proc/sys", 2), libc.chroot(folder),
+    libc.mount(None, b"/", None, 4096 | 32, None), libc.sethostname(b"x", 1), libc.setuid(0), libc.setgroups(0, None),
+    os.path.exists("inside"),
+])
+"""
+    assert answer_to(text) == str([*7 * [-1], True])
+
+
+@confined
+@pytest.mark.parametrize("place", ["/", "/dev", "/usr", "/proc", "/proc/sys", "/etc", str(Path(torch.__file__).parent)])
+def test_nothing_can_be_written_elsewhere(place: str) -> None:
+    with pytest.raises(SandboxError, match="Error"):
+        answer_to(f"open({str(Path(place) / 'lowlands-mine')!r}, 'w')")
+    assert not (Path(place) / "lowlands-mine").exists()
+
+
+LEFT = """
+import signal
+for number, name in enumerate(("answer", "answer.json", "answer.safetensors", "output", "job", "core")):
+    [lambda: os.symlink("/etc/hostname", name), lambda: os.mkfifo(name), lambda: os.mkdir(name)][number % 3]()
+"""
+
+
+def test_what_the_guest_leaves_is_never_followed() -> None:
+    """Links, pipes and folders under names that a host might open; and its output is a link, or is gone."""
+    assert answer_to(LEFT + "say('done')") == "done"
+    for end in (
+        "os.close(2)",
+        "os.dup2(os.open('answer', os.O_RDONLY | os.O_NOFOLLOW | os.O_PATH), 2)",
+        "print('a line')",
+    ):
+        with pytest.raises(SandboxError) as raised:
+            answer_to(f"{LEFT}\n{end}\nsys.stdout.flush(); os._exit(3)")
+        line = " (a line)" if "print" in end else ""
+        assert str(raised.value) == f"the submission's process ended with exit status 3{line}"
+
+
+def test_what_the_guest_started_ends_with_it() -> None:
+    """Also what left its session and its parent."""
+    text = """
+for number in range(2):
+    if os.fork() == 0:
+        if number:
+            os.setsid()
+        if os.fork() == 0:
+            os.execvp("sleep", ["sleep", "76543"])
+        os._exit(0)
+    os.wait()
+say("done")
+"""
+    if isolation() == LIMITS_ONLY:
+        text = text.replace("if number:", "if False:")
+    assert answer_to(text) == "done"
+    assert not _running(b"76543")
