@@ -103,7 +103,11 @@ for _ in range(int(share * 60)):
         "Resource temporarily unavailable|started more than 60 processes and threads",
     ),
     "threads": (
-        "for _ in range(int(share * 60)): threading.Thread(target=time.sleep, args=(wait,), daemon=True).start()",
+        """
+threading.stack_size(2**16)
+for _ in range(int(share * 60)):
+    threading.Thread(target=time.sleep, args=(wait,), daemon=True).start()
+""",
         "can't start new thread|started more than 60 processes and threads",
     ),
     "the answer": ("say('x' * int(share * MB))", "answered more than 1,048,576 bytes"),
