@@ -37,7 +37,7 @@ class Chain:
 
 def chain_of(entry: PlannedEntry) -> Chain:
     """The units of `entry` with their expected seconds."""
-    seeds = entry.plan.track.seeds
+    seeds = len(entry.seeds)
     scoring = (entry.scoring_cost(),) if entry.task.batched else (entry.scoring_cost() / seeds,) * seeds
     return Chain(tuple(entry.cost(unit) for unit in entry.tuning()), scoring)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from suite.errors import unknown
@@ -26,13 +26,14 @@ class Track:
 
     Attributes:
         name: what `--track` selects.
-        seeds: scored runs per submission and task.
+        seeds: scored runs per submission and task, where `fewer_seeds` does not say otherwise.
         trials: hyper-parameter settings that are tried before; twice as many where a space has several dimensions.
         tuning_seeds: on how many seeds each setting is tried; none of them is scored.
         searches: how often the search is made, each time with settings and tuning seeds of its own. The scored seeds
             are dealt out to the searches in turn, so that what a score owes to the draw of the search can be told.
         measure_trials: whether every trial is trained to its end and measured, so that the expected score of a setting
             of the space is known, and not only that of the selected one. Selection sees nothing of it.
+        fewer_seeds: by task, where a run costs so much that the track asks for fewer seeds.
     """
 
     name: str
@@ -43,15 +44,28 @@ class Track:
     description: str
     searches: int = 1
     measure_trials: bool = False
+    fewer_seeds: Mapping[str, int] = field(default_factory=dict)
+
+    def with_seeds(self, seeds: int) -> Track:
+        """The track with so many seeds on every task."""
+        return replace(self, seeds=seeds, fewer_seeds={})
+
+    def seeds_of(self, task: str) -> int:
+        """Scored runs per submission on the task of this name."""
+        return self.fewer_seeds.get(task, self.seeds)
+
+    def searches_of(self, task: str) -> int:
+        """How many searches a tuned submission makes on the task of this name: none without a seed to be scored on."""
+        return min(self.searches, self.seeds_of(task))
 
     def tuning_seeds_of(self, search: int) -> range:
         """The seeds on which the search of this number tries its settings."""
         first = TUNING_SEEDS_FROM + search * SEEDS_OF_A_SEARCH
         return range(first, first + self.tuning_seeds)
 
-    def scored_seeds_of(self, search: int, searches: int) -> range:
-        """The scored seeds of one of so many searches: every so many-th. There are none for a search beyond them."""
-        return range(search, self.seeds, searches)
+    def scored_seeds_of(self, task: str, search: int, searches: int) -> range:
+        """The scored seeds of one of so many searches on a task: every so many-th. There are none beyond them."""
+        return range(search, self.seeds_of(task), searches)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -60,14 +74,21 @@ def _names(text: str) -> tuple[str, ...]:
 
 QUICK = _names(
     """
-    min_norm_regression adaptive_trap benign_overfitting sobolev_interpolation
-    max_margin spectral_margin
-    sparse_regression matrix_completion
-    valley_scalar univariate_relu
-    mnist5k_mlp mnist5k_bad_start
+    min_norm_regression
+    spectral_margin
+    sparse_regression
+    linear_convolution[network=full]
+    valley_scalar valley_sparse valley_relu
+    homogeneous_margin
+    univariate_relu
+    teacher_student
+    mnist5k_mlp
     """
 )
-"""A fast task of each kind: linear and separable models, sparse and low-rank factors, valleys, functions, images."""
+"""Every family, and every axis on a third of the tasks; `benchmarks/choose_quick.py` chose them from records."""
+
+QUICK_FEWER_SEEDS = {"mnist5k_mlp": 5, "mnist5k_bad_start": 5}
+"""A run on digits costs a second, and small tasks train all seeds as one program."""
 
 THEORY = _names(
     """
@@ -110,7 +131,16 @@ TRACKS = {
             searches=2,
             measure_trials=True,
         ),
-        Track("quick", QUICK, 3, 4, 1, "a first true table on a laptop: minutes", searches=2),
+        Track(
+            "quick",
+            QUICK,
+            10,
+            4,
+            1,
+            "a first true table on a laptop: minutes",
+            searches=2,
+            fewer_seeds=QUICK_FEWER_SEEDS,
+        ),
         Track(
             "theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias", searches=2
         ),

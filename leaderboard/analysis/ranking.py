@@ -20,7 +20,7 @@ from leaderboard.analysis.results import RUN_KEYS, Results, frame_of
 from leaderboard.analysis.scoring import CEILING, RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
 from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, Spread, critical_value, geometric_mean
 from suite.storage.record import search_of
-from suite.tracks import TRACKS
+from suite.tracks import TRACKS, Track
 
 PRINTED_DECIMALS = 3
 """Of the overall score in every table. Submissions tie where they agree to these."""
@@ -185,7 +185,7 @@ def board(results: Results, kind: str = "optimizer", resamples: int = RESAMPLES,
     extra_scores = all_scores.of_tasks(set(all_scores.tasks) - set(counting))
     if scores.cells:
         runs = frame[frame["task"].isin(counting)].drop_duplicates(["submission", "task", "trial", "seed"])
-        standings = _standings(scores, runs, track.seeds if track else None, resamples, results)
+        standings = _standings(scores, runs, track, resamples, results)
     else:
         standings = _unscored(results, kind)
     return Board(kind, results.track, standings, scores, extra_scores)
@@ -196,10 +196,10 @@ def boards(results: Results) -> list[Board]:
     return [board(results, kind) for kind in results.kinds()]
 
 
-def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
-    """Submission -> the tasks of which it has fewer than `seeds` seeds, or than anyone has if that is less."""
+def _missing(scores: Scores, track: Track | None) -> dict[str, tuple[str, ...]]:
+    """Submission -> the tasks of which it has fewer seeds than the track asks for, or than anyone has if fewer."""
     counts = {cell.task: (~np.isnan(cell.scores)).sum(axis=1) for cell in scores.cells}
-    needed = {task: min(count.max(), seeds or math.inf) for task, count in counts.items()}
+    needed = {task: min(count.max(), track.seeds_of(task) if track else math.inf) for task, count in counts.items()}
     return {
         name: tuple(sorted(task for task, count in counts.items() if count[row] < needed[task]))
         for row, name in enumerate(scores.names)
@@ -207,9 +207,9 @@ def _missing(scores: Scores, seeds: int | None) -> dict[str, tuple[str, ...]]:
 
 
 def _standings(
-    scores: Scores, runs: pd.DataFrame, seeds: int | None, resamples: int, results: Results
+    scores: Scores, runs: pd.DataFrame, track: Track | None, resamples: int, results: Results
 ) -> list[Standing]:
-    missing = _missing(scores, seeds)
+    missing = _missing(scores, track)
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())

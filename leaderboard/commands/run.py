@@ -95,7 +95,6 @@ def run(
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
     sizes: dict[str, Any] = {
-        "seeds": seeds,
         "trials": trials,
         "tuning_seeds": tuning_seeds,
         "searches": searches,
@@ -103,6 +102,7 @@ def run(
     }
     given = {name: size for name, size in sizes.items() if size is not None}
     track = dataclasses.replace(find_track(track_name), **given)
+    track = track.with_seeds(seeds) if seeds else track
     use_data(data)
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None

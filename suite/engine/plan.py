@@ -85,7 +85,7 @@ class PlannedEntry:
         self.entry = bind(loaded.submission, task)
         size = self.entry.optimizer.size_of_search(plan.track.trials)
         self.trials = [Trial(*item) for item in enumerate(self.entry.settings(size, search))]
-        self.seeds = plan.track.scored_seeds_of(search, searches)
+        self.seeds = plan.track.scored_seeds_of(task.name, search, searches)
         self.records: list[Record] = []
         self.units_left = 0
         name, kind = loaded.submission.name, loaded.submission.kind
@@ -155,5 +155,5 @@ def planned_entries(plan: Plan, costs: Costs) -> list[PlannedEntry]:
 
 def _searches(plan: Plan, loaded: LoadedSubmission, task: Task, costs: Costs) -> list[PlannedEntry]:
     """The searches of a submission on a task: one where nothing is tuned, and none without a seed to be scored on."""
-    searches = min(plan.track.searches, plan.track.seeds) if bind(loaded.submission, task).optimizer.tuned else 1
+    searches = plan.track.searches_of(task.name) if bind(loaded.submission, task).optimizer.tuned else 1
     return [PlannedEntry(plan, loaded, task, costs, search, searches) for search in range(searches)]

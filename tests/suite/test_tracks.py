@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.errors import InputError
+from suite.task import AXES
 from suite.tasks import find_task
 from suite.tracks import TRACKS, TUNING_SEEDS_FROM, Track, find_track
 
@@ -32,9 +35,33 @@ def test_searches_share_no_tuning_seed() -> None:
 @given(st.integers(1, 30), st.integers(1, 8))
 def test_scored_seeds_are_dealt_out_to_the_searches_evenly(seeds: int, searches: int) -> None:
     track = Track("t", (), seeds, 1, 1, "")
-    dealt = [list(track.scored_seeds_of(search, searches)) for search in range(searches)]
+    dealt = [list(track.scored_seeds_of("t", search, searches)) for search in range(searches)]
     assert sorted(seed for own in dealt for seed in own) == list(range(seeds))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
+def test_a_track_may_ask_for_fewer_seeds_on_a_task() -> None:
+    track = Track("t", ("small", "large"), 10, 1, 1, "", searches=2, fewer_seeds={"large": 1})
+    assert [track.seeds_of(task) for task in ("small", "large", "another")] == [10, 1, 10]
+    assert [track.searches_of(task) for task in ("small", "large")] == [2, 1]
+    assert list(track.scored_seeds_of("large", 0, 1)) == [0]
+    assert [track.with_seeds(3).seeds_of(task) for task in ("small", "large")] == [3, 3]
+
+
+def test_the_quick_track_holds_every_family_and_every_axis_on_a_third_of_its_tasks() -> None:
+    tasks = [find_task(name) for name in TRACKS["quick"].tasks]
+    scored = [task for task in map(find_task, TRACKS["full"].tasks) if task.axes]
+    assert {task.family for task in tasks} == {task.family for task in scored}
+    axes = Counter(axis.axis for task in tasks for axis in task.axes)
+    assert all(task.axes for task in tasks)
+    assert all(3 * axes[axis] >= len(tasks) for axis in AXES)
+
+
+def test_the_quick_track_has_ten_seeds_on_small_tasks_and_five_on_digits() -> None:
+    track = TRACKS["quick"]
+    seeds = {name: track.seeds_of(name) for name in track.tasks}
+    assert seeds == {name: 5 if find_task(name).family == "images" else 10 for name in track.tasks}
+    assert track.searches == 2
 
 
 def test_an_unknown_track() -> None:
