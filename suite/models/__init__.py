@@ -12,6 +12,7 @@ from suite.models.linear_networks import (
     LinearClassifier,
     LinearNetwork,
     LinearPredictor,
+    MatrixPredictor,
     MatrixProduct,
     steepness,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "LinearClassifier",
     "LinearNetwork",
     "LinearPredictor",
+    "MatrixPredictor",
     "MatrixProduct",
     "TokenSelector",
     "TwoLayerQuadratic",

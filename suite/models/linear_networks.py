@@ -36,6 +36,17 @@ class LinearClassifier(nn.Module):
         return x @ self.weight.T
 
 
+class MatrixPredictor(nn.Module):
+    """``<x, W>`` without bias, from ``W = 0`` [rows, columns]: x [n, rows, columns] -> [n]."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, columns, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.flatten()
+
+
 class DiagonalNetwork(nn.Module):
     """``x @ (u² - v²)``, a diagonal network of depth 2, from ``u = v = alpha`` [d], so from zero. x [n, d] -> [n]."""
 

@@ -26,6 +26,9 @@ NAMES = [
     "linear_geometry[network=convolutional]",
     "linear_convolution[network=full]",
     "sobolev_interpolation[harmonics=4]",
+    "teacher_geometry[truth=sparse]",
+    "teacher_geometry[truth=orthogonal]",
+    "teacher_geometry[truth=rank_one]",
     "zipf_bigram[loss=cross_entropy]",
     "attention_selection[parametrisation=key_query]",
 ]
