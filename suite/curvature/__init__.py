@@ -5,6 +5,7 @@ from suite.curvature.losses import SampleSum, Tempered, cross_entropy_weights, v
 from suite.curvature.network import Network
 from suite.curvature.operators import GaussNewton, Hessian, Scaled
 from suite.curvature.per_sample import squared_norms
+from suite.curvature.second_derivatives import check_loss, check_network
 from suite.curvature.subsampled import top_eigenpairs
 from suite.curvature.trace import hessian_trace
 
@@ -16,6 +17,8 @@ __all__ = [
     "SampleSum",
     "Scaled",
     "Tempered",
+    "check_loss",
+    "check_network",
     "cross_entropy_weights",
     "hessian_trace",
     "lanczos",

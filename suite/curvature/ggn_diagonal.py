@@ -83,7 +83,7 @@ def _output_hessians(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
 
 
 TESTED_SAMPLES = 32
-"""Samples, spread over the data, on which a network is tested for being piecewise multilinear."""
+"""Samples, spread over the data, on which second derivatives are tested."""
 
 LINEAR = 1e-9
 """A slope that changes by at most this share, when the weights move by their own length, is constant up to rounding."""
@@ -95,6 +95,11 @@ def gauss_newton_diagonal(network: Network, data: Split, loss: Loss) -> list[Ten
     return [square / len(data) for square in squares]
 
 
+def tested_samples(x: Tensor) -> Tensor:
+    """Up to `TESTED_SAMPLES` of the samples, spread over all."""
+    return x[torch.linspace(0, len(x) - 1, min(len(x), TESTED_SAMPLES)).round().long()]
+
+
 def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     """Whether the outputs are linear in each parameter tensor alone, near the present weights.
 
@@ -103,8 +108,8 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
     linear in v and in c, so it vanishes for random ones if and only if all these second derivatives vanish, with
     probability one. What cannot be tested, since the network does not run in float64, is not known to be linear.
     """
-    rows = torch.linspace(0, len(x) - 1, min(len(x), TESTED_SAMPLES)).round().long()
-    samples = x[rows].double() if x.is_floating_point() else x[rows]
+    samples = tested_samples(x)
+    samples = samples.double() if samples.is_floating_point() else samples
     module, dtype = in_double(network.module, samples[:1])
     if dtype != torch.float64:
         return False

@@ -145,6 +145,8 @@ class SampleMean(Operator):
             for piece, result in zip(pieces, results, strict=True):
                 for total, part in zip(result, product(piece), strict=True):
                     total.add_(part)
+        if not torch.isfinite(totals).all():
+            raise InputError("A product with the loss's curvature is not finite.")
         return totals
 
 

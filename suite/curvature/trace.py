@@ -65,6 +65,8 @@ def hessian_trace(
                 gauss_newton = float(entries.double() @ diagonal.square().double())
         except InputError:
             pass  # the network cannot be differentiated sample by sample
+    if gauss_newton is not None and not math.isfinite(gauss_newton):
+        raise InputError("The Gauss-Newton matrix is not finite.")
     if gauss_newton is not None and once("is_piecewise_multilinear", lambda: is_piecewise_multilinear(network, data.x)):
         return Estimate(gauss_newton)
     kind = Hessian if gauss_newton is None else NetworkCurvature

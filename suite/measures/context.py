@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from suite.curvature import Network, SampleSum, Tempered, cross_entropy_weights, valid_labels
+from suite.curvature import Network, SampleSum, Tempered, check_loss, check_network, cross_entropy_weights, valid_labels
 from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.task import Loss, Split
@@ -72,6 +72,15 @@ def sample_mean(draws: Tensor, offset: float = 0.0) -> Estimate:
     """`offset` plus the mean of independent draws [r], with its standard error: NaN for a single draw."""
     error = draws.std().item() / len(draws) ** 0.5 if len(draws) > 1 else None
     return Estimate(offset + draws.mean().item(), "estimate", error)
+
+
+def _failure(check: Callable[..., None], *arguments: Any) -> str | None:
+    """Why a check fails."""
+    try:
+        check(*arguments)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 class MeasureContext:
@@ -243,6 +252,17 @@ class MeasureContext:
     def at_once(self) -> int | None:
         """None for a loss that is a sum over samples, else how many samples it couples: all."""
         return None if self._is_known_mean or self._sample_sum is not None else len(self.train)
+
+    def check_second_derivatives(self) -> None:
+        """`InputError` if torch's second derivatives of the network or the loss are missing or wrong."""
+        reason = self.once(
+            "second derivatives of the network", lambda: _failure(check_network, self.network, self.train.x)
+        )
+        if reason is None and self._unscaled_loss not in (cross_entropy, mse_loss):
+            arguments = (self._given_loss, self.train_outputs, self.train.y)
+            reason = self.once("second derivatives of the loss", lambda: _failure(check_loss, *arguments))
+        if reason is not None:
+            raise InputError(reason)
 
     def training_loss(self) -> float:
         """The training loss at the present weights (which a measure may have perturbed)."""

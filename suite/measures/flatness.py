@@ -30,6 +30,7 @@ def _leading(pairs: Eigenpairs) -> Estimate:
 
 
 def _largest(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
+    context.check_second_derivatives()
     stream = torch_stream("lambda_max")
     if context.at_once is None:
         return _leading(
@@ -41,6 +42,7 @@ def _largest(context: MeasureContext, diagonal: Tensor | None = None) -> Estimat
 
 def _trace(context: MeasureContext, diagonal: Tensor | None = None) -> Estimate:
     """The trace of H, or of ``D H D``, with what the traces of one network share computed once."""
+    context.check_second_derivatives()
     return curvature.hessian_trace(
         context.network,
         context.samples,
@@ -67,6 +69,7 @@ def lambda_max(context: MeasureContext) -> Estimate:
 )
 def lambda_min(context: MeasureContext) -> Estimate:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
+    context.check_second_derivatives()
     hessian = Hessian(context.network, context.samples, context.sample_loss, chunk=context.at_once)
     return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="SA", tol=1e-2, guards=0))
 
@@ -95,6 +98,7 @@ def relative_flatness(context: MeasureContext) -> Estimate:
 
     Estimated from random signs a and b: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
     """
+    context.check_second_derivatives()
     network, stream = context.network, torch_stream("relative_flatness")
     hessian = Hessian(network, context.samples, context.sample_loss, chunk=context.at_once)
     draws = []
@@ -131,6 +135,7 @@ def neuron_relative_flatness(context: MeasureContext) -> Estimate:
 @declare(kind="exact", unit="loss^½", cost=3, source="Liang et al. 2019, arXiv:1711.01530", invariances=CANONICAL)
 def fisher_rao_norm(context: MeasureContext) -> float:
     """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
+    context.check_second_derivatives()
     theta = context.network.weights()
     fisher = GaussNewton(context.network, context.samples, context.sample_loss, chunk=context.at_once)
     return math.sqrt(max(float(theta @ (fisher @ theta)), 0.0))

@@ -17,7 +17,7 @@ from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS, MeasureContext
 from suite.measures.norms import linear_predictor
 from suite.measures.registry import LOGIT_SCALE, Measure, Need, find_measure, measures
-from suite.models import evaluating
+from suite.models import copy_of, evaluating
 from suite.storage.record import clean
 from suite.task import Loss, Split
 
@@ -154,6 +154,7 @@ def _context(
     matched_loss: float,
 ) -> Iterator[MeasureContext]:
     """The one context in which all measures of a call are taken, with checks of what all of them rest on."""
+    model = _at_least_single(model)
     train = _on_device_of(model, data)
     # Fused attention kernels have no second derivative.
     with evaluating(model), sdpa_kernel(SDPBackend.MATH):
@@ -166,6 +167,16 @@ def _context(
             # Checked at the end, since the outputs are computed by then. If a measure raised, a loss that is not finite
             # is the better explanation.
             _check_finite(context)
+
+
+def _at_least_single(model: nn.Module) -> nn.Module:
+    """The model, or a copy in float32 if it has parameters in half precision, whose values single precision holds too.
+
+    Parameters of several precisions are all taken in the highest.
+    """
+    found = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    dtype = torch.float64 if torch.float64 in found else torch.float32
+    return copy_of(model, dtype) if found - {dtype} else model
 
 
 def _on_device_of(model: nn.Module, data: Data) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import pickle
@@ -299,3 +300,17 @@ def test_outputs_that_depend_on_other_samples_or_on_chance(model: nn.Module) -> 
     data = classification()
     with pytest.raises(InputError, match="change with the others in its batch, or from call to call"):
         measure(model.double(), data, ["lambda_max"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_measured_in_single(dtype: torch.dtype) -> None:
+    """They are exact there; the network itself stays as it is."""
+    low = network().to(dtype)
+    single, data = copy.deepcopy(low).float(), classification()
+    data = Split(data.x.float(), single(data.x.float()).argmax(1))
+    expected = measure_all(single, data)
+    for model in (low, nn.Sequential(*low[:2].float(), *low[2:])):
+        found = measure_all(model, data)
+        assert found.values == expected.values
+        assert {"lambda_max", "relative_flatness", "fisher_rao_norm", "average_sharpness"} <= found.values.keys()
+    assert low[2].weight.dtype == dtype
