@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.func import functional_call, stack_module_state, vjp
+from torch.func import stack_module_state, vjp
 
 from suite.errors import InputError
 from suite.kernels.conv2d import DoubleBackwardConv2d
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.models import copy_of
+from suite.models import call_with, copy_of
 from suite.seeding import torch_stream
 from suite.task import Loss
 
@@ -87,7 +87,7 @@ class Network:
                 outputs = self.outputs(x[:1])
                 vector = torch.randn(outputs.shape, generator=torch_stream("exchange")).to(outputs)
                 expected = torch.autograd.grad(outputs, self.leaves, vector, materialize_grads=True)
-            functional = vjp(lambda theta: functional_call(self.module, theta, (x[:1],)), named)[1](vector)[0]
+            functional = vjp(lambda theta: call_with(self.module, theta, x[:1]), named)[1](vector)[0]
             norm = torch.linalg.vector_norm
             self._supports_functional_call = all(
                 bool(norm(one - other) <= SAME_GRADIENT * norm(other))
@@ -163,7 +163,7 @@ class _Lanes(Network):
         weights = dict(zip(self._names, self.leaves, strict=True)) | self._fixed
 
         def one(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.module, (weights, buffers), (x,))
+            return call_with(self.module, (weights, buffers), x)
 
         return torch.vmap(one)(weights, self._buffers, x)
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from suite.curvature.layers import MAX_ENTRIES, Layer, linear_layers
 from suite.curvature.network import Network
 from suite.curvature.operators import MIN_CHUNKS
 from suite.errors import InputError
+from suite.models import call_with
 
 Cotangents = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
 """(outputs, targets) -> pairs of a vector b like the outputs and its signs [n]."""
@@ -98,7 +99,7 @@ def _by_vmap(network: Network, x: Tensor, cotangents: Iterable[tuple[Tensor, Ten
     weights = {name: p.detach() for name, p in network.module.named_parameters() if p.requires_grad}
 
     def squares(sample: Tensor, vectors: Tensor, signs: Tensor) -> dict[str, Tensor]:
-        pull_back = vjp(lambda theta: functional_call(network.module, theta, (sample[None],)), weights)[1]
+        pull_back = vjp(lambda theta: call_with(network.module, theta, sample[None]), weights)[1]
         sums = {name: torch.zeros_like(p) for name, p in weights.items()}
         for vector, sign in zip(vectors, signs, strict=True):
             for name, gradient in pull_back(vector[None])[0].items():

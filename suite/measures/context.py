@@ -220,13 +220,20 @@ class MeasureContext:
         """Unscaled outputs on the test data."""
         return self.once("test_outputs", lambda: self.predictions(self.required_test.x))
 
-    @cached_property
+    @property
     def _sample_sum(self) -> SampleSum | None:
-        """The loss as a sum over samples, if it is not known to be a plain mean; None if it is no such sum."""
-        try:
-            return SampleSum(self.loss, self.train_outputs, self.train.y)
-        except InputError:
-            return None
+        """The loss as a sum over samples, if it is not known to be a plain mean; None if it is no such sum.
+
+        The samples' weights do not depend on the outputs, so nor on their scale.
+        """
+
+        def proved() -> SampleSum | None:
+            try:
+                return SampleSum(self._given_loss, self.train_outputs, self.train.y)
+            except InputError:
+                return None
+
+        return self.once("sample_sum", proved)
 
     @cached_property
     def _is_known_mean(self) -> bool:
@@ -239,7 +246,10 @@ class MeasureContext:
 
         Of other losses, all samples are to be taken `at_once`.
         """
-        return self.loss if self._is_known_mean or self._sample_sum is None else self._sample_sum
+        if self._is_known_mean or self._sample_sum is None:
+            return self.loss
+        factor = self.inverse_temperature
+        return self._sample_sum if factor == 1 else Tempered(self._sample_sum, factor)
 
     @cached_property
     def samples(self) -> Split:

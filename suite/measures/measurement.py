@@ -119,28 +119,30 @@ def measure(
 def measure_all(
     model: nn.Module,
     data: Data,
+    names: Iterable[str] = (),
     *,
     loss: Loss | None = None,
     test: Data | None = None,
     initial: Mapping[str, Tensor] | None = None,
     matched_loss: float = MATCHED_LOSS,
 ) -> Report:
-    """Every measure that can be taken of `model`, in one pass over what they share, and why others cannot.
+    """Every measure of `names`, or of all, that can be taken of `model`, and why others cannot.
 
     A measure that fails, for whatever reason, leaves the others their values. Arguments are those of `measure`.
 
     Raises:
-        InputError: nothing can be measured: the data does not fit the network, a sample's outputs depend on other
-            samples or on chance, or the loss is not finite.
+        InputError: a name is unknown, or nothing can be measured: the data does not fit the network, a sample's outputs
+            depend on other samples or on chance, or the loss is not finite.
     """
+    chosen = [find_measure(name) for name in names] or measures().values()
     report = Report()
     with _context(model, data, loss, test, initial, matched_loss) as context:
-        for name, each in measures().items():
+        for each in chosen:
             try:
                 _check_needs(each, context)
                 report.values.update(_take(each, context))
             except Exception as error:
-                report.skipped[name] = sentence(error)
+                report.skipped[each.name] = sentence(error)
     return report
 
 

@@ -18,7 +18,7 @@ from suite.models.linear_networks import (
 )
 from suite.models.modules import evaluating, initialize, seeded
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
-from suite.models.state import copy_of, hold, in_double, materialize, restore
+from suite.models.state import call_with, copy_of, hold, in_double, materialize, restore
 
 __all__ = [
     "NETWORKS",
@@ -36,6 +36,7 @@ __all__ = [
     "TwoLayerQuadratic",
     "TwoLayerReLU",
     "balance",
+    "call_with",
     "cnn",
     "copy_of",
     "evaluating",

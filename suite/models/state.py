@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -80,6 +81,20 @@ def restore(model: nn.Module, state: Weights) -> None:
     for name, module in extra.items():
         if name in state:
             module.set_extra_state(_decoded(json.loads(state[name].cpu().numpy().tobytes())))
+
+
+def call_with(model: nn.Module, tensors: Weights | tuple[Weights, Weights], x: Tensor) -> Tensor:
+    """`torch.func.functional_call`, which leaves `model` as it was.
+
+    Torch's own (2.14.1) leaves the tensors that it was given in a module that is registered twice.
+    """
+    kept = [(module, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+    try:
+        return functional_call(model, tensors, (x,))
+    finally:
+        for module, parameters, buffers in kept:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
 
 
 def copy_of(model: Module, dtype: torch.dtype | None = None) -> Module:

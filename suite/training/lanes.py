@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import stack_module_state
 from torch.nn.functional import cross_entropy
 
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.models import evaluating, hold
+from suite.models import call_with, evaluating, hold
 from suite.task import Loss, Weights
 
 EVALUATION_BATCH = 250
@@ -65,7 +65,7 @@ class StackedModels:
 
     def _vmapped(self, loss: Loss) -> Callable[..., Tensor]:
         def one(parameters: Weights, buffers: Weights, x: Tensor, y: Tensor) -> Tensor:
-            return loss(functional_call(self._module, (parameters, buffers), (x,)), y)
+            return loss(call_with(self._module, (parameters, buffers), x), y)
 
         return torch.vmap(one, randomness="different")
 

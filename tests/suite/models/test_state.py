@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from suite.errors import InputError
 from suite.measures import measure
-from suite.models import copy_of, hold, in_double, materialize, restore
+from suite.models import call_with, copy_of, hold, in_double, materialize, restore
 from suite.storage import solutions
 from suite.training.lanes import SingleModel
 
@@ -163,3 +163,14 @@ def test_a_run_holds_no_activations() -> None:
     assert list(single.snapshot(0)) == names == [name for name, _ in model.named_parameters()]
     assert "attribute:features" in hold(model)
     restore(KeepsActivations(SHAPE, OUTPUTS), hold(model))  # they are left out
+
+
+def test_a_call_with_other_weights_leaves_a_network_with_a_shared_module_as_it_was() -> None:
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    parameters = dict(model.named_parameters())
+    doubled = {name: 2 * p.detach() for name, p in parameters.items()}
+    x = torch.ones(3, 2)
+    w, b = doubled["0.weight"], doubled["0.bias"]
+    assert torch.allclose(call_with(model, doubled, x), (x @ w.T + b).relu() @ w.T + b)
+    assert all(layer.get_parameter(name.removeprefix("0.")) is p for name, p in parameters.items())
