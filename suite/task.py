@@ -130,12 +130,16 @@ class Target:
         check_every: optimizer steps between two looks at the loss.
         at_end: every run spends the whole budget, and the loss is judged there: for tasks that ask where training
             drifts along a manifold of minima.
+        annealing: gradient evaluations over which the step size falls to 0 once the target loss is reached; the run
+            ends if the loss holds there, and goes on as before if it does not. For tasks on mini-batches: a loss that
+            is reached at a full step may be a lucky dip, and curvature at the same loss depends on the step.
     """
 
     loss: float
     budget: int
     check_every: int = 1
     at_end: bool = False
+    annealing: int = 0
 
     def admits(self, loss: float) -> bool:
         """Whether a training loss that is computed again is at the target loss, up to `ROUNDING`; false for NaN."""

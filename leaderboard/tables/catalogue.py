@@ -122,7 +122,8 @@ def _facts(task: Task) -> list[str]:
     target, interface = task["target"], task["interface"]
     batch = f"batches of {task['batch_size']}" if task["batch_size"] else "full batch"
     budget = f"{_when(target)} {target['budget']:,} gradient evaluations"
-    facts = [f"Target: training loss ≤ {target['loss']:g} {budget}; {batch}."]
+    held = f", held while the step size decays over {target['annealing']:,} more" if target["annealing"] else ""
+    facts = [f"Target: training loss ≤ {target['loss']:g} {budget}{held}; {batch}."]
     facts.append(f"Scored: {SELECTED[task['selection']]}.")
     if task["reported"]:
         facts.append("Also reported: " + ", ".join(f"`{name}`" for name in task["reported"]) + ".")

@@ -65,7 +65,8 @@ def train(
     if not as_one_program:
         return [_train_together(setup, [run])[0] for run in runs]
     try:
-        return _train_together(setup, runs, race)
+        # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
+        return _train_together(setup, runs, race, stacked=not task.target.annealing)
     except NotEquivalent:
         return _train_together(setup, runs, race, stacked=False)
 

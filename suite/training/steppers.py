@@ -107,7 +107,7 @@ class Stepper:
 
     def _set_rate(self, group: Group) -> None:
         active = next(lane for lane in group.lanes if lane not in self.stopping.status)
-        group.set_rate(self._setup.schedule(self.stopping.progress(active)))
+        group.set_rate(self._setup.schedule(self.stopping.progress(active)) * self.stopping.annealing(active))
 
     def _step(self, groups: list[Group]) -> None:
         """Step every group with the gradients that were just evaluated."""

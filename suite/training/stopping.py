@@ -2,7 +2,8 @@
 
 At each check, with the loss on the whole training data:
 
-    loss <= target loss                                   -> converged (tasks with `at_end`: only at the budget's end)
+    loss <= target loss                                   -> converged (tasks with `at_end`: only at the budget's end;
+                                                             with `annealing`: only at its end)
     loss not finite, or far above the initial one         -> diverged
     the budget of gradient evaluations is spent           -> budget
     too far from the target for its share of the budget   -> stalled
@@ -48,6 +49,7 @@ class StoppingRule:
         self.loss, self._initial_loss = ([math.nan for _ in evaluations] for _ in range(2))
         self.target_evaluations: list[int | None] = [None for _ in evaluations]
         self.history: list[list[tuple[int, float]]] = [[] for _ in evaluations]
+        self._annealed_from: list[int | None] = [None for _ in evaluations]
 
     def active(self) -> list[int]:
         """The lanes that go on."""
@@ -56,6 +58,21 @@ class StoppingRule:
     def progress(self, lane: int) -> float:
         """The share of its budget that a lane has spent."""
         return self._evaluations[lane] / self._target.budget
+
+    def annealing(self, lane: int) -> float:
+        """The step size's factor beside the schedule: it falls from 1 to 0 once a lane has reached the target loss."""
+        begin = self._annealed_from[lane]
+        return 1.0 if begin is None else max(0.0, 1.0 - (self._evaluations[lane] - begin) / self._target.annealing)
+
+    def _holds(self, lane: int, loss: float) -> bool:
+        """Whether a lane's loss is at the target loss after annealing; begins or ends the annealing."""
+        met, begin, spent = loss <= self._target.loss, self._annealed_from[lane], self._evaluations[lane]
+        if not self._target.annealing:
+            return met
+        if begin is not None and spent < begin + self._target.annealing:
+            return False
+        self._annealed_from[lane] = spent if met and begin is None else None
+        return met and begin is not None
 
     def needs_exact_loss(self) -> bool:
         """Whether the next check needs more than whether a loss is above the target: it is the first, or may stall."""
@@ -102,7 +119,9 @@ class StoppingRule:
         """How a lane ends with this loss; None if it goes on."""
         progress, initial = self.progress(lane), self._initial_loss[lane]
         distance = initial - self._target.loss
-        if loss <= self._target.loss and (progress >= 1 or not self._target.at_end):
+        if self._holds(lane, loss) and not self._target.at_end:
+            return Status.CONVERGED
+        if loss <= self._target.loss and progress >= 1:
             return Status.CONVERGED
         if not math.isfinite(loss) or loss - initial > DIVERGENCE_FACTOR * abs(distance):
             return Status.DIVERGED

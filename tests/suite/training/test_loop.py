@@ -202,6 +202,33 @@ def test_run_is_frozen_at_the_target_loss() -> None:
         assert loss <= task.target.loss
 
 
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_every_lane_is_annealed_from_its_own_target_loss_as_in_a_plain_loop(optimizer: Any, batched: bool) -> None:
+    decay = 30
+    task = toy(None, budget=2_000, target_loss=0.2)
+    task = replace(task, target=replace(task.target, annealing=decay))
+    runs = _runs([{"lr": 0.02}, {"lr": 0.01}])
+    results = train(task, runs, optimizer, batched=batched)
+    assert len({result.gradient_evaluations for result in results}) > 1
+    for run, result in zip(runs, results, strict=True):
+        model, train_part = task.model(run.problem, run.seed), run.problem.train
+        own, steps, left = optimizer(model.parameters(), **run.settings), 0, None
+        while left != 0:
+            own.zero_grad()
+            loss = task.loss(model(train_part.x), train_part.y)
+            if left is None and loss.item() <= task.target.loss:
+                left = decay
+            own.param_groups[0]["lr"] = run.settings["lr"] * (1 if left is None else left / decay)
+            (loss / run.problem.lipschitz).backward()
+            own.step()
+            steps, left = steps + 1, left and left - 1
+        assert result.converged
+        assert result.gradient_evaluations == steps
+        for name, weight in model.named_parameters():
+            torch.testing.assert_close(result.weights[name], weight.detach(), rtol=1e-9, atol=1e-12)
+
+
 def test_race_never_changes_the_fastest_trial() -> None:
     task = toy(None, budget=400, target_loss=0.2)
     runs = _runs([{"lr": 0.05}, {"lr": 0.5}, {"lr": 0.1}, {"lr": 1e6}])

@@ -50,3 +50,26 @@ def test_a_trial_that_cannot_win_is_raced() -> None:
     ended = {0: Status.CONVERGED, 1: Status.CONVERGED, 2: Status.RACED, 3: Status.RACED}
     assert rule.status == ended
     assert rule.active() == [4, 5]
+
+
+def test_a_loss_must_hold_while_the_step_size_decays() -> None:
+    spent = [0, 0]
+    rule = StoppingRule(Target(0.1, 100, annealing=20), spent)
+
+    def check(evaluations: int, *losses: float) -> list[int]:
+        spent[:] = [evaluations] * 2
+        return rule.update(rule.active(), losses)
+
+    assert check(0, 1.0, 1.0) == []
+    assert check(10, 0.09, 0.5) == []
+    assert [rule.annealing(lane) for lane in (0, 1)] == [1.0, 1.0]
+    assert check(20, 0.3, 0.08) == []  # the first lane was a lucky dip; in between its loss is not judged
+    assert [rule.annealing(lane) for lane in (0, 1)] == [0.5, 1.0]
+    assert check(30, 0.11, 0.12) == []
+    assert [rule.annealing(lane) for lane in (0, 1)] == [1.0, 0.5]  # it goes on at its full step
+    assert check(40, 0.05, 0.1) == [1]
+    assert rule.status == {1: Status.CONVERGED}
+    assert check(99, 0.12) == []
+    spent[0] = 100
+    assert rule.update([0], [0.05]) == [0]  # at the end of the budget the schedule itself has ended
+    assert rule.status[0] is Status.CONVERGED
