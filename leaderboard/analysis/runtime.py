@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.analysis.statistics import geometric_mean
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,22 @@ def read(directory: Path) -> list[History]:
         if path.name != "machine.json":
             for benchmark, point in _points(_load(path), path):
                 histories[path.parent.name, benchmark].append(point)
-    units = {benchmark: str(descriptions.get(benchmark, {}).get("unit", "")) for _, benchmark in histories}
+    units = {benchmark: _unit(descriptions.get(benchmark)) for _, benchmark in histories}
     return [
         History(machine, benchmark, units[benchmark], tuple(sorted(points, key=lambda point: point.date)))
         for (machine, benchmark), points in sorted(histories.items())
     ]
 
 
+def _unit(description: Any) -> str:
+    """The unit that asv's description of a benchmark states; empty if it states none."""
+    return str(description.get("unit", "")) if isinstance(description, dict) else ""
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a result of asv ({error}).") from error
 
 
@@ -76,11 +81,13 @@ def _points(content: dict[str, Any], path: Path) -> list[tuple[str, Point]]:
             values = {
                 name: float(value)
                 for name, value in zip(names, entry["result"] or [], strict=False)
-                if value is not None and not math.isnan(value)
+                if value is not None and math.isfinite(value)
             }
             if values:
                 mean = float(geometric_mean(list(values.values())))
                 points.append((benchmark, Point(content["commit_hash"][:8], date, mean, values)))
         return points
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise InputError(f"{path} is not a result of asv (it lacks {error}).") from error
+    except (TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        raise InputError(f"{path} is not a result of asv 0.4 or later ({sentence(error)}).") from error

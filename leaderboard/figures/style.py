@@ -22,6 +22,7 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "text.color": INK,
+    "text.parse_math": False,  # a name with a $ in it is a name
     "axes.titlelocation": "left",
     "axes.grid": True,
     "axes.axisbelow": True,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import suite
@@ -27,6 +29,9 @@ from suite.errors import InputError
 
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
+
+SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js)")
+"""What a site's files are called; a list of other names is no list of ours, and nothing on it is deleted."""
 
 STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
 
@@ -64,13 +69,16 @@ def publish(
         raise InputError("The results hold no scored run: there is nothing to publish.")
     old = _old_files(directory)
     files = dict(_files(SiteContext(results, others, history, asv, study), progress))
+    contents = files | {MARKER: json.dumps(sorted(files))}
     try:
         for path in old - files.keys():
-            (directory / path).unlink(missing_ok=True)
-        for path, content in files.items():
+            _within(directory, path).unlink(missing_ok=True)
+        for path, content in contents.items():
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
-            (directory / path).write_text(content, encoding="utf-8")
-        (directory / MARKER).write_text(json.dumps(sorted(files)), encoding="utf-8")
+            target = _within(directory, path)
+            if target.is_symlink():
+                target.unlink()  # not written through, wherever it leads
+            target.write_text(content, encoding="utf-8")
     except OSError as error:
         raise InputError(f"The site cannot be written to {directory} ({error.strerror}).") from error
     return [directory / path for path in files]
@@ -81,11 +89,22 @@ def _old_files(directory: Path) -> set[str]:
     try:
         if not directory.exists() or not any(directory.iterdir()):
             return set()
-        return set(json.loads((directory / MARKER).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        written = msgspec.json.decode((directory / MARKER).read_bytes(), type=set[str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        written = {""}
+    if not all(map(SITE_FILE.fullmatch, written)):
         raise InputError(
             f"{directory} holds something that is not a site of this command; give an empty or a new directory."
-        ) from None
+        )
+    return written
+
+
+def _within(directory: Path, path: str) -> Path:
+    """The place of a site's file; an InputError if a link leads its folder out of the site."""
+    target = directory / path
+    if not target.parent.resolve().is_relative_to(directory.resolve()):
+        raise InputError(f"{target.parent} leads out of {directory}: nothing is written or deleted there.")
+    return target
 
 
 def _pages(context: SiteContext) -> list[MakePage]:

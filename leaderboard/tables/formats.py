@@ -63,11 +63,29 @@ def _aligned(table: Table, style: str, render_cell: Callable[[TableCell], str]) 
 
 def _markdown(table: Table) -> str:
     def render_cell(cell: TableCell) -> str:
-        # An underscore within a word is one, at its edge it would begin or end emphasis.
-        escaped = re.sub(r"([|<*`\\]|(?<!\w)_|_(?!\w))", r"\\\1", cell.text)
-        return f"**{escaped}**" if cell.best else escaped
+        escaped = markdown_text(cell.text).strip()
+        return f"**{escaped}**" if cell.best and escaped else escaped
 
-    return _aligned(table, "pipe", render_cell)
+    titles = tuple(replace(column, title=markdown_text(column.title)) for column in table.columns)
+    return _aligned(replace(table, columns=titles), "pipe", render_cell)
+
+
+ACTIVE = re.compile(
+    r"@|://|www\.|\]\s*[(\[:]|#\d|\bGH-\d|\b(?=\d*[a-f])[0-9a-f]{7,40}\b|&#?\w+;|[`~\x00-\x1f\x7f-\x9f\u2028\u2029]",
+    re.I,
+)
+"""What GitHub turns into links, mentions, references and entities wherever it stands, or what ends a line or a span."""
+
+
+def markdown_text(text: str) -> str:
+    """`text` as GitHub's markdown shows it, in a cell of a table too: no markup, no link, no mention."""
+    if ACTIVE.search(text):
+        # Nothing is active in a span of code. Only a bar still ends the cell, and a backslash before it is removed.
+        words = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split()).replace("|", "\\|")
+        fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+        return f"{fence} {words} {fence}" if "`" in words else f"{fence}{words}{fence}"
+    # An underscore within a word is one, at its edge it would begin or end emphasis.
+    return re.sub(r"([|<*\\]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 BOLD = ("\x02", "\x03")
@@ -107,12 +125,20 @@ def _csv(table: Table) -> str:
     for n, column in enumerate(table.columns):
         values = [row[n].value for row in table.rows]
         ends = ("", "_low", "_high") if any(isinstance(value, Interval) for value in values) else ("",)
-        lines[0] += [f"{column.key}{end}" for end in ends]
+        lines[0] += [_inert(f"{column.key}{end}") for end in ends]
         for line, value in zip(lines[1:], values, strict=True):
-            line += astuple(value) if isinstance(value, Interval) else (value, None, None)[: len(ends)]
+            line += astuple(value) if isinstance(value, Interval) else (_inert(value), None, None)[: len(ends)]
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue().rstrip("\n")
+
+
+def _inert(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, with an apostrophe in front; all else as it is."""
+    if not isinstance(value, str):
+        return value
+    formula = value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return (("'" if formula else "") + value).replace("\r", " ")  # which csv does not quote, and readers break at
 
 
 def _json(table: Table) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from leaderboard.analysis.comparison import COST, Comparison, Difference
-from leaderboard.tables.formats import render
+from leaderboard.tables.formats import markdown_text, render
 from leaderboard.tables.table import Column, Table, TableCell, columns, digits, number, text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _change(difference: Difference) -> TableCell:
 def markdown(comparison: Comparison) -> str:
     """A summary for a pull request: what changed first, all differences folded away."""
     lines = [f"### Lowlands: {headline(comparison)}", "", render(table(comparison), "markdown"), ""]
-    lines += [f"- {note}" for note in (NOTE, *comparison.notes)]
+    lines += [f"- {note}" for note in (NOTE, *map(markdown_text, comparison.notes))]
     lines += ["", "<details><summary>All differences</summary>", "", render(table(comparison, True), "markdown"), ""]
     return "\n".join([*lines, "</details>", ""])
 

@@ -181,6 +181,75 @@ def test_what_is_not_a_site_is_left_alone(tmp_path: Path) -> None:
         publish(Results([]), tmp_path / "new")
 
 
+@pytest.mark.parametrize(
+    "marker",
+    ['["../victim.txt"]', '["/victim.html"]', '["tasks/../../victim.html"]', '["victim.txt"]', "[1, 2]", "null",
+     '[["a"]]', '["\\u0000"]', '{"a": 1}', "[", "[" * 10_000, '["a.html\\n"]'],
+)  # fmt: skip
+def test_a_list_that_is_not_ours_deletes_nothing(tmp_path: Path, marker: str) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    kept = [tmp_path / "victim.txt", tmp_path / "victim.html", site / "victim.txt"]
+    for path in kept:
+        path.write_text("precious")
+    (site / ".lowlands-site.json").write_text(marker)
+    with pytest.raises(InputError, match="not a site of this command"):
+        publish(whole_run(2, 2, 2), site)
+    assert all(path.read_text() == "precious" for path in kept)
+
+
+def test_nothing_is_deleted_or_written_through_links(tmp_path: Path) -> None:
+    site, outside = tmp_path / "site", tmp_path / "outside"
+    results = whole_run(2, 2, 2)
+    publish(results, site)
+    outside.mkdir()
+    for name in ("a.html", "b.html"):
+        (outside / name).write_text("precious")
+    (site / "index.html").unlink()
+    (site / "index.html").symlink_to(outside / "a.html")
+    publish(results, site)
+    assert not (site / "index.html").is_symlink()
+    (site / "elsewhere").symlink_to(outside)
+    listed = json.loads((site / ".lowlands-site.json").read_text())
+    (site / ".lowlands-site.json").write_text(json.dumps([*listed, "elsewhere/b.html"]))
+    with pytest.raises(InputError, match="leads out of"):
+        publish(results, site)
+    assert [path.read_text() for path in sorted(outside.iterdir())] == ["precious"] * 2
+
+
+def test_any_name_can_be_drawn(tmp_path: Path) -> None:
+    names = ["$$", "sgd $a_$", "$\\frac{1}$", "_x_", "<b>&amp;", "[/b]"]
+    run = whole_run(len(names), 3, 2)
+    old = sorted({record["submission"] for record in run.records})
+    renamed = [r | {"submission": names[old.index(r["submission"])]} for r in run.records]
+    tasks = {"exact_1[alpha=0.1]": "exact_$a_$"}
+    renamed = [r | {"task": tasks.get(r["task"], r["task"])} for r in renamed]
+    files = publish(Results(renamed), tmp_path / "site")
+    drawn = " ".join(" ".join(_Words(path.read_text()).in_pictures) for path in files if path.suffix == ".html")
+    for name in (*names, "exact_$a_$"):
+        assert name in drawn
+
+
+class _Words(HTMLParser):
+    """The words that stand in a page's pictures."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.in_pictures: list[str] = []
+        self._depth = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+        self._depth += tag == "svg"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= tag == "svg"
+
+    def handle_data(self, data: str) -> None:
+        if self._depth:
+            self.in_pictures.append(data)
+
+
 def test_histories(tmp_path: Path) -> None:
     history = read(_asv(tmp_path / "results"))[0]
     assert (history.machine, history.unit) == ("machine", "seconds")

@@ -7,13 +7,16 @@ import inspect
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from rich.console import Console
 
 from leaderboard.analysis.baselines import shipped_logs
@@ -309,3 +312,49 @@ def test_an_estimate_of_one_seed_has_no_bounds() -> None:
     assert estimate(Interval(0.5, math.nan, math.nan)).text == "0.500"
     assert estimate(None).text == estimate(Interval(math.nan, math.nan, math.nan)).text == "–"
     assert TableCell(True, "yes").key == 1.0
+
+
+ACTIVE_NAMES = (
+    "[click](http://example.org)", "[click][x]", "[x]: http://example.org", "@team", "me@example.org",
+    "www.example.org", "https://example.org/a_b", "#12", "GH-12", "owner/repo#3", "deadbeef1", "![i](x)", "<b>x</b>",
+    "<!-- x", "~~gone~~", "`code`", "``", "a | b", "a\\|b", "\\", "**", "_x_", "&lt;b&gt;", "&#64;team", "<http://a>",
+    "[x[/b]]", "ok_name[lr=0.1]",
+)  # fmt: skip
+"""Texts that markdown, or GitHub in particular, would make something of."""
+
+
+def _inline_of(source: str) -> list[list[Token]]:
+    """The inline tokens of every cell of a markdown table, row by row, as a parser of GitHub's dialect finds them."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source)
+    assert {token.type.partition("_")[0] for token in tokens} <= {"table", "thead", "tbody", "tr", "th", "td", "inline"}
+    return [token.children or [] for token in tokens if token.type == "inline"]
+
+
+def _of_names(*names: str) -> Table:
+    rows = tuple((TableCell(name, name, best=n % 2 == 0), TableCell(1.0, "1")) for n, name in enumerate(names))
+    return Table("names", (Column("who", "who", words=True), Column(names[0], names[0])), rows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(ACTIVE_NAMES) | st.text("ab01@#[](){}<>|`*_~!:/.&;\\$-+= ", min_size=1, max_size=12))
+def test_no_name_is_markup_in_markdown(name: str) -> None:
+    cells = _inline_of(render(_of_names(name, "plain"), "markdown"))
+    assert len(cells) == 6
+    for place in (1, 2):  # as a title, and as the best of a column
+        shown = "".join(token.content for token in cells[place])
+        assert shown.split() == name.split()
+        kinds = {token.type for token in cells[place]}
+        assert kinds <= {"text", "text_special", "code_inline", "strong_open", "strong_close"}
+        assert ("strong_open" in kinds) == (place == 2 and bool(name.strip()))
+        free = "".join(token.content for token in cells[place] if token.type != "code_inline")
+        assert not re.search(r"@|://|www\.|#\d|GH-\d", free, re.I)
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\tx", "\rx", "plain", "'=1", "sgd-1"])
+def test_no_name_is_a_formula_in_csv(name: str) -> None:
+    header, first, second = csv.reader(io.StringIO(render(_of_names(name, "x"), "csv"), newline=""))
+    escaped = name if name in ("plain", "'=1", "sgd-1") else f"'{name}".replace("\r", " ")
+    assert header[1] == first[0] == escaped
+    assert second == ["x", "1.0"]
+    negative = Table("numbers", (Column("n", "n"),), ((TableCell(-1.5, "-1.5"),), (TableCell(-2, "-2"),)))
+    assert render(negative, "csv").splitlines() == ["n", "-1.5", "-2"]

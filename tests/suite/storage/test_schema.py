@@ -29,6 +29,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "status": {"status": ["converged"]},
     "seed": {"seed": "0"},
     "submission": {"submission": {}},
+    "submission of two lines": {"submission": "a\n| b"},
+    "task that is no text": {"task": "\ud800"},
     "axes": {"axes": []},
     "axes[...]": {"axes": {"norm": {"measure": 3}}},
     "axes[...].score_0": {"axes": {"norm": RUN["axes"]["norm"] | {"score_0": "2"}}},
