@@ -54,9 +54,9 @@ def duration(seconds: float) -> str:
 
 
 def output() -> Console:
-    """Standard output; a file or a pipe has no width of its own, and lines must not be cut there."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=FILE_WIDTH)
+    """Standard output, where no text is markup; a file or a pipe has no width of its own, and cuts no lines."""
+    console = Console(markup=False)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(markup=False, width=FILE_WIDTH)
 
 
 def print_table(table: Table) -> None:

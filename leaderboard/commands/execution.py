@@ -100,7 +100,7 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
     from suite.engine.lock import locked
     from suite.storage.log import Log, read
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -142,7 +142,8 @@ def _follow(steps: Iterator[Step], console: Console) -> None:
             if step.records:
                 click.echo(_line(step), err=True)
         return
-    description, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]} left")
+    description = TextColumn("{task.description}", markup=False)  # names of tasks have brackets
+    left = TextColumn("{task.fields[left]} left")
     columns = (description, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left)
     with Progress(*columns, console=console, transient=True) as bar:
         handle = bar.add_task("starting", total=1.0, left="?")

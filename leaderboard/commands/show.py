@@ -13,6 +13,7 @@ from leaderboard.analysis.baselines import BASELINES
 from leaderboard.commands.console import print_table, progress
 from leaderboard.tables import FORMATS, VIEWS
 from suite.errors import InputError
+from suite.literals import split
 from suite.tracks import TRACKS, find_track
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ def table(
         selection = getattr(views, view)(board(loaded, name, implicit_only=implicit_only), loaded)
         for condition in filters:
             selection = selection.filter(condition)
+        if filters and not selection.rows:
+            click.echo(f"No row of the {name}s meets {' and '.join(filters)}.", err=True)
         if sort:
             selection = selection.sort(sort)
         if columns:
-            selection = selection.choose([key.strip() for key in columns.split(",")])
+            selection = selection.choose(split(columns))
         tables.append(selection)
     if style is not None:
         click.echo(document(tables, style))

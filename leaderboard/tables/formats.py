@@ -159,6 +159,8 @@ def terminal(table: Table, width: int) -> list[RichTable]:
     Where it does not fit, intervals are written as ± half their width and titles are shortened; where it still does not
     fit, its columns are spread over several tables, each with the columns that name the rows.
     """
+    from rich.text import Text
+
     table = table.for_people()
     # Wide tables have a line and two spaces between columns and lines at both ends, narrow ones two spaces in between.
     if sum(_widths(table, gap=3)) + 1 <= width:
@@ -167,7 +169,7 @@ def terminal(table: Table, width: int) -> list[RichTable]:
         titles = tuple(replace(column, title=column.short or column.title) for column in table.columns)
         short = replace(table, columns=titles, rows=tuple(tuple(map(_short, row)) for row in table.rows))
         parts = [_rich(part, narrow=True) for part in _parts(short, _widths(short, gap=2), width + 2)]
-    parts[0].title = table.title
+    parts[0].title = Text(table.title)
     return parts
 
 
@@ -217,7 +219,7 @@ def _rich(table: Table, narrow: bool) -> RichTable:
         collapse_padding=narrow,
     )
     for column in table.columns:
-        rich.add_column(column.title, justify="left" if column.words else "right", no_wrap=True)
+        rich.add_column(Text(column.title), justify="left" if column.words else "right", no_wrap=True)
     previous = ""
     for row in table.rows:
         cells = [Text(cell.text, style="bold" if cell.best else "") for cell in row]

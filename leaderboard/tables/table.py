@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import itertools
 import math
@@ -119,31 +120,32 @@ class Table:
 
     def sort(self, key: str) -> Table:
         """Rows by the column `key`, from the highest with a leading minus; what is missing comes last."""
-        place = self.position(key.removeprefix("-"))
+        falling = key.startswith("-") and key not in [column.key for column in self.columns]
+        place = self.position(key[1:] if falling else key)
 
         def missing(row: tuple[TableCell, ...]) -> bool:
             value = row[place].key
             return not isinstance(value, str) and math.isnan(value)
 
         rows = [row for row in self.rows if not missing(row)]
-        rows.sort(key=lambda row: row[place].key, reverse=key.startswith("-"))
+        rows.sort(key=lambda row: row[place].key, reverse=falling)
         return replace(self, rows=(*rows, *filter(missing, self.rows)))
 
     def filter(self, condition: str) -> Table:
         """The rows that meet `condition`: ``submission=ada*`` (a pattern), ``overall>=0.5`` (a number).
 
+        In a pattern ``*`` stands for any text and ``?`` for a letter. Brackets stand for themselves, since names have
+        them; where no row has such a text, they stand for one of the letters in them.
+
         Raises:
             InputError: the condition has another form, or there is no such column.
         """
-        match = re.fullmatch(r"\s*([^<>=]+?)\s*(>=|<=|>|<|=)\s*(.*?)\s*", condition)
-        if match is None:
-            raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
-        place, relation, operand = self.position(match[1]), match[2], match[3]
-        if relation == "=":
-            patterns = {operand, RENAMED.get(operand, operand)}
-            pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
-            rows = [row for row in self.rows if any(map(pattern.match, (str(row[place].value), row[place].text)))]
-            return replace(self, rows=tuple(rows))
+        place, relation, operand = self._parsed(condition)
+        if relation in ("=", "=="):
+            for pattern in (operand.replace("[", "[[]"), operand):
+                if rows := tuple(row for row in self.rows if _is_like(row[place], pattern)):
+                    break
+            return replace(self, rows=rows)
         try:
             number = float(operand)
         except ValueError:
@@ -151,6 +153,27 @@ class Table:
         keys = [row[place].key for row in self.rows]
         meets = [not isinstance(key, str) and RELATIONS[relation](key, number) for key in keys]
         return replace(self, rows=tuple(itertools.compress(self.rows, meets)))
+
+    def _parsed(self, condition: str) -> tuple[int, str, str]:
+        """The column, the relation and the operand of a condition; names of columns may hold relations themselves."""
+        relations = r"\s*(==|>=|<=|>|<|=)\s*(.*?)\s*"
+        keys = sorted((column.key for column in self.columns), key=len, reverse=True)
+        for key in [*map(re.escape, keys), "[^<>=]+?"]:
+            if match := re.fullmatch(rf"\s*({key}){relations}", condition, re.DOTALL):
+                return self.position(match[1]), match[2], match[3]
+        raise InputError(f"The filter {condition!r} must look like submission=ada* or overall>=0.5.")
+
+
+def _is_like(cell: TableCell, operand: str) -> bool:
+    """Whether the cell is what `operand` says: its number, or its words, of which `operand` may be a pattern."""
+    if isinstance(cell.value, bool):
+        return operand.lower() == str(cell.value).lower()
+    if isinstance(cell.value, int | float):
+        with contextlib.suppress(ValueError):
+            return float(operand) == cell.value
+    patterns = {operand, RENAMED.get(operand, operand)}
+    pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
+    return any(map(pattern.match, (str(cell.value), cell.label, cell.text)))
 
 
 def text(value: str) -> TableCell:

@@ -2,7 +2,7 @@
 
 ``load(text)``::
 
-    NAME[a=1,b=2]      ->  load(NAME), with these hyper-parameters fixed
+    NAME[a=1,b=(2,3)]  ->  load(NAME), with these hyper-parameters fixed (values: `suite.literals`)
     a built-in name    ->  the file submissions/*/NAME.py
     a path to a file   ->  its variable `submission`
     MODULE:CLASS       ->  the class as an optimizer with the default space, or a Submission of that name
@@ -11,14 +11,11 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +25,7 @@ from typing import Any
 
 import suite
 from suite.errors import InputError, sentence, unknown
+from suite.literals import literal, split
 from suite.signature import signature, wraps
 from suite.submission import LogUniform, Submission
 
@@ -100,9 +98,14 @@ def _hash(source: bytes, *more: str) -> str:
 
 
 def _parts(text: str) -> tuple[str, str | None]:
-    """``sgd[lr=0.1]`` as ``sgd`` and ``lr=0.1``."""
-    match = re.fullmatch(r"(.+)\[(.+)\]", text)
-    return (match[1], match[2]) if match else (text, None)
+    """``sgd[betas=[0.9,0.99]]`` as ``sgd`` and ``betas=[0.9,0.99]``: from the bracket that the last one closes."""
+    depth = 0
+    for place in range(len(text) - 1, 0, -1) if text.endswith("]") else ():
+        depth += {"]": 1, "[": -1}.get(text[place], 0)
+        if not depth:
+            options = text[place + 1 : -1]
+            return (text[:place], options) if options.strip() else (text, None)
+    return text, None
 
 
 def source_of(text: str) -> Path | None:
@@ -193,15 +196,15 @@ def _from_import_path(text: str) -> LoadedSubmission:
 
 def _with_settings(text: str, options: str) -> LoadedSubmission:
     """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` says."""
-    loaded = load(text)
-    settings = {}
-    for option in options.split(","):
-        key, sign, value = (part.strip() for part in option.partition("="))
-        if not (sign and key.isidentifier()):
-            raise InputError(f"{text}[{options}]: {option.strip()!r} is not of the form name=value.")
-        settings[key] = value
-        with contextlib.suppress(ValueError, SyntaxError):
-            settings[key] = ast.literal_eval(value)
+    loaded, settings = load(text), {}
+    try:
+        for option in split(options):
+            key, sign, value = (part.strip() for part in option.partition("="))
+            if not (sign and key.isidentifier()) or key in settings:
+                raise InputError(f"{option!r} is not of the form name=value, or names a setting twice.")
+            settings[key] = literal(value)
+    except InputError as error:
+        raise InputError(f"{text}[{options}]: {error}") from None
     submission = loaded.submission
     submission = replace(submission, name=f"{submission.name}[{options}]", space={**submission.space, **settings})
     return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))

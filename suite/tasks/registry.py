@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError, unknown
+from suite.literals import literal, split
 from suite.task import Task
 
 TaskFunction = Callable[..., Task]
@@ -108,22 +110,24 @@ def find_task(text: str) -> Task:
     variant = _variant(function, options) | ({} if data is None else {"data": data})
     try:
         return function(**variant)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise InputError(f"Task {text!r}: {error}") from None
 
 
 def _variant(function: TaskFunction, options: str) -> dict[str, Any]:
     """The arguments that ``key=value,key=value`` gives to `function`."""
     defaults, variant = _defaults(function), {}
-    for option in filter(None, (part.strip() for part in options.split(","))):
+    for option in filter(None, split(options)):
         key, _, value = option.partition("=")
         if key not in defaults:
             variants = ", ".join(defaults) or "none"
             raise InputError(f"Task {function.__name__!r} has no variant {key!r} (its variants: {variants}).")
         kind = type(defaults[key])
         try:
-            variant[key] = kind(value)
-        except ValueError:
+            variant[key] = literal(value) if kind is bool else kind(value)
+            if not isinstance(variant[key], kind) or (kind is float and not math.isfinite(variant[key])):
+                raise ValueError
+        except (ValueError, InputError):
             raise InputError(
                 f"Task {function.__name__!r}: {key} must be of type {kind.__name__}, not {value!r}."
             ) from None

@@ -27,6 +27,7 @@ from leaderboard.tables import FORMATS, VIEWS, views
 from leaderboard.tables.formats import WRITERS, render, terminal
 from leaderboard.tables.table import Column, Table, TableCell, digits, estimate, number, text
 from suite.errors import InputError
+from suite.literals import split
 from tests.leaderboard.helpers import record
 
 NAMES = ["plain", "a|b", "<script>", "x_1 & 50%", "_edge_", "[1]"]
@@ -358,3 +359,47 @@ def test_no_name_is_a_formula_in_csv(name: str) -> None:
     assert second == ["x", "1.0"]
     negative = Table("numbers", (Column("n", "n"),), ((TableCell(-1.5, "-1.5"),), (TableCell(-2, "-2"),)))
     assert render(negative, "csv").splitlines() == ["n", "-1.5", "-2"]
+
+
+SUITE_NAMES = ("SGD[lr=0.3,momentum=0.9]", "SGD[lr=0.2]", "SGDl", "Adam[betas=(0.9,0.95)]", "x[/b]", "-minus")
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_filters_columns_and_sorting_take_the_names_that_the_suite_makes(name: str) -> None:
+    rows = tuple((TableCell(other, other), TableCell(len(other), "n")) for other in SUITE_NAMES)
+    who = Table("who", (Column("submission", "submission", words=True), Column("n", "n")), rows)
+    assert [row[0].value for row in who.filter(f"submission={name}").rows] == [name]
+    assert [row[0].value for row in who.filter(f"submission=={name}").rows] == [name]
+    columns = (Column("task", "task", words=True), *(Column(other, other) for other in SUITE_NAMES))
+    cells = tuple(
+        (TableCell(f"t{row}[alpha=1.0]", ""), *(TableCell(row * (-1) ** n, "") for n in range(6))) for row in range(4)
+    )
+    wide = Table("wide", columns, cells)
+    assert [column.key for column in wide.choose(split(f"task,{name}")).columns] == ["task", name]
+    assert [row[0].value for row in wide.filter("task=t2[alpha=1.0]").rows] == ["t2[alpha=1.0]"]
+    place = SUITE_NAMES.index(name)
+    assert len(wide.filter(f"{name} >= 2").rows) == (2 if place % 2 == 0 else 0)
+    assert [row[0].value for row in wide.filter(f"{name}={3 * (-1) ** place}").rows] == ["t3[alpha=1.0]"]
+    rising = [row[1 + place].value for row in wide.sort(name).rows]
+    assert rising == sorted(rising)
+    assert [row[1 + place].value for row in wide.sort(f"-{name}").rows] == rising[::-1]
+
+
+def test_a_filter_takes_truth_values_as_they_are_written() -> None:
+    rows = tuple((TableCell(value, str(value)),) for value in (True, False))
+    table = Table("who", (Column("explicit", "explicit"),), rows)
+    for condition in ("explicit=false", "explicit=False", "explicit==false"):
+        assert [row[0].value for row in table.filter(condition).rows] == [False]
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_names_are_not_markup_on_a_terminal(width: int) -> None:
+    names = ("SGD[lr=0.3]", "SGD[lr=0.2]", "x[/b]", "[red]y", "[link=http://a]z")
+    columns = (Column("task", "task[alpha=1]", words=True), *(Column(name, name) for name in names))
+    row = (TableCell("t[b=1]", "t[b=1]"), *(TableCell(1.0, "1") for _ in names))
+    console = Console(width=width, record=True, file=io.StringIO())
+    for part in terminal(Table("of [/b] and [red]", columns, (row,)), width):
+        console.print(part)
+    shown = console.export_text()
+    for name in (*names, "task[alpha=1]", "t[b=1]", "of [/b] and [red]"):
+        assert name in shown
