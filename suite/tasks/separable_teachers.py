@@ -76,7 +76,7 @@ def teacher_geometry(truth: str = "signs") -> Task:
     Claim. No norm is the right one by itself: the separator of largest margin in the norm whose unit ball has the truth
     for a corner predicts best. A teacher of entries ±1 is a corner of the max norm's ball, one of few entries of the l1
     norm's, an orthogonal one of the spectral norm's, one of rank one of the nuclear norm's; for recovery from few
-    linear measurements this is Chandrasekaran, Recht, Parrilo and Willsky 2012, arXiv:1012.0621. So sign descent and
+    linear measurements this is Chandrasekaran et al. 2012, arXiv:1012.0621. So sign descent and
     Adam should do well on `truth=signs` (Zhang et al. 2024, arXiv:2406.10650), Muon on `truth=orthogonal` (Fan et al.
     2025, arXiv:2502.04664) and neither on the other two, to which no optimizer here but the explicitly sparse ones has
     a bias from W = 0. Isotropic teachers, where the l2 norm is right, are in `min_norm_regression` and

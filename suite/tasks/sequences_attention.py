@@ -38,7 +38,7 @@ def attention_selection(parametrisation: str = "combined") -> Task:
     Claim. Where one token of a sequence serves the loss better than all others, gradient descent on the weights W of an
     attention layer with scores X W z diverges in the direction of the least Frobenius norm that separates it from the
     others, a support vector machine on outer products of tokens and query; globally so if all other tokens serve
-    equally ill (Tarzanagh, Li, Thrampoulidis and Oymak 2023, arXiv:2308.16898). If keys and queries are trained, W = K
+    equally ill (Tarzanagh et al. 2023, arXiv:2308.16898). If keys and queries are trained, W = K
     Q', the regularization path of their l2 norms leads to the least *nuclear* norm instead. For gradient descent on K
     and Q that is a conjecture, which `attention_selection[parametrisation=key_query]` tests; nothing is proved for
     other methods.
