@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leaderboard.analysis.full_score import FullScores, predict_full_scores
 from leaderboard.analysis.measure_values import measure_values
 from leaderboard.analysis.ranking import boards
 from leaderboard.analysis.results import Results
@@ -72,6 +73,14 @@ class SiteContext:
     def why(self) -> dict[str, Table]:
         """Kind -> the table that explains each rank."""
         return {board.kind: views.why(board, self.results) for board in self.boards}
+
+    @functools.cached_property
+    def full_scores(self) -> dict[str, FullScores]:
+        """Kind -> the predicted scores on the full track, where the site shows quick and there is what they need."""
+        if self.results.track != "quick":
+            return {}
+        found = {board.kind: predict_full_scores(board, self.others) for board in self.boards}
+        return {kind: scores for kind, scores in found.items() if scores is not None}
 
     def navigation(self) -> list[tuple[str, str]]:
         """(page, label) of the links at the top."""

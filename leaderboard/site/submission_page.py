@@ -21,6 +21,9 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
     pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)  # matches the name alone
     why = context.why[board.kind].filter(f"submission={pattern}")
     scores = {**standing.axes, "overall": standing.overall} if standing else {}
+    full = context.full_scores.get(board.kind)
+    if full and name in full.predicted and name not in full.recorded:
+        scores["predicted overall on full"] = full.predicted[name]
     content = {
         "name": name,
         "kind": board.kind,

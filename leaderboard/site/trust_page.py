@@ -20,6 +20,9 @@ def trust(context: SiteContext) -> Page:
     kinds = [
         {
             "kind": board.kind,
+            "full": views.full_scores(context.full_scores[board.kind], board)
+            if board.kind in context.full_scores
+            else None,
             "uncertainty": views.uncertainty(board, context.results),
             "sensitivity": views.sensitivity(board, context.results),
             "performance": views.performance(board, context.results),

@@ -8,6 +8,7 @@ import numpy as np
 
 from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, aggregates, performance_profile
 from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
+from leaderboard.analysis.full_score import FullScores
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
 from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
 from leaderboard.analysis.results import Results
@@ -389,3 +390,31 @@ def tuning(board: Board, results: Results) -> Table:
     )
     note = "Expected best of k trials given that one reaches the target loss, and the chance that one does."
     return Table("Best of k tuning trials", header, rows, stub=2, notes=(note,))
+
+
+def full_scores(found: FullScores, board: Board) -> Table:
+    """The overall scores on the full track: predicted from the board of the quick track, and recorded."""
+    header = (
+        *columns("submission", words=True),
+        Column("quick", "overall on quick"),
+        Column("predicted", "predicted on full"),
+        Column("recorded", "recorded on full"),
+    )
+    standings = [standing for standing in board.standings if standing.submission in found.predicted]
+    standings.sort(key=lambda standing: -found.predicted[standing.submission].value)
+    rows = tuple(
+        (
+            _name(standing),
+            number(standing.overall.value, ".3f"),
+            estimate(found.predicted[standing.submission]),
+            number(found.recorded.get(standing.submission), ".3f"),
+        )
+        for standing in standings
+    )
+    notes = (
+        f"Ridge regression on the scores of {len(board.ranked.tasks)} tasks of quick, over the {len(found.recorded)} "
+        f"submissions that have {found.tasks} scored tasks of full too; of these, from the others.",
+        f"Root mean square error, each left out in turn: {found.error:.2f}; of the mean: {found.error_of_mean:.2f}.",
+        "In brackets: 95 % for one submission.",
+    )
+    return Table(f"Predicted scores on full: {board.kind}s", header, rows, notes=notes)

@@ -21,6 +21,7 @@ from leaderboard.site.links import file_name, prose
 from leaderboard.study import Study
 from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
 from suite.errors import InputError
+from suite.tracks import FULL
 from tests.leaderboard.helpers import study_records, whole_run
 
 EVIL = "<img src=x onerror=alert(1)> & 'co'"
@@ -139,6 +140,21 @@ def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
     text = (site / "trust.html").read_text()
     assert "full against quick" in text
     assert "rank correlation" in text
+
+
+def test_what_the_full_track_would_say_of_a_submission_that_was_run_on_quick_alone(tmp_path: Path) -> None:
+    quick = whole_run(6, 3, 2)
+    names = dict(zip(dict.fromkeys(record["task"] for record in quick.records), FULL, strict=False))
+    of_five = [record for record in quick.records if record["submission"] != "opt_5"]
+    full = Results([record | {"track": "full", "task": names[record["task"]]} for record in of_five])
+    publish(quick, tmp_path / "both", [full])
+    trust = (tmp_path / "both" / "trust.html").read_text()
+    assert "Predicted scores on full: optimizers" in trust
+    assert "over the 5 submissions that have 2 scored tasks of full too" in trust
+    assert "predicted overall on full" in (tmp_path / "both" / "submissions" / "opt-5.html").read_text()
+    assert "predicted overall on full" not in (tmp_path / "both" / "submissions" / "opt-4.html").read_text()
+    publish(quick, tmp_path / "alone")
+    assert "Predicted scores" not in (tmp_path / "alone" / "trust.html").read_text()
 
 
 def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> None:
