@@ -40,7 +40,7 @@ class Standing:
     """One submission's line of the leaderboard.
 
     Attributes:
-        explicit: whether it regularizes on purpose.
+        explicit: whether it regularizes on purpose: measured, or declared where nothing was measured.
         gradient_evaluations: mean over its runs.
         relative_seconds: training time of a run in units of the time reference's; None where that is missing.
         converged, runs: how many of its runs reached the target loss, and how many it has.
@@ -59,6 +59,7 @@ class Standing:
         axes: axis -> score, of the axes that the submission has.
         families: family of tasks -> mean score over its tasks and their axes.
         missing: the tasks that it lacks, in part or whole.
+        behaviors: what its probes saw it do beside following gradients (`suite.behavior`); None: it was not probed.
     """
 
     submission: str
@@ -81,6 +82,7 @@ class Standing:
     axes: dict[str, Interval] = field(default_factory=dict)
     families: dict[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    behaviors: tuple[str, ...] | None = None
 
     @property
     def rank_text(self) -> str:
@@ -215,7 +217,8 @@ def _standings(
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
     ranks = _ranks(scores.only(name for name in scores.names if not missing[name]), searched(scores, results))
     expected = expected_scores(scores, results)
-    seconds = relative_seconds(runs, TIME_REFERENCES[str(runs["kind"].iloc[0])])
+    kind = str(runs["kind"].iloc[0])
+    seconds, behaviors = relative_seconds(runs, TIME_REFERENCES[kind]), results.behaviors(kind)
     standings = [
         replace(
             _unranked(name, runs[runs["submission"] == name], seconds),
@@ -224,6 +227,7 @@ def _standings(
             axes={axis: values[row] for axis, values in axes.items() if not math.isnan(values[row].value)},
             families={family: float(means[row]) for family, means in scores.family_means.items()},
             expected=expected.get(name),
+            behaviors=behaviors.get(name),
             missing=missing[name],
         )
         for row, name in enumerate(scores.names)

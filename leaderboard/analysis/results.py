@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from suite.behavior import explicit
 from suite.errors import InputError
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source, search_of
@@ -67,6 +68,14 @@ class Results:
     def scored(self) -> list[Record]:
         """The records of scored runs, without those of tuning."""
         return [record for record in self.records if record["phase"] == "score"]
+
+    def behaviors(self, kind: str) -> dict[str, tuple[str, ...]]:
+        """Submission of `kind` -> what its probes saw it do; those that were never probed are left out."""
+        groups: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            if record["kind"] == kind and record.get("probe") is not None:
+                groups[record["submission"]].append(record)
+        return {name: explicit(False, probes_of(group))[1] for name, group in groups.items()}
 
     def kinds(self) -> list[str]:
         """The kinds of submission that there are: they are ranked separately, optimizers first."""
@@ -157,6 +166,24 @@ def _newest(records: Sequence[Record]) -> list[Record]:
     return list(runs.values())
 
 
+def _measured_explicit(records: Sequence[Record]) -> list[Record]:
+    """The records, with what was measured in place of what a submission declares of itself (`suite.behavior`)."""
+    seen: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        seen[record["kind"], record["submission"]].append(record)
+    for group in seen.values():
+        measured, _ = explicit(any(record["explicit"] for record in group), probes_of(group))
+        for record in group:
+            record["explicit"] = measured
+    return list(records)
+
+
+def probes_of(records: Iterable[Record]) -> list[list[str] | None]:
+    """The behaviors of each probed run; None for a run that was not probed, or before there were probes."""
+    probes = (record.get("probe") for record in records)
+    return [None if probe is None else probe["behaviors"] for probe in probes]
+
+
 def check(records: Sequence[Record]) -> None:
     """Refuse what must never share a table.
 
@@ -195,7 +222,7 @@ def load(paths: Iterable[Path]) -> Results:
     available = [record for record in records if record["status"] != Status.UNAVAILABLE]
     missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
     notes += [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
-    newest = _newest(available)
+    newest = _measured_explicit(_newest(available))
     if len(newest) < len(available):
         notes.append(f"{len(available) - len(newest)} records of older sources or repeated runs are left out.")
     check(newest)

@@ -36,6 +36,7 @@ from leaderboard.tables.table import (
     number,
     text,
 )
+from suite.behavior import regularizes
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets (or after ±)."
@@ -79,6 +80,17 @@ def _name(standing: Standing) -> TableCell:
     return TableCell(standing.submission, standing.submission, detail=detail, explicit=standing.explicit)
 
 
+def _explicit_in_words(board: Board) -> list[str]:
+    """What the dagger means, and what those that have it were seen to do."""
+    explicit = [standing for standing in board.standings if standing.explicit]
+    reasons = [
+        f"{standing.submission} {' and '.join(seen for seen in standing.behaviors if regularizes([seen]))}"
+        for standing in explicit
+        if standing.behaviors is not None
+    ]
+    return [EXPLICIT, *([f"Measured: {'; '.join(reasons)}."] if reasons else [])] if explicit else []
+
+
 def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns `stub`, then one for each submission."""
     return (*stub, *(Column(standing.submission, _name(standing).text) for standing in board.standings))
@@ -88,6 +100,7 @@ def ranking(board: Board, results: Results) -> Table:
     """The leaderboard: rank, axis scores, cost, and the overall score."""
     axes = board.scores.axes
     bests = {axis: board.best_of_axis(axis) for axis in axes}
+    probed = _known(board, "behaviors")
     header = (
         Column("rank", "rank", short="#"),
         *columns("submission", words=True),
@@ -103,6 +116,7 @@ def ranking(board: Board, results: Results) -> Table:
         Column("rank_over_searches", "rank over searches", data=True),
         Column("rank_over_tasks", "rank over tasks", data=True),
         Column("explicit", "explicit", data=True),
+        *([Column("behaviors", "measured behavior", words=True, data=True)] if probed else []),
         Column("runs", "runs", data=True),
         Column("missing", "missing", words=True, data=True),
     )
@@ -122,12 +136,13 @@ def ranking(board: Board, results: Results) -> Table:
             _rank(standing, standing.rank_over_searches),
             _rank(standing, standing.rank_over_tasks),
             TableCell(standing.explicit, "yes" if standing.explicit else "no"),
+            *([text("not probed" if standing.behaviors is None else ", ".join(standing.behaviors))] if probed else []),
             TableCell(standing.runs, str(standing.runs)),
             text(" ".join(standing.missing)),
         )
         for standing in board.standings
     )
-    explicit = [EXPLICIT] if any(standing.explicit for standing in board.standings) else []
+    explicit = _explicit_in_words(board)
     rough = [ROUGHLY] if any(standing.rough for standing in board.standings) else []
     cost = COST.format(TIME_REFERENCES[board.kind])
     search = SEARCHES if _known(board, "half_over_searches") else ONE_SEARCH

@@ -19,6 +19,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor
 
+from suite.behavior import Probe
 from suite.sandbox.network import Network
 from suite.training.run import Stepping
 
@@ -73,6 +74,7 @@ class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
     target_evaluations: Count | None
     history: Annotated[tuple[tuple[Count, float | None], ...], Meta(min_length=1, max_length=100_000)]
     placement: Annotated[dict[Word, Count], Meta(max_length=20)]
+    probe: Probe | None
 
 
 class Runs(Struct, tag="runs", frozen=True, forbid_unknown_fields=True):

@@ -165,6 +165,7 @@ def _result(
         target_evaluations=row.target_evaluations,
         history=tuple((at, _number(loss)) for at, loss in row.history),
         placement=row.placement,
+        probe=row.probe,
     )
     return _verify(task, run, claim) if claim.converged else claim
 

@@ -58,6 +58,13 @@ class _Curve(Struct):
             raise ValueError("A curve's x, y and oracle differ in length")
 
 
+class _Probe(Struct):
+    """What tables read of a probe of an optimizer (`suite.behavior.Probe`)."""
+
+    behaviors: list[Name]
+    steps: Count
+
+
 class _Environment(Struct):
     """The machine and the versions that a run was made with."""
 
@@ -111,6 +118,7 @@ class _Fields(Struct):
     isolation: str | None = None
     selection: str = ""
     placement: dict[str, Count] = {}
+    probe: _Probe | None = None
 
     def __post_init__(self) -> None:
         if self.converged != (self.status == Status.CONVERGED):

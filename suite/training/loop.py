@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from suite.signature import MakeOptimizer
 from suite.task import Task
+from suite.training.behavior_probe import probe_behavior
 from suite.training.equivalence import NotEquivalent, supports_vmap, vmap_is_faster
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
@@ -63,12 +65,22 @@ def train(
         and (batched or vmap_is_faster(task, runs, device))
     )
     if not as_one_program:
-        return [_train_together(setup, [run])[0] for run in runs]
+        return _probed(setup, runs, [_train_together(setup, [run])[0] for run in runs])
     try:
         # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
-        return _train_together(setup, runs, race, stacked=not task.target.annealing)
+        return _probed(setup, runs, _train_together(setup, runs, race, stacked=not task.target.annealing))
     except NotEquivalent:
-        return _train_together(setup, runs, race, stacked=False)
+        return _probed(setup, runs, _train_together(setup, runs, race, stacked=False))
+
+
+def _probed(
+    setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]
+) -> list[TrainingResult]:
+    """The results with the probes that runs ask for."""
+    return [
+        replace(result, probe=probe_behavior(setup, run)) if run.probed else result
+        for run, result in zip(runs, results, strict=True)
+    ]
 
 
 def _train_together(

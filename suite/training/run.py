@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from suite.behavior import Probe
 from suite.seeding import seed_of
 from suite.storage.record import Status
 from suite.task import Problem, Split, Task, Weights
@@ -29,6 +30,7 @@ class TrainingRun:
     Attributes:
         seed: of its initial weights and of its random streams.
         streams: the seeds of its random streams by name, where `seed` must not reveal the data (see `suite.sandbox`).
+        probed: whether what its optimizer does beside following gradients is measured as well.
     """
 
     problem: Problem
@@ -36,6 +38,7 @@ class TrainingRun:
     trial: int
     settings: Mapping[str, Any]
     streams: Mapping[str, int] | None = None
+    probed: bool = False
 
     def stream_seeds(self, task: str) -> Mapping[str, int]:
         """The seeds of the random streams on the task of the name `task`, by the names in `STREAMS`."""
@@ -65,6 +68,7 @@ class TrainingResult:
             fewer than all where a task trains on. None: it did not end there.
         history: (gradient evaluations, training loss), thinned evenly on a log scale.
         placement: how many weights each algorithm stepped (`optimizer_factory.placement`).
+        probe: of its optimizer; None: it was not probed, or could not be.
     """
 
     status: Status
@@ -78,6 +82,7 @@ class TrainingResult:
     target_evaluations: int | None = None
     history: tuple[tuple[int, float], ...] = ()
     placement: Mapping[str, int] = field(default_factory=dict)
+    probe: Probe | None = None
 
     @property
     def converged(self) -> bool:

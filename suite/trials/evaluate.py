@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 from torch import nn
 
 import suite
@@ -36,10 +37,13 @@ from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, resolve
-from suite.trials.unit import Unit
+from suite.trials.unit import Trial, Unit
 
 CURVE_SEED = 0
 """The scored seed whose records carry curves: a picture shows one data set."""
+
+PROBED_SEED = 0
+"""The scored seed in whose run an optimizer is probed (`suite.training.behavior_probe`): once per task."""
 
 
 def run_unit(unit: Unit) -> list[Record]:
@@ -54,9 +58,17 @@ def run_unit(unit: Unit) -> list[Record]:
     except Exception as error:
         return failed(work, sentence(error), Status.UNAVAILABLE)
     runs = [
-        TrainingRun(problems[seed], seed, trial.number, trial.settings) for trial in unit.trials for seed in unit.seeds
+        TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_is_probed(work, trial, seed))
+        for trial in unit.trials
+        for seed in unit.seeds
     ]
     return [_record(work, run, result) for run, result in zip(runs, _train(work, runs), strict=True)]
+
+
+def _is_probed(work: ResolvedUnit, trial: Trial, seed: int) -> bool:
+    """Whether the optimizer is probed in this run: in one scored run per task, where the task sets nothing in it."""
+    is_theirs = work.loaded.submission.kind == "optimizer" and work.task.fixed.keys().isdisjoint(trial.settings)
+    return work.scored and (trial, seed) == (work.unit.trials[0], PROBED_SEED) and is_theirs
 
 
 def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> list[Record]:
@@ -189,6 +201,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "measure_seconds": 0.0,
         "stepping": None,
         "placement": {},
+        "probe": None,
         "measures": {},
         "uncertainties": {},
         "axes": {},
@@ -213,6 +226,7 @@ def _trained(result: TrainingResult) -> Record:
         "seconds": round(result.seconds, 4),
         "stepping": result.stepping,
         "placement": result.placement,
+        "probe": None if result.probe is None else to_builtins(result.probe),
         "solution_hash": solution_hash(result.weights),
     }
 

@@ -19,7 +19,7 @@ from suite.storage.cache import cached_on_disk
 from suite.storage.log import many_records
 from suite.task import Task
 
-WORDS = ("estimate", "literals", "optimizers", "seeding", "signature", "submission", "task")
+WORDS = ("behavior", "estimate", "literals", "optimizers", "seeding", "signature", "submission", "task")
 """The files beside the packages that decide numbers."""
 
 PACKAGES = (
