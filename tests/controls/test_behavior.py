@@ -18,7 +18,6 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import load as load_results
-from leaderboard.tables.formats import render
 from leaderboard.tables.views import ranking
 from suite.behavior import HARMLESS, Behavior, Probe, explicit, regularizes
 from suite.entries.loading import builtin_files, load
@@ -215,13 +214,13 @@ def test_who_regularizes_is_seen(name: str) -> None:
         (lambda params, lr: SGD(params, lr, momentum=0.9, nesterov=True), set()),
         (Adam, set()),
         (lambda params, lr: AdamW(params, lr, weight_decay=0.0), set()),
-        (lambda params, lr: LBFGS(params, lr, line_search_fn="strong_wolfe"), set()),
+        (lambda params, lr: LBFGS(params, lr, max_iter=4, line_search_fn="strong_wolfe"), set()),
         (LayerWise, {Behavior.SCALES}),
         (HashedRate, {Behavior.AMPLIFIES}),
     ],
 )
 def test_who_follows_gradients_is_not_accused(make: Callable[..., Any], expected: set[Behavior]) -> None:
-    for task in ("sparse_regression", "teacher_student", "matrix_completion"):
+    for task in ("sparse_regression", "teacher_student"):
         assert set(probe(make, task=task).behaviors) == expected
     assert not regularizes(expected)
 
@@ -241,10 +240,10 @@ def test_the_built_in_optimizers_are_what_they_say(name: str) -> None:
 
 def test_a_late_edit_is_met_as_often_as_stated() -> None:
     """The path is longer than s steps with the probability (16 / s) ** 0.8."""
-    probes = [probe(editing(at(100, 0.5)), task="min_norm_regression", seed=seed) for seed in range(30)]
+    probes = [probe(editing(at(100, 0.5)), task="min_norm_regression", seed=seed) for seed in range(20)]
     caught = [regularizes(found.behaviors) for found in probes]
     assert caught == [found.steps > 100 for found in probes]
-    expected = 30 * (16 / 101) ** 0.8
+    expected = 20 * (16 / 101) ** 0.8
     assert abs(sum(caught) - expected) < 3 * math.sqrt(expected)
 
 
@@ -286,8 +285,7 @@ def test_records_carry_the_probe_and_tables_read_it(tmp_path: Path) -> None:
     assert results.behaviors("optimizer") == {"plain": ("decays its weights",), "honest": ()}
     standings = {standing.submission: standing for standing in board(results).standings}
     assert (standings["plain"].explicit, standings["honest"].explicit) == (True, False)
-    printed = render(ranking(board(results), results), "text")
-    assert "Measured: plain decays its weights." in printed
+    assert "Measured: plain decays its weights." in " ".join(ranking(board(results), results).notes)
 
 
 def test_a_decay_that_the_task_sets_is_nobodys_own() -> None:
