@@ -24,6 +24,7 @@ from leaderboard.analysis.robustness import probabilities_of_improvement
 from leaderboard.analysis.statistics import Spread
 from leaderboard.tables import views
 from suite.errors import InputError
+from suite.tracks import TRACKS, Track
 from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
 
 
@@ -242,6 +243,21 @@ def test_the_track_says_what_counts() -> None:
     assert {s.submission: s.missing for s in made.standings} == {"x": (), "y": ()}
     assert made.scores.tasks == ["adaptive_trap"]
     assert made.extra_scores.tasks == ["max_margin[n=9]"]
+
+
+def test_nothing_is_missing_where_the_track_asks_for_fewer_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = Track("smoke", ("max_margin", "mnist5k_mlp"), 4, 1, 0, "", fewer_seeds={"mnist5k_mlp": 2})
+    monkeypatch.setitem(TRACKS, "smoke", track)
+
+    def run(name: str, task: str, seeds: int) -> list[dict[str, Any]]:
+        return [record(name, task, seed, 0.5, track="smoke") for seed in range(seeds)]
+
+    whole = [*run("x", "max_margin", 4), *run("x", "mnist5k_mlp", 4)]
+    made = board(Results([*whole, *run("y", "max_margin", 4), *run("y", "mnist5k_mlp", 2), *run("z", "max_margin", 3)]))
+    # x has more than asked for, y as much, z a seed too few.
+    missing = {standing.submission: standing.missing for standing in made.standings}
+    assert (missing["x"], missing["y"]) == ((), ())
+    assert "max_margin" in missing["z"]
 
 
 def test_every_kind_has_its_own_board() -> None:

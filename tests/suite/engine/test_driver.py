@@ -273,6 +273,20 @@ def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
     assert [(record["search"], record["phase"], record["seed"]) for record in added] == [(1, "score", 5)]
 
 
+def test_a_task_has_the_seeds_that_the_track_asks_of_it(tmp_path: Path) -> None:
+    what = plan(tasks=(TASK, "spectral_margin"), seeds=4)
+    what = replace(what, track=replace(what.track, searches=2, fewer_seeds={TASK: 3}))
+    carry_out(tmp_path / "log.jsonl", what=what)
+    scored = [record for record in read(tmp_path / "log.jsonl").records if record["phase"] == "score"]
+    for task, dealt in ((TASK, [[0, 2], [1]]), ("spectral_margin", [[0, 2], [1, 3]])):
+        own = [record for record in scored if record["task"] == task]
+        assert [sorted(r["seed"] for r in own if r["search"] == search) for search in range(2)] == dealt
+    # The same seeds on every task: only what is missing is run, by the search that it falls to.
+    carry_out(tmp_path / "log.jsonl", what=replace(what, track=what.track.with_seeds(4)))
+    (added,) = read(tmp_path / "log.jsonl").records[-1:]
+    assert (added["task"], added["search"], added["seed"]) == (TASK, 1, 3)
+
+
 def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_drift(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
