@@ -22,11 +22,14 @@ from suite.sandbox.confinement import SHARED, SUITE, confined, confinement, pack
 from suite.sandbox.limits import Limits
 from suite.sandbox.usage import Usage
 
-GUEST = """
+START = """
 import os, sys
+os.closerange(3, 2**16)  # what bubblewrap inherited
 answer = os.dup(1)
 os.dup2(2, 1)  # what is printed is no answer
 sys.path[:] = sys.argv[1:]
+"""
+MAIN = """
 from suite.sandbox.guest import main
 main(answer)
 """
@@ -53,7 +56,7 @@ def run(job: bytes, source: Path | None, package: str | None, limits: Limits, se
         folder, stdin = stack.enter_context(_folder()), stack.enter_context(sealed(job))
         command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
         guest = subprocess.Popen(
-            [*command, sys.executable, "-I", "-c", GUEST, *_search_path(package)],
+            [*command, sys.executable, "-I", "-c", START + MAIN, *_search_path(package)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

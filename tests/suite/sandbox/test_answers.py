@@ -146,6 +146,7 @@ DESCRIBED_FIELDS = {
         ((2**63).to_bytes(8, "little") + b"{}", Runs),
         ((2).to_bytes(8, "little") + b"\xff\xfe", Runs),
         ((10**6).to_bytes(8, "little") + 10**6 * b"[", Runs),
+        ((10**5 + 8).to_bytes(8, "little") + b'{"runs":' + 10**5 * b"9", Runs),
     ],
 )  # fmt: skip
 def test_fields_have_their_types_and_ranges(wrong: bytes, kind: Any) -> None:
@@ -420,6 +421,16 @@ def test_mutated_answers_are_refused_in_a_sentence(
     assert all(0 < len(sentence) < 2_000 and sentence.isprintable() for sentence in sentences), sentences
     assert outcomes["refused"] > 100
     assert outcomes["taken"] > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1e300, math.inf, -math.inf, math.nan])
+def test_weights_decide_and_no_claim(value: float, asked: dict[str, Asked]) -> None:
+    weights = decode(asked["runs"].answer, Runs)[1]
+    for tensor in weights.values():
+        tensor.fill_(value)
+    first, _ = asked["runs"].result(encode(Runs((TRAINED, Failed("why"))), weights))
+    assert isinstance(first, RuntimeError)
+    assert str(first).startswith("it claims to have reached the target loss ")
 
 
 def test_right_answers_are_taken(asked: dict[str, Asked]) -> None:
