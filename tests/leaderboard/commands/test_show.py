@@ -97,6 +97,12 @@ def test_two_kinds_make_one_document() -> None:
     assert len({line.count(",") for line in one}) == 1
 
 
+def test_an_empty_table_says_so() -> None:
+    result = lowlands("table", "--kind", "optimizer", "--filter", "submission=nobody[lr=1]")
+    assert result.exit_code == 0
+    assert "No row of the optimizers meets submission=nobody[lr=1]." in result.output
+
+
 def test_agreement_of_two_tracks(tmp_path: Path) -> None:
     for track in ("quick", "full"):
         log = Log(tmp_path / f"{track}.jsonl")

@@ -1,0 +1,99 @@
+"""The commands that the help and the documentation show."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from leaderboard.analysis.baselines import BASELINES
+from leaderboard.cli import main
+from suite.engine.plan import make_plan
+from suite.entries.templates import write
+from suite.tracks import find_track
+
+ROOT = Path(__file__).resolve().parent.parent
+LONG = ("run", "study", "publish", "verify")
+"""Commands that take minutes: their examples are parsed here, and what can be done of them is done nightly."""
+
+PLACEHOLDER = re.compile(r" \.\.\. |\\$")
+"""An abridged command."""
+
+
+def _examples() -> Iterator[str]:
+    """Every command line after ``Example:`` in a help text, and in the shell blocks of the documentation."""
+    for command in main.commands.values():
+        yield from re.findall(r"Example: (lowlands .*)", command.help or "")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                yield from (part for part in line.split(" && ") if part.startswith("lowlands "))
+
+
+EXAMPLES = [example for example in dict.fromkeys(_examples()) if not PLACEHOLDER.search(example)]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the examples name: submissions, a network and its data, and results."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_optimizer", "my_nadam"):
+        write("optimizer", name, tmp_path)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n"
+        "def build(input_shape, outputs):\n"
+        "    return nn.Sequential(nn.Linear(*input_shape, 8), nn.ReLU(), nn.Linear(8, outputs))\n"
+    )
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "digits.npz", x=generator.normal(size=(30, 4)).astype("f4"), y=np.arange(30) % 3)
+    for folder in ("results", "main-results", "base", "new"):
+        (tmp_path / folder).symlink_to(BASELINES)
+    return tmp_path
+
+
+def _words(example: str) -> list[str]:
+    return [re.sub(r"^dask:.*", "local:1", word) for word in shlex.split(example, comments=True)[1:]]
+
+
+def _parsed(words: list[str]) -> dict[str, Any]:
+    """The arguments that the command gets; fails where one is not known."""
+    command = main.commands[words[0]]
+    with command.make_context(words[0], words[1:]) as context:
+        return dict(context.params)
+
+
+def test_there_are_examples_of_every_command() -> None:
+    assert {shlex.split(example)[1] for example in EXAMPLES} == set(main.commands)
+
+
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if shlex.split(example)[1] not in LONG])
+def test_an_example_does_what_it_says(here: Path, example: str) -> None:
+    result = CliRunner().invoke(main, _words(example))
+    assert result.exit_code == 0, result.output
+    assert result.output
+
+
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if shlex.split(example)[1] in LONG])
+def test_a_long_example_is_understood(here: Path, example: str) -> None:
+    words = _words(example)
+    arguments = _parsed(words)
+    if words[0] == "run":
+        track = find_track(arguments["track_name"])
+        assert make_plan(arguments["submissions"] or ("sgd",), arguments["tasks"] or track.tasks[:1], track)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if shlex.split(example)[1] in ("publish",)])
+def test_a_long_example_does_what_it_says(here: Path, example: str) -> None:
+    result = CliRunner().invoke(main, _words(example))
+    assert result.exit_code == 0, result.output
