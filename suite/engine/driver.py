@@ -35,6 +35,7 @@ from suite.storage.log import Log, many_records
 from suite.storage.record import Record, RunKey, Status, run_key
 from suite.training.retry import parts_to_retry
 from suite.trials.evaluate import failed, run_unit
+from suite.trials.resolved import load_data
 from suite.trials.selection import SELECTION_FIELDS
 from suite.trials.unit import Unit
 
@@ -144,7 +145,7 @@ class Driver:
     def _submit(self, job: _Job) -> None:
         limit = self._trial_limit(job)
         seconds = None if limit is None else limit * len(job.unit.trials)
-        future = self._engine.submit(run_unit, job.unit, seconds)
+        future = self._engine.submit(run_unit, job.unit, seconds, owner=job.unit.submission, prepare=load_data)
         self._running += 1
         future.add_done_callback(lambda future: self._ended.put((job, future)))
 

@@ -20,7 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from suite.engine.worker import POOL, THREADS_VARIABLE, CallRunner, Session, end_session, execute, run_in_worker
+from suite.engine.worker import (
+    POOL,
+    THREADS_VARIABLE,
+    Call,
+    CallRunner,
+    Function,
+    Session,
+    end_session,
+    execute_here,
+    run_in_worker,
+)
 from suite.errors import InputError, sentence
 
 CONNECT_SECONDS = 20
@@ -50,12 +60,21 @@ class Engine:
         """Whether a unit that takes too long can be stopped."""
         return self.runner is run_in_worker
 
-    def submit(self, function: Callable[[Any], Any], argument: Any, seconds: float | None = None) -> Future[Any]:
-        """Run ``function(argument)`` on a worker, for at most `seconds`; the result is as `worker.execute` gives it.
+    def submit(
+        self,
+        function: Function,
+        argument: Any,
+        seconds: float | None = None,
+        owner: str = "",
+        prepare: Function | None = None,
+    ) -> Future[Any]:
+        """Run ``function(argument)``, code of `owner`, for at most `seconds`; the result is as `worker.execute` gives it.
 
-        The call is sent pickled, so that a Dask scheduler and a Dask worker need not import torch.
+        The call is sent pickled, so that a Dask scheduler and a Dask worker need not import torch. See `worker.Call`
+        for `prepare`.
         """
-        return self.executor.submit(self.runner, self.session, pickle.dumps((function, argument)), seconds)
+        call = pickle.dumps(Call(function, argument, prepare))
+        return self.executor.submit(self.runner, self.session, call, seconds, owner)
 
 
 def connect(text: str, memory: int | None = None) -> AbstractContextManager[Engine]:
@@ -111,7 +130,7 @@ def _this_process(memory: int | None) -> Iterator[Engine]:
     if memory is not None:
         raise InputError("A memory limit needs worker processes: local:1 or more.")
     os.environ.setdefault(THREADS_VARIABLE, "1")
-    yield Engine(_Inline(), lambda _, call, seconds: execute(call), _session(None), lambda: 1, lambda: 1)
+    yield Engine(_Inline(), execute_here, _session(None), lambda: 1, lambda: 1)
 
 
 @contextlib.contextmanager

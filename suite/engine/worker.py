@@ -1,24 +1,30 @@
-"""A worker process: crashes, hangs and memory use of a call stay inside it.
+"""A worker process: what a call does, and whatever it changes, ends with the call.
 
 The executors run units in threads (of this process or of a Dask worker). Each thread borrows a worker process, sends it
 one call and waits for the answer:
 
-    thread                                worker process
+    thread                                worker process                     its child, forked for this call
     borrow an idle worker or start one    set up, import torch once
-    send the pickled call                 run it
-    wait                                  send the result, or a `Failure` if it raised
-      answer: return it
-      too late: kill the worker
-      death: `Failure(lost=True)`
-    give the worker back; replace it if it died or holds too much memory
+    send the pickled call                 load data for it, fork             run it
+    wait                                  wait                               write the result, or why there is none
+      answer: return it                   pass it on                         leave
+      too late: kill the worker                                              (dies with the worker)
+    give the worker back; replace it if it died
 
-So no unit can harm another one, and limits mean the same on every engine. A worker is kept for the next unit, so that
-torch is imported and data are loaded once. Nothing here imports torch: workers start while the driver still imports it.
+The worker runs the suite's own code alone; a submission's code runs in children. So no unit can harm or change another
+one (its threads, random streams, patched functions and memory are gone with its process), limits mean the same on every
+engine, and yet torch is imported and data are loaded once. An answer is JSON: nothing that a submission's process wrote
+is unpickled. Where processes cannot be forked (Windows, macOS), a worker answers the calls of one submission.
+
+Nothing here imports torch: workers start while the driver still imports it. No worker has a second thread or touches a
+CUDA device before it forks, since neither survives in a child.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import json
 import multiprocessing
 import os
 import pickle
@@ -29,17 +35,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
-from pathlib import Path
 from typing import Any
 
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
-from suite.sandbox.limits import limit_memory
+from suite.sandbox.limits import die_with_parent, limit_memory
+
+FORKS = sys.platform == "linux"
+"""Whether a worker forks a child for every call. Elsewhere system libraries do not survive it."""
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 """Set to 1 in every worker: the number of threads decides rounding."""
+
+CUDA_CHECK = ("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+"""Has `torch.cuda.is_available()` ask the driver's management library: a process that has asked CUDA itself, as an
+import may do, has no child that can use it."""
 
 MAX_STARTS = 3
 """A worker that dies while it starts has no unit that could be blamed: after so many the run is given up."""
@@ -51,11 +63,10 @@ IDLE_SECONDS = 600.0
 """A worker without a call for so long ends itself: a cluster's workers outlive drivers that were killed."""
 
 POLL_SECONDS = 1.0
-"""How often a thread that waits for an answer checks whether the worker is alive."""
+"""How often a process that waits for an answer checks whether the one that it waits for is alive."""
 
-MAX_MEMORY_SHARE = 0.25
-"""A worker that holds more than this share of its memory limit after a call is replaced: what is left could be too
-little for the next unit, which is not to blame."""
+END_SECONDS = 0.001
+"""How often a child that has closed its answer is looked at: it ends at once, unless it was made to hang."""
 
 
 @dataclass(frozen=True)
@@ -84,36 +95,131 @@ class Failure:
     """Whether the process died, perhaps for a reason of its own: trying again may help."""
 
 
-CallRunner = Callable[[Session, bytes, float | None], Any]
-"""Runs a pickled call within a number of seconds, such as `run_in_worker`."""
+Function = Callable[[Any], Any]
 
 
-def execute(call: bytes) -> Any:
-    """The result of a pickled ``(function, argument)``; an error becomes a `Failure`, an `InputError` is returned."""
-    function, argument = pickle.loads(call)
+@dataclass(frozen=True)
+class Call:
+    """What a worker is asked for: ``function(argument)``, which JSON can hold.
+
+    Attributes:
+        prepare: called with the argument beforehand, in the worker itself: what it loads is there for later calls too.
+            It runs no code of a submission.
+    """
+
+    function: Function
+    argument: Any
+    prepare: Function | None = None
+
+
+CallRunner = Callable[[Session, bytes, float | None, str], Any]
+"""Runs a pickled `Call` within a number of seconds, such as `run_in_worker`; the text says whose code it runs: where no
+child can be forked, a worker serves one owner only."""
+
+
+def execute(call: Call) -> Any:
+    """The result of `call`; an error becomes a `Failure`, an `InputError` is returned."""
     try:
-        return function(argument)
+        return call.function(call.argument)
     except InputError as error:
         return error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # SIGINT is blocked in workers: the call raised it
         return Failure(sentence(error))
 
 
-def _end_with_parent() -> None:
-    """In the worker: wait for the parent's end. A driver that is killed cannot stop its workers: they end themselves.
+def execute_here(session: Session, call: bytes, seconds: float | None, owner: str) -> Any:
+    """What `execute` gives for a pickled call, in this process: without limits, and nothing is undone after it."""
+    return execute(pickle.loads(call))
 
-    Linux could do this (`suite.sandbox.limits.die_with_parent`), but counts the thread that started a process as its
-    parent, and the executors' threads come and go.
+
+def _encode(answer: Any) -> bytes:
+    """What `execute` gave, as JSON."""
+    if isinstance(answer, InputError):
+        return json.dumps({"input error": str(answer)}).encode()
+    if isinstance(answer, Failure):
+        return json.dumps({"failure": [answer.reason, answer.lost]}).encode()
+    return json.dumps({"value": answer}).encode()
+
+
+def _decode(data: bytes) -> Any:
+    """What `_encode` was given; a `Failure` if it was not that which wrote `data`."""
+    try:
+        ((kind, content),) = json.loads(data).items()
+        if kind == "failure":
+            reason, lost = content
+            return Failure(str(reason), bool(lost))
+        return {"input error": InputError, "value": lambda value: value}[kind](content)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return Failure("its process gave no answer that can be read")
+
+
+def _wait_or_end(connections: list[Any], seconds: float) -> list[Any]:
+    """Those of `connections` that are ready within `seconds`; ends this process if the one that started it has ended.
+
+    A driver that is killed cannot stop its workers. Linux could do this (`suite.sandbox.limits.die_with_parent`), but
+    counts the thread that started a process as its parent, and the executors' threads come and go.
     """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+    ready = wait([*connections, *([] if parent is None else [parent.sentinel])], seconds)
+    if parent is not None and parent.sentinel in ready:
         os._exit(1)
+    return ready
 
 
-def _allocated() -> int:
-    """Bytes that this process has allocated, as its memory limit counts them (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGESIZE")
+def _in_child(call: Call, foreign: Connection) -> bytes:
+    """The encoded answer to `call` of a child that is forked for it and has no part in `foreign`."""
+    reader, writer = os.pipe()
+    sys.stderr.flush()  # what is buffered would be written twice
+    worker, child = os.getpid(), os.fork()
+    if not child:
+        status = 1
+        try:
+            die_with_parent()
+            if os.getppid() != worker:  # it died before it was told
+                os._exit(1)
+            foreign.close()
+            os.close(reader)
+            data = memoryview(_encode(execute(call)))
+            while data:
+                data = data[os.write(writer, data) :]
+            status = 0
+        except BaseException as error:
+            print(sentence(error), file=sys.stderr)
+        finally:
+            with contextlib.suppress(BaseException):
+                sys.stderr.flush()
+            os._exit(status)
+    os.close(writer)
+    try:
+        data, status = _answer_of(child, reader)
+    finally:
+        os.close(reader)
+    return data if status == 0 else _encode(Failure(_death(os.waitstatus_to_exitcode(status)), lost=True))
+
+
+def _answer_of(child: int, reader: int) -> tuple[bytes, int]:
+    """What the process `child` writes to the pipe `reader`, and the status with which it ends."""
+    answer, pipe, ended, status = bytearray(), [reader], 0, 0
+    while True:
+        if not ended:
+            # Asked before reading: what was written before the end counts. The pipe may still be open after it, in a
+            # process that the child started.
+            ended, status = os.waitpid(child, os.WNOHANG)
+        ready = _wait_or_end(pipe, 0.0 if ended else POLL_SECONDS if pipe else END_SECONDS)
+        data = os.read(reader, 2**20) if ready else b""
+        answer += data
+        if ended and not data:
+            return bytes(answer), status
+        if ready and not data:
+            pipe = []
+
+
+def _death(code: int) -> str:
+    """How a process ended: with this exit status, or if it is negative by that signal."""
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"the worker process was killed by {signal.Signals(-code).name}"
+    return f"the worker process ended with exit status {code}"
 
 
 def _memory_hint(session: Session) -> str:
@@ -126,6 +232,7 @@ def _set_up(session: Session) -> InputError | None:
     sys.stdout = sys.stderr  # unbuffered: buffered output is lost when a process is killed
     os.environ.update(session.environment)
     os.environ[THREADS_VARIABLE] = "1"
+    os.environ.setdefault(*CUDA_CHECK)
     try:
         os.chdir(session.directory)
     except OSError:
@@ -145,23 +252,25 @@ def _set_up(session: Session) -> InputError | None:
 
 
 def _serve(connection: Connection, session: Session) -> None:
-    """Answer calls until there are none for `IDLE_SECONDS`; each answer says whether the worker must be replaced."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Answer calls until there are none for `IDLE_SECONDS`."""
     try:
         connection.send(_set_up(session))
-        max_allocated = None
-        if session.memory is not None:
-            allocated = _allocated()
-            max_allocated = allocated + (session.memory - allocated) * MAX_MEMORY_SHARE
-        while connection.poll(IDLE_SECONDS):
-            call = connection.recv_bytes()
-            try:
-                answer = execute(call)
-            except BaseException as error:  # SIGINT is blocked here: a KeyboardInterrupt is raised by the call itself
-                answer = Failure(sentence(error))
-            connection.send((answer, max_allocated is not None and _allocated() > max_allocated))
+        while _wait_or_end([connection], IDLE_SECONDS):
+            call: Call = pickle.loads(connection.recv_bytes())
+            connection.send_bytes(_answer(call, connection))
     except (EOFError, OSError, MemoryError):
         os._exit(1)  # the parent has closed the pipe, or no memory is left for an answer: it sees the death
+
+
+def _answer(call: Call, connection: Connection) -> bytes:
+    """The encoded answer to `call`."""
+    if call.prepare is not None:
+        with contextlib.suppress(Exception):  # the call itself meets the error, and says what it means
+            call.prepare(call.argument)
+    if not FORKS:
+        return _encode(execute(call))
+    gc.freeze()  # collecting garbage in a child would copy what it shares with this process
+    return _in_child(call, connection)
 
 
 class Worker:
@@ -169,7 +278,9 @@ class Worker:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._ready = self._must_be_replaced = False
+        self.owner: str | None = None
+        """Whose calls it serves; None: anybody's."""
+        self._ready = False
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, session), daemon=False)
@@ -185,7 +296,7 @@ class Worker:
 
     def usable(self) -> bool:
         """Whether the next call may go to this worker."""
-        return self._ready and not self._must_be_replaced and self.alive()
+        return self._ready and self.alive()
 
     def kill(self) -> None:
         """End the process, whatever it does; the thread that waits for it sees it die."""
@@ -212,19 +323,22 @@ class Worker:
         self._ready = True
         return True
 
-    def call(self, call: bytes, seconds: float | None) -> Any:
-        """What `execute` gives for `call`; a `Failure` if the process dies or takes more than `seconds`."""
+    def call(self, call: bytes, seconds: float | None, owner: str) -> Any:
+        """What `execute` gives for a pickled call of `owner`.
+
+        A `Failure` if the process dies or takes more than `seconds`.
+        """
         try:
             self._connection.send_bytes(call)
+            self.owner = None if FORKS else owner
             if not self._has_answer(seconds):
                 self.kill()
                 self._process.join()  # until then it would count as alive, and get the next call
                 return Failure(f"stopped by the time limit of {seconds:g} s")
-            answer, self._must_be_replaced = self._connection.recv()
-            return answer
-        except (EOFError, OSError, pickle.UnpicklingError):
+            return _decode(self._connection.recv_bytes())
+        except (EOFError, OSError):
             self._process.join()
-            return Failure(self._death(), lost=True)
+            return Failure(_death(self._process.exitcode or 0), lost=True)
 
     def _has_answer(self, seconds: float | None) -> bool:
         """Wait for an answer; False if there is none within `seconds`, EOFError if the process is dead."""
@@ -239,13 +353,6 @@ class Worker:
                 raise EOFError
             if left <= 0:
                 return False
-
-    def _death(self) -> str:
-        code = self._process.exitcode or 0
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the worker process was killed by {signal.Signals(-code).name}"
-        return f"the worker process ended with exit status {code}"
 
 
 @contextlib.contextmanager
@@ -277,15 +384,20 @@ class WorkerPool:
         with self._lock:
             self._idle.setdefault(session.token, []).extend(Worker(session) for _ in range(count))
 
-    def take(self, session: Session) -> Worker | None:
-        """A worker of the session for one call; None once the session has ended."""
+    def take(self, session: Session, owner: str) -> Worker | None:
+        """A worker of the session for one call of `owner`; None once the session has ended."""
         with self._lock:
             if session.token in self._ended_sessions:
                 return None
             idle = self._idle.setdefault(session.token, [])
             while idle and not idle[0].alive():
                 idle.pop(0).close()
-            worker = idle.pop(0) if idle else Worker(session)
+            worker = next((worker for worker in idle if worker.owner in (None, owner)), None)
+            if worker is not None:
+                idle.remove(worker)
+            elif idle:
+                idle.pop().close()
+            worker = worker or Worker(session)
             self._busy.add(worker)
             return worker
 
@@ -314,17 +426,21 @@ class WorkerPool:
 POOL = WorkerPool()
 
 
-def run_in_worker(session: Session, call: bytes, seconds: float | None) -> Any:
-    """What `execute` gives for `call`, run in a worker process of this process: what executors run in their threads."""
+def run_in_worker(session: Session, call: bytes, seconds: float | None, owner: str) -> Any:
+    """What `execute` gives for a pickled call, run by a worker process of this process: the work of executors' threads.
+
+    Raises:
+        InputError: no worker can be started.
+    """
     # Dask's workers are daemons, which multiprocessing allows no children; ours end with their parent by themselves.
     multiprocessing.current_process().daemon = False
     for _ in range(MAX_STARTS):
-        worker = POOL.take(session)
+        worker = POOL.take(session, owner)
         if worker is None:
             return Failure("the run has ended", lost=True)
         try:
             if worker.wait_until_ready():
-                return worker.call(call, seconds)
+                return worker.call(call, seconds, owner)
         finally:
             POOL.give_back(worker)
     raise InputError(f"A worker process died {MAX_STARTS} times while it started{_memory_hint(session)}.")

@@ -1,10 +1,11 @@
 """From a unit of work to its records: train, save the solutions, measure.
 
-resolve the unit's names: submission, task
-build the data of every seed                          (fails: all records are `unavailable`)
+build the data, and solve the oracles that are scored
+load the submission, which from here on may have changed this process: nothing is written to caches that others read
+look at the data of every seed                        (failed: all records are `unavailable`)
 train all runs together                               (fails: each run by itself)
 for each run
-    solve the oracle                                  (fails: the record is `unavailable`)
+    look at the oracle                                (failed: the record is `unavailable`)
     if it ended at the target loss: build its network anew, with its weights
         if that network's training loss is the target loss: save the solution, measure it
         else: the record is `failed`
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ from suite.estimate import uncertainties
 from suite.models import hold, restore
 from suite.sandbox import host
 from suite.sandbox.confinement import isolation
+from suite.storage.cache import read_only
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.provenance import environment, task_hash
-from suite.trials.resolved import ResolvedUnit, resolve
+from suite.trials.resolved import ResolvedUnit, load_ground, resolve
 from suite.trials.unit import Trial, Unit
 
 CURVE_SEED = 0
@@ -52,17 +54,18 @@ def run_unit(unit: Unit) -> list[Record]:
     A submission that raises gives records with status `failed` and the reason. A task whose data or oracle cannot be
     had gives records with status `unavailable`: the submission is not to blame, and a later run tries again.
     """
-    work = resolve(unit)
-    try:
-        problems = {seed: work.problem(seed) for seed in unit.seeds}
-    except Exception as error:
-        return failed(work, sentence(error), Status.UNAVAILABLE)
-    runs = [
-        TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_is_probed(work, trial, seed))
-        for trial in unit.trials
-        for seed in unit.seeds
-    ]
-    return [_record(work, run, result) for run, result in zip(runs, _train(work, runs), strict=True)]
+    with _without_traces(unit):
+        work = resolve(unit)
+        try:
+            problems = {seed: work.problem(seed) for seed in unit.seeds}
+        except Exception as error:
+            return failed(work, sentence(error), Status.UNAVAILABLE)
+        runs = [
+            TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_is_probed(work, trial, seed))
+            for trial in unit.trials
+            for seed in unit.seeds
+        ]
+        return [_record(work, run, result) for run, result in zip(runs, _train(work, runs), strict=True)]
 
 
 def _is_probed(work: ResolvedUnit, trial: Trial, seed: int) -> bool:
@@ -83,11 +86,21 @@ def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> l
 
 def measure_again(unit: Unit, weights: Weights) -> Record:
     """Measure stored weights of the unit's only run: the record's fields that do not depend on how it was trained."""
-    work = resolve(unit)
-    (trial,), (seed,) = unit.trials, unit.seeds
-    run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
-    axes = resolve_axes(work.task.axes, work.oracle(seed))
-    return clean(_judged(work, run, weights) | {"data_fingerprint": work.fingerprint(seed), "axes": axes})
+    with _without_traces(unit):
+        work = resolve(unit)
+        (trial,), (seed,) = unit.trials, unit.seeds
+        run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
+        axes = resolve_axes(work.task.axes, work.oracle(seed))
+        return clean(_judged(work, run, weights) | {"data_fingerprint": work.fingerprint(seed), "axes": axes})
+
+
+@contextlib.contextmanager
+def _without_traces(unit: Unit) -> Iterator[None]:
+    """Fill the caches that other processes read before the submission is loaded, and write nothing to them after."""
+    with contextlib.suppress(Exception):  # the unit itself meets the error, and says what it means
+        load_ground(unit)
+    with read_only():
+        yield
 
 
 def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[str, Any]]:

@@ -104,3 +104,26 @@ def resolve(unit: Unit) -> ResolvedUnit:
     """`unit` with its submission and its task; raises `InputError` if there are none, or they do not fit together."""
     loaded = unit.loaded()
     return ResolvedUnit(unit, loaded, bind(loaded.submission, find_task(unit.task)))
+
+
+def load_data(unit: Unit) -> None:
+    """Build the unit's data, which this process keeps for other units; raises what the task raises.
+
+    No code of the submission runs.
+    """
+    suite_hash()
+    for seed in unit.seeds:
+        _problem(find_task(unit.task), seed)
+
+
+def load_ground(unit: Unit) -> None:
+    """Build and solve what the unit needs of its task and writes to caches; raises what the task raises.
+
+    It is called before the submission is loaded: afterwards nothing that this process computes may reach another one.
+    """
+    load_data(unit)
+    task = find_task(unit.task)
+    for seed in unit.seeds:
+        task.model(_problem(task, seed)[0], seed)
+        if unit.phase == "score":
+            _oracle(task, seed)

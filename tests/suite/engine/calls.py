@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from suite.engine.worker import POOL, Session, run_in_worker
+from suite.engine.worker import POOL, Call, Session, run_in_worker
 from suite.errors import InputError
 
 
@@ -25,8 +26,8 @@ def session(token: str, prepare: Callable[[], None] = nothing, memory: int | Non
     return Session(token, prepare, os.getcwd(), memory=memory)
 
 
-def call(function: Callable[[Any], Any], argument: Any = None) -> bytes:
-    return pickle.dumps((function, argument))
+def call(function: Callable[[Any], Any], argument: Any = None, prepare: Callable[[Any], Any] | None = None) -> bytes:
+    return pickle.dumps(Call(function, argument, prepare))
 
 
 # -- what workers are asked to do ------------------------------------------------------------------------------
@@ -34,6 +35,10 @@ def call(function: Callable[[Any], Any], argument: Any = None) -> bytes:
 
 def pid(_: object) -> int:
     return os.getpid()
+
+
+def parent(_: object) -> int:
+    return os.getppid()
 
 
 def double(number: int) -> int:
@@ -73,6 +78,13 @@ def hang(_: object) -> None:
         time.sleep(1)
 
 
+def hang_and_tell(path: str) -> None:
+    """Hang, after the numbers of the worker and of its child are in the file `path`."""
+    Path(f"{path}.part").write_text(f"{os.getppid()} {os.getpid()}")
+    Path(f"{path}.part").rename(path)
+    hang(None)
+
+
 def hang_holding_everything(_: object) -> None:
     """No signal handler, no other thread and no exception gets through."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -86,7 +98,7 @@ def allocate(size: int) -> int:
 
 def leak(size: int) -> int:
     LEAKED.append(bytearray(b"x") * size)
-    return os.getpid()
+    return sum(map(len, LEAKED))
 
 
 LEAKED: list[bytearray] = []
@@ -112,5 +124,5 @@ def leave_a_hanging_worker() -> None:
     """Go on, with a busy worker and an idle one."""
     one = session("left")
     POOL.start(one, 2)
-    threading.Thread(target=run_in_worker, args=(one, call(hang), None), daemon=True).start()
-    run_in_worker(one, call(double, 1), None)
+    threading.Thread(target=run_in_worker, args=(one, call(hang), None, ""), daemon=True).start()
+    run_in_worker(one, call(double, 1), None, "")

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from suite.engine.executors import Engine
-from suite.engine.worker import Session, execute
+from suite.engine.worker import Session, execute_here
 from suite.trials.unit import Unit
 from tests.suite.engine.calls import session
 
@@ -36,13 +36,13 @@ class Scripted:
         self.seen: list[Unit] = []
         self.seconds: list[float | None] = []
 
-    def __call__(self, _: Session, payload: bytes, seconds: float | None) -> Any:
-        unit = pickle.loads(payload)[1]
+    def __call__(self, of: Session, payload: bytes, seconds: float | None, owner: str) -> Any:
+        unit = pickle.loads(payload).argument
         before = self.seen.count(unit)
         self.seen.append(unit)
         self.seconds.append(seconds)
         outcome = self.script(unit, before)
-        return execute(payload) if outcome is None else outcome
+        return execute_here(of, payload, seconds, owner) if outcome is None else outcome
 
     def engine(self) -> Engine:
         return Engine(Now(), self, session("scripted"), workers=lambda: 1, max_pending=lambda: 1)

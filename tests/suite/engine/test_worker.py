@@ -33,25 +33,26 @@ def one(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 
 def ask(of: Session, function: Callable[[Any], Any], argument: Any = None, seconds: float | None = 60) -> Any:
-    return run_in_worker(of, call(function, argument), seconds)
+    return run_in_worker(of, call(function, argument), seconds, "")
 
 
-def test_answers_come_from_one_other_process(one: Session) -> None:
-    first = ask(one, calls.pid)
-    assert first != os.getpid()
-    assert ask(one, calls.pid) == first
+def test_every_answer_comes_from_a_child_of_one_other_process(one: Session) -> None:
+    worker = ask(one, calls.parent)
+    assert worker != os.getpid()
+    assert ask(one, calls.parent) == worker
+    assert len({os.getpid(), worker, ask(one, calls.pid), ask(one, calls.pid)}) == 4
     assert ask(one, calls.double, 21) == 42
 
 
 def test_errors_leave_the_worker_alive(one: Session) -> None:
-    first = ask(one, calls.pid)
+    first = ask(one, calls.parent)
     refused = ask(one, calls.refuse, "No such thing.")
     assert isinstance(refused, InputError)
     assert str(refused) == "No such thing."
     assert ask(one, calls.divide) == Failure("ZeroDivisionError: division by zero")
     assert ask(one, calls.leave, 3) == Failure("SystemExit: 3")
     assert ask(one, calls.interrupt) == Failure("KeyboardInterrupt")
-    assert ask(one, calls.pid) == first
+    assert ask(one, calls.parent) == first
 
 
 @pytest.mark.parametrize(
@@ -78,16 +79,16 @@ def test_a_hanging_call_is_stopped(one: Session, function: Callable[[Any], Any])
 
 
 def test_an_idle_worker_that_died_fails_no_call(one: Session) -> None:
-    first = ask(one, calls.pid)
+    first = ask(one, calls.parent)
     os.kill(first, signal.SIGKILL)
     os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
-    assert ask(one, calls.pid) != first
+    assert ask(one, calls.parent) != first
 
 
 def test_the_start_is_not_on_the_calls_time() -> None:
     slow = session("slow", _prepare_slowly)
     try:
-        assert run_in_worker(slow, call(calls.double, 2), 0.9) == 4
+        assert run_in_worker(slow, call(calls.double, 2), 0.9, "") == 4
     finally:
         end_session(slow.token)
 
@@ -114,7 +115,7 @@ def _cannot_start() -> None:
 def test_workers_that_cannot_start_fail_no_unit(prepare: Callable[[], None], sentence: str) -> None:
     bad = session("bad " + sentence, prepare)
     with pytest.raises(InputError) as caught:
-        run_in_worker(bad, call(calls.double, 2), None)
+        run_in_worker(bad, call(calls.double, 2), None, "")
     assert str(caught.value) == sentence
     end_session(bad.token)
 
@@ -122,20 +123,17 @@ def test_workers_that_cannot_start_fail_no_unit(prepare: Callable[[], None], sen
 def test_a_folder_that_a_machine_lacks_is_named() -> None:
     elsewhere = Session("elsewhere", calls.nothing, "/no/such/folder")
     with pytest.raises(InputError, match="cannot enter /no/such/folder"):
-        run_in_worker(elsewhere, call(calls.double, 2), None)
+        run_in_worker(elsewhere, call(calls.double, 2), None, "")
     end_session(elsewhere.token)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory limits are enforced on Linux only")
-def test_memory_is_limited_and_a_worker_that_holds_much_replaced() -> None:
+def test_memory_is_limited_and_what_a_call_keeps_is_gone_with_it() -> None:
     limited = session("limited", memory=GB)
     try:
         assert ask(limited, calls.allocate, 3 * GB) == Failure("MemoryError")
-        first = ask(limited, calls.leak, GB // 10)
-        assert ask(limited, calls.allocate, GB // 2) == GB // 2
-        # What was freed is no loss; what is kept is, for the next call, which is not to blame.
-        assert ask(limited, calls.leak, GB // 2) == first
-        assert ask(limited, calls.leak, GB // 2) != first
+        for _ in range(3):
+            assert ask(limited, calls.leak, GB // 2) == GB // 2
     finally:
         end_session(limited.token)
 
@@ -158,27 +156,38 @@ def test_what_a_submission_prints_is_not_on_standard_output(
 
 
 ORPHAN = """
-import os, sys, threading
+import sys
 from suite.engine.worker import run_in_worker
-from tests.suite.engine.calls import call, hang, pid, session
-one = session("orphan")
-print(run_in_worker(one, call(pid), None), flush=True)
-run_in_worker(one, call(hang), None)
+from tests.suite.engine.calls import call, hang_and_tell, session
+run_in_worker(session("orphan"), call(hang_and_tell, sys.argv[1]), None, "")
 """
 
 
-def test_workers_of_a_killed_process_end_themselves() -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", ORPHAN], env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
-    )
-    assert driver.stdout is not None
-    child = int(driver.stdout.readline())
+def test_workers_of_a_killed_process_and_their_children_end_themselves(tmp_path: Path) -> None:
+    told = tmp_path / "processes"
+    command, environment = [sys.executable, "-c", ORPHAN, str(told)], os.environ | {"PYTHONPATH": str(ROOT)}
+    driver = subprocess.Popen(command, env=environment)
+    _wait_for(told.exists)
+    worker, child = map(int, told.read_text().split())
+    assert _runs(worker)
+    assert _runs(child)
     driver.kill()
     driver.wait()
+    _wait_for(lambda: not _runs(worker) and not _runs(child))
+
+
+def test_the_child_of_a_worker_that_is_stopped_ends(one: Session, tmp_path: Path) -> None:
+    told = tmp_path / "processes"
+    assert ask(one, calls.hang_and_tell, str(told), seconds=2) == Failure("stopped by the time limit of 2 s")
+    worker, child = map(int, told.read_text().split())
+    _wait_for(lambda: not _runs(worker) and not _runs(child))
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
-    while _runs(child) and time.monotonic() < deadline:
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert not _runs(child)
 
 
 def _runs(process: int) -> bool:
@@ -199,10 +208,10 @@ def test_a_process_of_multiprocessing_ends_though_its_worker_hangs() -> None:
 
 
 def test_an_interrupt_of_the_whole_group_is_left_to_the_driver(one: Session) -> None:
-    first = ask(one, calls.pid)
+    first = ask(one, calls.parent)
     os.kill(first, signal.SIGINT)
     assert ask(one, calls.double, 5) == 10
-    assert ask(one, calls.pid) == first
+    assert ask(one, calls.parent) == first
 
 
 def test_an_idle_worker_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,4 +222,4 @@ def test_an_idle_worker_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     ours.send_bytes(call(calls.double, 4))
     worker_module._serve(theirs, session("idle"))
     assert ours.recv() is None
-    assert ours.recv() == (8, False)
+    assert ours.recv_bytes() == b'{"value": 8}'
