@@ -68,10 +68,10 @@ class Engine:
         owner: str = "",
         prepare: Function | None = None,
     ) -> Future[Any]:
-        """Run ``function(argument)``, code of `owner`, for at most `seconds`; the result is as `worker.execute` gives it.
+        """Run ``function(argument)``, code of `owner`, for at most `seconds`.
 
-        The call is sent pickled, so that a Dask scheduler and a Dask worker need not import torch. See `worker.Call`
-        for `prepare`.
+        The result is as `worker.execute` gives it, and plain data: JSON. The call is sent pickled, so that a Dask
+        scheduler and a Dask worker need not import torch. See `worker.Call` for `prepare`.
         """
         call = pickle.dumps(Call(function, argument, prepare))
         return self.executor.submit(self.runner, self.session, call, seconds, owner)

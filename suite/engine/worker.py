@@ -194,7 +194,7 @@ def _in_child(call: Call, foreign: Connection) -> bytes:
         data, status = _answer_of(child, reader)
     finally:
         os.close(reader)
-    return data if status == 0 else _encode(Failure(_death(os.waitstatus_to_exitcode(status)), lost=True))
+    return data if data and not status else _encode(Failure(_death(os.waitstatus_to_exitcode(status)), lost=True))
 
 
 def _answer_of(child: int, reader: int) -> tuple[bytes, int]:

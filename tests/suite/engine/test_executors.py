@@ -48,7 +48,7 @@ def test_this_process_runs_at_once() -> None:
 
 def test_workers_run_with_one_thread_each_and_end() -> None:
     with connect("local:2") as engine:
-        futures = [engine.submit(calls.pid, None) for _ in range(8)]
+        futures = [engine.submit(calls.parent, None) for _ in range(8)]
         workers = {future.result() for future in futures}
         assert os.getpid() not in workers
         assert 1 <= len(workers) <= 2
