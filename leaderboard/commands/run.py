@@ -110,7 +110,7 @@ def run(
     with start_engine(resources, device) as engine:
         from suite.engine.plan import make_plan
 
-        plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions)
+        plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions, engine)
         execute(engine, plan, path, resources)
     _print_results(path, implicit_only)
 
@@ -192,7 +192,7 @@ def study(
         with start_engine(resources, device) as engine:
             from suite.engine.plan import make_plan
 
-            plan = make_plan(preset.submissions(), preset.track().tasks, preset.track(), device)
+            plan = make_plan(preset.submissions(), preset.track().tasks, preset.track(), device, engine=engine)
             execute(engine, plan, records, resources)
 
     from leaderboard.analysis.results import load

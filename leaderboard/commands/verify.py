@@ -55,6 +55,7 @@ def verify(
     from leaderboard.tables.formats import render
     from suite.commands.verification import Request
     from suite.commands.verification import verify as check
+    from suite.engine.executors import connect
     from suite.entries.loading import builtin_files
     from suite.storage.log import read
 
@@ -74,7 +75,8 @@ def verify(
         tolerance=tolerance,
         limits=isolation_limits() if isolate else None,
     )
-    report = check(logs, request)
+    with connect("local:1") as engine:
+        report = check(logs, request, engine)
     click.echo(f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} runs repeated.")
     for text in report.unchecked:
         click.echo(f"Not checked: {text}.")

@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from suite.engine.plan import open_submission
+from suite.engine.executors import Engine, outcome
+from suite.engine.plan import open_submissions
 from suite.entries.loading import LoadedSubmission
 from suite.errors import InputError, sentence
 from suite.sandbox.limits import Limits
@@ -29,8 +30,10 @@ from suite.seeding import seed_of
 from suite.storage.log import scan
 from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, search_of
 from suite.storage.solutions import load
+from suite.task import Weights
 from suite.tasks import find_task
 from suite.trials import Isolation, Trial, Unit, environment, measure_again, run_unit, select, task_hash
+from suite.trials.resolved import load_data
 
 SAME_MACHINE = 1e-6
 """Relative tolerance where a record comes from the same versions, threads and kind of device: rounding alone."""
@@ -133,33 +136,41 @@ class Request:
     limits: Limits | None = None
 
 
-def verify(logs: Sequence[Path], request: Request) -> Report:
-    """Check the records of `logs`; raises `InputError` if a log or a source cannot be read."""
+def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None) -> Report:
+    """Check the records of `logs`; raises `InputError` if a log or a source cannot be read.
+
+    The code of submissions runs on workers of `engine`, where it can change nothing of what is checked here; without
+    one it runs in this process.
+    """
     torch.set_num_threads(1)  # as in every worker: the number of threads decides rounding
     report = Report()
     records = _read(logs, report)
     newest = of_newest_source(records, per=("track", "submission", "task"))
     if len(newest) < len(records):
         report.unchecked.append(f"{len(records) - len(newest)} records of older sources, which no table shows")
-    opened = [open_submission(text, 1, request.limits) for text in request.submissions]
+    opened = open_submissions(request.submissions, 1, request.limits, (), engine)
     sources = {loaded.submission.name: loaded for loaded in opened}
     report.checkable, elsewhere = _check_sources(newest, sources, report)
     checkable = report.checkable
     _check_choices(checkable, sources, report)
     if request.solutions is not None:
-        _measure_again(checkable, sources, request, request.solutions, report)
+        _measure_again(checkable, sources, request, request.solutions, report, engine)
     scored = _scored(checkable)
     repeatable = [(record, True) for record in scored] + [(record, False) for record in _scored(elsewhere)]
     drawn = random.Random(request.seed).sample(repeatable, min(request.sample, len(repeatable)))
     for record, same in drawn:
-        _run_again(record, sources[record["submission"]], same, request, report)
+        _run_again(record, sources[record["submission"]], same, request, report, engine)
     report.recorded = _origin([record for record, same in drawn if not same])
     for searches in _by_search(scored) if request.fresh else ():
         loaded, task = sources[searches[0][0]["submission"]], searches[0][0]["task"]
         seeds = fresh_seeds(loaded, task, request.fresh, request.nonce)
         for number, trials in enumerate(searches[: len(seeds)]):  # dealt out in turn, as scored seeds are
             for record in trials:
-                report.fresh += run_unit(_unit(record, loaded, seeds[number :: len(searches)], request.limits))
+                unit = _unit(record, loaded, seeds[number :: len(searches)], request.limits)
+                try:
+                    report.fresh += _run(unit, engine)
+                except RuntimeError as error:
+                    report.unchecked.append(f"{loaded.submission.name} on {task}, fresh seeds: {error}")
     return report
 
 
@@ -281,8 +292,23 @@ def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits
     )
 
 
+def _run(unit: Unit, engine: Engine | None) -> list[Record]:
+    """The records of `unit`, run on `engine`; a `RuntimeError` if its process died."""
+    records: list[Record] = outcome(engine, run_unit, unit, owner=unit.submission, prepare=load_data)
+    return records
+
+
+def _measure(request: tuple[Unit, Weights]) -> Record:
+    return measure_again(*request)
+
+
 def _measure_again(
-    records: Sequence[Record], sources: Mapping[str, LoadedSubmission], request: Request, folder: Path, report: Report
+    records: Sequence[Record],
+    sources: Mapping[str, LoadedSubmission],
+    request: Request,
+    folder: Path,
+    report: Report,
+    engine: Engine | None,
 ) -> None:
     missing = 0
     for record in records:
@@ -299,9 +325,9 @@ def _measure_again(
             continue
         try:
             unit = _unit(record, sources[record["submission"]], [record["seed"]], request.limits)
-            fields = measure_again(unit, weights)
+            fields = outcome(engine, _measure, (unit, weights), owner=unit.submission)
         except Exception as error:  # weights of another network, or measures that fail on them
-            report.add(name, "re-measured", [f"the stored solution cannot be measured ({sentence(error)})"])
+            report.add(name, "re-measured", [f"the stored solution cannot be measured ({error})"])
             continue
         report.measured += 1
         report.add(name, "re-measured", _differences(record, fields, MEASURED_FIELDS, request.tolerance))
@@ -313,11 +339,17 @@ def _measure_again(
         report.unchecked.append(f"{missing} solutions were not kept (run with --keep-solutions)")
 
 
-def _run_again(record: Record, loaded: LoadedSubmission, same: bool, request: Request, report: Report) -> None:
+def _run_again(
+    record: Record, loaded: LoadedSubmission, same: bool, request: Request, report: Report, engine: Engine | None
+) -> None:
     """Repeat a run and compare; `same`: it was recorded by the source of today, so a difference refutes the record."""
     # A run of a batch is repeated with another seed beside it, so that the same kernels run.
     seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
-    repeated = run_unit(_unit(record, loaded, seeds, request.limits))[0]
+    try:
+        repeated = _run(_unit(record, loaded, seeds, request.limits), engine)[0]
+    except RuntimeError as error:
+        report.add(run_name(record), "re-run", [f"it cannot be repeated ({error})"])
+        return
     if repeated["status"] == Status.UNAVAILABLE:
         report.unchecked.append(f"{run_name(record)}: {repeated['reason']}")
         return

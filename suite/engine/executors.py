@@ -25,9 +25,11 @@ from suite.engine.worker import (
     THREADS_VARIABLE,
     Call,
     CallRunner,
+    Failure,
     Function,
     Session,
     end_session,
+    execute,
     execute_here,
     run_in_worker,
 )
@@ -75,6 +77,26 @@ class Engine:
         """
         call = pickle.dumps(Call(function, argument, prepare))
         return self.executor.submit(self.runner, self.session, call, seconds, owner)
+
+
+def outcome(
+    engine: Engine | None, function: Function, argument: Any, owner: str = "", prepare: Function | None = None
+) -> Any:
+    """What ``function(argument)`` returns on a worker of `engine`, or without one in this process.
+
+    Raises:
+        InputError: the call raised it.
+        RuntimeError: it raised another error, or its process died; says which.
+    """
+    if engine is None:
+        answer = execute(Call(function, argument))
+    else:
+        answer = engine.submit(function, argument, owner=owner, prepare=prepare).result()
+    if isinstance(answer, InputError):
+        raise answer
+    if isinstance(answer, Failure):
+        raise RuntimeError(answer.reason)
+    return answer
 
 
 def connect(text: str, memory: int | None = None) -> AbstractContextManager[Engine]:

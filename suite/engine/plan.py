@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from suite.engine.costs import Costs
-from suite.entries.checks import check_interfaces, check_names, check_settings
+from suite.engine.executors import Engine, outcome
+from suite.entries.checks import check_interfaces, check_names
+from suite.entries.description import Described, describe, described
 from suite.entries.entry import accepts, bind
 from suite.entries.loading import LoadedSubmission, load
-from suite.sandbox.host import describe
+from suite.errors import InputError
+from suite.sandbox.host import describe as describe_in_sandbox
 from suite.sandbox.limits import Limits
 from suite.storage.record import Record
 from suite.task import Task
@@ -50,28 +56,58 @@ def make_plan(
     device: str = "cpu",
     limits: Limits | None = None,
     solutions: str | None = None,
+    engine: Engine | None = None,
 ) -> Plan:
     """The plan for the names of tasks, and for submissions as built-in names, files or import paths.
+
+    Args:
+        engine: whose workers run the code of submissions to see what they are; None: this process.
 
     Raises:
         InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
             its settings cannot be recorded, or an architecture fits none of the tasks.
     """
-    opened_tasks = tuple(map(find_task, tasks))
-    loaded = tuple(open_submission(text, track.trials, limits) for text in submissions)
+    opened = tuple(map(find_task, tasks))
+    loaded = open_submissions(submissions, track.trials, limits, tasks, engine)
     check_names([each.submission for each in loaded])
-    for each in loaded:
-        check_interfaces(each.submission, opened_tasks)
-    return Plan(loaded, opened_tasks, track, device, limits, solutions)
+    return Plan(loaded, opened, track, device, limits, solutions)
 
 
-def open_submission(text: str, trials: int, limits: Limits | None) -> LoadedSubmission:
-    """The submission that `text` names, checked (`InputError`); with `limits` its code runs in the sandbox alone."""
+def open_submissions(
+    texts: Sequence[str], trials: int, limits: Limits | None, tasks: Sequence[str], engine: Engine | None
+) -> tuple[LoadedSubmission, ...]:
+    """The submissions that `texts` name; architectures are checked on the tasks of the names `tasks`. See `make_plan`.
+
+    Their code runs in the sandbox with `limits`, else in a worker of `engine`, or without one here. What comes out is a
+    description: a file that is imported could change this process, and the runs of all others with it.
+
+    Raises:
+        InputError: as `make_plan`.
+    """
     if limits is not None:
-        return describe(text, limits, trials)
-    loaded = load(text)
-    check_settings(loaded.submission, trials)
-    return loaded
+        loaded = tuple(describe_in_sandbox(text, limits, trials) for text in texts)
+        for each in loaded if tasks else ():
+            check_interfaces(each.submission, [find_task(task) for task in tasks])
+        return loaded
+    return tuple(_opened(text, trials, tuple(tasks), engine) for text in texts)
+
+
+def _describe(request: tuple[str, int, tuple[str, ...]]) -> Any:
+    """What a submission is, as plain data; an `InputError` if it cannot be used. Its code runs."""
+    text, trials, tasks = request
+    answer = describe(text, trials)
+    if tasks:
+        check_interfaces(load(text).submission, [find_task(task) for task in tasks])
+    return msgspec.to_builtins(answer)
+
+
+def _opened(text: str, trials: int, tasks: tuple[str, ...], engine: Engine | None) -> LoadedSubmission:
+    """The submission `text`, as its code describes itself in another process."""
+    try:
+        answer = outcome(engine, _describe, (text, trials, tasks), owner=text)
+        return described(msgspec.convert(answer, Described), text, trials)
+    except (RuntimeError, msgspec.ValidationError, TypeError, ValueError) as error:
+        raise InputError(f"{text}: it cannot be opened ({error}).") from error
 
 
 class PlannedEntry:

@@ -179,9 +179,9 @@ def _in_child(call: Call, foreign: Connection) -> bytes:
                 os._exit(1)
             foreign.close()
             os.close(reader)
-            data = memoryview(_encode(execute(call)))
-            while data:
-                data = data[os.write(writer, data) :]
+            left = memoryview(_encode(execute(call)))
+            while left:
+                left = left[os.write(writer, left) :]
             status = 0
         except BaseException as error:
             print(sentence(error), file=sys.stderr)

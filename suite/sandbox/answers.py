@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import safetensors.torch
@@ -20,18 +20,14 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from suite.behavior import Probe
+from suite.entries.description import Described, Text, Word
 from suite.sandbox.network import Network
 from suite.training.run import Stepping
-
-LONGEST_TEXT = 20_000
 
 MOST_JSON = 64 * 1024**2
 MOST_HEADER = 16 * 1024**2
 """Bytes of JSON, and of the header of the tensors."""
 
-Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
-Word = Annotated[str, Meta(max_length=200)]
-Argument = Annotated[str, Meta(pattern=r"^\w{1,200}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -40,26 +36,6 @@ class Failed(Struct, tag="failed", frozen=True, forbid_unknown_fields=True):
     """The guest could not do its job, or not this run of it."""
 
     reason: Text
-
-
-class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True):
-    """What a submission is.
-
-    Attributes:
-        space: by hyper-parameter the name of its distribution, or `value`, and its arguments.
-        origin: the full name of the submitted code, and the version of its package.
-        hash: of its source, which the host can compute for files alone.
-        arguments: the names of the arguments of its constructor: a task sets some of them.
-    """
-
-    name: Word
-    kind: Literal["optimizer", "architecture"]
-    explicit: bool
-    description: Text
-    space: dict[Argument, tuple[Literal["LogUniform", "Uniform", "Choice", "value"], Any]]
-    origin: tuple[Word, Word]
-    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
-    arguments: Annotated[tuple[Argument, ...], Meta(max_length=1_000)]
 
 
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):

@@ -8,28 +8,24 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from suite.entries import load
-from suite.entries.checks import check_settings
+from suite.entries.description import describe
 from suite.entries.entry import bind
-from suite.entries.loading import origin_of
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
 from suite.models import copy_of
-from suite.sandbox.answers import LONGEST_TEXT, Answer, Described, Failed, Runs, Trained, encode
-from suite.sandbox.export import describe
+from suite.sandbox.answers import Answer, Failed, Runs, Trained, encode
+from suite.sandbox.export import describe as describe_network
 from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.network import Network
 from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.tamper import identities, patched
-from suite.signature import signature
-from suite.submission import Choice, Distribution
 from suite.training import train
 from suite.training.loop import warm_up
 from suite.training.retry import by_run, train_in_parts
@@ -51,35 +47,11 @@ def main(answer: int) -> None:
         elif job.runs:
             result, tensors = _train(job)
         else:
-            result = _description(job)
+            result = describe(job.submission, job.trials)
     except (InputError, MemoryError) as error:
         result, tensors = Failed(sentence(error)), {}
     with open(answer, "wb") as stream:
         stream.write(encode(result, tensors))
-
-
-def _description(job: Job) -> Described:
-    """What the submission is."""
-    loaded = load(job.submission)
-    submission = loaded.submission
-    check_settings(submission, job.trials)
-    return Described(
-        name=submission.name,
-        kind="architecture" if submission.optimizer is None else "optimizer",
-        explicit=submission.explicit,
-        description=submission.description[:LONGEST_TEXT],
-        space={name: _space_entry(value) for name, value in submission.space.items()},
-        origin=origin_of(submission),
-        hash=loaded.source_hash,
-        arguments=tuple(signature(submission.factory)),
-    )
-
-
-def _space_entry(value: Any) -> tuple[Any, Any]:
-    """A distribution, or a plain value of a space, by its name and its arguments."""
-    if isinstance(value, Choice):
-        return "Choice", value.options
-    return (type(value).__name__, astuple(value)) if isinstance(value, Distribution) else ("value", value)
 
 
 def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[str, Tensor]]:
@@ -93,7 +65,7 @@ def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[st
         raise InputError(sentence(error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
-    return describe(model, request.input_shape)
+    return describe_network(model, request.input_shape)
 
 
 def _train(job: Job) -> tuple[Runs, dict[str, Tensor]]:

@@ -11,47 +11,32 @@ The submission's code never runs in this process. One question goes like this::
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
-from suite.entries.checks import check_records
-from suite.entries.loading import LoadedSubmission, source_hash, source_of
+from suite.entries.description import Described, described
+from suite.entries.loading import LoadedSubmission, source_of
 from suite.errors import InputError
 from suite.models import hold, restore
 from suite.sandbox import process
-from suite.sandbox.answers import Described, Failed, Runs, T, Trained, decode
+from suite.sandbox.answers import Failed, Runs, T, Trained, decode
 from suite.sandbox.limits import Limits
 from suite.sandbox.network import Network
 from suite.sandbox.process import SandboxError, printable
 from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.rebuild import rebuild
-from suite.storage.record import Status, as_settings
-from suite.submission import Distribution, Submission
+from suite.storage.record import Status
 from suite.task import Problem, Task, Weights
 from suite.training import TrainingResult, TrainingRun
 from suite.training.retry import by_trial, train_in_parts
-
-DISTRIBUTIONS = {distribution.__name__: distribution for distribution in get_args(Distribution)}
-
-
-@dataclass(frozen=True)
-class _SandboxedOptimizer:
-    """Stands for an optimizer whose code runs in the sandbox only; `inspect.signature` finds the optimizer's own."""
-
-    text: str
-    __signature__: inspect.Signature
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise InputError(f"The code of {self.text!r} runs in the sandbox, never in this process.")
 
 
 def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int], outputs: int) -> nn.Module:
@@ -84,27 +69,11 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
     """
     try:
         answer, _ = _ask(Job(text, limits, trials), limits.seconds, Described)
-        optimizes = answer.kind == "optimizer"
-        arguments = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in answer.arguments]
-        submission = Submission(
-            name=answer.name,
-            optimizer=_SandboxedOptimizer(text, inspect.Signature(arguments)) if optimizes else None,
-            architecture=None if optimizes else partial(_sandboxed_architecture, text, limits),
-            space={name: _space_entry(kind, content) for name, (kind, content) in answer.space.items()},
-            explicit=answer.explicit,
-            description="\n".join(map(printable, answer.description.splitlines())),
-        )
-        check_records(submission, trials)
+        description = "\n".join(map(printable, answer.description.splitlines()))
+        answer = msgspec.structs.replace(answer, description=description)
+        return described(answer, text, trials, partial(_sandboxed_architecture, text, limits))
     except (SandboxError, TypeError, ValueError) as error:
         raise InputError(f"{text}: it cannot be described in the sandbox ({error}).") from error
-    # A file is hashed here, from its bytes: the guest could claim any hash.
-    return LoadedSubmission(submission, text, source_hash(text, answer.origin) if source_of(text) else answer.hash)
-
-
-def _space_entry(kind: str, content: Any) -> Any:
-    """A distribution or a plain value of a space; a `TypeError` or an `InputError` if it is neither."""
-    arguments = as_settings(content)
-    return arguments if kind == "value" else DISTRIBUTIONS[kind](*arguments)
 
 
 def train(
