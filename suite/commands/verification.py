@@ -24,7 +24,7 @@ import torch
 from suite.engine.executors import Engine, outcome
 from suite.engine.plan import open_submissions
 from suite.entries.loading import LoadedSubmission
-from suite.errors import InputError, sentence
+from suite.errors import InputError
 from suite.sandbox.limits import Limits
 from suite.seeding import seed_of
 from suite.storage.log import scan
