@@ -236,7 +236,7 @@ def test_a_description_is_that_of_the_file(tmp_path: Path) -> None:
     assert (described.submission.name, described.submission.explicit) == ("described", True)
     assert described.submission.description == "A docstring."
     assert list(signature(described.submission.factory)) == list(signature(torch.optim.AdamW))
-    with pytest.raises(InputError, match="never in this process"):
+    with pytest.raises(InputError, match="never in this one"):
         described.submission.optimizer([])  # type: ignore[misc]
 
 
