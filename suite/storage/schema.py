@@ -119,6 +119,7 @@ class _Fields(Struct):
     selection: str = ""
     placement: dict[str, Count] = {}
     probe: _Probe | None = None
+    undefined: dict[Name, Name] = {}
 
     def __post_init__(self) -> None:
         if self.converged != (self.status == Status.CONVERGED):

@@ -37,6 +37,7 @@ from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
+from suite.trials.probes import SAMPLES, undefined
 from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, load_ground, resolve
 from suite.trials.unit import Trial, Unit
@@ -217,6 +218,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "probe": None,
         "measures": {},
         "uncertainties": {},
+        "undefined": {},
         "axes": {},
         "reported": list(task.reported),
         "curves": {},
@@ -270,13 +272,23 @@ def _measured(work: ResolvedUnit, run: TrainingRun, model: nn.Module, initial: W
     """The measures and curves of a trained `model`."""
     problem = run.problem.to(work.unit.device)
     solution = Solution(model, initial, problem, work.oracle(run.seed), run.seed, run.settings)
-    measures = work.task.measure(solution)
+    empty = _undefined(work, run, model)
+    measures = {name: value for name, value in work.task.measure(solution).items() if name not in empty}
     curves = work.task.curves(solution) if work.task.curves and run.seed == CURVE_SEED else {}
     return {
-        "measures": {name: float(value) for name, value in measures.items()},
+        "measures": {name: float(value) for name, value in measures.items()} | dict.fromkeys(empty),
+        "undefined": empty,
         "uncertainties": uncertainties(measures),
         "curves": {name: _rounded(curve) for name, curve in curves.items()},
     }
+
+
+def _undefined(work: ResolvedUnit, run: TrainingRun, model: nn.Module) -> dict[str, str]:
+    """The measures that are not defined for a submitted network, with the reasons; the tasks' own have all."""
+    if work.loaded.submission.kind != "architecture":
+        return {}
+    x = run.problem.train.x[:SAMPLES].to(work.unit.device)
+    return undefined(model, x, list(dict.fromkeys([axis.measure for axis in work.task.axes])), run.seed)
 
 
 @torch.no_grad()
