@@ -163,4 +163,5 @@ def _line(step: Step) -> str:
         f"{converged} of {len(step.records)} runs reached the target loss"
     )
     reasons = {record["reason"] for record in step.records if record["reason"]}
+    reasons |= {f"{name} is not defined" for record in step.records for name in record.get("undefined", {})}
     return f"{text} ({'; '.join(sorted(reasons))})" if reasons else text

@@ -56,6 +56,8 @@ def _settings(records: Sequence[Record]) -> Table:
             for key, value in runs[0]["hyperparameters"].items()
         )
         failures = {record["reason"] or record["status"] for record in runs if not record["converged"]}
+        for record in runs:
+            failures |= {f"{name} is not defined: {why}" for name, why in record.get("undefined", {}).items()}
         rows.append(
             (
                 text(task),

@@ -53,6 +53,7 @@ BEST = (
     "some of its runs, and no score of 0."
 )
 BEST_OVERALL = f"{BEST} Overall: all that the seeds leave the first rank open to."
+NOT_DEFINED = "{} on {}: {} is not defined and scores 0. {}."
 INCOMPLETE = "(n/m): only n of m runs reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
@@ -303,12 +304,26 @@ def measures(board: Board, results: Results) -> Table:
         [INCOMPLETE] if any(0 < n < m for row in measured for n, m in zip(row.measured, row.runs, strict=True)) else []
     )
     references = (Column("score_0", "scores 0 at", data=True), Column("score_1", "scores 1 at", data=True))
+    undefined = sorted(
+        {
+            NOT_DEFINED.format(record["submission"], record["task"], name, why)
+            for record in results.scored()
+            if record["kind"] == board.kind
+            for name, why in record.get("undefined", {}).items()
+        }
+    )
     return Table(
         "What each solution measures: means over the runs that reached the target loss",
         _by_submission(board, (*columns("task", "measure", "axis", words=True), *references)),
         rows,
         stub=2,
-        notes=(DIRECTIONS, BEST, *incomplete, *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else [])),
+        notes=(
+            DIRECTIONS,
+            BEST,
+            *incomplete,
+            *undefined,
+            *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else []),
+        ),
     )
 
 

@@ -126,7 +126,7 @@ def _in_inputs(network: nn.Module, x: Tensor, seed: int) -> str | None:
 def _in_weights(network: nn.Module, x: Tensor, seed: int) -> str | None:
     """Why the gradient in the weights is none, or None."""
     weights = {name: p.detach() for name, p in network.named_parameters() if p.is_floating_point() and p.numel()}
-    found = _disagreement(lambda moved: torch.func.functional_call(network, moved, (x,)), weights, seed)
+    found = _disagreement(lambda moved: torch.func.functional_call(network, dict(moved), (x,)), weights, seed)
     return found and f"Its gradient in the weights is not that of its outputs: {found}"
 
 
@@ -150,7 +150,7 @@ def _disagreement(outputs: Callable[[Mapping[str, Tensor]], Tensor], at: Mapping
         for _ in range(DIRECTIONS)
     ]
     slopes = torch.stack(
-        [sum((g * move[name]).sum() for name, g in zip(at, gradients, strict=True)) for move in directions]  # type: ignore[misc]
+        [sum((g * move[name]).sum() for name, g in zip(at, gradients, strict=True)) for move in directions]
     )
     for scale in SCALES.get(some.dtype, SCALES[torch.float32]):
         with torch.no_grad():
