@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,24 +104,42 @@ submission = Submission(name="adversary", optimizer=Adversary, space={"lr": 0.1}
 '''
 
 TASKS = ("adaptive_trap", "min_norm_regression")
+TRACK = Track("test", TASKS[1:], seeds=1, trials=2, tuning_seeds=1, description="")
+
+Alone = tuple[list[Record], list[Record]]
 
 
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracles are solved in these tests: the adversary's process would be the first to store them."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def adversary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("submissions") / "adversary.py"
+    path.write_text(ADVERSARY)
+    return str(path)
 
 
-@pytest.fixture
-def adversary(tmp_path: Path) -> str:
-    (tmp_path / "adversary.py").write_text(ADVERSARY)
-    return str(tmp_path / "adversary.py")
+@contextmanager
+def one_worker(cache: Path) -> Iterator[Engine]:
+    """An engine of one worker, which therefore answers every call.
+
+    Nothing is cached yet: the first process to solve an oracle would be an adversary's.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        with connect("local:1") as engine:
+            yield engine
 
 
-@pytest.fixture
-def engine(fresh_cache: None) -> Iterator[Engine]:
-    """One worker, which therefore answers every call."""
-    with connect("local:1") as one:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """The records of adam that no adversary has been near: of a unit on every task, and of a small plan."""
+    directory = tmp_path_factory.mktemp("alone")
+    with one_worker(directory / "cache") as engine:
+        units = of("adam", run_each(engine, [unit("adam", task) for task in TASKS]))
+        return units, planned(engine, directory / "log.jsonl", "adam")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with one_worker(tmp_path_factory.mktemp("cache")) as one:
         yield one
 
 
@@ -143,39 +162,31 @@ def of(name: str, answers: Sequence[Any]) -> list[Record]:
     return [identity(record) for record in records if record["submission"] == name]
 
 
-def test_the_adversary_changes_who_shares_its_process(engine: Engine, adversary: str) -> None:
-    (alone,) = of("adam", run_each(engine, [unit("adam", "adaptive_trap")]))
-    units = [unit(adversary, "adaptive_trap"), unit("adam", "adaptive_trap")]
-    shared = engine.submit(run_all, units).result(300)
-    assert isinstance(shared, list), shared
-    assert of("adam", shared) != [alone]
+def planned(engine: Engine, path: Path, *submissions: str) -> list[Record]:
+    """The records of adam in a small plan with `submissions`, in a fixed order."""
+    plan = make_plan(submissions, TASKS[1:], TRACK, engine=engine)
+    list(Driver(plan, Log(path), engine).steps())
+    found = [identity(record) for record in read(path).records if record["submission"] == "adam"]
+    return sorted(found, key=lambda record: (record["phase"], record["trial"]))
 
 
-def test_neighbours_of_an_adversary_are_equal_to_the_last_digit(engine: Engine, adversary: str) -> None:
-    neighbours = [unit("adam", task) for task in TASKS]
-    alone = of("adam", run_each(engine, neighbours))
-    assert [record["status"] for record in alone] == ["converged", "converged"]
-    bad = [unit(adversary, task) for task in TASKS]
-    with connect("local:1") as another:  # which has not stored the oracles in its memory
-        after = run_each(another, [*bad, *neighbours, *bad, *neighbours])
-    assert of("adam", after) == alone + alone
-    assert of("adam", run_each(engine, [*neighbours, *bad])) == alone
+def test_neighbours_of_an_adversary_are_equal_to_the_last_digit(engine: Engine, adversary: str, alone: Alone) -> None:
+    assert [record["status"] for record in alone[0]] == ["converged", "converged"]
+    bad, neighbours = ([unit(name, task) for task in TASKS] for name in (adversary, "adam"))
+    assert of("adam", run_each(engine, [*bad, *neighbours, *bad, *neighbours])) == alone[0] * 2
 
 
-def test_neither_opening_an_adversary_nor_planning_with_it_changes_a_run(tmp_path: Path, adversary: str) -> None:
-    track = Track("test", TASKS[1:], seeds=1, trials=2, tuning_seeds=1, description="")
-
-    def records(*submissions: str) -> list[Record]:
-        path = tmp_path / f"{len(os.listdir(tmp_path))}.jsonl"
-        with connect("local:1") as engine:
-            plan = make_plan(submissions, TASKS[1:], track, engine=engine)
-            list(Driver(plan, Log(path), engine).steps())
-        found = [identity(record) for record in read(path).records if record["submission"] == "adam"]
-        return sorted(found, key=lambda record: (record["phase"], record["trial"]))
-
-    alone = records("adam")
-    assert len(alone) == 3
+def test_neither_opening_an_adversary_nor_planning_with_it_changes_a_run(
+    engine: Engine, tmp_path: Path, adversary: str, alone: Alone
+) -> None:
+    assert len(alone[1]) == 3
     before = torch.get_default_dtype(), torch.get_num_threads(), os.getcwd(), torch.randn
-    assert records(adversary, "adam") == alone
-    assert records("adam", adversary) == alone
+    for number, names in enumerate([(adversary, "adam"), ("adam", adversary)]):
+        assert planned(engine, tmp_path / f"{number}.jsonl", *names) == alone[1]
     assert (torch.get_default_dtype(), torch.get_num_threads(), os.getcwd(), torch.randn) == before
+
+
+def test_the_adversary_changes_who_shares_its_process(engine: Engine, adversary: str, alone: Alone) -> None:
+    shared = engine.submit(run_all, [unit(adversary, TASKS[0]), unit("adam", TASKS[0])]).result(300)
+    assert isinstance(shared, list), shared
+    assert of("adam", shared) != alone[0][:1]
