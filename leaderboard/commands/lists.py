@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from leaderboard.commands.console import BYTES
+from suite.errors import InputError
 
 
 @click.command()
@@ -108,6 +109,8 @@ def measure(
         max_bytes=max_bytes,
     )
     click.echo(report.json() if as_json else report.text())
+    if names and report.skipped:
+        raise InputError(f"Not taken: {', '.join(report.skipped)}.")
 
 
 @click.command()

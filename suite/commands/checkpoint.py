@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from suite.data.archive import read_arrays
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
-from suite.measures import MATCHED_LOSS, Report, measure, measure_all
+from suite.measures import MATCHED_LOSS, Report, measure_all
 from suite.task import Split
 from suite.tasks import find_task
 
@@ -54,8 +54,7 @@ def measure_checkpoint(
         max_bytes: how large the arrays of the npz file may be; see `suite.data.archive.read_arrays`.
 
     Raises:
-        InputError: something cannot be read or does not fit, the loss is not finite, or a named measure cannot be
-            taken.
+        InputError: something cannot be read or does not fit, or the loss is not finite.
     """
     train, test, task_network = _data(data, seed, max_bytes)
 
@@ -70,9 +69,7 @@ def measure_checkpoint(
     _load_weights(model, checkpoint)
     _check_fits(model, data, train, test)
     start = None if initial is None else _load_weights(network(), initial)
-    if not names:
-        return measure_all(model, train, test=test, initial=start, matched_loss=matched_loss)
-    return Report(measure(model, train, names, test=test, initial=start, matched_loss=matched_loss))
+    return measure_all(model, train, names, test=test, initial=start, matched_loss=matched_loss)
 
 
 @torch.no_grad()

@@ -120,7 +120,7 @@ def is_piecewise_multilinear(network: Network, x: Tensor) -> bool:
         return torch.randn(like.shape, generator=stream).to(like.device, torch.float64)
 
     with torch.enable_grad():
-        outputs = module(samples)
+        outputs = Network(module).outputs(samples)
         if not each_used_once([outputs.grad_fn], leaves):
             return False
         slopes = torch.autograd.grad((outputs * draw(outputs)).sum(), leaves, create_graph=True, materialize_grads=True)

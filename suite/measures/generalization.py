@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.path_norm import MARGIN_QUANTILE, margins
 from suite.measures.registry import CANONICAL, RESCALING, declare
@@ -80,6 +81,8 @@ def input_margins(context: MeasureContext) -> Tensor:
 
 
 def _input_margins(context: MeasureContext) -> Tensor:
+    if not context.train.x.is_floating_point():
+        raise InputError("A derivative in the input needs inputs that are floating-point numbers.")
     distances = []
     for x, y in zip(*(torch.split(part, CHUNK) for part in (context.train.x, context.train.y)), strict=True):
         inputs = x.detach().requires_grad_()

@@ -15,20 +15,38 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from suite.errors import InputError, sentence
 from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS, MeasureContext
+from suite.measures.given import (
+    Data,
+    check_parameters,
+    fitting_loss,
+    returning_logits,
+    samples_of,
+    unwrapped,
+    without_prefixes,
+)
 from suite.measures.norms import linear_predictor
 from suite.measures.registry import LOGIT_SCALE, Measure, Need, find_measure, measures
 from suite.models import copy_of, evaluating
 from suite.storage.record import clean
 from suite.task import Loss, Split
 
-Data = Split | tuple[Tensor, Tensor]
 SAME_OUTPUTS = 1e-3
 """Outputs that differ by less than this (relative) count as equal; rounding alone stays far below."""
+
+
+def _are_classes(outputs: Tensor, y: Tensor) -> bool:
+    """Whether targets are classes [n] of outputs [n, classes]."""
+    is_label = not y.is_floating_point() and y.dim() == 1 and outputs.dim() == 2
+    return is_label and 0 <= int(y.min()) <= int(y.max()) < outputs.shape[1]
+
 
 NEEDS: Mapping[Need, tuple[str, Callable[[MeasureContext], bool]]] = {
     "initial": ("the weights before training (initial=)", lambda context: context.initial is not None),
     "test": ("test data (test=)", lambda context: context.test is not None),
-    "labels": ("integer labels", lambda context: not context.train.y.is_floating_point()),
+    "labels": (
+        "integer labels, one a sample, of the network's classes",
+        lambda context: _are_classes(context.train_outputs, context.train.y),
+    ),
     "images": ("images, [n, channels, height, width]", lambda context: context.train.x.dim() == 4),
     "predictor": (
         "a network with a linear predictor: predictor(), matrix() or an nn.Linear",
@@ -91,9 +109,12 @@ def measure(
         print(measure_all(model, (x, y)).text())
 
     Args:
-        model: any module; only parameters that require gradients are differentiated.
-        data: x [n, ...] and y: integer class labels [n], or real targets of the outputs' shape [n, ...]. They are moved
-            to the device and, if they are real, the dtype of the parameters.
+        model: any module; only parameters that require gradients are differentiated. What it returns is a tensor, or
+            has one called ``logits`` or no other one. One that was compiled or wrapped by `nn.DataParallel` is taken
+            itself.
+        data: x [n, ...] and y: integer class labels [n], or real targets of the outputs' shape [n, ...]; as tensors or
+            numpy arrays, or a dataset or loader of such pairs. They are moved to the device and, if they are real, the
+            dtype of the parameters.
         names: names of measures, as in `measures`.
         loss: (outputs [n, ...], targets [n, ...]) -> scalar; without it, cross-entropy (nats) for integer labels and
             mean squared error otherwise.
@@ -107,7 +128,8 @@ def measure(
 
     Raises:
         InputError: a name is unknown, something that a measure needs is missing, a sample's outputs depend on other
-            samples or on chance, the loss is not finite, or no scaling of the logits reaches `matched_loss`.
+            samples or on chance, the loss is not finite, no scaling of the logits reaches `matched_loss`, or a measure
+            cannot be taken (`measure_all` takes the others).
     """
     chosen = [find_measure(name) for name in names]
     with _context(model, data, loss, test, initial, matched_loss) as context:
@@ -156,12 +178,22 @@ def _context(
     matched_loss: float,
 ) -> Iterator[MeasureContext]:
     """The one context in which all measures of a call are taken, with checks of what all of them rest on."""
+    model = unwrapped(model)
+    check_parameters(model)
     model = _at_least_single(model)
     train = _on_device_of(model, data)
+    initial = None if initial is None else without_prefixes(initial)
     # Fused attention kernels have no second derivative.
-    with evaluating(model), sdpa_kernel(SDPBackend.MATH):
+    with (
+        evaluating(model),
+        sdpa_kernel(SDPBackend.MATH),
+        returning_logits(model, train.x[:2]) as pack,
+    ):
         _check_samples_are_independent(model, train.x)
         test = None if test is None else _on_device_of(model, test)
+        if loss is not None and pack is not None:
+            with torch.no_grad():
+                loss = fitting_loss(loss, pack, model(train.x[:2]), train.y[:2])
         context = MeasureContext(model, train, loss, test=test, initial=initial, matched_loss=matched_loss)
         try:
             yield context
@@ -182,7 +214,8 @@ def _at_least_single(model: nn.Module) -> nn.Module:
 
 
 def _on_device_of(model: nn.Module, data: Data) -> Split:
-    x, y = (data.x, data.y) if isinstance(data, Split) else data
+    samples = samples_of(data)
+    x, y = samples.x, samples.y
     if len(x) == 0 or len(x) != len(y):
         raise InputError(f"There must be as many inputs as targets, and at least one; there are {len(x)} and {len(y)}.")
     weight = next((p for p in model.parameters() if p.requires_grad), None)
@@ -225,7 +258,12 @@ def _check_needs(measure: Measure, context: MeasureContext) -> None:
 
 def _take(measure: Measure, context: MeasureContext) -> dict[str, Estimate]:
     """The values of one measure by name, at matched training loss where it declares invariance to the logits' scale."""
-    result = measure.function(context.matched if LOGIT_SCALE in measure.invariances else context)
+    try:
+        result = measure.function(context.matched if LOGIT_SCALE in measure.invariances else context)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The measure {measure.name!r} cannot be taken ({sentence(error)}).") from error
     name = measure.name
     values = {f"{name}/{part}": v for part, v in result.items()} if isinstance(result, Mapping) else {name: result}
     return {key: v if isinstance(v, Estimate) else Estimate(v, measure.kind) for key, v in values.items()}

@@ -37,6 +37,8 @@ declare_derivative = partial(declare, kind="exact", invariances=CANONICAL)
 
 def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
     """Start and end of every segment, [m, ...] each, in float64."""
+    if not x.is_floating_point():
+        raise InputError("Segments between inputs need inputs that are floating-point numbers.")
     exact = x.double()
     if exact[0].numel() == 1:
         order = exact.flatten().argsort()

@@ -21,6 +21,7 @@ from tests.suite.curvature.helpers import (
     classification,
     convolutional,
     drawn,
+    flat_hessian,
     images,
     network,
     regression,
@@ -73,6 +74,24 @@ def through(function: Callable[[Tensor], Tensor]) -> nn.Module:
     return drawn(nn.Sequential(nn.Linear(6, 5), Called(function), nn.Linear(5, 3)))
 
 
+class Skewed(torch.autograd.Function):
+    """A gradient that is none: its derivative is not symmetric."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: object, slope: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return slope * (1 - x.tanh() ** 2) * (1 + x.roll(1, 1) - x.roll(1, 1).detach())
+
+
+def skewed(x: Tensor) -> Tensor:
+    return Skewed.apply(x)
+
+
 def weight_norm() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -98,7 +117,7 @@ class WrittenOut(nn.Module):
         pytest.param(through(OnceSquare.apply), "are wrong", id="once differentiable"),
         pytest.param(through(OnceTriple.apply), "are wrong", id="linear, once differentiable"),
         pytest.param(through(WrongCurvature.apply), "are wrong", id="three percent"),
-        pytest.param(weight_norm(), "not symmetric", id="weight norm of torch"),
+        pytest.param(through(skewed), "not symmetric", id="not symmetric"),
         pytest.param(through(nn.Hardsigmoid()), "cannot be differentiated twice", id="none"),
         pytest.param(through(lambda x: x.relu() ** 0.5), "not finite", id="not finite"),
     ],
@@ -213,3 +232,20 @@ def test_losses_of_targets() -> None:
         with pytest.raises(InputError, match="of the loss that torch gives are wrong"):
             measure(network(outputs=2), regression(), ["lambda_max"],
                     loss=lambda z, y, function=function: function.apply(z - y).mean())  # fmt: skip
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weight_normalization_has_the_curvature_of_its_formula(hooked: bool) -> None:
+    """Torch's own second derivatives of it are not symmetric: the largest eigenvalue is 4 % off, the trace negative."""
+    model, data = weight_norm(), classification()
+    exact = flat_hessian(nn.Sequential(WrittenOut(model[0]), *model[1:]), data, cross_entropy)
+    if hooked:
+        written = WrittenOut(model[0])
+        layer = nn.utils.weight_norm(nn.Linear(6, 5).double())
+        with torch.no_grad():
+            layer.weight_g.copy_(written.g), layer.weight_v.copy_(written.v), layer.bias.copy_(written.bias)
+        model = nn.Sequential(layer, *model[1:])
+    found = measure(model, data, ["lambda_max", "hessian_trace"])
+    assert found["lambda_max"] == pytest.approx(float(torch.linalg.eigvalsh(exact)[-1]), rel=1e-5)
+    assert abs(found["hessian_trace"] - float(exact.trace())) <= 4 * found["hessian_trace"].error

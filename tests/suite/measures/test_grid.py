@@ -9,7 +9,7 @@ import pytest
 
 from tests.suite.measures.grid import LAYOUTS, LOSSES, NETWORKS, compare
 
-SAMPLE = random.Random(0).sample([*itertools.product(NETWORKS, LOSSES, LAYOUTS)], 24)
+SAMPLE = random.Random(0).sample([*itertools.product(NETWORKS, LOSSES, LAYOUTS)], 16)
 
 
 def test_the_grid_is_as_large_as_stated() -> None:

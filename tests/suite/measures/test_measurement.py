@@ -232,7 +232,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_measure_that_fails_leaves_the_others_their_values() -> None:
     model, data = fitting()
     report = measure_all(model, data)
-    assert report.skipped["broken_measure"] == "RuntimeError: no value for 30 samples"
+    assert (
+        report.skipped["broken_measure"]
+        == "The measure 'broken_measure' cannot be taken (RuntimeError: no value for 30 samples)."
+    )
     assert report.skipped["test_error"] == "The measure 'test_error' needs test data (test=)."
     assert report.skipped["predictor_l1"].startswith("The measure 'predictor_l1' needs a network with a linear")
     assert report.values["lambda_max"] == measure(model, data, ["lambda_max"])["lambda_max"]
