@@ -102,7 +102,7 @@ class Results:
                 trials[record["submission"], record["task"]].append(record)
         runs = [run for run in self.scored() if (run["submission"], run["task"]) not in trials]
         for group in trials.values():
-            if all(map(_measured, group)):
+            if all(map(measured, group)):
                 runs += [trial | {"seed": number} for number, trial in enumerate(group)]
         return runs
 
@@ -139,12 +139,12 @@ def frame_of(runs: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _measured(trial: Record) -> bool:
-    """Whether the record of a tuning trial says what it would score."""
-    axes = trial["axes"].values()
-    if trial["status"] == Status.RACED or not axes:
+def measured(run: Record) -> bool:
+    """Whether a record says what its run scores, or would score if it is one of tuning."""
+    axes = run["axes"].values()
+    if run["status"] == Status.RACED or not axes:
         return False
-    return not trial["converged"] or all(axis["measure"] in trial["measures"] for axis in axes)
+    return not run["converged"] or all(axis["measure"] in run["measures"] for axis in axes)
 
 
 def _column(name: str, values: list[Any]) -> Any:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from leaderboard.analysis.robustness import Trial
 from leaderboard.analysis.runtime import History
 from leaderboard.analysis.statistics import Array
+from leaderboard.analysis.step_sizes import step_size_of
 from leaderboard.figures.canvas import Canvas, log_axis, name_ends
 from leaderboard.figures.style import ACCENT, INK, LINE, MUTED, SERIES, SMALL_STYLE, STYLE, WARM
 from leaderboard.figures.svg import Picture
@@ -98,7 +99,7 @@ def _points(line: Line, most: int = 80) -> tuple[Array, Array]:
 @mpl.rc_context(SMALL_STYLE)
 def tuning(submission: str, trials: Sequence[Trial]) -> Picture | None:
     """What trials are chosen by against their step size (or first tuned number), a panel for each task."""
-    key = _tuned(trials)
+    key = step_size_of([trial.hyperparameters for trial in trials])
     tasks = sorted({trial.task for trial in trials})
     if key is None or not tasks:
         return None
@@ -128,17 +129,6 @@ def tuning(submission: str, trials: Sequence[Trial]) -> Picture | None:
         f"Tuning trials of {submission}: the criterion (validation loss, or gradient evaluations to the target loss) "
         f"against {key} on {len(tasks)} tasks; {missed} of {len(trials)} trials missed the target loss.",
     )
-
-
-def _tuned(trials: Sequence[Trial]) -> str | None:
-    """The hyper-parameter to draw over: ``lr``, else the first number that differs between trials."""
-    varied = [
-        key
-        for key in (trials[0].hyperparameters if trials else ())
-        if all(isinstance(trial.hyperparameters.get(key), int | float) for trial in trials)
-        and len({trial.hyperparameters[key] for trial in trials}) > 1
-    ]
-    return "lr" if "lr" in varied else next(iter(varied), None)
 
 
 @mpl.rc_context(STYLE)

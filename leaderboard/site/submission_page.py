@@ -10,7 +10,7 @@ from leaderboard.figures import Picture, small_multiples, tuning
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import submission_text
 from leaderboard.tables.table import DASH, Column, Table, columns, estimate, number, text
-from suite.storage.record import Record
+from suite.storage.record import Record, search_of
 
 
 def submission_page(context: SiteContext, name: str, path: str) -> Page:
@@ -40,7 +40,7 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
 
 
 def _settings(records: Sequence[Record]) -> Table:
-    """The chosen setting of every task, and how its runs went."""
+    """The chosen settings of every task, and how their runs went."""
     header = (
         *columns("task", "setting", words=True),
         Column("target", "at target"),
@@ -49,7 +49,9 @@ def _settings(records: Sequence[Record]) -> Table:
         Column("reason", "what went wrong", words=True),
     )
     rows = []
-    for task, group in itertools.groupby(_in_order(records), key=lambda record: str(record["task"])):
+    for (task, *_), group in itertools.groupby(
+        _in_order(records), key=lambda record: (str(record["task"]), search_of(record), record["trial"])
+    ):
         runs = list(group)
         setting = ", ".join(
             f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
@@ -73,7 +75,7 @@ def _settings(records: Sequence[Record]) -> Table:
 
 
 def _in_order(records: Sequence[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: (record["task"], record["seed"]))
+    return sorted(records, key=lambda record: (record["task"], search_of(record), record["trial"], record["seed"]))
 
 
 def _records(records: Sequence[Record]) -> Table:
@@ -81,7 +83,7 @@ def _records(records: Sequence[Record]) -> Table:
     by_seed = Column("runs", "value of every run, by seed", words=True)
     header = (*columns("task", "axis", "measure", words=True), by_seed)
     values: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for record in _in_order(records):
+    for record in sorted(records, key=lambda record: (record["task"], record["seed"], record["trial"])):
         for axis, reference in record["axes"].items():
             value = record["measures"].get(reference["measure"])
             values[record["task"], axis, reference["measure"]].append(DASH if value is None else f"{value:.3g}")
@@ -91,10 +93,10 @@ def _records(records: Sequence[Record]) -> Table:
 
 def _training(name: str, records: Sequence[Record]) -> Picture | None:
     """The training loss of the first seed on every task."""
-    charts = [
-        chart(record["task"], [("", record["curves"]["training_loss"])])
-        for record in sorted(records, key=lambda record: record["task"])
-        if "training_loss" in record.get("curves", {})
-    ]
+    first: dict[str, Record] = {}  # of several settings the first
+    for record in _in_order(records):
+        if "training_loss" in record.get("curves", {}):
+            first.setdefault(record["task"], record)
+    charts = [chart(task, [("", record["curves"]["training_loss"])]) for task, record in first.items()]
     alt = f"Training loss of {name} against gradient evaluations on {len(charts)} tasks."
     return small_multiples(f"training-{name}", charts, alt) if charts else None

@@ -64,7 +64,8 @@ def _task_curves(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tu
     lines: dict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     for record in sorted(runs, key=lambda record: order.get(record["submission"], len(order))):
         for name, curve in record.get("curves", {}).items():
-            lines[name].append((record["submission"], curve))
+            if not lines[name] or lines[name][-1][0] != record["submission"]:  # of several settings the first
+                lines[name].append((record["submission"], curve))
     for name, pairs in lines.items():
         words = name.replace("_", " ").capitalize()
         alt = f"{words} of {len(pairs)} submissions on {task}, first scored seed."

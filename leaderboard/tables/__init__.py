@@ -17,6 +17,7 @@ VIEWS = (
     "robustness",
     "separation",
     "tuning",
+    "steps",
 )
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 

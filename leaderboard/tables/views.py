@@ -23,6 +23,7 @@ from leaderboard.analysis.robustness import (
 )
 from leaderboard.analysis.scoring import AXES
 from leaderboard.analysis.statistics import Interval
+from leaderboard.analysis.step_sizes import step_sizes
 from leaderboard.tables.table import (
     ARROWS,
     DAGGER,
@@ -448,3 +449,30 @@ def full_scores(found: FullScores, board: Board) -> Table:
         "In brackets: 95 % for one submission.",
     )
     return Table(f"Predicted scores on full: {board.kind}s", header, rows, notes=notes)
+
+
+def steps(board: Board, results: Results) -> Table:
+    """Scores as functions of the step size, where more than one setting was measured."""
+    rows = tuple(
+        (
+            text(point.task),
+            text(point.axis),
+            text(point.submission),
+            text(point.name),
+            number(point.value),
+            number(point.edge),
+            number(point.score, ".3f"),
+            number(point.converged, "d", f"/{point.runs}"),
+        )
+        for point in step_sizes(results, board.kind)
+        if point.submission in board.names
+    )
+    header = (
+        *columns("task", "axis", "submission", "parameter", words=True),
+        Column("value", "step size"),
+        Column("edge", "of the largest that trains"),
+        *columns("score"),
+        Column("target", "at target"),
+    )
+    note = "A run that missed the target loss scores 0. Above 1: larger than the largest step with which all runs reached it."
+    return Table("Scores by step size", header, rows, stub=3, notes=(note,))
