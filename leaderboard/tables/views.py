@@ -474,5 +474,5 @@ def steps(board: Board, results: Results) -> Table:
         *columns("score"),
         Column("target", "at target"),
     )
-    note = "A run that missed the target loss scores 0. Above 1: larger than the largest step with which all runs reached it."
+    note = "Runs that missed the target loss score 0. Above 1: beyond the largest step with which all runs reached it."
     return Table("Scores by step size", header, rows, stub=3, notes=(note,))
