@@ -35,7 +35,7 @@ from suite.sandbox.limits import Limits
 from suite.sandbox.network import Layer, Network
 from suite.storage.record import Status
 from suite.tasks import find_task
-from suite.training import TrainingRun
+from suite.training import TrainingResult, TrainingRun
 
 DESCRIBED = Described(
     name="own",
@@ -47,17 +47,20 @@ DESCRIBED = Described(
     hash=16 * "0",
     arguments=("params", "lr", "betas", "decay"),
 )
-TRAINED = Trained(
-    status="converged",
+RESULT = TrainingResult(
+    status=Status.CONVERGED,
+    weights={},
+    initial={},
     train_loss=0.0,
     gradient_evaluations=3,
     steps=2,
     seconds=0.1,
     stepping="alone",
     target_evaluations=3,
-    history=((0, 1.0), (3, None)),
+    history=((0, 1.0), (3, math.nan)),
     placement={"SGD": 3},
 )
+TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
 LINEAR = Layer("Linear", {"in_features": 2, "out_features": 1})
 ANSWERS = {
     "failed": (Failed("why"), {}, Described),
