@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from suite.data.archive import read_arrays
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
-from suite.measures import MATCHED_LOSS, Report, measure_all
+from suite.measures import MATCHED_LOSS, Report, measure_all, unwrapped, without_prefixes
 from suite.task import Split
 from suite.tasks import find_task
 
@@ -67,39 +67,60 @@ def measure_checkpoint(
 
     model = network()
     _load_weights(model, checkpoint)
-    _check_fits(model, data, train, test)
+    train, test = _fitting(model, data, train), None if test is None else _fitting(model, data, test)
     start = None if initial is None else _load_weights(network(), initial)
     return measure_all(model, train, names, test=test, initial=start, matched_loss=matched_loss)
 
 
 @torch.no_grad()
-def _check_fits(model: nn.Module, data: str, *parts: Split | None) -> None:
-    """An InputError unless the network takes the inputs, and integer targets are classes that it has outputs for."""
-    weight = next(model.parameters(), None)
-    for part in filter(None, parts):
-        x = part.x[:2] if weight is None else part.x[:2].to(weight.dtype)
+def _fitting(model: nn.Module, data: str, part: Split) -> Split:
+    """The samples as the network takes them: whole numbers as real ones, or, if it takes those alone, as tokens.
+
+    An InputError unless it does, and integer targets are classes that it has outputs for.
+    """
+    weight = next(model.parameters(), torch.empty(0))
+    real = part.x if part.x.is_floating_point() else part.x.float()
+    try:
+        outputs = model(real[:2].to(weight.dtype))
+    except Exception as error:
         try:
-            outputs = model(x)
-        except Exception as error:
+            outputs, real = model(part.x[:2]), part.x
+        except Exception:
             shape = tuple(part.x.shape[1:])
             raise InputError(
                 f"The network cannot take the inputs of {data}, of shape {shape} ({sentence(error)})."
             ) from error
-        classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else None
-        largest = 0 if part.y.is_floating_point() else int(part.y.max())
-        if classes is not None and largest >= classes:
-            raise InputError(f"{data} has a class {largest}, and the network has {classes} outputs.")
+    classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else None
+    largest = 0 if part.y.is_floating_point() else int(part.y.max())
+    if classes is not None and largest >= classes:
+        raise InputError(f"{data} has a class {largest}, and the network has {classes} outputs.")
+    return Split(real, part.y)
 
 
 def _load_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, loaded into a model; `InputError` if names or shapes differ."""
+    """The tensors of a safetensors file, loaded into a model; `InputError` if names or shapes differ.
+
+    Prefixes of wrappers are taken off. A tensor that several layers share may be there once, as `save_model` and
+    `save_pretrained` write it: under another name that the module gives it, or that the file's metadata give it.
+    """
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     try:
+        with safe_open(path, "pt") as file:
+            names: dict[str, str] = file.metadata() or {}
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}).") from error
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for removed, kept in names.items():
+        if kept in weights:
+            weights.setdefault(removed, weights[kept])
+    weights = without_prefixes(weights)
+    tensors = model.state_dict(keep_vars=True)
+    held = {id(tensor): weights[name] for name, tensor in tensors.items() if name in weights}
+    for name, tensor in tensors.items():
+        if id(tensor) in held:
+            weights.setdefault(name, held[id(tensor)])
+    expected = {name: tensor.shape for name, tensor in tensors.items()}
     differs = f"The weights in {path} are not those of the architecture"
     for name in [*expected, *weights]:
         if name not in weights or name not in expected:
@@ -108,8 +129,8 @@ def _load_weights(model: nn.Module, path: Path) -> dict[str, Tensor]:
         if weights[name].shape != expected[name]:
             shapes = f"{tuple(weights[name].shape)}, not {tuple(expected[name])}"
             raise InputError(f"{differs}: {name!r} has shape {shapes}.")
-    first = next(iter(weights.values()), torch.empty(0))
-    model.to(first.dtype if first.is_floating_point() else torch.float32)
+    real = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
+    model.to(reduce(torch.promote_types, real) if real else torch.float32)
     model.load_state_dict(weights)
     model.eval()
     return weights
@@ -138,7 +159,7 @@ def _keys(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def _pair(path: Path, arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split:
-    """The arrays named `x` and `y` as real inputs and real or integer targets.
+    """The arrays named `x` and `y` as real or integer inputs and targets.
 
     An InputError says that they are no samples: of different numbers, or none, or not finite, or of negative classes.
     """
@@ -151,17 +172,17 @@ def _pair(path: Path, arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Spl
     if len(inputs) != len(targets):
         raise InputError(f"{path}: {x} holds {len(inputs)} samples and {y} {len(targets)}.")
     if targets.dtype.kind == "f":
-        return Split(torch.from_numpy(_real(inputs)), torch.from_numpy(targets))
+        return Split(torch.from_numpy(_numbers(inputs)), torch.from_numpy(targets))
     if targets.size and not 0 <= targets.min() <= targets.max() < MAX_CLASSES:
         raise InputError(
             f"{path}: {y} must hold real targets, or classes from 0 to at most {MAX_CLASSES - 1:,}, "
             f"not {targets.min()} to {targets.max()}."
         )
-    return Split(torch.from_numpy(_real(inputs)), torch.from_numpy(targets.astype(np.int64)))
+    return Split(torch.from_numpy(_numbers(inputs)), torch.from_numpy(targets.astype(np.int64)))
 
 
-def _real(inputs: NDArray[Any]) -> NDArray[Any]:
-    return inputs if inputs.dtype.kind == "f" else inputs.astype(np.float32)
+def _numbers(inputs: NDArray[Any]) -> NDArray[Any]:
+    return inputs if inputs.dtype.kind == "f" else inputs.astype(np.int64)
 
 
 def _network(architecture: str, train: Split, test: Split | None) -> nn.Module:
@@ -174,7 +195,7 @@ def _network(architecture: str, train: Split, test: Split | None) -> nn.Module:
         raise InputError(f"The architecture {architecture!r} cannot be built ({sentence(error)}).") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"The architecture {architecture!r} gives a {type(network).__name__}, not a torch module.")
-    return network
+    return unwrapped(network)
 
 
 def _outputs(train: Split, test: Split | None) -> int:

@@ -6,6 +6,7 @@ takes all that can be taken, ``measures()`` lists them; a new measure is one fun
 
 from suite.estimate import Estimate
 from suite.measures.context import MATCHED_LOSS, MeasureContext
+from suite.measures.given import unwrapped, without_prefixes
 from suite.measures.measurement import Report, measure, measure_all
 from suite.measures.norms import effective_rank_of
 from suite.measures.path_norm import has_path_norm, margins
@@ -27,4 +28,6 @@ __all__ = [
     "measure",
     "measure_all",
     "measures",
+    "unwrapped",
+    "without_prefixes",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import torch
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file, save_model
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leaderboard.cli import main
+from suite.entries.loading import import_file
 from suite.measures import measure
 from suite.models import initialize, mlp
 from suite.seeding import torch_stream
@@ -216,3 +219,107 @@ def test_damaged_data_give_the_right_value_or_one_sentence(
         assert status == 2
         assert output.count("Error: ") == 1
         assert "Traceback" not in output
+
+
+TIED = """
+import torch
+from torch import nn
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head, self.out = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.out(torch.relu(self.head(torch.relu(self.embed(x)))))
+
+def tied():
+    torch.manual_seed(0)
+    return Tied()
+
+def compiled():
+    return torch.compile(tied(), backend="eager")
+
+def parallel():
+    return nn.DataParallel(tied())
+
+def tokens():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 3))
+"""
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> dict[str, Any]:
+    """The functions of a file with networks, which lies beside the files of weights."""
+    (tmp_path / "nets.py").write_text(TIED)
+    return import_file(tmp_path / "nets.py").__dict__
+
+
+def _pretrained(model: nn.Module, path: Path) -> None:
+    """As transformers' `save_pretrained` does: a shared tensor once, and no word on its other name."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if name != "head.weight"}
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def _whole(model: nn.Module, path: Path) -> None:
+    save_file({name: tensor.clone() for name, tensor in model.state_dict().items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("build", "save", "architecture"),
+    [
+        ("tied", save_model, "tied"),
+        ("tied", _pretrained, "tied"),
+        ("tied", _whole, "tied"),
+        ("compiled", _whole, "tied"),
+        ("parallel", _whole, "tied"),
+        ("parallel", save_model, "tied"),
+        ("tied", _whole, "compiled"),
+        ("parallel", _whole, "compiled"),
+    ],
+)
+def test_shared_tensors_and_prefixes(
+    run: Run, tmp_path: Path, networks: dict[str, Any], build: str, save: Callable[..., None], architecture: str
+) -> None:
+    model = networks[build]()
+    save(model, tmp_path / "net.safetensors")
+    with np.load(tmp_path / "data.npz") as arrays:
+        data = (arrays["x_train"], arrays["y_train"])
+    names = ["lambda_max", "l2_norm"]
+    source = f"{tmp_path / 'nets.py'}:{architecture}"
+    options = [
+        "--measure",
+        "lambda_max",
+        "--measure",
+        "l2_norm",
+        "--json",
+        "--initial",
+        str(tmp_path / "net.safetensors"),
+    ]
+    status, output = run(*options, "--measure", "distance_from_initialization", architecture=source)
+    assert status == 0, output
+    values = json.loads(output)["values"]
+    assert {name: values[name]["value"] for name in names} == pytest.approx(dict(measure(model, data, names)), rel=1e-6)
+    assert values["distance_from_initialization"]["value"] == 0
+
+
+def test_tokens(run: Run, tmp_path: Path, networks: dict[str, Any]) -> None:
+    model = networks["tokens"]()
+    save_file(model.state_dict(), tmp_path / "net.safetensors")
+    ids = np.arange(60).reshape(20, 3) % 9
+    np.savez(tmp_path / "tokens.npz", x=ids, y=np.arange(20) % 3)
+    status, output = run(
+        "--measure", "lambda_max", "--json", data="tokens.npz", architecture=f"{tmp_path / 'nets.py'}:tokens"
+    )
+    assert status == 0, output
+    expected = measure(model, (ids, np.arange(20) % 3), ["lambda_max"])["lambda_max"]
+    assert json.loads(output)["values"]["lambda_max"]["value"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_named_measure_that_fails_leaves_the_others_their_values(run: Run) -> None:
+    status, output = run("--measure", "predictor_l1", "--measure", "l2_norm")
+    assert status == 2
+    assert "l2_norm " in output
+    assert "Not taken: predictor_l1." in output.splitlines()[-1]
