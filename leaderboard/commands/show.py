@@ -145,10 +145,9 @@ def compare(
     Example: lowlands compare main-results results --markdown summary.md
     """
     from leaderboard.analysis.comparison import compare as compare_results
-    from leaderboard.analysis.results import load
     from leaderboard.tables import reports
 
-    before, after = (load([find_log(path, track)]) for path in (base, new))
+    before, after = (_load(find_log(path, track)) for path in (base, new))
     comparison = compare_results(before, after, tolerance, cost_tolerance)
     for path, report in ((markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:

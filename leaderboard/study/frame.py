@@ -16,6 +16,9 @@ from suite.tracks import PRESETS, Preset
 FACTORS = ("optimizer", "step", "data", "depth", "width", "normalisation", "loss", "batch", "scale")
 """Columns of the frame: what the design crosses."""
 
+VARIANTS = {*FACTORS} - {"optimizer", "step"}
+"""Those that are variants of the task."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -52,6 +55,10 @@ def study_frame(records: Sequence[Record]) -> pd.DataFrame:
     The factor ``step`` is `small` or `large` among the step sizes that the optimizer was run with. An InputError says
     that there are no such runs.
     """
+    runs = [record for record in records if record["family"] == "factorial" and record["phase"] == "score"]
+    for record in runs:
+        if "lr" not in record["hyperparameters"] or VARIANTS - record["variant"].keys():
+            raise InputError(f"The record of {record['submission']} on {record['task']} lacks a factor of the study.")
     rows = [
         {
             "optimizer": record["submission"].partition("[")[0],
@@ -61,8 +68,7 @@ def study_frame(records: Sequence[Record]) -> pd.DataFrame:
             "converged": record["converged"],
             **record["measures"],
         }
-        for record in records
-        if record["family"] == "factorial" and record["phase"] == "score"
+        for record in runs
     ]
     if not rows:
         raise InputError("There are no records of the study: run `lowlands study` first.")

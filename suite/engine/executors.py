@@ -6,7 +6,6 @@ Each is a `concurrent.futures.Executor`. Torch is not imported here.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import pickle
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from suite.engine.worker import (
     POOL,
@@ -200,6 +201,17 @@ def _dask(scheduler: str, session: Session) -> Iterator[Engine]:
                 client.run(end_session, session.token, on_error="ignore", callback_timeout=CLOSE_SECONDS)
 
 
+class _SchedulerFile(msgspec.Struct):
+    """What is read of a scheduler file."""
+
+    address: str
+
+
 def _address(scheduler: str) -> str:
     """An address for Dask's client, from an address or from a scheduler file."""
-    return str(json.loads(Path(scheduler).read_text())["address"]) if scheduler.endswith(".json") else scheduler
+    if not scheduler.endswith(".json"):
+        return scheduler
+    try:
+        return msgspec.json.decode(Path(scheduler).read_bytes(), type=_SchedulerFile).address
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{scheduler} is not a scheduler file of Dask ({error}).") from None

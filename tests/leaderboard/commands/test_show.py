@@ -97,6 +97,15 @@ def test_two_kinds_make_one_document() -> None:
     assert len({line.count(",") for line in one}) == 1
 
 
+def test_compare_names_damaged_lines(base: Path, tmp_path: Path) -> None:
+    damaged = _write(tmp_path / "damaged") / "quick.jsonl"
+    first, _, rest = damaged.read_text().partition("\n")
+    damaged.write_text(f"{first[:-9]}\n{rest}")
+    result = lowlands("compare", base, damaged)
+    assert result.exit_code == 0, result.output
+    assert "line 1 is damaged (not JSON)" in result.output
+
+
 def test_an_empty_table_says_so() -> None:
     result = lowlands("table", "--kind", "optimizer", "--filter", "submission=nobody[lr=1]")
     assert result.exit_code == 0

@@ -97,3 +97,10 @@ def test_presets_are_ordinary_submissions_and_tasks(preset: Any) -> None:
         assert len(load(text).submission.settings(4)) == 1
     for name in (track.tasks[0], track.tasks[-1]):
         assert find_task(name).family == "factorial"
+
+
+@pytest.mark.parametrize("lacking", [{"hyperparameters": {}}, {"variant": {"depth": 1}}])
+def test_a_record_without_a_factor_is_one_sentence(lacking: dict[str, object]) -> None:
+    first, *others = study_records()
+    with pytest.raises(InputError, match="lacks a factor of the study"):
+        study_frame([first | lacking | {"task": "factorial[depth=1]"}, *others])

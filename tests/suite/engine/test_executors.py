@@ -74,6 +74,14 @@ def test_a_cluster_that_cannot_be_reached(scheduler: str, monkeypatch: pytest.Mo
         pass
 
 
+@pytest.mark.parametrize("content", ['{"nothing": 1}', '{"address": 3}', "[]", "", '{"address": "tcp'])
+def test_a_file_that_is_no_scheduler_file(content: str, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "file.json").write_text(content)
+    with pytest.raises(InputError, match="is not a scheduler file"), connect(f"dask:{tmp_path / 'file.json'}"):
+        pass
+
+
 @contextmanager
 def cluster(directory: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A Dask scheduler and two workers as a user starts them; gives the scheduler file and the scheduler."""
