@@ -23,6 +23,9 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # Submissions and tasks have printable names; what ends a line or cannot be written as UTF-8 is no name.
 Name = Annotated[str, Meta(min_length=1, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z")]
 
+MAX_DEPTH = 20
+"""How deep settings and variants may be nested: what can just be read could not be written again elsewhere."""
+
 
 class _Axis(Struct):
     """What a record states of one axis; references are null where the oracle did not solve."""
@@ -136,3 +139,14 @@ def check(record: Record) -> None:
         msgspec.convert(record, _Fields)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+    for field in ("hyperparameters", "variant"):
+        if _is_deeper(record[field], MAX_DEPTH):
+            raise ValueError(f"`{field}` is nested too deeply")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects in `value` are nested more than `depth` times."""
+    if not isinstance(value, list | dict):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(part, depth - 1) for part in parts)

@@ -31,6 +31,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "submission": {"submission": {}},
     "submission of two lines": {"submission": "a\n| b"},
     "task that is no text": {"task": "\ud800"},
+    "hyperparameters": {"hyperparameters": {"lr": json.loads("[" * 100 + "]" * 100)}},
     "axes": {"axes": []},
     "axes[...]": {"axes": {"norm": {"measure": 3}}},
     "axes[...].score_0": {"axes": {"norm": RUN["axes"]["norm"] | {"score_0": "2"}}},
