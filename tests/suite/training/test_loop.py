@@ -33,7 +33,9 @@ BUILT_IN = [name for name, path in builtin_files().items() if path.parent.name =
 def _reference(task: Task, run: TrainingRun, make: Callable[..., Any], budget: int) -> dict[str, Tensor]:
     """An ordinary loop over one model, written without anything of the suite's lanes."""
     model = task.model(run.problem, run.seed)
-    optimizer = make(model.parameters(), **run.settings)
+    # Muon takes flagged groups: what is built is the suite's, the loop is not.
+    budget_of = Budget(task.target.budget, len(run.problem.train))
+    optimizer = make_optimizer(make, dict(model.named_parameters()), run.settings, budget_of, model)
     rates = [group["lr"] for group in optimizer.param_groups]
     x, y = run.problem.train.x, run.problem.train.y
     order, queue = torch_stream(task.name, run.seed, "order"), torch.empty(0, dtype=torch.long)
@@ -53,7 +55,7 @@ def _reference(task: Task, run: TrainingRun, make: Callable[..., Any], budget: i
         def closure(rows: Tensor = rows) -> Tensor:
             nonlocal calls
             calls += 1
-            optimizer.zero_grad()
+            model.zero_grad()
             loss = task.loss(model(x[rows]), y[rows]) / run.problem.lipschitz
             loss.backward()
             return loss
