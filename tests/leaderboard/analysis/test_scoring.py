@@ -122,7 +122,7 @@ def test_a_seed_scores_the_mean_of_its_settings(tmp_path: Path) -> None:
         for seed in range(3)
         for trial, score in trials.items()
     ]
-    runs[5] |= {"converged": False, "measures": {}}  # trial 2 of seed 1
+    runs[5] |= {"converged": False, "status": "budget", "measures": {}}  # trial 2 of seed 1
     other = [record("b", "t", seed, 0.5) | every for seed in range(3)]
     log = tmp_path / "log.jsonl"
 
