@@ -5,7 +5,6 @@ The submission's code never runs in this process. One question goes like this::
     run a guest on the job (`suite.sandbox.process`), with limits and a time limit
     decode its answer (`suite.sandbox.answers`); what is not of the format is a `SandboxError`
     for each run: the numbers must be possible, and the shapes of the weights right
-    if a run claims that it reached the target loss: compute the loss from its weights
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from suite.entries.description import Described, described
 from suite.entries.loading import LoadedSubmission, source_of
 from suite.errors import InputError
-from suite.models import hold, restore
+from suite.models import hold
 from suite.sandbox import process
 from suite.sandbox.answers import Failed, Runs, T, Trained, decode
 from suite.sandbox.limits import Limits
@@ -100,20 +99,21 @@ def train(
         if len(answer.runs) != len(part):
             raise RuntimeError("the answer has another number of runs")
         results = []
-        for number, (run, row, model) in enumerate(zip(part, answer.runs, models, strict=True)):
+        for number, (row, model) in enumerate(zip(answer.runs, models, strict=True)):
             prefix = f"{number}/"
             weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             initial = hold(model)
-            results.append(_result(task, run, row, weights, initial, seconds))
+            results.append(_result(row, weights, initial, seconds))
         return results
 
     return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
 
 
-def _result(
-    task: Task, run: TrainingRun, row: Trained | Failed, weights: Weights, initial: Weights, seconds: float
-) -> TrainingResult | Exception:
-    """What is believed of a run: numbers that are possible, weights of the right shapes, the loss computed here."""
+def _result(row: Trained | Failed, weights: Weights, initial: Weights, seconds: float) -> TrainingResult | Exception:
+    """What is believed of a run: numbers that are possible, and weights of the right shapes.
+
+    Whether a run that claims to have converged has done so, its weights say: `suite.trials.evaluate` judges them.
+    """
     if isinstance(row, Failed):
         return RuntimeError(printable(row.reason)[:500])
     shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
@@ -122,7 +122,10 @@ def _result(
     evaluations = [0, *(at for at, _ in row.history), row.gradient_evaluations]
     if row.seconds > seconds or evaluations != sorted(evaluations):
         return RuntimeError("the answer has numbers that are impossible")
-    claim = TrainingResult(
+    spent = row.target_evaluations
+    if row.status == Status.CONVERGED and (row.steps < 1 or spent is None or spent > row.gradient_evaluations):
+        return RuntimeError("it claims to have reached the target loss without the steps that this takes")
+    return TrainingResult(
         status=Status(row.status),
         weights=weights,
         initial=initial,
@@ -136,29 +139,11 @@ def _result(
         placement=row.placement,
         probe=row.probe,
     )
-    return _verify(task, run, claim) if claim.converged else claim
 
 
 def _number(value: float | None) -> float:
     """A loss; JSON has null where it is not finite."""
     return math.nan if value is None else value
-
-
-def _verify(task: Task, run: TrainingRun, claim: TrainingResult) -> TrainingResult | Exception:
-    """A claim to have reached the target loss, with the loss computed here; an error if that is above the target."""
-    model = task.model(run.problem, run.seed)
-    restore(model, claim.weights)
-    with torch.no_grad():
-        loss = task.loss(model.eval()(run.problem.train.x), run.problem.train.y).item()
-    if not task.target.admits(loss):
-        return RuntimeError(
-            f"it claims to have reached the target loss {task.target.loss:g}, "
-            f"but the training loss of its weights is {loss:g}"
-        )
-    spent = claim.target_evaluations
-    if claim.steps < 1 or spent is None or not 0 <= spent <= claim.gradient_evaluations:
-        return RuntimeError("it claims to have reached the target loss without the steps that this takes")
-    return replace(claim, train_loss=loss)
 
 
 def _ask(job: Job, seconds: float, kind: type[T]) -> tuple[T, dict[str, Tensor]]:
