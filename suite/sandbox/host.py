@@ -123,7 +123,7 @@ def _result(row: Trained | Failed, weights: Weights, initial: Weights, seconds: 
     if row.seconds > seconds or evaluations != sorted(evaluations):
         return RuntimeError("the answer has numbers that are impossible")
     spent = row.target_evaluations
-    if row.status == Status.CONVERGED and (row.steps < 1 or spent is None or spent > row.gradient_evaluations):
+    if row.status == "converged" and (row.steps < 1 or spent is None or spent > row.gradient_evaluations):
         return RuntimeError("it claims to have reached the target loss without the steps that this takes")
     return TrainingResult(
         status=Status(row.status),
