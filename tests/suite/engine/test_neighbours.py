@@ -186,6 +186,7 @@ def test_neither_opening_an_adversary_nor_planning_with_it_changes_a_run(
     assert (torch.get_default_dtype(), torch.get_num_threads(), os.getcwd(), torch.randn) == before
 
 
+@pytest.mark.slow  # a control of the two above: adam, patched, spends its whole budget
 def test_the_adversary_changes_who_shares_its_process(engine: Engine, adversary: str, alone: Alone) -> None:
     shared = engine.submit(run_all, [unit(adversary, TASKS[0]), unit("adam", TASKS[0])]).result(300)
     assert isinstance(shared, list), shared
