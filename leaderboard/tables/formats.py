@@ -71,7 +71,7 @@ def _markdown(table: Table) -> str:
 
 
 ACTIVE = re.compile(
-    r"@|://|www\.|\]\s*[(\[:]|#\d|\bGH-\d|\b(?=\d*[a-f])[0-9a-f]{7,40}\b|&#?\w+;|[`~\x00-\x1f\x7f-\x9f\u2028\u2029]",
+    r"@|://|www\.|\]\s*[(\[:]|#\d|\bGH-\d|\b(?=\d*[a-f])[0-9a-f]{7,40}\b|&#?\w+;|[`\x00-\x1f\x7f-\x9f\u2028\u2029]",
     re.I,
 )
 """What GitHub turns into links, mentions, references and entities wherever it stands, or what ends a line or a span."""
@@ -84,8 +84,9 @@ def markdown_text(text: str) -> str:
         words = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split()).replace("|", "\\|")
         fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
         return f"{fence} {words} {fence}" if "`" in words else f"{fence}{words}{fence}"
-    # An underscore within a word is one, at its edge it would begin or end emphasis.
-    return re.sub(r"([|<*\\]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    # An underscore within a word is one, at its edge it would begin or end emphasis; a tilde alone strikes nothing out.
+    struck = "~" if text.count("~") > 1 else ""
+    return re.sub(rf"([|<*\\{struck}]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 BOLD = ("\x02", "\x03")
