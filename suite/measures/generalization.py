@@ -56,7 +56,7 @@ def generalization_gap(context: MeasureContext) -> float:
     return test_loss(context) - context.loss(context.train_outputs, context.train.y).item()
 
 
-@declare(kind="exact", unit="1", higher=None, cost=1 / 3, source="the matched training loss", needs=("labels",))
+@declare(kind="exact", unit="1", higher=None, cost=1 / 3, source="the matched training loss", needs=("integers",))
 def temperature(context: MeasureContext) -> float:
     """The inverse temperature: the factor on the logits that brings the training loss to the matched one."""
     return context.matched.inverse_temperature

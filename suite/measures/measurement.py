@@ -47,6 +47,7 @@ NEEDS: Mapping[Need, tuple[str, Callable[[MeasureContext], bool]]] = {
         "integer labels, one a sample, of the network's classes",
         lambda context: _are_classes(context.train_outputs, context.train.y),
     ),
+    "integers": ("integer labels", lambda context: not context.train.y.is_floating_point()),
     "images": ("images, [n, channels, height, width]", lambda context: context.train.x.dim() == 4),
     "predictor": (
         "a network with a linear predictor: predictor(), matrix() or an nn.Linear",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[[MeasureContext], float | Mapping[str, float]]")
 Scale = Literal["log", "linear"]
-Need = Literal["initial", "test", "labels", "images", "predictor"]
+Need = Literal["initial", "test", "labels", "integers", "images", "predictor"]
 
 LAYER_RESCALING = "layer rescaling"
 NEURON_RESCALING = "neuron rescaling"
@@ -111,8 +111,8 @@ def declare(
     Args:
         kind, unit, cost, source, scale, higher: as in `Measure`.
         invariances: what the value is invariant to; `ALWAYS` is added.
-        needs: what must be given: weights before training (``initial``), ``test`` data, integer ``labels``, ``images``,
-            or a network that is a linear ``predictor``.
+        needs: what must be given: weights before training (``initial``), ``test`` data, integer ``labels`` of samples,
+            ``integers`` as labels of samples or positions, ``images``, or a network that is a linear ``predictor``.
     """
 
     def register(function: Function) -> Function:
