@@ -16,7 +16,7 @@ from suite.models.linear_networks import (
     MatrixProduct,
     steepness,
 )
-from suite.models.modules import evaluating, initialize, seeded
+from suite.models.modules import evaluating, initialize, seeded, statistics_kept
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
 from suite.models.state import call_with, copy_of, hold, in_double, materialize, restore
 
@@ -50,5 +50,6 @@ __all__ = [
     "restore",
     "seeded",
     "spread_knots",
+    "statistics_kept",
     "steepness",
 ]

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from torch import Generator, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -53,3 +54,19 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch norm normalizes with its batch, but leaves its running statistics as they are."""
+    norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    before = [(m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone()) for m in norms]
+    for module in norms:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, (momentum, batches) in zip(norms, before, strict=True):
+            module.momentum = momentum
+            if batches is not None and module.num_batches_tracked is not None:
+                module.num_batches_tracked.copy_(batches)

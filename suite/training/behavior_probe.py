@@ -32,6 +32,7 @@ from suite.behavior import Behavior, Probe
 from suite.models import copy_of
 from suite.seeding import torch_stream
 from suite.signature import Settings
+from suite.training.global_state import seed_generators
 from suite.training.groups import ScheduledRate
 from suite.training.lanes import SingleModel
 from suite.training.minibatches import BatchSampler, DeviceDataset
@@ -86,7 +87,7 @@ class _Walker:
         if offset is not None:
             self.displace(offset)
         self.start = self.weights()
-        torch.manual_seed(seed)
+        seed_generators(seed)
         self._optimizer = setup.make_optimizer(self._parameters, settings, model)
         self._rng_state = torch.get_rng_state()
         call_mode(self._optimizer, "train")

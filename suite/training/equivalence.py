@@ -1,36 +1,40 @@
-"""Three numerical proofs that training many lanes as one program changes nothing, and whether it is faster.
+"""Whether training many lanes as one program gives each what it would get alone, and whether it is faster.
 
-1. `supports_vmap`: `vmap` gives the gradients that a single model has.
-2. `treats_lanes_independently`: the optimizer steps stacked lanes as it steps separate ones, on made-up gradients.
-3. `EquivalenceCheck`: replicas of three lanes, stepped by ordinary optimizers, check the first 20 true steps.
+1. `supports_vmap`: before training, `vmap` gives the gradients that a single model has.
+2. `EquivalenceCheck`: during training, to the last step, lanes are compared with an ordinary loop.
+3. `affordable_lane`: after training, a whole run is repeated alone where that costs little.
 
-What fails the first is trained run by run; what fails the second or the third is stepped lane by lane.
+What fails any of them is trained run by run.
 
 Whether one program is faster follows a fixed rule on a CPU, because a choice by the clock could differ in the next run
-and change the last bits of every result. The rule is each task's `batched`, and was measured: small networks gain from
-sharing one program; wide ones do not (784-256-256-10 with 8 lanes: 0.7 times), and convolutions lose (0.4 times). On
-other devices, which were not measured, one gradient is timed both ways on the very runs. The record says which way was
-taken (`stepping`).
+and change the last bits of every result. The rule is the number of lanes and each task's `batched`, and was measured.
+One gradient of small networks takes, one by one, 0.5 times as long as in one program with two lanes, 0.7 to 0.9 with
+three, 1.0 with four, 1.2 to 2.4 with eight, 1.9 to 6.4 with 24; wide networks do not gain (784-256-256-10 with 8 lanes:
+0.7 times), and convolutions lose (0.4 times). On other devices one gradient is timed both ways on the very runs. The
+record says which way was taken (`stepping`).
 """
 
 from __future__ import annotations
 
-import functools
+import copy
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from suite.seeding import torch_stream
 from suite.signature import Settings
+from suite.storage.record import Status
 from suite.task import Split, Task
+from suite.training.global_state import GeneratorStates, generator_states, generators_preserved, same_generators
 from suite.training.groups import Group
 from suite.training.lanes import SingleModel, StackedModels
-from suite.training.optimizer_factory import BuildOptimizer
-from suite.training.run import Device, TrainingRun
-from suite.training.step_protocol import PROBE_STEPS, call_mode
+from suite.training.optimizer_factory import Parameters
+from suite.training.run import Device, TrainingResult, TrainingRun
+from suite.training.step_protocol import TrainingSetup, call_mode
 
 GRADIENT_TOLERANCE = 1e-2
 """Gradients that differ by less than this (relative) count as equal; rounding alone stays far below."""
@@ -71,9 +75,9 @@ def _single(task: Task, run: TrainingRun, device: Device) -> SingleModel:
     return SingleModel(run.model(task, device), task.loss, torch.ones((), dtype=task.dtype, device=device))
 
 
-def _same_gradients(stack: StackedModels, single: SingleModel) -> bool:
-    """Whether the first lane's gradients are those of the module by itself, but for rounding."""
-    pairs = [(stack.gradient(name, 0), single.gradient(name, 0)) for name in stack.parameters]
+def _same_gradients(stack: StackedModels, single: SingleModel, lane: int = 0) -> bool:
+    """Whether the gradients of a lane are those of the module by itself, but for rounding."""
+    pairs = [(stack.gradient(name, lane), single.gradient(name, 0)) for name in stack.parameters]
     both = [(gradient, expected) for gradient, expected in pairs if gradient is not None and expected is not None]
     norm = torch.linalg.vector_norm
     total = sum(float(norm(expected)) ** 2 for _, expected in both) ** 0.5
@@ -87,11 +91,14 @@ def _same_gradients(stack: StackedModels, single: SingleModel) -> bool:
 
 TIMING_REPEATS = 5
 
+MIN_LANES = 4
+"""On a CPU so many lanes of small networks are as fast in one program as one by one."""
+
 
 def vmap_is_faster(task: Task, runs: Sequence[TrainingRun], device: Device) -> bool:
     """Whether `runs` are trained faster as one program."""
     if torch.device(device).type == "cpu":
-        return task.batched
+        return task.batched and len(runs) >= MIN_LANES
     batched, sequential = batched_gradients(task, runs, device), sequential_gradients(task, runs, device)
     return median_seconds(batched, device) < median_seconds(sequential, device)
 
@@ -121,123 +128,208 @@ def median_seconds(work: Callable[[], object], device: Device) -> float:
     return statistics.median(times[1:])
 
 
-PROBE_TOLERANCE = 1e-7
-"""Relative to how far a lane's tensor moved: optimizers that find their step size begin with steps of 1e-6."""
-
-PROBE_ROUNDING = 1e-13
-"""Relative to a tensor's largest entry: what double precision may differ by in any case."""
-
-
-def treats_lanes_independently(build: BuildOptimizer, settings: Settings, shapes: Sequence[torch.Size]) -> bool:
-    """Whether stepping ``[3, *shape]`` tensors equals stepping three separate sets of parameters.
-
-    Three lanes in float64 whose gradients differ by factors of 1000, with a direction of their own that persists under
-    noise (so that estimates of a distance grow), twelve steps with a changing step size. Anything that raises is not
-    proved.
-    """
-    stream = torch_stream("stepping probe")
-    normal = functools.partial(torch.randn, generator=stream, dtype=torch.float64)
-    start, directions = ([normal((3, *shape)) for shape in shapes] for _ in range(2))
-    scales = [torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64).reshape(3, *(1 for _ in shape)) for shape in shapes]
-    gradients = [
-        [(d + 0.3 * normal(d.shape)) * scale for d, scale in zip(directions, scales, strict=True)]
-        for _ in range(PROBE_STEPS)
-    ]
-
-    def final(indices: Sequence[slice | int]) -> list[Tensor]:
-        """Where the lanes end when each of `indices` is stepped by an optimizer of its own."""
-        ends = list(map(torch.empty_like, start))
-        for index in indices:
-            parameters = [nn.Parameter(tensor[index].clone()) for tensor in start]
-            torch.manual_seed(0)
-            optimizer = build({str(number): p for number, p in enumerate(parameters)}, settings)
-            call_mode(optimizer, "train")
-            for step in range(PROBE_STEPS):
-                for parameter, gradient in zip(parameters, gradients[step], strict=True):
-                    parameter.grad = gradient[index].clone()
-                for options in optimizer.param_groups:
-                    if options.get("lr") is not None:
-                        options["lr"] = options["lr"] * (1 - 0.04 * step)
-                optimizer.step()
-            for end, parameter in zip(ends, parameters, strict=True):
-                end[index] = parameter.detach()
-        return ends
-
-    try:
-        with torch.random.fork_rng(devices=[]):
-            stacked, separate = final([slice(0, 3)]), final([0, 1, 2])
-    except Exception:
-        return False
-    return all(map(_lanes_agree, stacked, separate, start))
-
-
-def _lanes_agree(stacked: Tensor, separate: Tensor, start: Tensor) -> bool:
-    """Whether every lane of ``[3, *shape]`` tensors ended at the same place, relative to the distance that it moved."""
-    error, distance, size = (
-        tensor.abs().reshape(3, -1).amax(1) for tensor in (stacked - separate, separate - start, separate)
-    )
-    return bool((error <= PROBE_TOLERANCE * distance + PROBE_ROUNDING * size).all())
-
-
 CHECKED_STEPS = 20
 
-REPLICA_TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
-"""Relative to how far the lane's tensor moved, and to its largest entry: single precision has a margin for kernels that
-add in another order."""
+GROWTH = 4 / 3
+"""After the first steps a lane is checked each time their number has grown by this factor, to the end of the run."""
+
+TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
+"""Relative to how far a tensor moved, and to its largest entry: single precision has a margin for kernels that add in
+another order."""
 
 
 class NotEquivalent(Exception):
-    """A stacked lane did not get what ordinary training gives it."""
+    """A lane did not get what ordinary training gives it, or could reach what belongs to another."""
 
 
-class ReferenceReplica:
-    """A copy of one lane of a stacked group, stepped by an ordinary optimizer."""
+CurrentBatch = Callable[[list[int], int], tuple[Tensor, Tensor, Tensor | None]]
+"""The present batches of lanes, and the strengths of their decay after so many more gradient evaluations."""
 
-    def __init__(self, group: Group, lane: int, build: BuildOptimizer, settings: Settings) -> None:
-        self.lane, self._stack, self._group = lane, group.stack, group
-        self._start = {name: group.stack.leaf(name, lane).detach().clone() for name in group.parameters}
-        self._parameters = {name: nn.Parameter(tensor.clone()) for name, tensor in self._start.items()}
-        self._optimizer = build(self._parameters, settings)
-        call_mode(self._optimizer, "train")
 
-    def step(self) -> None:
-        """Take the lane's gradients and step sizes as they are before the group's step, and step."""
-        for name, parameter in self._parameters.items():
-            gradient = self._stack.gradient(name, self.lane)
+class Shadow:
+    """A lane's run as an ordinary loop trains it: an optimizer on the parameters of a network of its own."""
+
+    def __init__(self, group: Group, lane: int, setup: TrainingSetup, run: TrainingRun) -> None:
+        self.group, self.lane = group, lane
+        task, device, protocol = setup.task, setup.device, setup.protocol
+        model = run.model(task, device)
+        scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
+        self._single = SingleModel(model, setup.loss, scale, task.loss)
+        self._primed = protocol.needs_grad_before_closure
+        self._copy_weights()
+
+        def build(parameters: Parameters, settings: Settings) -> Any:
+            return setup.make_optimizer(parameters, settings, model)
+
+        seed = run.stream_seeds(task.name)["optimizer"]
+        self._own = Group(self._single, range(1), build, run.settings, False, seed, device)
+        call_mode(self._own.optimizer, "train")
+
+    @torch.no_grad()
+    def _copy_weights(self) -> None:
+        """Begin where the lane is."""
+        self._start = {
+            name: self.group.stack.leaf(name, self.lane).detach().clone() for name in self._single.parameters
+        }
+        for name, start in self._start.items():
+            self._single.leaf(name, 0).copy_(start)
+
+    def evaluate(self, batch: CurrentBatch, ahead: int = 0) -> Tensor:
+        """The loss on the lane's present batch, by an ordinary backward pass."""
+        x, y, decay = batch([self.lane], ahead)
+        return self._single.evaluate(x, y, None, decay)[0]
+
+    def step(self, batch: CurrentBatch, closure: bool) -> None:
+        """Step with gradients of its own."""
+        self._own.set_rate(self.group.factor)
+        count = itertools.count()
+        if not closure or self._primed:
+            self.evaluate(batch, next(count))
+        self._own.step((lambda: self.evaluate(batch, next(count))) if closure else None)
+
+    def same_gradients(self) -> bool:
+        """Whether the lane was given the gradients that an ordinary backward pass gives."""
+        return _same_gradients(self.group.stack, self._single, self.lane)
+
+    def step_as_stacked(self) -> None:
+        """Step once, with the lane's gradients and its part of the state of the stacked optimizer."""
+        own, stacked, row = self._own.optimizer, self.group.optimizer, self.lane - self.group.lanes.start
+        for options, others in zip(own.param_groups, stacked.param_groups, strict=True):
+            options |= {key: copy.deepcopy(value) for key, value in others.items() if key != "params"}
+        for name, parameter in self._own.parameters.items():
+            together = self.group.parameters[name]
+            state = copy.deepcopy(stacked.state.get(together, {}))  # of all lanes: entries, and counts of steps
+            own.state[parameter] = {
+                key: value[row].clone() if torch.is_tensor(value) and value.shape == together.shape else value
+                for key, value in state.items()
+            }
+            gradient = self.group.stack.gradient(name, self.lane)
             parameter.grad = None if gradient is None else gradient.clone()
-        for options, stacked in zip(self._optimizer.param_groups, self._group.optimizer.param_groups, strict=True):
-            if "lr" in stacked:
-                options["lr"] = stacked["lr"]
-        self._optimizer.step()
+        own.step()
 
-    def agrees(self) -> bool:
-        """Whether the lane in the stack has the replica's weights; to be asked after the group's step."""
-        for name, parameter in self._parameters.items():
-            value, expected = self._stack.leaf(name, self.lane).detach(), parameter.detach()
-            of_distance, of_size = REPLICA_TOLERANCES.get(value.dtype, (1e-1, 1e-2))
-            distance, size = (expected - self._start[name]).abs().max(), expected.abs().max()
+    def require_agreement(self) -> None:
+        """Raise `NotEquivalent` if the lane has other weights."""
+        for name, start in self._start.items():
+            value, expected = self.group.stack.leaf(name, self.lane).detach(), self._single.leaf(name, 0).detach()
+            of_distance, of_size = TOLERANCES.get(value.dtype, (1e-1, 1e-2))
+            distance, size = (expected - start).abs().max(), expected.abs().max()
             if bool(((value - expected).abs() > of_distance * distance + of_size * size).any()):
-                return False
-        return True
+                raise NotEquivalent("a lane has other weights than an ordinary loop gives")
 
 
 class EquivalenceCheck:
-    """The replicas of three stacked lanes, spread over `groups` (with the `settings` of each), for the first steps."""
+    """Looks from the first step to the last whether lanes are trained as an ordinary loop trains them.
 
-    def __init__(self, groups: Sequence[Group], build: BuildOptimizer, settings: Sequence[Settings]) -> None:
-        lanes = [(group, lane, build, s) for group, s in zip(groups, settings, strict=True) for lane in group.lanes]
-        chosen = sorted({0, len(lanes) // 2, len(lanes) - 1})
-        self._replicas = [ReferenceReplica(*lanes[number]) for number in chosen]
-        self._steps = 0
+    One lane has a `Shadow` for the first steps. Later, at steps whose number grows by `GROWTH`, one lane after the
+    other is compared: its gradients, and for a stacked optimizer its step. Then, and at the end, nothing may have been
+    drawn from the global generators (but by lanes that have streams of their own), no variable of the optimizer's
+    modules may have changed, and no parameter may have got a hook: so one lane reaches another, or misses its own.
+    """
 
-    def before_step(self, active: Sequence[int]) -> None:
-        """Step the replicas of the lanes that are `active`; drop the others, and all after `CHECKED_STEPS`."""
-        self._replicas = [r for r in self._replicas if r.lane in active and self._steps < CHECKED_STEPS]
-        for replica in self._replicas:
-            replica.step()
+    def __init__(self, groups: Sequence[Group], setup: TrainingSetup, runs: Sequence[TrainingRun]) -> None:
+        self._groups, self._setup, self._runs = groups, setup, runs
+        self._of_lane = {lane: group for group in groups for lane in group.lanes}
+        self._generators = None if setup.protocol.uses_rng else self._shared_generators()
+        self._steps = self._evaluations = self._checks = 0
+        self._due = float(CHECKED_STEPS)
+        self._first = self._shadow(len(runs) - 1)
+        self._stepped: Shadow | None = None
+
+    def _shared_generators(self) -> GeneratorStates:
+        """The states of the generators that are not switched between lanes."""
+        own = not self._setup.protocol.needs_closure and not self._groups[0].is_stacked
+        return generator_states(self._setup.device)[own:]
+
+    def _shadow(self, lane: int) -> Shadow:
+        with generators_preserved(self._setup.device):
+            return Shadow(self._of_lane[lane], lane, self._setup, self._runs[lane])
+
+    def before_step(self, active: Sequence[int], batch: CurrentBatch) -> None:
+        """To be asked when the gradients of the `active` lanes are there, and no lane has stepped with them."""
+        self._steps += 1
+        if self._steps <= CHECKED_STEPS:
+            if self._first.lane in active:
+                self._stepped = self._first
+                with generators_preserved(self._setup.device):
+                    self._first.step(batch, closure=False)
+        elif self._steps > self._due and active:
+            shadow = self._compare_gradients(active, batch)
+            if shadow.group.is_stacked:
+                self._stepped = shadow
+                with generators_preserved(self._setup.device):
+                    shadow.step_as_stacked()
 
     def after_step(self) -> None:
-        """Raise `NotEquivalent` if a lane does not have its replica's weights."""
-        self._steps += 1
-        if not all(replica.agrees() for replica in self._replicas):
-            raise NotEquivalent
+        """To be asked when the lanes have stepped."""
+        if any(group.replaced_storage() for group in self._groups):
+            raise NotEquivalent("a parameter is no part of the stack any more")
+        if self._stepped is not None:
+            self._stepped.require_agreement()
+        self._stepped = None
+
+    def in_closures(self, waiting: Sequence[int], batch: CurrentBatch) -> None:
+        """To be asked when the gradients that the closures of `waiting` lanes want are there."""
+        self._evaluations += 1
+        if self._evaluations > self._due:
+            self._compare_gradients(waiting, batch)
+
+    def before_closures(self, lane: int, batch: CurrentBatch) -> None:
+        """To be asked when `lane` has its batch and step size, before it steps with a closure."""
+        if lane == self._first.lane and self._steps < CHECKED_STEPS:
+            self._steps += 1
+            self._stepped = self._first
+            with generators_preserved(self._setup.device):
+                self._first.step(batch, closure=True)
+
+    def after_closures(self, lane: int) -> None:
+        """To be asked when `lane` has stepped with a closure."""
+        if self._of_lane[lane].replaced_storage():
+            raise NotEquivalent("a parameter is no part of the stack any more")
+        if lane == self._first.lane and self._stepped is not None:
+            self._stepped.require_agreement()
+            self._stepped = None
+
+    def _compare_gradients(self, active: Sequence[int], batch: CurrentBatch) -> Shadow:
+        """Compare the gradients of the lane whose turn it is, at its present weights, and what lanes share."""
+        self._due, self._checks = self._due * GROWTH, self._checks + 1
+        self.check_globals()
+        shadow = self._shadow(active[self._checks % len(active)])
+        shadow.evaluate(batch)
+        if not shadow.same_gradients():
+            raise NotEquivalent("a gradient is not that of an ordinary backward pass")
+        return shadow
+
+    def check_globals(self) -> None:
+        """Raise `NotEquivalent` if a lane may have reached another by what they share, or has missed its hooks."""
+        if self._generators is not None and not same_generators(self._generators, self._shared_generators()):
+            raise NotEquivalent("it draws from a generator that its neighbors draw from")
+        if self._setup.globals.changed():
+            raise NotEquivalent("it changes variables that its neighbors see")
+        if any(group.hooked() for group in self._groups):
+            raise NotEquivalent("its parameters have hooks")
+
+
+AFFORDABLE = 0.04
+"""The share of a program's time that repeating one of its lanes alone may take."""
+
+
+def affordable_lane(results: Sequence[TrainingResult]) -> int | None:
+    """The longest run that is repeated alone within the share `AFFORDABLE`, judged by numbers of steps; None: there is
+    none. A step of one lane by itself takes as long as that of `MIN_LANES` in a program."""
+    limit = AFFORDABLE * sum(result.steps for result in results) * MIN_LANES / len(results)
+    ended = (Status.CONVERGED, Status.STALLED, Status.BUDGET)  # not raced by others, and no rounding that has blown up
+    steps = {n: r.steps for n, r in enumerate(results) if 0 < r.steps <= limit and r.status in ended}
+    return max(steps, key=steps.__getitem__, default=None)
+
+
+def same_result(one: TrainingResult, other: TrainingResult) -> bool:
+    """Whether two trainings of one run ended alike, but for rounding."""
+    if (one.status, one.steps, one.gradient_evaluations) != (other.status, other.steps, other.gradient_evaluations):
+        return False
+    for name, weight in one.weights.items():
+        of_distance, of_size = TOLERANCES.get(weight.dtype, (1e-1, 1e-2))
+        # Rounding grows on the way: a hundred times what the first steps may differ by.
+        distance, size = (weight - one.initial[name]).abs().amax(), weight.abs().amax()
+        if bool(((weight - other.weights[name]).abs() > 100 * (of_distance * distance + of_size * size)).any()):
+            return False
+    return True

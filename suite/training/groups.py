@@ -2,10 +2,9 @@
 
 Three ways, from fast to general; `suite.training.steppers.make_groups` takes the first that is exact:
 
-- *stacked*: one optimizer per trial on tensors ``[lanes, *shape]``. Only for optimizers that a probe on the network's
-  own shapes proves to treat lanes independently (entrywise ones: SGD, Adam, …), and that the run's own first steps do
-  not refute (`suite.training.equivalence`).
-- *per lane*: one ordinary optimizer per lane on views of the stack (Muon, Adafactor, anything with a norm).
+- *stacked*: one optimizer per trial on tensors ``[lanes, *shape]``. Only for classes of torch that are known to treat
+  every entry by itself (`ENTRYWISE`): what another class does later cannot be seen in its first steps.
+- *per lane*: one ordinary optimizer per lane on views of the stack.
 - *rendezvous*: per lane, with closures (SAM, LBFGS) that share one batched gradient (`suite.training.closures`).
 
 A lane that is trained by itself is stepped *alone*.
@@ -13,29 +12,83 @@ A lane that is trained by itself is stepped *alone*.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from suite.signature import Settings
-from suite.training.lanes import StackedModels
+from suite.training.global_state import generator_states, seed_generators, set_generator_states
+from suite.training.lanes import StackedModels, is_hooked
 from suite.training.optimizer_factory import BuildOptimizer
+from suite.training.run import Device
+
+ENTRYWISE = frozenset(
+    {
+        torch.optim.ASGD,
+        torch.optim.Adadelta,
+        torch.optim.Adagrad,
+        torch.optim.Adam,
+        torch.optim.AdamW,
+        torch.optim.Adamax,
+        torch.optim.NAdam,
+        torch.optim.RAdam,
+        torch.optim.RMSprop,
+        torch.optim.Rprop,
+        torch.optim.SGD,
+    }
+)
+"""Classes of torch whose step of an entry depends on this entry and the number of steps alone (read, and tested)."""
+
+
+def is_entrywise(optimizer: Any) -> bool:
+    """Whether `optimizer` is of a class in `ENTRYWISE`, with torch's own code and nothing added to it."""
+    if type(optimizer) not in ENTRYWISE or "step" in vars(optimizer):
+        return False
+    added = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
+    function = type(optimizer).step
+    while function is not None and function.__code__.co_filename.startswith(TORCH):
+        function = getattr(function, "__wrapped__", None)
+    return function is None and not any(added)
+
+
+TORCH = os.path.dirname(torch.__file__)
+"""The folder of torch's own code."""
 
 
 class ScheduledRate:
     """A parameter group's step size without the schedule, and what the schedule last made of it."""
 
     def __init__(self, base: Any) -> None:
-        self._base, self._factor, self._written = base, 1.0, None
+        self._base, self._factor, self._written = _value(base), 1.0, None
 
+    @torch.no_grad()
     def set(self, options: dict[str, Any], factor: float) -> None:
-        """Scale the step size in `options` by `factor`. One that the optimizer has changed itself is the new base."""
-        if self._written is not None and options["lr"] != self._written:
-            self._base = options["lr"] / self._factor if self._factor else options["lr"]
-        options["lr"] = self._written = self._base * factor
-        self._factor = factor
+        """Scale the step size in `options` by `factor`. One that the optimizer has changed itself is the new base.
+
+        One that is a tensor stays the same tensor, which the optimizer and its scheduler may refer to.
+        """
+        rate = options["lr"]
+        if self._written is not None and rate != self._written:
+            self._base = _value(rate) / self._factor if self._factor else _value(rate)
+        if isinstance(rate, Tensor):
+            rate.copy_(self._base * factor)
+        else:
+            options["lr"] = self._base * factor
+        self._written, self._factor = _value(options["lr"]), factor
+
+
+def _value(rate: Any) -> Any:
+    """A step size as it is now."""
+    return rate.detach().clone() if isinstance(rate, Tensor) else rate
 
 
 class Group:
@@ -44,6 +97,8 @@ class Group:
     Attributes:
         index: `lanes` as an index into the stack: a slice (stacked), or one number.
         parameters: name -> what the optimizer steps, views of the stack.
+        factor: the schedule's, as it was last set.
+        is_stacked: whether one optimizer steps all `lanes`.
     """
 
     def __init__(
@@ -54,41 +109,62 @@ class Group:
         settings: Settings,
         stacked: bool,
         seed: int | None = None,
+        device: Device = "cpu",
+        draws: bool = True,
     ) -> None:
-        """Build an optimizer for `lanes`; `seed` starts a random stream of its own for one that draws."""
-        self.stack, self.lanes = stack, lanes
+        """Build an optimizer for `lanes`.
+
+        `seed` starts random streams of its own. They are torch's on the CPU, or for an optimizer that `draws` those of
+        numpy, Python and `device` as well: to switch between them takes as long as a step.
+        """
+        self.stack, self.lanes, self.is_stacked, self.factor = stack, lanes, stacked, 1.0
         self.index = slice(lanes.start, lanes.stop) if stacked else lanes.start
         self.parameters = {name: stack.leaf(name, self.index) for name in stack.parameters}
         if seed is not None:
-            torch.manual_seed(seed)
+            seed_generators(seed)
         self.optimizer = build(self.parameters, settings)
-        # The state of torch's global generator between two steps: what a lane draws must not depend on its neighbours.
-        self._rng_state = None if seed is None else torch.get_rng_state()
-        # An optimizer that finds its step size itself may hold None for it.
-        rates = [options.get("lr") for options in self.optimizer.param_groups]
-        self._rates = [None if rate is None else ScheduledRate(rate) for rate in rates]
+        # The global generators between two steps: what a lane draws must not depend on its neighbours.
+        self._storages = [parameter.data_ptr() for parameter in self.parameters.values()]
+        self._device, self._draws = device, draws
+        self._generators = None if seed is None else generator_states(device, everything=draws)
+        # An optimizer that finds its step size itself may hold None for it; parameter groups may share a tensor.
+        rates = {id(options["lr"]): options["lr"] for options in self.optimizer.param_groups if "lr" in options}
+        shared = {key: ScheduledRate(rate) for key, rate in rates.items() if isinstance(rate, Tensor)}
+        self._rates = [
+            None if rate is None else shared.get(id(rate)) or ScheduledRate(rate)
+            for rate in (options.get("lr") for options in self.optimizer.param_groups)
+        ]
 
     def attach_gradients(self) -> None:
         """Give every parameter the lanes' newest gradient (optimizers may have cleared theirs)."""
         for name, parameter in self.parameters.items():
             parameter.grad = self.stack.gradient(name, self.index)
 
+    def hooked(self) -> bool:
+        """Whether a parameter has hooks, which never run where gradients are set by hand."""
+        return any(map(is_hooked, self.parameters.values()))
+
     def set_rate(self, factor: float) -> None:
         """Scale every parameter group's step size by the schedule's `factor`."""
+        self.factor = factor
+        done: set[int] = set()  # parameter groups may share a step size
         for options, rate in zip(self.optimizer.param_groups, self._rates, strict=False):
-            if rate is not None:
+            if rate is not None and id(rate) not in done:
                 rate.set(options, factor)
+                done.add(id(rate))
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
-        """One optimizer step; if it replaced a parameter's storage, the value is copied back into the stack."""
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state)
+        """One optimizer step."""
+        if self._generators is not None:
+            set_generator_states(self._device, self._generators)
         if closure is None:
             self.attach_gradients()
             self.optimizer.step()
         else:
             self.optimizer.step(closure)
-        if self._rng_state is not None:
-            self._rng_state = torch.get_rng_state()
-        for name, parameter in self.parameters.items():
-            self.stack.write_back(name, self.index, parameter)
+        if self._generators is not None:
+            self._generators = generator_states(self._device, everything=self._draws)
+
+    def replaced_storage(self) -> bool:
+        """Whether a parameter is no view of the stack any more, so that the stack has not its value."""
+        return self._storages != [parameter.data_ptr() for parameter in self.parameters.values()]

@@ -22,7 +22,7 @@ from torch.func import stack_module_state
 from torch.nn.functional import cross_entropy
 
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.models import call_with, evaluating, hold
+from suite.models import call_with, evaluating, hold, statistics_kept
 from suite.task import Loss, Weights
 
 EVALUATION_BATCH = 250
@@ -80,13 +80,6 @@ class StackedModels:
         """The gradient that belongs to `leaf`; None if the loss does not depend on it."""
         return self.gradients[name][lanes] if name in self.gradients else None
 
-    def write_back(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
-        """Take over the value of a `leaf` whose storage the optimizer has replaced instead of writing into it."""
-        home = self.parameters[name][lanes]
-        if leaf.data_ptr() != home.data_ptr():
-            home.copy_(leaf.detach())
-            leaf.data = home
-
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         """The losses [A] of the lanes `index` [A] (None: all) on their batches ``x, y [A, b, ...]``; sets gradients.
 
@@ -113,6 +106,10 @@ class StackedModels:
                 self.gradients[name][index] = gradient
         return losses.detach()
 
+    def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, gradients leave running statistics as they are; what `vmap` takes has none."""
+        return contextlib.nullcontext()
+
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:
         """The task's losses [A] of the lanes `index` on ``x [A, n, ...]``, without gradients.
@@ -126,6 +123,11 @@ class StackedModels:
     def snapshot(self, lane: int) -> Weights:
         """A copy of one lane's state (see `suite.models.hold`)."""
         return self._states[lane] | {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
+
+
+def is_hooked(parameter: Tensor) -> bool:
+    """Whether a parameter has hooks that a backward pass runs when it has its gradient."""
+    return bool(parameter._backward_hooks) or bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
 class SingleModel(StackedModels):
@@ -156,9 +158,6 @@ class SingleModel(StackedModels):
     def gradient(self, name: str, lanes: slice | int) -> Tensor | None:
         return self._leaves[name].grad
 
-    def write_back(self, name: str, lanes: slice | int, leaf: nn.Parameter) -> None:
-        pass
-
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         for leaf in self._leaves.values():
             leaf.grad = None
@@ -175,6 +174,9 @@ class SingleModel(StackedModels):
                 # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
                 torch.autograd.backward(objective)
         return loss.detach().reshape(1)
+
+    def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
+        return statistics_kept(self._module)
 
     def _differentiable_gradients(self, objective: Tensor) -> None:
         """Set gradients with their graph, and count differentiations by the parameter that has most of them."""

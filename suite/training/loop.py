@@ -16,16 +16,20 @@ The budget is one of gradient evaluations. The common schedule is constant up to
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 import torch
 
 from suite.signature import MakeOptimizer
 from suite.task import Task
 from suite.training.behavior_probe import probe_behavior
-from suite.training.equivalence import NotEquivalent, supports_vmap, vmap_is_faster
+from suite.training.equivalence import NotEquivalent, affordable_lane, same_result, supports_vmap, vmap_is_faster
+from suite.training.global_state import generators_preserved
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
 from suite.training.steppers import stepper_class
@@ -64,19 +68,38 @@ def train(
         and supports_vmap(task, runs[0], device)
         and (batched or vmap_is_faster(task, runs, device))
     )
-    if not as_one_program:
-        return _probed(setup, runs, [_train_together(setup, [run])[0] for run in runs])
-    try:
-        # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
-        return _probed(setup, runs, _train_together(setup, runs, race, stacked=not task.target.annealing))
-    except NotEquivalent:
-        return _probed(setup, runs, _train_together(setup, runs, race, stacked=False))
+    with generators_preserved(device), contextlib.ExitStack() as stack:
+        stack.callback(setup.globals.restore_settings)
+        if as_one_program:
+            with contextlib.suppress(NotEquivalent):
+                results = _train_together(setup, runs, race)
+                lane = affordable_lane(results)
+                if lane is None or same_result(results[lane], _train_together(setup, [runs[lane]])[0]):
+                    return _probed(setup, runs, results)
+        return _probed(setup, runs, _train_one_by_one(setup, runs, race))
+
+
+def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> list[TrainingResult]:
+    """Train each of `runs` alone; in a `race` no trial goes on beyond the evaluations of the best that is complete."""
+    results: list[TrainingResult] = []
+    best: int | None = None
+    for _, trial in groupby(runs, key=attrgetter("trial")):
+        spent, complete = 0, True
+        for run in trial:
+            limit = max(0, best - spent) * complete if race and best is not None else None
+            results += _train_together(setup, [run], limit=limit)
+            spent += results[-1].gradient_evaluations
+            complete &= results[-1].converged
+        if complete:
+            best = min(spent, spent if best is None else best)
+    return results
 
 
 def _probed(
     setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]
 ) -> list[TrainingResult]:
     """The results with the probes that runs ask for."""
+    setup.globals.restore()
     return [
         replace(result, probe=probe_behavior(setup, run)) if run.probed else result
         for run, result in zip(runs, results, strict=True)
@@ -84,11 +107,16 @@ def _probed(
 
 
 def _train_together(
-    setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool = False, stacked: bool = True
+    setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool = False, limit: int | None = None
 ) -> list[TrainingResult]:
-    """Train `runs` as the lanes of one program; `stacked` false rules out optimizers of stacked parameters."""
-    stepper = stepper_class(setup)(setup, runs, race, stacked)
+    """Train `runs` as the lanes of one program; a `NotEquivalent` if one did not get what it gets alone.
+
+    `limit`: gradient evaluations after which a run that still goes on has lost a race.
+    """
+    setup.globals.restore()
+    stepper = stepper_class(setup)(setup, runs, race)
     stopping, seconds = stepper.stopping, [0.0] * len(runs)
+    stopping.limit = limit
     stepper.start()
     while lanes := stopping.active():
         begin = time.perf_counter()
@@ -96,6 +124,7 @@ def _train_together(
         seconds_each = (time.perf_counter() - begin) / len(lanes)
         for lane in lanes:
             seconds[lane] += seconds_each
+    stepper.finish()
     return [
         TrainingResult(
             status=stopping.status[lane],

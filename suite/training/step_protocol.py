@@ -27,7 +27,16 @@ from torch import Tensor, nn
 from suite.models import copy_of
 from suite.signature import MakeOptimizer, Settings, wants_model
 from suite.task import Loss, Split, Task
-from suite.training.lanes import SingleModel
+from suite.training.global_state import (
+    GlobalState,
+    generator_states,
+    generators_preserved,
+    global_state,
+    same_generators,
+    seed_generators,
+)
+from suite.training.groups import is_entrywise
+from suite.training.lanes import SingleModel, is_hooked
 from suite.training.optimizer_factory import Budget, Parameters, make_optimizer, with_process_group
 from suite.training.run import Device, TrainingRun
 
@@ -50,7 +59,13 @@ class StepProtocol:
     splits_matrices: bool = False
     """The optimizer steps matrices only, AdamW the rest."""
     uses_rng: bool = False
-    """It draws from torch's global generator."""
+    """It draws from a global generator: torch's, numpy's or Python's."""
+    needs_own_module: bool = False
+    """It adds hooks to parameters, which an ordinary backward pass alone runs, or replaces their storage."""
+    is_entrywise: bool = False
+    """It is of a class of torch that steps every entry by itself."""
+    shares_state: bool = False
+    """Its steps change settings of torch or variables of its module."""
     has_eval_mode: bool = False
     """Its weights for training and for evaluation differ (schedule-free methods)."""
 
@@ -78,13 +93,16 @@ class TrainingSetup:
     budget: Budget
     schedule: Schedule
     loss: Loss
+    globals: GlobalState
     protocol: StepProtocol = PLAIN
 
     @property
     def requires_single(self) -> bool:
         """Whether each run must be trained by itself. (Closures of lanes that draw would share one random stream.)"""
         protocol = self.protocol
-        return protocol.needs_graph or wants_model(self.make) or (protocol.uses_rng and protocol.needs_closure)
+        draws_in_closures = protocol.uses_rng and protocol.needs_closure
+        seen = protocol.needs_graph or protocol.needs_own_module or protocol.shares_state or draws_in_closures
+        return seen or wants_model(self.make)
 
     def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
         """The optimizer of `parameters`, which belong to `model`."""
@@ -104,8 +122,13 @@ def training_setup(
     """How `make` trains on `task`, tried out on a copy of the network of `run`; raises what the optimizer raises."""
     descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
-    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended)
-    return replace(setup, protocol=with_process_group(lambda: probe_step_protocol(setup, run)))
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, global_state(make))
+    setup.globals.restore()
+    protocol = with_process_group(lambda: probe_step_protocol(setup, run))
+    # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
+    is_entrywise = protocol.is_entrywise and not task.target.annealing
+    protocol = replace(protocol, is_entrywise=is_entrywise, shares_state=setup.globals.changed())
+    return replace(setup, protocol=protocol)
 
 
 def has_eval_mode(optimizer: Any) -> bool:
@@ -130,7 +153,7 @@ def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
 
     unmoved: StepProtocol | None = None
     failures: list[tuple[int, Exception]] = []
-    with torch.random.fork_rng(devices=[]):
+    with generators_preserved(device):
         for candidate in CANDIDATES:
             plain = attempt(candidate)
             if plain.error is not None:
@@ -170,13 +193,13 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
         evaluations += 1
         return single.evaluate(x, y)[0]
 
-    torch.manual_seed(0)
+    seed_generators(0)
+    states, storages = generator_states(setup.device), _storages(model)
     try:
         optimizer = setup.make_optimizer(dict(model.named_parameters()), settings, model)
         argument = inspect.signature(optimizer.step).parameters.get("closure")
         if argument and argument.default is inspect.Parameter.empty and not protocol.needs_closure:
             raise TypeError(f"{type(optimizer).__name__}.step requires a closure")
-        state = torch.get_rng_state()
         call_mode(optimizer, "train")
         for _ in range(PROBE_STEPS):
             for parameter in model.parameters():
@@ -186,9 +209,19 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
             _ = optimizer.step(closure) if protocol.needs_closure else optimizer.step()
     except Exception as error:
         return _Attempt(protocol, [], evaluations, error)
-    uses_rng = not torch.equal(state, torch.get_rng_state())
-    protocol = replace(protocol, uses_rng=uses_rng, has_eval_mode=has_eval_mode(optimizer))
+    seen = {
+        "uses_rng": not same_generators(states, generator_states(setup.device)),
+        "needs_own_module": any(map(is_hooked, model.parameters())) or storages != _storages(model),
+        "is_entrywise": is_entrywise(optimizer),
+        "has_eval_mode": has_eval_mode(optimizer),
+    }
+    protocol = replace(protocol, **seen)
     return _Attempt(protocol, [p.detach() for p in model.parameters()], evaluations)
+
+
+def _storages(model: nn.Module) -> list[int]:
+    """Where the values of the parameters lie."""
+    return [parameter.data_ptr() for parameter in model.parameters()]
 
 
 def _equal(a: Iterable[Tensor], b: Iterable[Tensor]) -> bool:

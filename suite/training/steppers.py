@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,13 @@ from torch import Tensor
 from suite.signature import Settings
 from suite.task import Weights
 from suite.training.closures import ClosureBarrier
-from suite.training.equivalence import EquivalenceCheck, treats_lanes_independently
-from suite.training.groups import Group
+from suite.training.equivalence import EquivalenceCheck, NotEquivalent
+from suite.training.global_state import seed_generators
+from suite.training.groups import Group, is_entrywise
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.minibatches import BatchSampler, DeviceDataset
 from suite.training.optimizer_factory import BuildOptimizer, Parameters, placement
-from suite.training.run import Stepping, TrainingRun
+from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
 
@@ -42,7 +44,7 @@ class Stepper:
         placement: how many weights of a lane each algorithm steps.
     """
 
-    def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool, stacked: bool) -> None:
+    def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> None:
         self._setup, self._race = setup, race
         task, device, lanes = setup.task, setup.device, range(len(runs))
         models = [run.model(task, device) for run in runs]
@@ -67,13 +69,12 @@ class Stepper:
         trials = [list(trial) for _, trial in groupby(lanes, key=lambda lane: runs[lane].trial)]
         self._trials = {range(trial[0], trial[-1] + 1): runs[trial[0]].settings for trial in trials}
         rng_seeds = [streams["optimizer"] for streams in seeds]
-        torch.manual_seed(rng_seeds[0])
-        self._groups, self.stepping = make_groups(self._stack, build, self._trials, setup.protocol, rng_seeds, stacked)
+        seed_generators(rng_seeds[0])
+        self._groups, self.stepping = make_groups(self._stack, build, self._trials, setup.protocol, rng_seeds, device)
         group = self._groups[0]
         stacked_lanes = len(group.lanes) if self.stepping == "stacked" else 1
         self.placement = {name: count // stacked_lanes for name, count in placement(group.optimizer).items()}
-        settings = list(self._trials.values())
-        self._check = EquivalenceCheck(self._groups, build, settings) if self.stepping == "stacked" else None
+        self._check = EquivalenceCheck(self._groups, setup, runs) if len(runs) > 1 else None
 
     def start(self) -> None:
         """Check the initial loss, unless the first step does."""
@@ -84,13 +85,23 @@ class Stepper:
         """Train the active `lanes` up to the next check of their losses, and check them."""
         raise NotImplementedError
 
-    def _evaluate(self, lanes: list[int]) -> Tensor:
-        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
+    def finish(self) -> None:
+        """Look once more whether the lanes were trained as if alone; a `NotEquivalent` if not."""
+        if self._check is not None:
+            self._check.check_globals()
+
+    def _batch(self, lanes: list[int], ahead: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The present batches of `lanes`, and the task's decay of each when it has spent `ahead` more evaluations."""
         decay, strengths = self._setup.task.decay, None
         if decay is not None:
-            decays = [self.stopping.progress(lane) < decay.until for lane in lanes]
+            decays = [self.stopping.progress(lane, ahead) < decay.until for lane in lanes]
             strengths = torch.tensor(decays).to(self._stack.scales) * decay.strength
-        return self._stack.evaluate(*self._batches.batch(lanes), self._dataset.index(lanes), strengths)
+        return *self._batches.batch(lanes), strengths
+
+    def _evaluate(self, lanes: list[int]) -> Tensor:
+        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
+        x, y, strengths = self._batch(lanes)
+        return self._stack.evaluate(x, y, self._dataset.index(lanes), strengths)
 
     def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:
         """Freeze the lanes that end with these losses on the whole training data."""
@@ -114,7 +125,7 @@ class Stepper:
         for group in groups:
             self._set_rate(group)
         if self._check is not None:
-            self._check.before_step(self.stopping.active())
+            self._check.before_step(self.stopping.active(), self._batch)
         for group in groups:
             group.step()
         if self._check is not None:
@@ -186,7 +197,11 @@ class ClosureStepper(Stepper):
         groups = {group.lanes.start: group for group in self._active_groups()}
 
         def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
+            if self._check is not None and any(groups[lane].replaced_storage() for lane in waiting):
+                raise NotEquivalent("weights are not where the closure looks for them")
             losses = self._evaluate(waiting)
+            if self._check is not None:
+                self._check.in_closures(waiting, self._batch)
             for lane in waiting:
                 groups[lane].attach_gradients()
                 self.evaluations[lane] += 1
@@ -201,16 +216,33 @@ class ClosureStepper(Stepper):
         self._check_losses()
 
     def _step_lane(self, group: Group, closure: Callable[[], Tensor]) -> None:
-        """Step the only lane of `group` up to the next check or the end of its budget."""
+        """Step the only lane of `group` up to the next check or the end of its budget.
+
+        The first gradient of a step alone updates the running statistics of batch norm: those that follow are taken at
+        other weights, by which the network is not evaluated.
+        """
         lane = group.lanes.start
+        calls = 0
+
+        def counted() -> Tensor:
+            nonlocal calls
+            calls += 1
+            with contextlib.nullcontext() if calls == 1 else self._stack.statistics_kept():
+                return closure()
+
         for _ in range(self._steps_per_check):
             if self.evaluations[lane] >= self._setup.task.target.budget:
                 break
             self._batches.advance(lane, self.evaluations[lane])
             self._set_rate(group)
+            if self._check is not None:
+                self._check.before_closures(lane, self._batch)
+            calls = 0
             if self._setup.protocol.needs_grad_before_closure:
-                closure()
-            group.step(closure)
+                counted()
+            group.step(counted)
+            if self._check is not None:
+                self._check.after_closures(lane)
             self._count([lane], 0)  # the closure counts its gradients
 
 
@@ -229,20 +261,21 @@ def make_groups(
     trials: Mapping[range, Settings],
     protocol: StepProtocol,
     seeds: Sequence[int],
-    stacked: bool = True,
+    device: Device = "cpu",
 ) -> tuple[list[Group], Stepping]:
     """Optimizers for all lanes, and the way in which they are stepped.
 
     `trials` maps the consecutive lanes of each trial to its hyper-parameters, `seeds` holds each lane's seed for an
-    optimizer that draws. `stacked`: one optimizer may step all lanes of a trial, if a probe proves that it can.
+    optimizer that draws.
     """
     stepping: Stepping = "alone" if len(stack) == 1 else "rendezvous" if protocol.needs_closure else "per lane"
-    if stacked and stepping == "per lane" and not protocol.uses_rng:
-        shapes = [tensor.shape[1:] for tensor in stack.parameters.values()]
-        if all(treats_lanes_independently(build, settings, shapes) for settings in trials.values()):
-            return [Group(stack, lanes, build, settings, stacked=True) for lanes, settings in trials.items()], "stacked"
+    if stepping == "per lane" and protocol.is_entrywise:
+        groups = [Group(stack, lanes, build, settings, stacked=True) for lanes, settings in trials.items()]
+        if all(is_entrywise(group.optimizer) for group in groups):
+            return groups, "stacked"
     return [
-        Group(stack, range(lane, lane + 1), build, settings, False, seeds[lane] if protocol.uses_rng else None)
+        Group(stack, range(lane, lane + 1), build, settings, False, seed, device, protocol.uses_rng)
         for lanes, settings in trials.items()
         for lane in lanes
+        for seed in (seeds[lane] if stepping == "per lane" else None,)
     ], stepping

@@ -40,12 +40,14 @@ class StoppingRule:
     Attributes:
         status: of the lanes that have ended; a lane that is not in it goes on.
         loss: every lane's last loss (NaN before the first check).
+        limit: gradient evaluations after which a lane that goes on has lost a race, if there is one.
     """
 
     def __init__(self, target: Target, evaluations: Sequence[int]) -> None:
         """Begin with all lanes active; `evaluations` are their gradient evaluations, a list that the caller updates."""
         self._target, self._evaluations = target, evaluations
         self.status: dict[int, Status] = {}
+        self.limit: int | None = None
         self.loss, self._initial_loss = ([math.nan for _ in evaluations] for _ in range(2))
         self.target_evaluations: list[int | None] = [None for _ in evaluations]
         self.history: list[list[tuple[int, float]]] = [[] for _ in evaluations]
@@ -55,9 +57,9 @@ class StoppingRule:
         """The lanes that go on."""
         return [lane for lane in range(len(self.loss)) if lane not in self.status]
 
-    def progress(self, lane: int) -> float:
-        """The share of its budget that a lane has spent."""
-        return self._evaluations[lane] / self._target.budget
+    def progress(self, lane: int, ahead: int = 0) -> float:
+        """The share of its budget that a lane has spent, or will have after so many more gradient evaluations."""
+        return (self._evaluations[lane] + ahead) / self._target.budget
 
     def annealing(self, lane: int) -> float:
         """The step size's factor beside the schedule: it falls from 1 to 0 once a lane has reached the target loss."""
@@ -127,5 +129,7 @@ class StoppingRule:
             return Status.DIVERGED
         if progress >= 1:
             return Status.BUDGET
+        if self.limit is not None and self._evaluations[lane] >= self.limit:
+            return Status.RACED
         stalled = any(progress >= share and initial - loss < decrease * distance for share, decrease in STALL_MARKS)
         return Status.STALLED if stalled and not self._target.at_end else None

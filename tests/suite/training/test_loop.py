@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,6 @@ from suite.task import Task
 from suite.tasks import find_task
 from suite.tasks.losses import mean_squared_error
 from suite.training import Budget, TrainingResult, TrainingRun, common_schedule, make_optimizer, train
-from suite.training.equivalence import treats_lanes_independently
 from suite.training.lanes import StackedModels
 from suite.training.optimizer_factory import Parameters
 from suite.training.step_protocol import PLAIN
@@ -128,7 +126,7 @@ class ReplacingStorage(torch.optim.SGD):
         (torch.optim.Adam, "stacked"),
         (torch.optim.Adafactor, "per lane"),
         (Normalised, "per lane"),
-        (ReplacingStorage, "stacked"),
+        (ReplacingStorage, "alone"),
         (torch.optim.Muon, "per lane"),
     ],
 )
@@ -136,7 +134,7 @@ def test_way_of_stepping_is_exact(make: Callable[..., Any], stepping: str) -> No
     task, runs = toy(None), _runs([{"lr": 1e-2}, {"lr": 3e-3}])
     if make is torch.optim.Muon:  # it takes matrices alone
         task = replace(task, model=matrix)
-    results = train(task, runs, make)
+    results = train(task, runs, make, batched=True)
     assert {result.stepping for result in results} == {stepping}
     if make is not torch.optim.Muon:  # it orthogonalises in bfloat16, so that rounding of the last bit grows
         _agree(task, runs, make, results)
@@ -145,7 +143,7 @@ def test_way_of_stepping_is_exact(make: Callable[..., Any], stepping: str) -> No
 def test_closures_may_be_called_unequally_often() -> None:
     settings = [{"lr": 1.0, "line_search_fn": "strong_wolfe", "max_iter": 3}]
     task, runs = toy(None, budget=40), _runs(settings, seeds=3)
-    together = train(task, runs, torch.optim.LBFGS)
+    together = train(task, runs, torch.optim.LBFGS, batched=True)
     apart = train(task, runs, torch.optim.LBFGS, batched=False)
     assert {r.stepping for r in together} == {"rendezvous"}
     for a, b in zip(together, apart, strict=True):
@@ -161,31 +159,17 @@ def test_error_in_one_closure_reaches_the_caller() -> None:
             raise RuntimeError("lane gives up")
 
     with pytest.raises(RuntimeError, match="lane gives up"):
-        train(toy(None), _runs([{"lr": 0.1}], seeds=3), Raising)
+        train(toy(None), _runs([{"lr": 0.1}], seeds=3), Raising, batched=True)
 
 
 def builder(make: Callable[..., Any]) -> Callable[[Parameters, Settings], Any]:
     return lambda parameters, settings: make_optimizer(make, parameters, settings, Budget(100, 10), nn.Identity())
 
 
-def test_probe_refutes_a_global_norm() -> None:
-    shapes = [torch.Size([4, 3]), torch.Size([4])]
-    assert treats_lanes_independently(builder(torch.optim.SGD), {"lr": 0.1, "momentum": 0.9}, shapes)
-    assert not treats_lanes_independently(builder(Normalised), {"lr": 0.1}, shapes)
-    assert not treats_lanes_independently(builder(torch.optim.Adafactor), {"lr": 0.1}, shapes)
-
-
-@pytest.mark.parametrize("shape", [[4, 3], [20], [200], [301], []])
-def test_probe_refutes_steps_that_begin_tiny(shape: list[int]) -> None:
-    """Prodigy's first step is 1e-6 long, and its length comes from all parameters together."""
-    assert not treats_lanes_independently(builder(pytorch_optimizer.Prodigy), {"lr": 1.0}, [torch.Size(shape)])
-    assert treats_lanes_independently(builder(torch.optim.Adam), {"lr": 1e-6}, [torch.Size(shape)])
-
-
 def test_a_diverging_lane_leaves_the_others_alone() -> None:
     task = toy(None)
-    calm = train(task, _runs([{"lr": 0.1}]), torch.optim.SGD)
-    with_diverging = train(task, _runs([{"lr": 0.1}, {"lr": 1e6}]), torch.optim.SGD)
+    calm = train(task, _runs([{"lr": 0.1}]), torch.optim.SGD, batched=True)
+    with_diverging = train(task, _runs([{"lr": 0.1}, {"lr": 1e6}]), torch.optim.SGD, batched=True)
     assert [r.status for r in with_diverging][2:] == ["diverged", "diverged"]
     for a, b in zip(calm, with_diverging, strict=False):
         for name in a.weights:
@@ -270,7 +254,7 @@ def test_constructor_of_groups_covers_every_lane_once() -> None:
         [network(p, s) for s, p in enumerate(problems)], mean_squared_error, torch.ones(4, dtype=torch.float64)
     )
     trials = {range(2): {"lr": 0.1}, range(2, 4): {"lr": 0.2}}
-    groups, stepping = make_groups(stack, builder(torch.optim.SGD), trials, PLAIN, range(4))
+    groups, stepping = make_groups(stack, builder(torch.optim.SGD), trials, replace(PLAIN, is_entrywise=True), range(4))
     assert stepping == "stacked"
     assert [lane for group in groups for lane in group.lanes] == [0, 1, 2, 3]
 
@@ -282,7 +266,7 @@ def test_runs_do_not_depend_on_their_number_or_order(name: str) -> None:
     momentum = {"lr": 0.05, "momentum": 0.9}
     runs = [TrainingRun(task.problem(seed), seed, 0, momentum) for seed in range(5)]
     together = train(task, runs, torch.optim.SGD)
-    reversed_pair = train(task, [runs[3], runs[1]], torch.optim.SGD)
+    reversed_pair = train(task, [runs[3], runs[1]], torch.optim.SGD, batched=True)
     for result, other in zip(reversed_pair, (together[3], together[1]), strict=True):
         for weight_name, weight in result.weights.items():
             assert torch.equal(weight, other.weights[weight_name])
