@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Literal
@@ -122,7 +122,8 @@ def training_setup(
     """How `make` trains on `task`, tried out on a copy of the network of `run`; raises what the optimizer raises."""
     descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
-    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, global_state(make))
+    reached = global_state(make) if isinstance(make, Hashable) else GlobalState(make)
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached)
     setup.globals.restore()
     protocol = with_process_group(lambda: probe_step_protocol(setup, run))
     # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
