@@ -82,9 +82,10 @@ for place in ('/', '/dev', '/usr', '/proc/sys', os.path.dirname(mnist.DATA_PATH)
 SEND = """
 import stat
 from suite.sandbox.answers import Runs, Trained, encode
+from suite.training import TrainingResult
 
-TRAINED = Trained(status="converged", train_loss=0.0, gradient_evaluations=1, steps=1, seconds=0.1, stepping="alone",
-                  target_evaluations=1, history=((0, 1.0),), placement={}, probe=None)
+RESULT = TrainingResult("converged", {}, {}, 0.0, 1, 1, 0.1, "alone", target_evaluations=1, history=((0, 1.0),))
+TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
 
 def send(data):
     (answer,) = (file for file in range(3, 100) if os.path.exists(f"/proc/self/fd/{file}")
