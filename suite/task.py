@@ -9,6 +9,7 @@ defaults, are the task's variants: ``sparse_regression[alpha=0.01]`` calls ``spa
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -54,6 +55,18 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+RESOLUTION = 1e-5
+"""Smallest difference that a fingerprint is certain to see, in root mean squares of the tensor.
+
+Far above the rounding of double precision, and far below any change of data that a measure would show.
+"""
+
+
+def _in_steps(size: float) -> str:
+    """A positive size on a log scale in steps of `RESOLUTION`; zero and what is not finite as they are."""
+    return str(round(math.log(size) / RESOLUTION)) if 0 < size < math.inf else repr(size)
 
 
 @dataclass(frozen=True)
@@ -103,12 +116,23 @@ class Problem:
         return sum(tensor.nbytes for tensor in self._tensors().values())
 
     def fingerprint(self) -> str:
-        """SHA-256 (16 hex digits) over shapes, dtypes and bytes of every tensor."""
-        digest = hashlib.sha256(repr(self.lipschitz).encode())
+        """SHA-256 (16 hex digits) over names, shapes, dtypes and values of every tensor: equal on every processor.
+
+        Processors differ in the last bits of products, sums and functions such as the logarithm. So real numbers count
+        in steps of `RESOLUTION` times the root mean square of their tensor, and positive scales in steps of their
+        logarithm. These steps are no round numbers, so values that a task prescribes lie on no bound between two steps;
+        a value with a relative error of 1e-15 crosses one with a probability of 1e-10. Whole numbers count exactly.
+        """
+        digest = hashlib.sha256(_in_steps(self.lipschitz).encode())
         for name, tensor in sorted(self._tensors().items()):
-            array = tensor.detach().cpu().contiguous().numpy()
-            digest.update(f"{name}{array.shape}{array.dtype}".encode())
-            digest.update(array.tobytes())
+            values = tensor.detach().cpu().flatten()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            if values.is_floating_point():
+                size = float(torch.linalg.vector_norm(values, dtype=torch.float64)) / math.sqrt(max(1, len(values)))
+                digest.update(_in_steps(size).encode())
+                values = (values / (RESOLUTION * size)).round_() if 0 < size < math.inf else values
+                values = values + 0.0  # -0 becomes 0
+            digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
 

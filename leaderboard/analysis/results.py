@@ -201,8 +201,7 @@ def check(records: Sequence[Record]) -> None:
         if (first := fingerprints.setdefault((task, seed), fingerprint)) != fingerprint:
             raise InputError(
                 f"The results mix two data sets for task {task!r}, seed {seed} (fingerprints {first} and "
-                f"{fingerprint}); they cannot share a table. A processor of another kind "
-                "rounds differently, and so computes other data."
+                f"{fingerprint}); they cannot share a table: records of an older version, or other files."
             )
 
 

@@ -35,16 +35,30 @@ def _noisy(part: Split, share: float, classes: int, stream: torch.Generator) -> 
 
 def _normalised(train: Split, validation: Split, test: Split) -> Problem:
     """Inputs standardised by the training part's mean and deviation, channel by channel; a constant channel is 0."""
-    pixels = train.x.transpose(0, 1).flatten(1).float()
-    shape = (1, -1, 1, 1)
-    mean, deviation = pixels.mean(1).reshape(shape), pixels.std(1).reshape(shape)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
+    mean, deviation = _moments(train.x)
 
     def normalise(part: Split) -> Split:
         # Channels last in memory: convolutions on a CPU are 1.7 times faster than with channels first.
         return Split(((part.x - mean) / deviation).contiguous(memory_format=torch.channels_last), part.y)
 
     return Problem(train=normalise(train), validation=normalise(validation), test=normalise(test))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel of `x` [n, channels, h, w], float32 [1, channels, 1, 1]; 1 in place of 0.
+
+    Sums of bytes and of their squares are exact in double precision, so every processor normalises alike, in whatever
+    order it adds.
+    """
+    total = squares = torch.zeros(x.shape[1], dtype=torch.float64)
+    for part in torch.split(x, 1_000):  # so that the doubles need little memory
+        pixels = part.double()
+        total, squares = total + pixels.sum((0, 2, 3)), squares + pixels.square().sum((0, 2, 3))
+    count = x[:, 0].numel()
+    mean = total / count
+    deviation = ((squares - total * mean).clamp(min=0) / (count - 1)).sqrt()
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    return mean.float().reshape(1, -1, 1, 1), deviation.float().reshape(1, -1, 1, 1)
 
 
 def _draw(pool: Split, sizes: list[int], stream: torch.Generator) -> list[Split]:
