@@ -16,6 +16,7 @@ from torch.optim import SGD
 
 from suite.optimizers import evaluated
 from suite.training import TrainingResult, TrainingRun, train
+from suite.training.groups import ENTRYWISE, is_entrywise
 from tests.suite.toys import regression, toy
 
 BUDGET = 80
@@ -266,9 +267,18 @@ def _same(one: TrainingResult, other: TrainingResult) -> None:
 
 
 @pytest.mark.parametrize("make", FAMILY, ids=lambda make: make.__name__)
-@settings(max_examples=3, deadline=None)
+def test_a_run_is_the_same_with_four_others(make: Callable[..., Any]) -> None:
+    task = toy(None, 50)
+    (alone,) = train(task, _runs(1, 29), make)
+    _same(alone, train(task, _runs(5, 29), make, batched=True)[0])
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", FAMILY, ids=lambda make: make.__name__)
+@settings(max_examples=10, deadline=None)
 @given(start=st.integers(1, BUDGET - 10))
-def test_a_run_has_the_same_result_whatever_is_trained_with_it(make: Callable[..., Any], start: int) -> None:
+def test_a_run_is_the_same_whatever_is_trained_with_it(make: Callable[..., Any], start: int) -> None:
     task = toy(None, BUDGET)
     (alone,) = train(task, _runs(1, start), make)
     for count in (2, 5):
@@ -276,4 +286,37 @@ def test_a_run_has_the_same_result_whatever_is_trained_with_it(make: Callable[..
         _same(alone, together[0])
     (last,) = train(task, _runs(5, start)[-1:], make)
     _same(last, together[-1])
-    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("make", sorted(ENTRYWISE, key=lambda make: make.__name__))
+def test_entrywise_optimizers_step_stacked_lanes_as_separate_ones(make: Callable[..., Any]) -> None:
+    stream = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 4, 5, generator=stream, dtype=torch.float64)
+    gradients = torch.randn(30, 3, 4, 5, generator=stream, dtype=torch.float64)
+    gradients *= torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)[:, None, None]
+
+    def end(lanes: slice | int) -> Tensor:
+        parameter = torch.nn.Parameter(start[lanes].clone())
+        optimizer = make([parameter], lr=0.01)
+        assert is_entrywise(optimizer)
+        for gradient in gradients:
+            parameter.grad = gradient[lanes].clone()
+            optimizer.step()
+        return parameter.detach()
+
+    torch.testing.assert_close(end(slice(3)), torch.stack([end(0), end(1), end(2)]), rtol=1e-12, atol=1e-14)
+
+
+def test_what_is_added_to_an_entrywise_optimizer_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sgd() -> SGD:
+        return SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+
+    assert is_entrywise(sgd())
+    assert not is_entrywise(Clip([torch.nn.Parameter(torch.ones(2))], lr=0.1, start=3))
+    hooked, replaced = sgd(), sgd()
+    hooked.register_step_post_hook(lambda *_: None)
+    monkeypatch.setattr(replaced, "step", lambda closure=None: None)
+    assert not is_entrywise(hooked)
+    assert not is_entrywise(replaced)
+    monkeypatch.setattr(SGD, "step", lambda self, closure=None: None)
+    assert not is_entrywise(sgd())
