@@ -36,6 +36,8 @@ from suite.sandbox.network import Layer, Network
 from suite.storage.record import Status
 from suite.tasks import find_task
 from suite.training import TrainingResult, TrainingRun
+from suite.trials.evaluate import run_unit
+from suite.trials.unit import Isolation, Trial, Unit
 
 DESCRIBED = Described(
     name="own",
@@ -427,13 +429,19 @@ def test_mutated_answers_are_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("value", [0.0, 1e300, math.inf, -math.inf, math.nan])
-def test_weights_decide_and_no_claim(value: float, asked: dict[str, Asked]) -> None:
-    weights = decode(asked["runs"].answer, Runs)[1]
-    for tensor in weights.values():
-        tensor.fill_(value)
-    first, _ = asked["runs"].result(encode(Runs((TRAINED, Failed("why"))), weights))
-    assert isinstance(first, RuntimeError)
-    assert str(first).startswith("it claims to have reached the target loss ")
+def test_weights_decide_and_no_claim(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "own.py"
+    path.write_text("")
+    task = find_task("min_norm_regression")
+    initial = hold(task.model(task.problem(0), 0))
+    weights = {f"0/{name}": torch.full_like(tensor, value) for name, tensor in initial.items()}
+    answers = iter((encode(DESCRIBED, {}), encode(Runs((TRAINED,)), weights)))
+    monkeypatch.setattr(process, "run", lambda *_: next(answers))
+    isolation = Isolation(Limits(), host.describe.__wrapped__(str(path), Limits(), 1))
+    unit = Unit(str(path), task.name, "smoke", "score", (Trial(0, {"lr": 0.5}),), (0,), isolation=isolation)
+    (record,) = run_unit(unit)
+    assert (record["converged"], record["status"]) == (False, "failed")
+    assert "built anew with its weights, has the training loss" in record["reason"]
 
 
 def test_right_answers_are_taken(asked: dict[str, Asked]) -> None:
