@@ -15,7 +15,7 @@ import contextlib
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from suite.storage.record import Record, Status, as_settings, clean, of_newest_s
 from suite.storage.solutions import load
 from suite.task import Weights
 from suite.tasks import find_task
+from suite.tasks.twins import has_twins, twin_name
 from suite.trials import Isolation, Trial, Unit, environment, measure_again, run_unit, select, task_hash
 from suite.trials.resolved import load_data
 
@@ -168,10 +169,18 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
             for record in trials:
                 unit = _unit(record, loaded, seeds[number :: len(searches)], request.limits)
                 try:
-                    report.fresh += _run(unit, engine)
+                    report.fresh += _on_twin(unit, request.nonce, engine)
                 except RuntimeError as error:
                     report.unchecked.append(f"{loaded.submission.name} on {task}, fresh seeds: {error}")
     return report
+
+
+def _on_twin(unit: Unit, nonce: str, engine: Engine | None) -> list[Record]:
+    """The records of `unit`; of a linear task, those of the twin that the nonce draws, under the task's own name."""
+    if not has_twins(find_task(unit.task)):
+        return _run(unit, engine)
+    twin = replace(unit, task=twin_name(unit.task, nonce))
+    return [record | {"task": unit.task} for record in _run(twin, engine)]
 
 
 def _scored(records: Iterable[Record]) -> list[Record]:

@@ -20,6 +20,7 @@ from typing import Any
 from suite.errors import InputError, unknown
 from suite.literals import literal, split
 from suite.task import Task
+from suite.tasks.twins import MARK, twin
 
 TaskFunction = Callable[..., Task]
 
@@ -94,11 +95,19 @@ def _functions() -> dict[str, TaskFunction]:
 
 
 def find_task(text: str) -> Task:
-    """The task named `text`, for example ``max_margin``, ``sparse_regression[alpha=0.01]`` or ``image:mine``.
+    """The task named `text`: ``max_margin``, ``sparse_regression[alpha=0.01]``, ``image:mine``, ``max_margin~5d1c``.
+
+    What follows the ``~`` is the number of a twin (`suite.tasks.twins`).
 
     Raises:
         InputError: no such task, or no such variant; the message suggests the nearest name.
     """
+    base, mark, number = text.strip().partition(MARK)
+    if mark:
+        try:
+            return twin(find_task(base), number)
+        except ValueError as error:
+            raise InputError(f"Task {text!r}: {error}.") from None
     match = re.fullmatch(r"(\w+)(?::([\w.-]+))?(?:\[(.*)\])?", text.strip())
     name, data, options = (match[1], match[2], match[3] or "") if match else (text, None, "")
     functions = _functions()

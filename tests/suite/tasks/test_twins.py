@@ -1,0 +1,88 @@
+"""A twin asks its task's question: with the weights put back, everything is the task's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from suite.entries.loading import load
+from suite.errors import InputError
+from suite.task import Solution
+from suite.tasks import find_task, task_functions
+from suite.tasks.twins import has_twins, twin, twin_name
+from suite.training import train
+from suite.training.run import TrainingRun
+
+LINEAR = ("min_norm_regression", "init_memory", "adaptive_trap", "benign_overfitting", "sobolev_interpolation",
+          "max_margin", "spectral_margin", "linf_box")  # fmt: skip
+
+
+def test_the_linear_tasks_have_twins() -> None:
+    assert {name for name in LINEAR if has_twins(find_task(name))} == set(LINEAR)
+    assert not has_twins(find_task("sparse_regression"))
+    with pytest.raises(InputError, match="only linear tasks have twins"):
+        find_task("sparse_regression~1")
+    assert not any("~" in name for name in task_functions())
+
+
+@pytest.mark.parametrize("name", sorted({*LINEAR} - {"adaptive_trap"}))  # whose columns are alike but for their rows
+def test_losses_gradients_and_measures_are_the_tasks_own(name: str) -> None:
+    task, other = find_task(name), find_task(twin_name(name, "a nonce"))
+    problem, changed = task.problem(1), other.problem(1)
+    features, more = problem.train.x.shape[1], changed.train.x.shape[1]
+    assert more > features
+    assert task.target.budget < other.target.budget <= 1.08 * task.target.budget
+    # The weights of the task's network, found in the twin's by marking each feature of a start of random weights.
+    network, model = task.model(problem, 1), other.model(changed, 1)
+    stream = torch.Generator().manual_seed(0)
+    signs_and_places = _correspondence(problem.train.x, changed.train.x)
+    weight = torch.randn(network.weight.shape, generator=stream, dtype=torch.float64)
+    moved = torch.zeros(model.weight.shape, dtype=torch.float64)
+    for feature, (place, sign) in enumerate(signs_and_places):
+        assert torch.equal(model.weight[..., place], sign * network.weight[..., feature])
+        moved[..., place] = sign * weight[..., feature]
+    with torch.no_grad():
+        network.weight.copy_(weight)
+        model.weight.copy_(moved)
+    losses = [task.loss(n(p.train.x), p.train.y) for n, p in ((network, problem), (model, changed))]
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
+    own, theirs = (torch.autograd.grad(loss, n.weight)[0] for loss, n in zip(losses, (network, model), strict=True))
+    for feature, (place, sign) in enumerate(signs_and_places):
+        torch.testing.assert_close(theirs[..., place], sign * own[..., feature], rtol=1e-9, atol=1e-12)
+    oracle = task.oracle(problem, 1) if task.oracle else None
+    assert oracle is not None
+    measured = [
+        one.measure(Solution(net.eval(), {"weight": net.weight.detach()}, data, oracle, 1))
+        for one, net, data in ((task, network, problem), (other, model, changed))
+    ]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-12)
+
+
+def _correspondence(x: torch.Tensor, changed: torch.Tensor) -> list[tuple[int, float]]:
+    """Place and sign of every feature of `x` in `changed`, whose rows stand in another order: by sorted columns."""
+    found, taken = [], set()
+    for column in x.T:
+        for place, candidate in enumerate(changed.T):
+            if place in taken:
+                continue
+            sign = next((s for s in (1.0, -1.0) if torch.equal((s * candidate).sort().values, column.sort().values)), 0)
+            if sign:
+                found.append((place, float(sign)))
+                taken.add(place)
+                break
+    assert len(found) == x.shape[1]
+    return found
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "sign"])
+def test_honest_methods_end_where_they_end_on_the_task(name: str) -> None:
+    submission = load(name).submission
+    assert submission.optimizer is not None
+    settings = submission.settings(4)[2]
+    task = find_task("min_norm_regression")
+    ends = [
+        train(one, [TrainingRun(one.problem(0), 0, 0, settings)], submission.optimizer)[0]
+        for one in (task, twin(task, "77"))
+    ]
+    norms = [float(end.weights["weight"].norm()) for end in ends]
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
