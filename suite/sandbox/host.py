@@ -137,7 +137,7 @@ def _result(row: Trained | Failed, weights: Weights, initial: Weights, seconds: 
         target_evaluations=row.target_evaluations,
         history=tuple((at, _number(loss)) for at, loss in row.history),
         placement=row.placement,
-        probe=row.probe,
+        probe=row.probe if run.probed else None,
     )
 
 

@@ -27,6 +27,7 @@ from suite.entries.entry import build_network
 from suite.entries.loading import load
 from suite.errors import InputError
 from suite.models import hold
+from suite.behavior import Behavior, Probe
 from suite.sandbox import host, process
 from suite.sandbox.allowlist import FUNCTIONS, KEYWORDS, LAYERS, WORDS
 from suite.sandbox.answers import Described, Failed, Runs, Trained, decode, encode
@@ -61,6 +62,7 @@ RESULT = TrainingResult(
     target_evaluations=3,
     history=((0, 1.0), (3, math.nan)),
     placement={"SGD": 3},
+    probe=Probe((Behavior.DECAYS,), 16, 0.0, 1e-3, 1e-3, 0.0, 0.0, 0.5),
 )
 TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
 LINEAR = Layer("Linear", {"in_features": 2, "out_features": 1})
@@ -96,6 +98,7 @@ def _with(answer: Any, **fields: Any) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+PROBE = msgspec.to_builtins(TRAINED.probe)
 TRAINED_FIELDS = {
     "status": ("failed", "forgotten", None, 1),
     "train_loss": (math.nan, math.inf, "0", True, [0]),
@@ -105,6 +108,16 @@ TRAINED_FIELDS = {
     "stepping": ("else", None),
     "target_evaluations": (-1, 1.5, math.nan),
     "history": ([], [[0]], [[0, 1, 2]], [[-1, 1]], [[0, math.nan]], [[0, "1"]], None, 3),
+    "probe": (
+        PROBE | {"behaviors": ["steals"]},
+        PROBE | {"behaviors": 12 * [Behavior.DECAYS]},
+        PROBE | {"steps": 0},
+        PROBE | {"resting": math.nan},
+        PROBE | {"jittered": -1},
+        PROBE | {"more": 1},
+        {},
+        [],
+    ),
     "placement": ({"SGD": -1}, {"SGD": 1.5}, {201 * "x": 1}, {str(n): 1 for n in range(21)}, [], None),
     "more": (1,),
     "type": ("other", "runs", None),
