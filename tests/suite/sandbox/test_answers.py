@@ -23,11 +23,11 @@ import pytest
 import torch
 
 import suite
+from suite.behavior import Behavior, Probe
 from suite.entries.entry import build_network
 from suite.entries.loading import load
 from suite.errors import InputError
 from suite.models import hold
-from suite.behavior import Behavior, Probe
 from suite.sandbox import host, process
 from suite.sandbox.allowlist import FUNCTIONS, KEYWORDS, LAYERS, WORDS
 from suite.sandbox.answers import Described, Failed, Runs, Trained, decode, encode
