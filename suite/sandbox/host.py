@@ -99,17 +99,19 @@ def train(
         if len(answer.runs) != len(part):
             raise RuntimeError("the answer has another number of runs")
         results = []
-        for number, (row, model) in enumerate(zip(answer.runs, models, strict=True)):
+        for number, (run, row, model) in enumerate(zip(part, answer.runs, models, strict=True)):
             prefix = f"{number}/"
             weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             initial = hold(model)
-            results.append(_result(row, weights, initial, seconds))
+            results.append(_result(row, weights, initial, seconds, run.probed))
         return results
 
     return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
 
 
-def _result(row: Trained | Failed, weights: Weights, initial: Weights, seconds: float) -> TrainingResult | Exception:
+def _result(
+    row: Trained | Failed, weights: Weights, initial: Weights, seconds: float, probed: bool
+) -> TrainingResult | Exception:
     """What is believed of a run: numbers that are possible, and weights of the right shapes.
 
     Whether a run that claims to have converged has done so, its weights say: `suite.trials.evaluate` judges them.
@@ -137,7 +139,7 @@ def _result(row: Trained | Failed, weights: Weights, initial: Weights, seconds: 
         target_evaluations=row.target_evaluations,
         history=tuple((at, _number(loss)) for at, loss in row.history),
         placement=row.placement,
-        probe=row.probe if run.probed else None,
+        probe=row.probe if probed else None,
     )
 
 
