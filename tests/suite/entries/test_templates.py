@@ -25,9 +25,12 @@ def test_the_optimizer_is_heavy_ball(tmp_path: Path) -> None:
     optimizer = load(str(write("optimizer", "my_own", tmp_path))).submission.optimizer
     settings = {"lr": 0.1, "momentum": 0.9}
     runs = [TrainingRun(regression(seed), seed, 0, settings) for seed in range(2)]
-    results, expected = (train(toy(None), runs, make) for make in (optimizer, torch.optim.SGD))  # type: ignore[arg-type]
+    results, expected = (
+        train(toy(None), runs, make, batched=True)  # type: ignore[arg-type]
+        for make in (optimizer, torch.optim.SGD)
+    )
     for one, other in zip(results, expected, strict=True):
-        assert one.stepping == "stacked"
+        assert one.stepping == "per lane"
         for name, weight in one.weights.items():
             torch.testing.assert_close(weight, other.weights[name], rtol=1e-10, atol=1e-12)
 
