@@ -99,7 +99,8 @@ def _probed(
     setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]
 ) -> list[TrainingResult]:
     """The results with the probes that runs ask for."""
-    setup.globals.restore()
+    if any(run.probed for run in runs):
+        setup.globals.restore()
     return [
         replace(result, probe=probe_behavior(setup, run)) if run.probed else result
         for run, result in zip(runs, results, strict=True)
