@@ -1,5 +1,6 @@
-"""Muon: momentum whose matrices are orthogonalized, and AdamW for the rest (Jordan et al. 2024,
-https://kellerjordan.github.io/posts/muon/).
+"""Muon: orthogonalized momentum for hidden matrices, AdamW for the rest (Jordan et al. 2024).
+
+From https://kellerjordan.github.io/posts/muon/.
 
 As its authors say: hidden matrices are stepped by Muon, vectors, embeddings and heads by AdamW (betas 0.9 and 0.95, eps
 1e-10, no decay), whose step size is tuned beside Muon's. So on a task that has vectors only this row *is* AdamW; the
