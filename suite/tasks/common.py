@@ -127,6 +127,29 @@ MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 """The norms in which margins of matrices are measured: gradient descent's, Muon's, and that of entrywise methods."""
 
 
+nuclear_norm: Callable[[Tensor], Tensor] = partial(torch.linalg.matrix_norm, ord="nuc")
+
+
+def margin_oracle(
+    rows: NDArray[Any],
+    separators: Mapping[str, NDArray[Any]],
+    shape: tuple[int, int],
+    norms: Mapping[str, Callable[[Tensor], Tensor]],
+) -> Oracle:
+    """Separators as matrices of a shape, and of each the value `NAME_margin`: its least margin over its own norm.
+
+    Args:
+        rows: [n, rows * columns]; their products with a flattened matrix are its margins.
+        separators: by name, flattened: that of largest margin in the norm of this name.
+        norms: by the same names.
+    """
+    matrices = tensors(**{name: w.reshape(shape) for name, w in separators.items()})
+    least = {name: float((rows @ w).min()) for name, w in separators.items()}
+    return Oracle(
+        matrices, {f"{name}_margin": least[name] / float(norm(matrices[name])) for name, norm in norms.items()}
+    )
+
+
 def weights(solution: Solution, *names: str) -> tuple[Tensor, ...]:
     """The solution's parameters of these names, without gradients."""
     return tuple(solution.model.get_parameter(name).detach() for name in names)

@@ -24,6 +24,7 @@ from suite.tasks.common import (
     arrays,
     exponential_lipschitz,
     logistic_lipschitz,
+    margin_oracle,
     margin_ratios,
     normal,
     relative_distance,
@@ -215,12 +216,11 @@ def spectral_margin() -> Task:
     def oracle(problem: Problem, seed: int) -> Oracle:
         z = pairwise_rows(*arrays(problem.train), classes)
         frobenius, spectral, largest = max_margin_l2(z), max_margin_spectral(z, shape), max_margin_linf(z)
-        separators = tensors(frobenius=frobenius, spectral=spectral, max=largest)
-        matrices = {name: w.reshape(shape) for name, w in separators.items()}
-        least_margin = {name: float((z @ w.numpy()).min()) for name, w in separators.items()}
-        values = {f"{k}_margin": least_margin[k] / float(norm(matrices[k])) for k, norm in MATRIX_NORMS.items()}
-        frobenius_margin_of_max = least_margin["max"] / float(torch.linalg.matrix_norm(matrices["max"]))
-        return Oracle(matrices, values | {"max_frobenius_ratio": frobenius_margin_of_max / values["frobenius_margin"]})
+        separators = {"frobenius": frobenius, "spectral": spectral, "max": largest}
+        oracle = margin_oracle(z, separators, shape, MATRIX_NORMS)
+        frobenius_margin_of_max = float((z @ largest).min()) / float(torch.linalg.matrix_norm(oracle.solutions["max"]))
+        ratio = frobenius_margin_of_max / oracle.values["frobenius_margin"]
+        return Oracle(oracle.solutions, {**oracle.values, "max_frobenius_ratio": ratio})
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), train, test = weights(solution, "weight"), solution.problem.train, solution.problem.required_test

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,11 +21,12 @@ from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import (
     MATRIX_NORMS,
     exponential_lipschitz,
+    margin_oracle,
     margin_ratios,
     normal,
+    nuclear_norm,
     require_choice,
     signs,
-    tensors,
     weights,
 )
 from suite.tasks.losses import log_exponential
@@ -34,7 +34,7 @@ from suite.tasks.registry import task
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     **MATRIX_NORMS,
-    "nuclear": partial(torch.linalg.matrix_norm, ord="nuc"),
+    "nuclear": nuclear_norm,
     "l1": lambda w: w.abs().sum(),
 }
 SIDE = 8
@@ -125,11 +125,7 @@ def teacher_geometry(truth: str = "signs") -> Task:
             "nuclear": max_margin_nuclear(z, shape),
             "l1": max_margin_l1(z),
         }
-        matrices = tensors(**{name: w.reshape(shape) for name, w in separators.items()})
-        values = {
-            f"{k}_margin": float((z @ separators[k]).min()) / float(norm(matrices[k])) for k, norm in NORMS.items()
-        }
-        return Oracle(matrices, values)
+        return margin_oracle(z, separators, shape, NORMS)
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,) = weights(solution, "weight")

@@ -13,6 +13,7 @@ from suite.task import Curve, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import (
     MATRIX_NORMS,
     arrays,
+    margin_oracle,
     margin_ratios,
     normal,
     relative_distance,
@@ -70,11 +71,9 @@ def next_token_margin() -> Task:
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         rows = next_token_rows(*arrays(problem.train))
-        directions = next_token_margins(rows, shape)
-        matrices = tensors(**{name: w.reshape(shape) for name, w in directions.items()})
-        margins = {name: float((rows.apart @ w).min()) for name, w in directions.items()}
-        values = {f"{k}_margin": margins[k] / float(norm(matrices[k])) for k, norm in MATRIX_NORMS.items()}
-        return Oracle(matrices | tensors(log_odds=finite_component(rows).reshape(shape)), values)
+        largest = margin_oracle(rows.apart, next_token_margins(rows, shape), shape, MATRIX_NORMS)
+        log_odds = tensors(log_odds=finite_component(rows).reshape(shape))
+        return Oracle({**largest.solutions, **log_odds}, largest.values)
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), known = weights(solution, "weight"), solution.oracle.solutions

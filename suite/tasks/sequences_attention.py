@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,11 +12,19 @@ from suite.models import TokenSelector
 from suite.oracles.margins import max_margin_l2, max_margin_linf, max_margin_nuclear, max_margin_spectral
 from suite.seeding import torch_stream
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import MATRIX_NORMS, exponential_lipschitz, margin_ratios, normal, require_choice, tensors
+from suite.tasks.common import (
+    MATRIX_NORMS,
+    exponential_lipschitz,
+    margin_oracle,
+    margin_ratios,
+    normal,
+    nuclear_norm,
+    require_choice,
+)
 from suite.tasks.losses import log_mean_output
 from suite.tasks.registry import task
 
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {**MATRIX_NORMS, "nuclear": partial(torch.linalg.matrix_norm, ord="nuc")}
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {**MATRIX_NORMS, "nuclear": nuclear_norm}
 PARAMETRISATIONS = ("combined", "key_query")
 
 
@@ -87,9 +94,7 @@ def attention_selection(parametrisation: str = "combined") -> Task:
             "max": max_margin_linf(z),
             "nuclear": max_margin_nuclear(z, shape),
         }
-        matrices = tensors(**{name: w.reshape(shape) for name, w in separators.items()})
-        least = {name: float((z @ w).min()) for name, w in separators.items()}
-        return Oracle(matrices, {f"{k}_margin": least[k] / float(norm(matrices[k])) for k, norm in NORMS.items()})
+        return margin_oracle(z, separators, shape, NORMS)
 
     def measure(solution: Solution) -> dict[str, float]:
         assert isinstance(solution.model, TokenSelector)
