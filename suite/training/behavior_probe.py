@@ -33,7 +33,7 @@ from suite.models import copy_of
 from suite.seeding import torch_stream
 from suite.signature import Settings
 from suite.training.global_state import seed_generators
-from suite.training.groups import ScheduledRate
+from suite.training.groups import ScheduledRates
 from suite.training.lanes import SingleModel
 from suite.training.minibatches import BatchSampler, DeviceDataset
 from suite.training.run import TrainingRun
@@ -91,8 +91,7 @@ class _Walker:
         self._optimizer = setup.make_optimizer(self._parameters, settings, model)
         self._rng_state = torch.get_rng_state()
         call_mode(self._optimizer, "train")
-        rates = [options.get("lr") for options in self._optimizer.param_groups]
-        self._rates = [None if rate is None else ScheduledRate(rate) for rate in rates]
+        self._rates = ScheduledRates(self._optimizer)
         self.steps_beside = self.evaluations = 0
 
     @property
@@ -111,9 +110,7 @@ class _Walker:
     def step(self, gradients: Gradients, curvature: float, factor: float) -> Tensor:
         """One step on `gradients`, the step size times the schedule's `factor`; returns the weights after it."""
         protocol, optimizer = self._setup.protocol, self._optimizer
-        for options, rate in zip(optimizer.param_groups, self._rates, strict=False):
-            if rate is not None:
-                rate.set(options, factor)
+        self._rates.set(factor)
         start = (
             [parameter.detach().clone() for parameter in self._parameters.values()] if protocol.needs_closure else []
         )

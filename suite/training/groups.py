@@ -64,7 +64,7 @@ TORCH = os.path.dirname(torch.__file__)
 """The folder of torch's own code."""
 
 
-class ScheduledRate:
+class _ScheduledRate:
     """A parameter group's step size without the schedule, and what the schedule last made of it."""
 
     def __init__(self, base: Any) -> None:
@@ -89,6 +89,28 @@ class ScheduledRate:
 def _value(rate: Any) -> Any:
     """A step size as it is now."""
     return rate.detach().clone() if isinstance(rate, Tensor) else rate
+
+
+class ScheduledRates:
+    """The step sizes of all parameter groups of an optimizer, without the schedule."""
+
+    def __init__(self, optimizer: Any) -> None:
+        # An optimizer that finds its step size itself may hold None for it; parameter groups may share a tensor.
+        self._optimizer = optimizer
+        rates = {id(options["lr"]): options["lr"] for options in optimizer.param_groups if "lr" in options}
+        shared = {key: _ScheduledRate(rate) for key, rate in rates.items() if isinstance(rate, Tensor)}
+        self._rates = [
+            None if rate is None else shared.get(id(rate)) or _ScheduledRate(rate)
+            for rate in (options.get("lr") for options in optimizer.param_groups)
+        ]
+
+    def set(self, factor: float) -> None:
+        """Scale every step size by the schedule's `factor`, one that groups share once."""
+        done: set[int] = set()
+        for options, rate in zip(self._optimizer.param_groups, self._rates, strict=False):
+            if rate is not None and id(rate) not in done:
+                rate.set(options, factor)
+                done.add(id(rate))
 
 
 class Group:
@@ -127,13 +149,7 @@ class Group:
         self._storages = [parameter.data_ptr() for parameter in self.parameters.values()]
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
-        # An optimizer that finds its step size itself may hold None for it; parameter groups may share a tensor.
-        rates = {id(options["lr"]): options["lr"] for options in self.optimizer.param_groups if "lr" in options}
-        shared = {key: ScheduledRate(rate) for key, rate in rates.items() if isinstance(rate, Tensor)}
-        self._rates = [
-            None if rate is None else shared.get(id(rate)) or ScheduledRate(rate)
-            for rate in (options.get("lr") for options in self.optimizer.param_groups)
-        ]
+        self._rates = ScheduledRates(self.optimizer)
 
     def attach_gradients(self) -> None:
         """Give every parameter the lanes' newest gradient (optimizers may have cleared theirs)."""
@@ -147,11 +163,7 @@ class Group:
     def set_rate(self, factor: float) -> None:
         """Scale every parameter group's step size by the schedule's `factor`."""
         self.factor = factor
-        done: set[int] = set()  # parameter groups may share a step size
-        for options, rate in zip(self.optimizer.param_groups, self._rates, strict=False):
-            if rate is not None and id(rate) not in done:
-                rate.set(options, factor)
-                done.add(id(rate))
+        self._rates.set(factor)
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
         """One optimizer step."""
