@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, aggregates, performance_profile
+from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, Sensitivity, aggregates, performance_profile
 from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.full_score import FullScores
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
@@ -153,7 +154,7 @@ def ranking(board: Board, results: Results) -> Table:
         SCORES_WITH_INTERVALS,
         " ".join([RANKS, *rough]),
         " ".join([TASKS, search, *spaces]),
-        *([aggregates_in_words(board)] if len(board.ranked_names) > 2 else []),
+        *([_aggregates_in_words(sensitivity_of(board.ranked))] if len(board.ranked_names) > 2 else []),
         " ".join([*explicit, BEST_OVERALL, cost]),
     )
     notes = scored if board.scores.cells else (UNSCORED, cost)
@@ -178,9 +179,8 @@ def _may_be_first(standing: Standing) -> bool:
     return standing.rank_interval is not None and standing.rank_interval[0] == 1 and standing.overall.value > 0
 
 
-def aggregates_in_words(board: Board) -> str:
+def _aggregates_in_words(found: Mapping[str, Sensitivity]) -> str:
     """How far ranks move when scores are made one number in other ways."""
-    found = sensitivity_of(board.ranked)
     parts = [f"{WAYS[name]} {way.largest_move} (tau {way.tau:.2f})" for name, way in found.items() if name != OFFICIAL]
     return f"By other aggregates ranks move by up to: {', '.join(parts)} places (--view sensitivity)."
 
@@ -236,7 +236,7 @@ def sensitivity(board: Board, results: Results) -> Table:
     rows = tuple(
         (text(name), *(number(way.ranks[row_of[name]], "d") for way in found.values())) for name in board.ranked_names
     )
-    notes = (aggregates_in_words(board),) if rows else ()
+    notes = (_aggregates_in_words(found),) if rows else ()
     header = (*columns("submission", words=True), *(Column(name, WAYS[name]) for name in found))
     return Table("Ranks under other aggregates", header, rows, notes=notes)
 

@@ -91,7 +91,7 @@ def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: b
             spent += results[-1].gradient_evaluations
             complete &= results[-1].converged
         if complete:
-            best = min(spent, spent if best is None else best)
+            best = spent if best is None else min(best, spent)
     return results
 
 
