@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from msgspec import to_builtins
-from torch import nn
+from torch import Tensor, nn
 
 import suite
 from suite.errors import sentence
@@ -37,7 +37,7 @@ from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
-from suite.trials.probes import SAMPLES, undefined
+from suite.trials.probes import undefined
 from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, load_ground, resolve
 from suite.trials.unit import Trial, Unit
@@ -272,7 +272,7 @@ def _measured(work: ResolvedUnit, run: TrainingRun, model: nn.Module, initial: W
     """The measures and curves of a trained `model`."""
     problem = run.problem.to(work.unit.device)
     solution = Solution(model, initial, problem, work.oracle(run.seed), run.seed, run.settings)
-    empty = _undefined(work, run, model)
+    empty = _undefined(work, model, problem.train.x, run.seed)
     measures = {name: value for name, value in work.task.measure(solution).items() if name not in empty}
     curves = work.task.curves(solution) if work.task.curves and run.seed == CURVE_SEED else {}
     return {
@@ -283,12 +283,11 @@ def _measured(work: ResolvedUnit, run: TrainingRun, model: nn.Module, initial: W
     }
 
 
-def _undefined(work: ResolvedUnit, run: TrainingRun, model: nn.Module) -> dict[str, str]:
+def _undefined(work: ResolvedUnit, model: nn.Module, inputs: Tensor, seed: int) -> dict[str, str]:
     """The measures that are not defined for a submitted network, with the reasons; the tasks' own have all."""
     if work.loaded.submission.kind != "architecture":
         return {}
-    x = run.problem.train.x[:SAMPLES].to(work.unit.device)
-    return undefined(model, x, list(dict.fromkeys([axis.measure for axis in work.task.axes])), run.seed)
+    return undefined(model, inputs, list(dict.fromkeys([axis.measure for axis in work.task.axes])), seed)
 
 
 @torch.no_grad()

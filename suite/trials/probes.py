@@ -26,8 +26,10 @@ from torch.overrides import TorchFunctionMode
 from suite.models import copy_of
 from suite.seeding import torch_stream
 
-FROM_INPUT_GRADIENTS = frozenset({"input_margin", "input_gradient", "lipschitz"})
-FROM_WEIGHT_NOISE = frozenset({"adaptive_sharpness", "average_sharpness", "adaptive_trace", "lambda_max", "trace"})
+FROM_INPUT_GRADIENTS = frozenset({"input_margin", "input_gradient_norm"})
+FROM_WEIGHT_NOISE = frozenset(
+    {"adaptive_sharpness", "average_sharpness", "adaptive_trace", "hessian_trace", "lambda_max"}
+)
 """The measures that a wrong derivative empties."""
 
 SAMPLES = 64
@@ -58,13 +60,13 @@ def undefined(model: nn.Module, inputs: Tensor, measures: Sequence[str], seed: i
         seed: draws the directions.
     """
     network, x = _precise(model, inputs[:SAMPLES])
-    probes: dict[str, tuple[Callable[[], str | None], frozenset[str]]] = {
-        "modes": (lambda: _modes(network, x), frozenset(measures)),
-        "inputs": (lambda: _in_inputs(network, x, seed), FROM_INPUT_GRADIENTS),
-        "weights": (lambda: _in_weights(network, x, seed), FROM_WEIGHT_NOISE),
-    }
+    probes: list[tuple[Callable[[], str | None], frozenset[str]]] = [
+        (lambda: _modes(network, x), frozenset(measures)),
+        (lambda: _in_inputs(network, x, seed), FROM_INPUT_GRADIENTS),
+        (lambda: _in_weights(network, x, seed), FROM_WEIGHT_NOISE),
+    ]
     found: dict[str, str] = {}
-    for probe, emptied in probes.values():
+    for probe, emptied in probes:
         names = [name for name in measures if name in emptied and name not in found]
         if names and (reason := probe()) is not None:
             found |= dict.fromkeys(names, reason)

@@ -16,10 +16,11 @@ from leaderboard.analysis.scoring import axis_score
 from suite.entries.entry import build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
+from suite.measures import measures
 from suite.seeding import torch_stream
 from suite.tasks import find_task
 from suite.trials.evaluate import run_unit
-from suite.trials.probes import undefined
+from suite.trials.probes import FROM_INPUT_GRADIENTS, FROM_WEIGHT_NOISE, undefined
 from suite.trials.unit import Trial, Unit
 
 IMAGE = ("adaptive_sharpness", "input_margin", "test_error")
@@ -194,3 +195,7 @@ def test_a_record_says_what_is_not_defined_and_it_scores_nothing(tmp_path: Path)
     assert record["measures"][axis["measure"]] is None
     assert "in training and in evaluation differ" in record["undefined"][axis["measure"]]
     assert axis_score(math.nan, axis["score_0"], axis["score_1"], axis["scale"] == "log", math.nan, True) == 0.0
+
+
+def test_what_a_wrong_derivative_empties_are_measures() -> None:
+    assert measures().keys() >= FROM_INPUT_GRADIENTS | FROM_WEIGHT_NOISE
