@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file, save_model
 from torch import nn
@@ -203,6 +204,7 @@ def test_weights_that_are_all_zero_have_no_normalized_margin(run: Run, tmp_path:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), removed=st.integers(0, 4), put=st.binary(max_size=4))
+@example(place=0.9757298371125877, removed=4, put=b"@\x00\x00\x00")  # zipfile's NotImplementedError
 def test_damaged_data_give_the_right_value_or_one_sentence(
     run: Run, tmp_path: Path, place: float, removed: int, put: bytes
 ) -> None:
@@ -217,8 +219,7 @@ def test_damaged_data_give_the_right_value_or_one_sentence(
         assert output == undamaged[1]
     else:
         assert status == 2
-        assert output.count("Error: ") == 1
-        assert "Traceback" not in output
+        assert re.fullmatch(r"Error: .+\n", output)  # one line, whatever the errors that it quotes are called
 
 
 TIED = """
