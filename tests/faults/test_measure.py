@@ -60,7 +60,7 @@ def _checkpoints(whole: dict[str, torch.Tensor]) -> dict[str, bytes]:
     torch.save(whole, legacy)
     size = struct.unpack("<Q", good[:8])[0]
     header = json.loads(good[8 : 8 + size])
-    renamed = {f"module.{name}": tensor for name, tensor in whole.items()}
+    renamed = {f"backbone.{name}": tensor for name, tensor in whole.items()}
 
     def with_header(change: object) -> bytes:
         text = json.dumps(change).encode()
@@ -106,6 +106,9 @@ def test_files_of_every_kind_of_damage(here: Path, report: Report) -> None:
     for name in ("big.npz", "small.npz"):
         assert _measured(here, data=name) == expected
         taken += 1
+    save_file({f"module.{name}": tensor for name, tensor in weights.items()}, here / "parallel.safetensors")
+    assert _measured(here, "parallel.safetensors") == expected  # DataParallel's prefix
+    taken += 1
     save_file({name: torch.zeros_like(tensor) for name, tensor in weights.items()}, here / "zero.safetensors")
     everything = _measured(here, "zero.safetensors", "data.npz", "--matched-loss", "0.01")
     assert "no normalized margin" in json.dumps(json.loads(everything)["skipped"])
