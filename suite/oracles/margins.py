@@ -5,6 +5,9 @@ z [n, d] holds signed samples y_i x_i with labels y_i = ±1, or the rows of `pai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,6 +118,46 @@ def max_margin_nuclear(z: Array, shape: tuple[int, int]) -> Array:
         lambda w: float(np.linalg.norm(w.reshape(shape), "nuc")),
         lambda w: float(np.linalg.norm(w.reshape(shape), 2)),
     )
+
+
+def max_margin_layers(z: Array, shapes: Sequence[tuple[int, int]]) -> Array:
+    """argmax of min_i z_i·w over the matrices of given shapes in w, none of spectral norm above 1.
+
+    The largest spectral norm among the layers is the norm in which Muon on every layer is steepest descent (Gronich and
+    Vardi 2026, arXiv:2602.16340). The dual norm, which certifies the margin, is the sum of the layers' nuclear norms.
+    Only the columns' span counts, as orthogonal factors change no spectral norm: each layer is solved for in it.
+    """
+    import cvxpy as cp
+
+    n = len(z)
+    parts = np.split(z, np.cumsum([rows * columns for rows, columns in shapes])[:-1], axis=1)
+    layers = [part.reshape(n, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    bases = [np.linalg.qr(layer.transpose(1, 0, 2).reshape(layer.shape[1], -1))[0] for layer in layers]
+    reduced = [np.einsum("rk,nrc->nkc", basis, layer) for basis, layer in zip(bases, layers, strict=True)]
+    small = [layer.shape[1:] for layer in reduced]
+    ends = np.cumsum([rows * columns for rows, columns in small])
+
+    def matrices(w: Any) -> list[Any]:
+        """The layers of a flattened solution, an array or a cvxpy expression."""
+        pieces = [w[end - rows * columns : end] for end, (rows, columns) in zip(ends, small, strict=True)]
+        reshape = cp.reshape if isinstance(w, cp.Expression) else np.reshape
+        return [reshape(piece, shape, order="C") for piece, shape in zip(pieces, small, strict=True)]
+
+    def spectral(matrix: Any) -> Any:
+        """The spectral norm as an expression: of a single column or row the cheaper l2 norm."""
+        return cp.norm(matrix, "fro") if 1 in matrix.shape else cp.sigma_max(matrix)
+
+    w = cp.Variable(int(ends[-1]))
+    solution = certified_margin(
+        "margin of layers",
+        np.concatenate([layer.reshape(n, -1) for layer in reduced], axis=1),
+        w,
+        cp.max(cp.hstack([spectral(matrix) for matrix in matrices(w)])),
+        lambda w: max(float(np.linalg.norm(matrix, 2)) for matrix in matrices(w)),
+        lambda w: sum(float(np.linalg.norm(matrix, "nuc")) for matrix in matrices(w)),
+    )
+    full = [basis @ matrix for basis, matrix in zip(bases, matrices(solution), strict=True)]
+    return np.concatenate([matrix.ravel() for matrix in full])
 
 
 def box_logistic_minimizer(z: Array, radius: float) -> Array:

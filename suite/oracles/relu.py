@@ -49,10 +49,13 @@ def cones(x: Array) -> tuple[NDArray[np.bool_], Array]:
     return active[active.any(axis=1)], edges[active.any(axis=1)]
 
 
-def _least_cost(problem_name: str, x: Array, costs: Array, fit: Callable[[Any], Any]) -> PlaneNetwork:
-    """The network of least ``sum_k |costs_k w_k|_2`` over one neuron per cone and sign that meets a constraint.
+def _least_cost(
+    problem_name: str, x: Array, costs: Array, fit: Callable[[Any], Any], largest: bool = False
+) -> PlaneNetwork:
+    """The network of least ``sum_k |costs_k w_k|`` over one neuron per cone and sign that meets a constraint.
 
-    `costs` [p, 2, 2] has one matrix per cone. `fit` makes the constraint of the outputs [n], a cvxpy expression.
+    `costs` [p, 2, 2] has one matrix per cone. `fit` makes the constraint of the outputs [n], a cvxpy expression. The
+    norm is l2, or l_inf for `largest`.
     """
     import cvxpy as cp
 
@@ -71,24 +74,26 @@ def _least_cost(problem_name: str, x: Array, costs: Array, fit: Callable[[Any], 
     ]
     linear = signs[:, None, None] * active[:, :, None] * x
     outputs = linear[:, :, 0].T @ hidden[:, 0] + linear[:, :, 1].T @ hidden[:, 1]
-    norm = cp.SOC(bound, cp.vstack([product(matrices[:, 0]), product(matrices[:, 1])]), axis=0)
+    both = cp.vstack([product(matrices[:, 0]), product(matrices[:, 1])])
+    norm = cp.max(cp.abs(both), axis=0) <= bound if largest else cp.SOC(bound, both, axis=0)
     problem = cp.Problem(cp.Minimize(cp.sum(bound)), [norm, *(part >= 0 for part in inside), fit(outputs)])
     conic_program(problem_name, problem, tolerance=1e-7)
     value, used = float(problem.value), bound.value > NEGLIGIBLE_COST * problem.value
     return PlaneNetwork(np.asarray(hidden.value)[used], signs[used], value)
 
 
-def variation_norm_margin(x: Array, y: Array) -> PlaneNetwork:
+def variation_norm_margin(x: Array, y: Array, largest: bool = False) -> PlaneNetwork:
     """argmax of min_i y_i f(x_i) over networks with ``sum_j |a_j| |w_j|_2 <= 1``, for labels y_i = ±1.
 
     The value is the margin of the variation norm, which bounds that of every two-layer network: ``min_i y_i f(x_i) <=
     value sum_j |a_j| |w_j| <= value |theta|² / 2``. Wide networks reach it in the limit (Chizat and Bach 2020,
-    arXiv:2002.04486).
+    arXiv:2002.04486). With `largest` each ``|w_j|`` is the l_inf norm instead: no network of m neurons has a larger
+    margin than ``value m |theta|_inf²``.
     """
     import cvxpy as cp
 
     costs = np.tile(np.eye(2), (len(cones(x)[0]), 1, 1))
-    network = _least_cost("variation-norm margin", x, costs, lambda outputs: cp.multiply(y, outputs) >= 1)
+    network = _least_cost("variation-norm margin", x, costs, lambda outputs: cp.multiply(y, outputs) >= 1, largest)
     return PlaneNetwork(network.hidden / network.value, network.output, 1 / network.value)
 
 

@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 from suite.oracles.margins import (
     max_margin_l1,
     max_margin_l2,
+    max_margin_layers,
     max_margin_linf,
     max_margin_nuclear,
     max_margin_spectral,
@@ -114,3 +115,19 @@ def test_matrix_margins_against_another_conic_solver(seed: int) -> None:
 def test_no_spectral_margin_is_an_error() -> None:
     with pytest.raises(OracleError, match="Clarabel did not solve the spectral margin problem: status infeasible"):
         max_margin_spectral(np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]]), (2, 2))
+
+
+@pytest.mark.parametrize("shapes", [[(7, 3), (7, 1)], [(2, 4), (1, 3), (3, 3)]])
+def test_margin_of_layers_against_another_conic_solver(shapes: list[tuple[int, int]]) -> None:
+    """SCS on the layers as they are, without the columns' span."""
+    sizes = [rows * columns for rows, columns in shapes]
+    z = separable(3, n=6, d=sum(sizes))
+    ours = np.split(max_margin_layers(z, shapes), np.cumsum(sizes)[:-1])
+    layers, t = [cp.Variable(shape) for shape in shapes], cp.Variable()
+    parts = np.split(z, np.cumsum(sizes)[:-1], axis=1)
+    margins = sum(part @ cp.vec(layer, order="C") for part, layer in zip(parts, layers, strict=True))
+    problem = cp.Problem(cp.Maximize(t), [margins >= t, *(cp.sigma_max(layer) <= 1 for layer in layers)])
+    problem.solve(solver=cp.SCS, eps=1e-7)
+    norms = [np.linalg.norm(w.reshape(shape), 2) for w, shape in zip(ours, shapes, strict=True)]
+    assert max(norms) == pytest.approx(1)
+    assert (z @ np.concatenate(ours)).min() == pytest.approx(problem.value, rel=1e-4)

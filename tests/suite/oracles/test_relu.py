@@ -75,6 +75,21 @@ def test_margin_against_a_linear_program_over_the_circle(seed: int) -> None:
     assert (y * (np.maximum(x @ network.hidden.T, 0) @ network.output)).min() == pytest.approx(network.value, rel=1e-4)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_margin_in_the_largest_weight_against_a_linear_program_over_the_square(seed: int) -> None:
+    x = plane(seed, n=16)
+    y = np.sign(x[:, 0] * x[:, 1])
+    side = np.linspace(-1, 1, 1_000)
+    square = np.concatenate([np.stack([side, np.full(1_000, s)], axis=1) for s in (-1, 1)])
+    neurons = np.concatenate([square, square[:, ::-1]])
+    features = y[:, None] * np.maximum(x @ neurons.T, 0)
+    signed = np.hstack([features, -features])
+    grid = linprog(np.ones(signed.shape[1]), A_ub=-signed, b_ub=-np.ones(16), bounds=(0, None))
+    network = variation_norm_margin(x, y, largest=True)
+    assert network.value == pytest.approx(1 / grid.fun, rel=1e-5)
+    assert_allclose(np.abs(network.output) @ np.abs(network.hidden).max(axis=1), 1, rtol=1e-5)
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_no_network_has_a_larger_margin(seed: int) -> None:
