@@ -7,6 +7,9 @@ import numpy as np
 from suite.oracles.interpolators import basis_pursuit
 from suite.oracles.solvers import Array, conic_program
 
+SMOOTHINGS = np.geomspace(1, 1e-3, 10)
+"""Shares of the largest entry that keep the slope at 0 finite: the falling sequence leaves basic solutions again."""
+
 
 def flow_on_hyperbola(u: Array, v: Array) -> float:
     """|u|² + |v|² where gradient flow on ``(u·v - 1)² / 2`` from given u and v [k] ends.
@@ -28,6 +31,23 @@ def least_trace_interpolator(x: Array, y: Array) -> Array:
     """
     weights = np.sum(x**2, axis=0)
     return basis_pursuit(x / weights, y) / weights
+
+
+def low_root_trace_interpolator(x: Array, y: Array) -> Array:
+    """The best known interpolator of the diagonal network in ``tr Diag(H)^(1/2)``: a bound from above of the least.
+
+    Where w = u² - v² interpolates, that is in proportion to ``sum_j |X_j| (|u_j| + |v_j|) >= sum_j |X_j| |w_j|^(1/2)``.
+    This sum is concave between signs, so its minima are basic solutions of X w = y, of which there may be many. From
+    the interpolator of least trace, which minimizes ``sum_j z_j`` of ``z_j = |X_j|² |w_j|``, linear programs with the
+    slopes of ``sum_j z_j^(1/2)`` for weights go down to one of them (Candes, Wakin and Boyd 2008, arXiv:0711.1612).
+    """
+    scale = np.sum(x**2, axis=0)
+    best = z = least_trace_interpolator(x, y) * scale
+    for smoothing in SMOOTHINGS:
+        slopes = 1 / np.sqrt(abs(z) + smoothing * abs(z).max())
+        z = basis_pursuit(x / (scale * slopes), y) / slopes
+        best = min(best, z, key=lambda z: np.sqrt(abs(z)).sum())
+    return best / scale
 
 
 def least_lambda_max_interpolator(x: Array, y: Array) -> Array:

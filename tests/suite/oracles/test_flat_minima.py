@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import linprog, minimize
 
-from suite.oracles.flat_minima import flow_on_hyperbola, least_lambda_max_interpolator, least_trace_interpolator
+from suite.oracles.flat_minima import (
+    flow_on_hyperbola,
+    least_lambda_max_interpolator,
+    least_trace_interpolator,
+    low_root_trace_interpolator,
+)
 
 SEEDS = range(3)
 
@@ -119,3 +126,31 @@ def test_least_trace_over_the_weights_themselves() -> None:
     rng = np.random.default_rng(0)
     theirs = min(best_of(rng.normal(size=10)) for _ in range(20))
     assert _trace(x, abs(least_trace_interpolator(x, y))) == pytest.approx(theirs, rel=1e-4)
+
+
+def _root_trace(x: np.ndarray, w: np.ndarray) -> float:
+    return float(np.linalg.norm(x, axis=0) @ np.sqrt(abs(w)))
+
+
+def _least_root_trace(x: np.ndarray, y: np.ndarray) -> float:
+    """The least among all basic solutions, one of which is the minimum."""
+    n, d = x.shape
+    columns = [list(chosen) for chosen in itertools.combinations(range(d), n)]
+    return min(_root_trace(x[:, chosen], np.linalg.solve(x[:, chosen], y)) for chosen in columns)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_root_trace_against_all_basic_solutions(noise: float) -> None:
+    """A bound: never below the least, in most cases at it, and never above the interpolator of least trace."""
+    ratios = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, teacher = rng.normal(size=(6, 12)) * rng.uniform(0.3, 2, size=12), np.zeros(12)
+        teacher[:2] = [1, -1]
+        y = x @ teacher + noise * rng.normal(size=6)
+        w = low_root_trace_interpolator(x, y)
+        np.testing.assert_allclose(x @ w, y, atol=1e-9)
+        least, start = _least_root_trace(x, y), _root_trace(x, least_trace_interpolator(x, y))
+        assert least * (1 - 1e-9) <= _root_trace(x, w) <= start * (1 + 1e-9)
+        ratios.append(_root_trace(x, w) / least)
+    assert np.median(ratios) < 1.02

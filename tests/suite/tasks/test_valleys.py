@@ -45,8 +45,13 @@ def test_sparse_measures_are_trace_and_eigenvalue_of_the_hessian() -> None:
     assert measures["trace_ratio"] * oracle.values["trace"] == pytest.approx(hessian.trace().item())
     top = torch.linalg.eigvalsh(hessian)[-1].item()
     assert measures["lambda_max_ratio"] * oracle.values["lambda_max"] == pytest.approx(top)
+    roots = hessian.diagonal().clamp(min=0).sqrt().sum().item()
+    assert measures["root_trace_ratio"] * oracle.values["root_trace"] == pytest.approx(roots)
     assert measures["recovery_error"] == pytest.approx(0, abs=1e-12)
     assert measures["trace_ratio"] > 1
+    # Both have their least value at the sparse teacher.
+    for name in ("least_trace", "low_root_trace"):
+        torch.testing.assert_close(oracle.solutions[name], teacher, atol=1e-9, rtol=0)
 
 
 def test_flow_stays_where_it_lands_and_the_rest_walk() -> None:
@@ -77,5 +82,6 @@ def test_full_batch_sam_lowers_the_other_flatness_and_predicts_worse() -> None:
     (flow,), (sam,) = trained(task, "sgd", 0.1, seeds=1), trained(task, "sam", 0.1, seeds=1, rho=0.3)
     assert flow["trace_ratio"] == pytest.approx(flow["flow_trace_ratio"], rel=0.02)
     assert flow["lambda_max_ratio"] == pytest.approx(flow["flow_lambda_max_ratio"], rel=0.02)
+    assert flow["root_trace_ratio"] == pytest.approx(flow["flow_root_trace_ratio"], rel=0.02)
     assert sam["lambda_max_ratio"] < 1.2 < flow["lambda_max_ratio"]
     assert sam["recovery_error"] > flow["recovery_error"] + 0.2
