@@ -75,6 +75,11 @@ class SiteContext:
         return {board.kind: views.why(board, self.results) for board in self.boards}
 
     @functools.cached_property
+    def predictions(self) -> dict[str, Table]:
+        """Kind -> the table of what theory predicts and whether it holds."""
+        return {board.kind: views.predictions(board, self.results) for board in self.boards}
+
+    @functools.cached_property
     def full_scores(self) -> dict[str, FullScores]:
         """Kind -> the predicted scores on the full track, where the site shows quick and there is what they need."""
         if self.results.track != "quick":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,18 @@ from leaderboard.analysis.scoring import Cell
 from leaderboard.figures import Picture, Strip, curves, distributions
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import task_text
-from leaderboard.tables.table import ARROWS, Column, Table, TableCell, columns, estimate, measure_name, number, text
+from leaderboard.tables.table import (
+    ARROWS,
+    DASH,
+    Column,
+    Table,
+    TableCell,
+    columns,
+    estimate,
+    measure_name,
+    number,
+    text,
+)
 from leaderboard.tables.views import measured_cells
 from suite.storage.record import Record
 
@@ -39,12 +51,20 @@ def _task_kind(context: SiteContext, board: Board, name: str) -> dict[str, Any]:
     rows = [row for row in context.measure_values[board.kind] if row.task == name and row.reported]
     cells = [cell for cell in (*board.scores.cells, *board.extra_scores.cells) if cell.task == name]
     runs = [record for record in context.runs_of_task[name] if record["kind"] == board.kind]
+    theory = _of_task(context.predictions[board.kind], name)
     return {
         "kind": board.kind,
-        "numbers": _task_values(board, rows, cells, runs),
+        "numbers": _task_values(board, rows, cells, runs, theory),
+        "predictions": theory.choose(["submission", "prediction", "measured", "seeds", "verdict", "basis", "source"]),
         "distributions": _distributions(name, board, rows, runs),
         "curves": list(_task_curves(name, board, runs)),
     }
+
+
+def _of_task(predictions: Table, name: str) -> Table:
+    """The predictions for the task alone."""
+    place = predictions.position("task")
+    return replace(predictions, rows=tuple(row for row in predictions.rows if row[place].value == name))
 
 
 def _distributions(name: str, board: Board, rows: Sequence[MeasureValues], runs: Sequence[Record]) -> Picture | None:
@@ -110,13 +130,20 @@ def _references(axis: str, runs: Sequence[Record]) -> tuple[float | None, float 
     return references.pop() if len(references) == 1 else (None, None)
 
 
-def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Cell], runs: Sequence[Record]) -> Table:
-    """A row for every submission: its scores and measures on the task, and how many runs reached the target loss."""
+def _task_values(
+    board: Board, rows: Sequence[MeasureValues], cells: Sequence[Cell], runs: Sequence[Record], theory: Table
+) -> Table:
+    """A row for every submission: its scores and measures on the task, and how many runs reached the target loss.
+
+    Where theory predicts something of methods on the task there is a column for it, which is no part of the scores.
+    """
     header = [
         *columns("submission", words=True),
         *(Column(f"score_{cell.axis}", f"{cell.axis} score") for cell in cells),
     ]
     header += [Column(f"m_{row.measure}", f"{row.measure} {ARROWS[row.higher]}".rstrip()) for row in rows]
+    verdicts = _verdicts(theory)
+    header += [Column("theory", "does what theory says", words=True)] if verdicts else []
     header += [Column("target", "at target"), *columns("gradients")]
     runs_of: dict[str, list[Record]] = defaultdict(list)
     for record in runs:
@@ -130,7 +157,20 @@ def _task_values(board: Board, rows: Sequence[MeasureValues], cells: Sequence[Ce
         records = runs_of[name]
         entries = [estimate(score[name]) if name in score else number(None) for score in scores]
         entries += [cells_of[name] if name in cells_of else number(None) for cells_of in measures]
+        entries += [text(verdicts.get(name, DASH))] if verdicts else []
         converged = sum(record["converged"] for record in records)
         gradients = sum(record["gradient_evaluations"] for record in records) / len(records)
         lines.append((text(name), *entries, number(converged, "d", f"/{len(records)}"), number(gradients, ".0f")))
     return Table(f"{board.kind.capitalize()}s on this task", tuple(header), tuple(lines))
+
+
+def _verdicts(theory: Table) -> dict[str, str]:
+    """Submission -> how many predictions of it hold, fail and are undecided, in words."""
+    submission, verdict = theory.position("submission"), theory.position("verdict")
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in theory.rows:
+        counts[row[submission].label][row[verdict].label] += 1
+    return {
+        name: next(iter(found)) if found.total() == 1 else ", ".join(f"{count} {word}" for word, count in found.items())
+        for name, found in counts.items()
+    }

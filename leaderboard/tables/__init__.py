@@ -18,6 +18,8 @@ VIEWS = (
     "separation",
     "tuning",
     "steps",
+    "predictions",
+    "verdicts",
 )
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 

@@ -11,6 +11,7 @@ from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, Sensitivity, a
 from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.full_score import FullScores
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
+from leaderboard.analysis.predictions import Judgement, judge
 from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import (
@@ -33,12 +34,14 @@ from leaderboard.tables.table import (
     Table,
     TableCell,
     columns,
+    digits,
     estimate,
     measure_name,
     number,
     text,
 )
 from suite.behavior import regularizes
+from suite.predictions import NORMS, PREDICTIONS, Basis
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets (or after ±)."
@@ -61,6 +64,12 @@ DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better,
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
+VERDICTS = (
+    "Verdicts: holds if the 95 % interval over seeds of what was measured minus what is predicted lies within the "
+    "tolerance, fails if it lies outside, else undecided. They say nothing of merit."
+)
+UNPROVED = "*"
+NO_PREDICTIONS = "Theory predicts nothing of these submissions on these tasks, or the records do not show it."
 
 WAYS = {
     OFFICIAL: "geometric mean of axes",
@@ -476,3 +485,72 @@ def steps(board: Board, results: Results) -> Table:
     )
     note = "Runs that missed the target loss score 0. Above 1: beyond the largest step with which all runs reached it."
     return Table("Scores by step size", header, rows, stub=3, notes=(note,))
+
+
+def predictions(board: Board, results: Results) -> Table:
+    """What theory predicts of each method, what was measured, and whether the prediction holds."""
+    rows = tuple(
+        (
+            text(judged.prediction.task),
+            text(judged.submission),
+            text(judged.method),
+            text(NORMS[judged.method]),
+            text(judged.prediction.formula),
+            number(judged.expected),
+            estimate(judged.measured),
+            estimate(judged.gap),
+            TableCell(judged.seeds, f"{judged.seeds}/{judged.runs}"),
+            text(judged.verdict),
+            text(judged.prediction.basis),
+            text(judged.prediction.unmet or "all"),
+            text(judged.prediction.statement),
+            text(judged.prediction.source),
+        )
+        for judged in _judgements(results, board)
+    )
+    header = (
+        *columns("task", "submission", words=True),
+        Column("method", "method", words=True, data=True),
+        Column("norm", "norm of its steps", words=True, data=True),
+        *columns("prediction", words=True),
+        Column("expected", "expected", data=True),
+        *columns("measured"),
+        Column("gap", "measured - expected", data=True),
+        Column("seeds", "solutions/runs"),
+        Column("verdict", "does what theory says", words=True, short="verdict"),
+        Column("basis", "rests on", words=True),
+        Column("conditions", "conditions met", words=True, data=True),
+        Column("statement", "statement", words=True, data=True),
+        *columns("source", words=True),
+    )
+    notes = (VERDICTS,) if rows else (NO_PREDICTIONS,)
+    return Table("Predictions: does each method do what theory says of it?", header, rows, stub=2, notes=notes)
+
+
+def verdicts(board: Board, results: Results) -> Table:
+    """The verdicts on all predictions, a column for every submission."""
+    judgements = _judgements(results, board)
+    names = [name for name in board.names if any(judged.submission == name for judged in judgements)]
+    by_row: dict[tuple[str, str], dict[str, TableCell]] = {}
+    for judged in judgements:
+        prediction = judged.prediction
+        row = by_row.setdefault((prediction.task, prediction.formula), {})
+        value, *_ = digits([judged.measured.value, judged.measured.low, judged.measured.high])
+        unproved = "" if prediction.basis is Basis.THEOREM else UNPROVED
+        row[judged.submission] = TableCell(judged.verdict, f"{value} {judged.verdict}{unproved}")
+    rows = tuple(
+        (text(task), text(formula), *(cells.get(name, text("")) for name in names))
+        for (task, formula), cells in by_row.items()
+    )
+    header = (*columns("task", "prediction", words=True), *(Column(name, name, words=True) for name in names))
+    notes = (VERDICTS, f"{UNPROVED} No theorem for this method: a conjecture, or what others observed.")
+    return Table("Verdicts on what theory predicts", header, rows, stub=2, notes=notes if rows else (NO_PREDICTIONS,))
+
+
+def _judgements(results: Results, board: Board) -> list[Judgement]:
+    """The judgements on the board's submissions, prediction by prediction in the order of both."""
+    place = {prediction: number for number, prediction in enumerate(PREDICTIONS)}
+    order = {name: number for number, name in enumerate(board.names)}
+    judgements = judge(results) if board.kind == "optimizer" else []
+    known = [judged for judged in judgements if judged.submission in order]
+    return sorted(known, key=lambda judged: (place[judged.prediction], order[judged.submission]))

@@ -77,7 +77,8 @@ def sparse_regression(alpha: float = 0.1) -> Task:
     minimizer of the potential for the given alpha (Newton's method on the dual): gradient flow must match it.
 
     Norm axis. `l1_ratio` = |w|_1 over basis pursuit's. Generalization axis. `recovery_error` = |w - w*| / |w*|. Both:
-    score 0 is the minimum-l2-norm interpolator, per data set, the limit of large alpha; score 1 is w*.
+    score 0 is the minimum-l2-norm interpolator, per data set, the limit of large alpha; score 1 is w*. Reported:
+    `potential_distance` = |w - w_flow| / |w_flow| to the minimizer of the potential.
     """
     if not 1e-6 <= alpha <= 100:
         raise ValueError(f"alpha must be between 1e-6 and 100, not {alpha}.")
@@ -113,6 +114,7 @@ def sparse_regression(alpha: float = 0.1) -> Task:
             Axis("norm", "l1_ratio", "log", score_0="l2_l1_ratio", score_1=1.0),
             Axis("generalization", "recovery_error", "log", score_0="l2_recovery_error", score_1=0.01, floor=0.01),
         ),
+        reported=("potential_distance",),
     )
 
 

@@ -1,0 +1,140 @@
+"""Records -> does a method do what theory says of it? A pure function, by a rule that is stated before the runs.
+
+    gap       left minus right of a prediction's relation, seed by seed: both sides of one seed have the same data
+    interval  mean of the gaps with Student's 95 % interval over seeds; of several settings of a seed the mean counts
+    admitted  = : |gap| <= tolerance      ≤ : gap <= tolerance      ≥ : gap >= -tolerance
+    verdict   holds: the interval lies in what is admitted; fails: it lies outside; undecided: anything else
+
+Equality is thus tested as equivalence is: not to be distinguished from the prediction is not enough to hold, and more
+seeds decide. Runs that missed the target loss found no solution, and a prediction says nothing of them; one seed says
+nothing of the spread, and leaves every prediction undecided. Each verdict is at 5 % by itself.
+
+Merit is another question: a method may do what theory says and score badly, and the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from leaderboard.analysis.results import Results
+from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean
+from suite.predictions import PREDICTIONS, Measured, Method, Prediction, Relation, method_of
+from suite.storage.record import Record
+
+
+class Verdict(StrEnum):
+    """What records say of a prediction."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A prediction, held against the runs of one submission.
+
+    Attributes:
+        measured: the mean of the predicted measure over the solutions of all seeds.
+        expected: the predicted value; the mean where it is measured itself.
+        gap: measured minus expected, over the seeds that both have.
+        seeds: how many these are.
+        runs: how many runs the submission has on the task, with those that missed the target loss.
+    """
+
+    prediction: Prediction
+    submission: str
+    method: Method
+    measured: Interval
+    expected: float
+    gap: Interval
+    seeds: int
+    runs: int
+    verdict: Verdict
+
+
+def judge(results: Results, predictions: Iterable[Prediction] = PREDICTIONS) -> list[Judgement]:
+    """Hold `predictions` against the scored runs of optimizers, in the order of predictions, then of submissions."""
+    runs: defaultdict[tuple[str, Method], defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in results.scored():
+        method = method_of(record["submission"], record.get("placement", {}))
+        if record["kind"] == "optimizer" and method is not None:
+            runs[record["task"], method][record["submission"]].append(record)
+    return [
+        judged
+        for prediction in predictions
+        for method in prediction.methods
+        for submission, records in runs.get((prediction.task, method), {}).items()
+        if (judged := _judged(prediction, method, submission, records, runs)) is not None
+    ]
+
+
+def _judged(
+    prediction: Prediction,
+    method: Method,
+    submission: str,
+    records: Sequence[Record],
+    runs: Mapping[tuple[str, Method], Mapping[str, list[Record]]],
+) -> Judgement | None:
+    """One prediction for one submission; None where what it is compared with was not run or not measured."""
+    left = _by_seed(records, prediction.measure)
+    if isinstance(prediction.value, Measured):
+        others = records
+        if prediction.value.method is not None:
+            # Of several submissions of the method the first: that without settings of its own, where there is one.
+            group = runs.get((prediction.task, prediction.value.method), {})
+            others = group[min(group, key=len)] if group else []
+        right = _by_seed(others, prediction.value.measure)
+    else:
+        right = dict.fromkeys(left, prediction.value)
+    seeds = sorted(left.keys() & right.keys())
+    if not seeds:
+        return None
+    gap = mean_interval(np.array([left[seed] - right[seed] for seed in seeds]))
+    return Judgement(
+        prediction,
+        submission,
+        method,
+        mean_interval(np.array(list(left.values()))),
+        float(np.mean([right[seed] for seed in seeds])),
+        gap,
+        len(seeds),
+        len(records),
+        verdict_of(prediction.relation, prediction.tolerance, gap),
+    )
+
+
+def _by_seed(records: Iterable[Record], measure: str) -> dict[int, float]:
+    """The measure of each seed's solutions, as a mean over the settings that were scored."""
+    values: defaultdict[int, list[float]] = defaultdict(list)
+    for record in records:
+        value = record["measures"].get(measure)
+        if record["converged"] and value is not None:
+            values[record["seed"]].append(float(value))
+    return {seed: float(np.mean(found)) for seed, found in values.items()}
+
+
+def mean_interval(values: Array) -> Interval:
+    """The mean of values [n] with Student's 95 % interval, whose bounds are NaN where n is 1."""
+    mean = float(nanmean(values))
+    if len(values) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = float(critical_value(len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def verdict_of(relation: Relation, tolerance: float, gap: Interval) -> Verdict:
+    """The verdict on a gap (left minus right) with its interval."""
+    low = -math.inf if relation is Relation.AT_MOST else -tolerance
+    high = math.inf if relation is Relation.AT_LEAST else tolerance
+    if low <= gap.low and gap.high <= high:
+        return Verdict.HOLDS
+    if gap.high < low or high < gap.low:
+        return Verdict.FAILS
+    return Verdict.UNDECIDED

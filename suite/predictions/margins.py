@@ -1,0 +1,150 @@
+"""Separable data: in which norm the margin is maximized.
+
+For each task and norm there are two predictions: the limit, margin over norm relative to the best possible, and an
+order that does not wait for the limit, against a method of another norm on the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suite.predictions.methods import Method
+from suite.predictions.prediction import LIMIT, Basis, Measured, Prediction, Relation
+
+SOUDRY = "Soudry et al. 2018, arXiv:1710.10345"
+NACSON = "Nacson et al. 2019, arXiv:1803.01905"
+WANG = "Wang et al. 2022, arXiv:2110.03891"
+ZHANG = "Zhang, Zou and Cao 2024, arXiv:2406.10650"
+FAN = "Fan et al. 2025, arXiv:2502.04664"
+XIE = "Xie and Li 2024, arXiv:2404.04454"
+LION = "Chen et al. 2023, arXiv:2310.05898"
+GUNASEKAR_NETWORKS = "Gunasekar et al. 2018, arXiv:1806.00468"
+LYU = "Lyu and Li 2020, arXiv:1906.05890"
+CHIZAT = "Chizat and Bach 2020, arXiv:2002.04486"
+
+LOGARITHMIC = "a limit in 1/log(loss), far away at the target loss"
+WITHOUT_AVERAGES = "proved for steps without these averages over earlier ones"
+DECAY = "decay bounds the weights, which a margin's limit lets grow"
+
+Group = tuple[tuple[Method, ...], Basis, str, str]
+"""Methods, what the prediction rests on for them, its source, and the condition that is not met."""
+
+
+def own_norm(task: str, ratio: str, other: Method, groups: tuple[Group, ...], unmet: str = "") -> Iterator[Prediction]:
+    """The limit and the order of the margin `ratio` of methods of that norm, against the method `other`."""
+    for methods, basis, source, missing in groups:
+        conditions = "; ".join(filter(None, (missing, unmet)))
+        limit = "The direction converges to that of the largest margin in the norm."
+        yield Prediction(task, methods, ratio, Relation.EQUALS, 1.0, LIMIT, limit, source, basis, conditions)
+        order = f"More of the largest margin in the norm than {other} has."
+        value = Measured(ratio, other)
+        yield Prediction(task, methods, ratio, Relation.AT_LEAST, value, 0.0, order, source, basis, conditions)
+
+
+EUCLIDEAN: tuple[Group, ...] = (
+    ((Method.GRADIENT_DESCENT,), Basis.THEOREM, f"{SOUDRY}; {NACSON}", ""),
+    ((Method.NORMALIZED,), Basis.THEOREM, f"{NACSON}; {FAN}", ""),
+    ((Method.MOMENTUM,), Basis.THEOREM, WANG, "proved for the loss itself, not for its logarithm"),
+)
+ENTRYWISE: tuple[Group, ...] = (
+    ((Method.SIGN,), Basis.THEOREM, FAN, ""),
+    ((Method.ADAM,), Basis.THEOREM, ZHANG, ""),
+    ((Method.LION,), Basis.CONJECTURE, FAN, WITHOUT_AVERAGES),
+    ((Method.ADAMW,), Basis.CONJECTURE, ZHANG, DECAY),
+)
+SPECTRAL: tuple[Group, ...] = (
+    ((Method.MUON,), Basis.THEOREM, FAN, "five Newton-Schulz steps are not an exact orthogonal factor"),
+    ((Method.SOAP,), Basis.CONJECTURE, FAN, WITHOUT_AVERAGES),
+)
+
+
+def conjectured(groups: tuple[Group, ...], source: str) -> tuple[Group, ...]:
+    """The groups where nothing is proved: for another loss or model than their sources'."""
+    return tuple((methods, Basis.CONJECTURE, source, missing) for methods, _, _, missing in groups)
+
+
+def matrix_margins(
+    task: str, euclidean: tuple[Group, ...], others: tuple[tuple[Group, ...], tuple[Group, ...]], unmet: str = ""
+) -> Iterator[Prediction]:
+    """Of a task whose margins are reported in the Frobenius, the max and the spectral norm."""
+    entrywise, spectral = others
+    yield from own_norm(task, "frobenius_margin_ratio", Method.SIGN, euclidean, unmet)
+    yield from own_norm(task, "max_margin_ratio", Method.GRADIENT_DESCENT, entrywise, unmet)
+    yield from own_norm(task, "spectral_margin_ratio", Method.GRADIENT_DESCENT, spectral, unmet)
+
+
+TEACHERS = (
+    ("teacher_geometry", (Method.SIGN, Method.ADAM), f"{FAN}; {ZHANG}", "±1 entries, a corner of the max norm's ball"),
+    ("teacher_geometry[truth=orthogonal]", (Method.MUON,), FAN, "orthogonality, a corner of the spectral norm's ball"),
+)
+"""Teachers with a corner that some method's norm has: the task, the methods, their source, and what the truth is."""
+
+
+def _predictions() -> Iterator[Prediction]:
+    for task, unmet in (("max_margin", ""), ("max_margin[objective=logistic]", LOGARITHMIC)):
+        yield from own_norm(task, "l2_margin_ratio", Method.SIGN, EUCLIDEAN, unmet)
+        yield from own_norm(task, "linf_margin_ratio", Method.GRADIENT_DESCENT, ENTRYWISE, unmet)
+    yield from matrix_margins("spectral_margin", EUCLIDEAN, (ENTRYWISE, SPECTRAL))
+    for truth in ("", "[truth=sparse]", "[truth=orthogonal]", "[truth=rank_one]"):
+        yield from matrix_margins(f"teacher_geometry{truth}", EUCLIDEAN, (ENTRYWISE, SPECTRAL))
+    for task, methods, source, truth in TEACHERS:
+        yield Prediction(
+            task,
+            methods,
+            "test_error",
+            Relation.AT_MOST,
+            Measured("test_error", Method.GRADIENT_DESCENT),
+            0.0,
+            f"The truth has {truth}: the margin in that norm predicts better than gradient descent's.",
+            source,
+            Basis.CONJECTURE,
+        )
+    yield Prediction(
+        "linf_box",
+        (Method.ADAMW,),
+        "box_distance",
+        Relation.AT_MOST,
+        LIMIT,
+        0.0,
+        "The decay is a box: the solution minimizes the loss on |w|_inf <= 1 / decay.",
+        XIE,
+    )
+    yield Prediction(
+        "linf_box",
+        (Method.LION,),
+        "box_distance",
+        Relation.AT_MOST,
+        LIMIT,
+        0.0,
+        "The decay is a box: the solution minimizes the loss on |w|_inf <= 1 / decay.",
+        LION,
+    )
+    for task, norm, other in (
+        ("linear_geometry", "l2", "l1"),
+        ("linear_geometry[network=diagonal]", "l1", "l2"),
+        ("linear_geometry[network=convolutional]", "fourier_l1", "l2"),
+    ):
+        for methods, basis in (
+            ((Method.GRADIENT_DESCENT, Method.NORMALIZED), Basis.THEOREM),
+            ((Method.MOMENTUM,), Basis.CONJECTURE),
+        ):
+            ratio, source = f"{norm}_margin_ratio", f"{GUNASEKAR_NETWORKS}; {LYU}"
+            limit = "The predictor converges in direction to the largest margin in the network's own norm."
+            yield Prediction(task, methods, ratio, Relation.EQUALS, 1.0, LIMIT, limit, source, basis)
+            order = "Closer to the network's own margin than to that of another norm."
+            value = Measured(f"{other}_margin_ratio")
+            yield Prediction(task, methods, ratio, Relation.AT_LEAST, value, 0.0, order, source, basis)
+    yield Prediction(
+        "homogeneous_margin",
+        (Method.GRADIENT_DESCENT,),
+        "path_margin_ratio",
+        Relation.EQUALS,
+        1.0,
+        LIMIT,
+        "A wide two-layer network finds the largest margin of the variation norm.",
+        CHIZAT,
+        unmet="proved for infinite width; at finite width only a KKT point is",
+    )
+
+
+PREDICTIONS = tuple(_predictions())

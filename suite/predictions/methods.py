@@ -1,0 +1,79 @@
+"""The methods that theory speaks of, and which submission is one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from suite.errors import InputError
+from suite.literals import split
+
+
+class Method(StrEnum):
+    """A method of optimization, as theorems name it: what a step is, whatever the step size."""
+
+    GRADIENT_DESCENT = "gradient descent"
+    MOMENTUM = "momentum"
+    NESTEROV = "Nesterov momentum"
+    NORMALIZED = "normalized descent"
+    NORMALIZED_MOMENTUM = "normalized momentum"
+    SAM = "SAM"
+    SIGN = "sign descent"
+    LION = "Lion"
+    ADAM = "Adam"
+    ADAMW = "AdamW"
+    MUON = "Muon"
+    SOAP = "SOAP"
+
+
+NORMS = {
+    **dict.fromkeys((Method.GRADIENT_DESCENT, Method.MOMENTUM, Method.NESTEROV, Method.SAM), "l2"),
+    **dict.fromkeys((Method.NORMALIZED, Method.NORMALIZED_MOMENTUM), "l2"),
+    **dict.fromkeys((Method.SIGN, Method.LION, Method.ADAM, Method.ADAMW), "l_inf"),
+    **dict.fromkeys((Method.MUON, Method.SOAP), "spectral"),
+}
+"""The norm in which a step is steepest: without averages over steps sign descent, Adam and Lion step along the signs of
+the gradient, Muon and SOAP along its orthogonal factor (Bernstein and Newhouse 2024, arXiv:2409.20325)."""
+
+SUBMISSIONS = {
+    "sgd": Method.GRADIENT_DESCENT,
+    "momentum": Method.MOMENTUM,
+    "nesterov": Method.NESTEROV,
+    "normalized": Method.NORMALIZED,
+    "normalized_momentum": Method.NORMALIZED_MOMENTUM,
+    "sam": Method.SAM,
+    "sign": Method.SIGN,
+    "lion": Method.LION,
+    "adam": Method.ADAM,
+    "adamw": Method.ADAMW,
+    "muon": Method.MUON,
+    "soap": Method.SOAP,
+}
+"""The built-in submissions that are one of the methods."""
+
+STEP_SIZES = frozenset({"lr", "adamw_lr"})
+"""Hyper-parameters that may be given by name, as in ``sgd[lr=0.1]``, without making another method of a submission."""
+
+
+def method_of(submission: str, placement: Mapping[str, Any]) -> Method | None:
+    """Which method stepped the weights of a run; None where theory has no name for it.
+
+    Args:
+        submission: its name, with the hyper-parameters that it was given.
+        placement: how many weights each algorithm stepped, by the name of its class. Where Muon left some weights to
+            AdamW the run is of neither; where it left all of them (weights that are no matrix) it is Adam's. A record
+            of before this was recorded does not say, so Muon's count for no method.
+    """
+    name, _, options = submission.partition("[")
+    method = SUBMISSIONS.get(name)
+    try:
+        keys = {option.partition("=")[0].strip() for option in split(options.removesuffix("]"))}
+    except InputError:
+        return None
+    if method is None or not keys <= STEP_SIZES:
+        return None
+    if method is Method.MUON:
+        names = {"Muon": Method.MUON, "AdamW": Method.ADAM}
+        return names.get(next(iter(placement))) if len(placement) == 1 else None
+    return method

@@ -1,0 +1,83 @@
+"""What a prediction is: which value, bound or order theory expects of a reported measure of a method's solutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from suite.predictions.methods import Method
+
+LIMIT = 0.05
+"""How far a measure may be from a limit that training only approaches, in the unit of that limit (1 for a ratio).
+
+One number for all predictions of limits, so that it cannot be fitted to a result.
+"""
+
+EXACT = 0.01
+"""The same for identities that hold at every step: what tasks count as exact (`Axis.floor`)."""
+
+
+class Relation(StrEnum):
+    """How a measure and its predicted value compare."""
+
+    EQUALS = "="
+    AT_MOST = "≤"
+    AT_LEAST = "≥"
+
+
+class Basis(StrEnum):
+    """What a prediction rests on."""
+
+    THEOREM = "theorem"
+    CONJECTURE = "conjecture"
+    """Nobody has proved it for this method: it carries a theorem over to what resembles its object."""
+    OBSERVATION = "observation"
+    """Others have measured it; there is no proof."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A predicted value that is itself measured: `measure` of the same run, or of `method`'s run on the same seed."""
+
+    measure: str
+    method: Method | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``measure relation value`` for the solutions that `methods` find on a task.
+
+    Attributes:
+        task: its name with the variant, as records have it.
+        methods: whom it is about.
+        measure: the name of a reported measure.
+        relation, value: what it is compared with, a number or another measure.
+        tolerance: how far beyond `value` still counts, in the unit of the measure: 0 or more.
+        statement: the prediction in words.
+        source: authors, year and number of the paper, or several with semicolons between them.
+        basis: what it rests on.
+        unmet: what the statement asks for and the task or the method does not give; empty if all conditions are met
+            but for the limits that `tolerance` allows for.
+    """
+
+    task: str
+    methods: tuple[Method, ...]
+    measure: str
+    relation: Relation
+    value: float | Measured
+    tolerance: float
+    statement: str
+    source: str
+    basis: Basis = Basis.THEOREM
+    unmet: str = ""
+
+    @property
+    def formula(self) -> str:
+        """The prediction as a short formula."""
+        if isinstance(self.value, Measured):
+            other = f"{self.value.measure} of {self.value.method}" if self.value.method else self.value.measure
+            value = other if self.value.measure != self.measure else f"that of {self.value.method}"
+        else:
+            value = f"{self.value:g}"
+        around = f" ± {self.tolerance:g}" if self.tolerance else ""
+        return f"{self.measure} {self.relation} {value}{around}"

@@ -1,0 +1,79 @@
+"""Next tokens and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suite.predictions.margins import (
+    ENTRYWISE,
+    EUCLIDEAN,
+    FAN,
+    LOGARITHMIC,
+    SPECTRAL,
+    Group,
+    conjectured,
+    matrix_margins,
+    own_norm,
+)
+from suite.predictions.methods import Method
+from suite.predictions.prediction import LIMIT, Basis, Measured, Prediction, Relation
+
+THRAMPOULIDIS = "Thrampoulidis 2024, arXiv:2402.18551"
+TARZANAGH = "Tarzanagh et al. 2023, arXiv:2308.16898"
+KUNSTNER = "Kunstner and Bach 2025, arXiv:2505.19227"
+
+SHARE = 0.02
+"""How far a share of the excess loss may be from its prediction: a fifth of the tenth that remains in total."""
+
+
+def _with_gradient_descent(source: str) -> tuple[Group, ...]:
+    """Proved for gradient descent, conjectured for its relatives."""
+    return (((Method.GRADIENT_DESCENT,), Basis.THEOREM, source, ""), *conjectured(EUCLIDEAN[1:], source))
+
+
+OTHERS = (conjectured(ENTRYWISE, FAN), conjectured(SPECTRAL, FAN))
+
+
+def _predictions() -> Iterator[Prediction]:
+    yield from matrix_margins("next_token_margin", _with_gradient_descent(THRAMPOULIDIS), OTHERS, LOGARITHMIC)
+    yield Prediction(
+        "next_token_margin",
+        (Method.GRADIENT_DESCENT,),
+        "finite_distance",
+        Relation.AT_MOST,
+        LIMIT,
+        0.0,
+        "In the subspace of the log-odds W converges to them.",
+        THRAMPOULIDIS,
+    )
+    for task in ("zipf_bigram", "zipf_bigram[loss=cross_entropy]"):
+        yield Prediction(
+            task,
+            (Method.GRADIENT_DESCENT, Method.NORMALIZED),
+            "rare_excess",
+            Relation.EQUALS,
+            Measured("flow_rare_excess"),
+            SHARE,
+            "A word is learned at a speed in proportion to its frequency: gradient flow's share is left of rare words.",
+            KUNSTNER,
+        )
+        yield Prediction(
+            task,
+            (Method.SIGN, Method.LION, Method.ADAM),
+            "rare_excess",
+            Relation.EQUALS,
+            0.1,
+            SHARE,
+            "The frequency of a word scales its gradient, which these steps do not see: all are learned alike.",
+            KUNSTNER,
+        )
+    yield from matrix_margins("attention_selection", _with_gradient_descent(TARZANAGH), OTHERS)
+    yield from own_norm(
+        "attention_selection[parametrisation=key_query]",
+        "nuclear_margin_ratio",
+        Method.SIGN,
+        (((Method.GRADIENT_DESCENT,), Basis.CONJECTURE, TARZANAGH, "proved for the regularization path"),),
+    )
+
+
+PREDICTIONS = tuple(_predictions())

@@ -1,0 +1,51 @@
+"""Valleys of minima: who stays, and who drifts to flatter points."""
+
+from __future__ import annotations
+
+from suite.predictions.methods import Method
+from suite.predictions.prediction import LIMIT, Measured, Prediction, Relation
+
+ARORA = "Arora, Li and Panigrahi 2022, arXiv:2205.09745"
+WEN = "Wen et al. 2023, arXiv:2211.05729"
+LI = "Li, Wang and Arora 2022, arXiv:2110.06914"
+
+SMALL_STEPS = "proved in the limit of small steps"
+
+PREDICTIONS = (
+    Prediction(
+        "valley_scalar",
+        (Method.GRADIENT_DESCENT,),
+        "curvature_ratio",
+        Relation.EQUALS,
+        Measured("flow_ratio"),
+        5 * LIMIT,
+        "Gradient flow conserves |u + v|² |u - v|² and stays where it lands.",
+        ARORA,
+        unmet="steps are not infinitesimal",
+    ),
+    *(
+        Prediction(
+            "valley_scalar",
+            (method,),
+            "curvature_ratio",
+            Relation.AT_MOST,
+            Measured("flow_ratio"),
+            0.0,
+            "Steps of constant length, or at a perturbed point, lead on to flatter points than gradient flow's limit.",
+            source,
+            unmet=SMALL_STEPS,
+        )
+        for method, source in ((Method.NORMALIZED, ARORA), (Method.SAM, WEN))
+    ),
+    Prediction(
+        "valley_sparse",
+        (Method.GRADIENT_DESCENT,),
+        "trace_ratio",
+        Relation.EQUALS,
+        1.0,
+        LIMIT,
+        "Label noise leads to the least trace of the Hessian.",
+        LI,
+        unmet=SMALL_STEPS,
+    ),
+)

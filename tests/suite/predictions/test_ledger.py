@@ -1,0 +1,90 @@
+"""The predictions speak of tasks, measures and submissions that there are, and each says what it rests on."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+import sys
+
+import pytest
+
+from suite.entries.loading import builtin_files
+from suite.predictions import NORMS, PREDICTIONS, Measured, Method, Prediction, Relation, method_of
+from suite.predictions.methods import SUBMISSIONS
+from suite.tasks import find_task
+from suite.tracks import THEORY
+
+
+@functools.cache
+def _shown(task: str) -> frozenset[str]:
+    """The measures that tables show of the task."""
+    found = find_task(task)
+    return frozenset({axis.measure for axis in found.axes} | set(found.reported))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS, ids=lambda p: f"{p.task}-{p.measure}-{p.relation.name}")
+def test_a_prediction_is_of_what_tables_show(prediction: Prediction) -> None:
+    assert prediction.task in THEORY
+    assert prediction.task == find_task(prediction.task).name
+    assert prediction.measure in _shown(prediction.task)
+    if isinstance(prediction.value, Measured):
+        assert prediction.value.measure in _shown(prediction.task)
+        assert prediction.value.method not in prediction.methods
+        assert prediction.value.method or prediction.value.measure != prediction.measure
+    assert prediction.methods
+    assert len(set(prediction.methods)) == len(prediction.methods)
+    assert prediction.tolerance >= 0
+    assert (prediction.tolerance > 0) == (prediction.relation is Relation.EQUALS)
+
+
+def test_every_prediction_has_a_source_and_a_sentence() -> None:
+    for prediction in PREDICTIONS:
+        assert all(
+            re.fullmatch(r"[A-Z][\w ,.]+ \d{4}, arXiv:\d{4}\.\d{5}", source) for source in prediction.source.split("; ")
+        ), prediction.source
+        assert re.fullmatch(r"[A-Z±].+\.", prediction.statement)
+
+
+def test_nothing_is_predicted_twice() -> None:
+    stated = [(p.task, method, p.measure, p.relation, p.value) for p in PREDICTIONS for method in p.methods]
+    assert len(stated) == len(set(stated))
+
+
+def test_methods_are_submissions_with_a_norm() -> None:
+    assert set(SUBMISSIONS) <= set(builtin_files())
+    assert set(SUBMISSIONS.values()) == set(Method) == set(NORMS)
+
+
+@pytest.mark.parametrize(
+    ("submission", "placement", "method"),
+    [
+        ("sgd", {}, Method.GRADIENT_DESCENT),
+        ("sgd[lr=0.1]", {"SGD": 3}, Method.GRADIENT_DESCENT),
+        ("sgd[lr=0.1,momentum=0.9]", {"SGD": 3}, None),
+        ("adam[betas=(0,0)]", {}, None),
+        ("sgd[lr=(0.1]", {}, None),
+        ("muon", {"Muon": 100}, Method.MUON),
+        ("muon[lr=0.1,adamw_lr=0.1]", {"Muon": 100}, Method.MUON),
+        ("muon", {"AdamW": 20}, Method.ADAM),
+        ("muon", {"Muon": 100, "AdamW": 20}, None),
+        ("muon", {}, None),
+        ("radam", {}, None),
+        ("sgdx", {}, None),
+    ],
+)
+def test_which_method_a_run_is_of(submission: str, placement: dict[str, int], method: Method | None) -> None:
+    assert method_of(submission, placement) is method
+
+
+def test_formulas() -> None:
+    by_task = {(p.task, p.measure, p.relation): p.formula for p in PREDICTIONS}
+    assert by_task["zipf_bigram", "rare_excess", Relation.EQUALS] == "rare_excess = 0.1 ± 0.02"
+    assert by_task["valley_scalar", "curvature_ratio", Relation.EQUALS] == "curvature_ratio = flow_ratio ± 0.25"
+    assert by_task["max_margin", "l2_margin_ratio", Relation.AT_LEAST] == "l2_margin_ratio ≥ that of sign descent"
+    assert by_task["min_norm_regression", "excess_norm", Relation.AT_MOST] == "excess_norm ≤ 0.01"
+
+
+def test_the_predictions_need_no_torch() -> None:
+    code = "import sys, suite.predictions; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
