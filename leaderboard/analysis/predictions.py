@@ -2,7 +2,7 @@
 
     gap       left minus right of a prediction's relation, seed by seed: both sides of one seed have the same data
     interval  mean of the gaps with Student's 95 % interval over seeds; of several settings of a seed the mean counts
-    admitted  = : |gap| <= tolerance      ≤ : gap <= tolerance      ≥ : gap >= -tolerance
+    admitted  = : |gap| <= tolerance * |right|      ≤ : gap <= 0      ≥ : gap >= 0
     verdict   holds: the interval lies in what is admitted; fails: it lies outside; undecided: anything else
 
 Equality is thus tested as equivalence is: not to be distinguished from the prediction is not enough to hold, and more
@@ -96,17 +96,18 @@ def _judged(
     seeds = sorted(left.keys() & right.keys())
     if not seeds:
         return None
+    expected = float(np.mean([right[seed] for seed in seeds]))
     gap = mean_interval(np.array([left[seed] - right[seed] for seed in seeds]))
     return Judgement(
         prediction,
         submission,
         method,
         mean_interval(np.array(list(left.values()))),
-        float(np.mean([right[seed] for seed in seeds])),
+        expected,
         gap,
         len(seeds),
         len(records),
-        verdict_of(prediction.relation, prediction.tolerance, gap),
+        verdict_of(prediction.relation, prediction.tolerance * abs(expected), gap),
     )
 
 
@@ -130,7 +131,7 @@ def mean_interval(values: Array) -> Interval:
 
 
 def verdict_of(relation: Relation, tolerance: float, gap: Interval) -> Verdict:
-    """The verdict on a gap (left minus right) with its interval."""
+    """The verdict on a gap (left minus right) with its interval; `tolerance` is in the unit of the measure."""
     low = -math.inf if relation is Relation.AT_MOST else -tolerance
     high = math.inf if relation is Relation.AT_LEAST else tolerance
     if low <= gap.low and gap.high <= high:

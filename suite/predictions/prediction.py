@@ -8,9 +8,10 @@ from enum import StrEnum
 from suite.predictions.methods import Method
 
 LIMIT = 0.05
-"""How far a measure may be from a limit that training only approaches, in the unit of that limit (1 for a ratio).
+"""How far a measure may be from a limit that training only approaches, as a share of that limit.
 
-One number for all predictions of limits, so that it cannot be fitted to a result.
+One number for all predictions of limits, so that it cannot be fitted to a result. It is also the bound on what vanishes
+in the limit, where that is relative to something (a distance over a norm).
 """
 
 EXACT = 0.01
@@ -52,7 +53,7 @@ class Prediction:
         methods: whom it is about.
         measure: the name of a reported measure.
         relation, value: what it is compared with, a number or another measure.
-        tolerance: how far beyond `value` still counts, in the unit of the measure: 0 or more.
+        tolerance: of an equality, how far from the value still counts, as a share of it; 0 for bounds and orders.
         statement: the prediction in words.
         source: authors, year and number of the paper, or several with semicolons between them.
         basis: what it rests on.
@@ -79,5 +80,5 @@ class Prediction:
             value = other if self.value.measure != self.measure else f"that of {self.value.method}"
         else:
             value = f"{self.value:g}"
-        around = f" ± {self.tolerance:g}" if self.tolerance else ""
+        around = f" ± {100 * self.tolerance:g} %" if self.tolerance else ""
         return f"{self.measure} {self.relation} {value}{around}"

@@ -22,9 +22,6 @@ THRAMPOULIDIS = "Thrampoulidis 2024, arXiv:2402.18551"
 TARZANAGH = "Tarzanagh et al. 2023, arXiv:2308.16898"
 KUNSTNER = "Kunstner and Bach 2025, arXiv:2505.19227"
 
-SHARE = 0.02
-"""How far a share of the excess loss may be from its prediction: a fifth of the tenth that remains in total."""
-
 
 def _with_gradient_descent(source: str) -> tuple[Group, ...]:
     """Proved for gradient descent, conjectured for its relatives."""
@@ -53,7 +50,7 @@ def _predictions() -> Iterator[Prediction]:
             "rare_excess",
             Relation.EQUALS,
             Measured("flow_rare_excess"),
-            SHARE,
+            LIMIT,
             "A word is learned at a speed in proportion to its frequency: gradient flow's share is left of rare words.",
             KUNSTNER,
         )
@@ -63,7 +60,7 @@ def _predictions() -> Iterator[Prediction]:
             "rare_excess",
             Relation.EQUALS,
             0.1,
-            SHARE,
+            LIMIT,
             "The frequency of a word scales its gradient, which these steps do not see: all are learned alike.",
             KUNSTNER,
         )

@@ -18,7 +18,7 @@ PREDICTIONS = (
         "curvature_ratio",
         Relation.EQUALS,
         Measured("flow_ratio"),
-        5 * LIMIT,
+        LIMIT,
         "Gradient flow conserves |u + v|² |u - v|² and stays where it lands.",
         ARORA,
         unmet="steps are not infinitesimal",

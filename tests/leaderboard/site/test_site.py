@@ -96,6 +96,24 @@ def test_there_is_a_page_for_everything(site: Path) -> None:
     assert {path.stem for path in (site / "measures").iterdir()} >= {"beside", "m-norm"}
 
 
+def test_the_page_of_a_task_says_who_does_what_theory_says(tmp_path: Path) -> None:
+    named = {"opt_1": "adam", "opt_2": "mine"}
+    runs = [
+        run | {"submission": named.get(run["submission"], run["submission"]), "measures": {"excess_norm": 0.001}}
+        for run in whole_run(3, 1).scored()
+    ]
+    publish(Results([run | {"task": "min_norm_regression"} for run in runs]), tmp_path)
+    (page,) = (tmp_path / "tasks").iterdir()
+    rows = re.findall(r"<tr.*?</tr>", page.read_text(encoding="utf-8"), re.DOTALL)
+    words = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
+    assert any("theory" in row and "gradients" in row for row in words)
+    first = {row[0]: row for row in words if row}
+    assert "holds" in first["sgd"]
+    assert "fails" in first["adam"]
+    assert not {"holds", "fails"} & {*first["mine"]}
+    assert "What theory predicts" in page.read_text(encoding="utf-8")
+
+
 def test_every_link_leads_somewhere(pages: dict[Path, _Parsed]) -> None:
     for path, parsed in pages.items():
         for link in parsed.links:

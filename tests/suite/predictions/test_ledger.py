@@ -79,8 +79,8 @@ def test_which_method_a_run_is_of(submission: str, placement: dict[str, int], me
 
 def test_formulas() -> None:
     by_task = {(p.task, p.measure, p.relation): p.formula for p in PREDICTIONS}
-    assert by_task["zipf_bigram", "rare_excess", Relation.EQUALS] == "rare_excess = 0.1 ± 0.02"
-    assert by_task["valley_scalar", "curvature_ratio", Relation.EQUALS] == "curvature_ratio = flow_ratio ± 0.25"
+    assert by_task["zipf_bigram", "rare_excess", Relation.EQUALS] == "rare_excess = 0.1 ± 5 %"
+    assert by_task["valley_scalar", "curvature_ratio", Relation.EQUALS] == "curvature_ratio = flow_ratio ± 5 %"
     assert by_task["max_margin", "l2_margin_ratio", Relation.AT_LEAST] == "l2_margin_ratio ≥ that of sign descent"
     assert by_task["min_norm_regression", "excess_norm", Relation.AT_MOST] == "excess_norm ≤ 0.01"
 
