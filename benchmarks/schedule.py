@@ -38,7 +38,8 @@ class Chain:
 def chain_of(entry: PlannedEntry) -> Chain:
     """The units of `entry` with their expected seconds."""
     seeds = len(entry.seeds)
-    scoring = (entry.scoring_cost(),) if entry.task.batched else (entry.scoring_cost() / seeds,) * seeds
+    parts = 1 if entry.task.batched else seeds
+    scoring = (entry.scoring_cost() / parts,) * parts if entry.scoring_cost() else ()
     return Chain(tuple(entry.cost(unit) for unit in entry.tuning()), scoring)
 
 

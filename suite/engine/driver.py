@@ -7,7 +7,8 @@
             it gave records: write them to the log
             its worker was lost: queue it once more, then each of its trials by itself, then record the failure
             it took too long: queue each of its trials by itself, then record the failure
-        a submission's last tuning unit on a task ended: select a trial, queue the scoring units
+        a submission's last tuning unit on a task ended: select trials, write their records of scored runs that were
+            trained ahead, queue the other scoring units
 
 The critical path of a unit is what remains of its submission on its task from its start on (tuning, then scoring), so
 the units that end last are short ones. Which engine runs a unit, and when, is no part of any record.
@@ -121,23 +122,28 @@ class Driver:
         self._work += seconds
         self._work_left += seconds
 
-    def _open(self, entry: PlannedEntry, stage: str, units: list[Unit]) -> None:
-        """Queue the units of a stage that the log does not hold completely; open the next stage if it holds all."""
+    def _open(self, entry: PlannedEntry, stage: str, units: list[Unit]) -> list[Record]:
+        """Queue the units of a stage that are not done; open the next stage if all are.
+
+        A unit is done if the log has all its runs, or those that it does not have were trained ahead: returns these.
+        """
+        found = []
         for unit in units:
             keys = entry.resolved(unit).run_keys()
-            records = [self._recorded[key] for key in keys if key in self._recorded]
-            if len(records) == len(keys):
-                entry.records += records
+            known = entry.ahead | self._recorded
+            if all(key in known for key in keys):
+                entry.records += [known[key] for key in keys]
+                found += [entry.ahead[key] for key in keys if key not in self._recorded]
             else:
                 entry.units_left += 1
                 self._add_work(entry.cost(unit))
                 self._push(_Job(entry, unit))
-        if not entry.units_left and stage == "tune":
-            self._score(entry)
+        return found + (self._score(entry) if not entry.units_left and stage == "tune" else [])
 
-    def _score(self, entry: PlannedEntry) -> None:
+    def _score(self, entry: PlannedEntry) -> list[Record]:
+        """Open the scoring stage; returns the records of it that there are, of runs that were trained ahead."""
         self._add_work(-entry.scoring_cost())  # from here on its units are counted
-        self._open(entry, "score", entry.scoring())
+        return self._open(entry, "score", entry.scoring())
 
     def _push(self, job: _Job) -> None:
         heapq.heappush(self._queue, (-job.entry.critical_path(job.unit), next(self._numbers), job))
@@ -195,25 +201,29 @@ class Driver:
 
     def _finish(self, job: _Job, records: list[Record]) -> Progress:
         """Write the records that are new; open the scoring stage after the last tuning unit."""
-        entry, keys = job.entry, job.entry.resolved(job.unit).run_keys()
-        if [run_key(record) for record in records] != keys:
+        entry, unit = job.entry, job.unit
+        keys = entry.resolved(unit).run_keys()
+        records, ahead = records[: len(keys)], records[len(keys) :]
+        keys_ahead = entry.resolved(unit).ahead(records).run_keys()
+        if [run_key(record) for record in records] != keys or [run_key(record) for record in ahead] != keys_ahead:
             raise InputError(
                 f"A worker's {entry.loaded.submission.name!r} or its Lowlands is not the one of this process; nothing "
                 f"of it was recorded. Do both machines see the same files?"
             )
+        entry.records += records
+        entry.ahead |= zip(keys_ahead, ahead, strict=True)
+        entry.units_left -= 1
+        self._work_left -= entry.cost(unit)
+        if not entry.units_left and unit.phase == "tune":
+            records = records + self._score(entry)
         new = [
             record
-            for record, key in zip(records, keys, strict=True)
+            for record, key in zip(records, map(run_key, records), strict=True)
             if key not in self._recorded and record["reason"] != self._unavailable.get(key, "")
         ]
         self._log.append(*new)
-        entry.records += records
-        entry.units_left -= 1
-        self._work_left -= entry.cost(job.unit)
-        if not entry.units_left and job.unit.phase == "tune":
-            self._score(entry)
         done = min(1.0, max(0.0, 1.0 - self._work_left / self._work)) if self._work > 0 else 1.0
-        return Progress(done, self.seconds_left(), job.unit, new)
+        return Progress(done, self.seconds_left(), unit, new)
 
 
 def _outcome(future: Future[Any]) -> list[Record] | Failure:

@@ -1,7 +1,8 @@
 """What to run, and the units of work that it consists of.
 
 For every search of every submission on every task: tuning units, then the protocol's selection, then scoring units with
-other seeds.
+other seeds. Where every setting that trains is scored, its scored runs are trained ahead, beside its tuning runs: a
+program of more runs costs hardly more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from suite.entries.loading import LoadedSubmission, load
 from suite.errors import InputError
 from suite.sandbox.host import describe as describe_in_sandbox
 from suite.sandbox.limits import Limits
-from suite.storage.record import Record
+from suite.storage.record import Record, RunKey
 from suite.task import Task
 from suite.tasks import find_task
 from suite.tracks import Track
@@ -123,11 +124,18 @@ class PlannedEntry:
         self.trials = [Trial(*item) for item in enumerate(self.entry.settings(size, search))]
         self.seeds = plan.track.scored_seeds_of(task.name, search, searches)
         self.records: list[Record] = []
+        self.ahead: dict[RunKey, Record] = {}
+        """Records of scored runs that were trained ahead, until it is known which trials are selected."""
         self.units_left = 0
         name, kind = loaded.submission.name, loaded.submission.kind
         self._run_seconds = {phase: costs.run_seconds(task, phase, name, kind) for phase in ("tune", "score")}
 
-    def _unit(self, phase: str, trials: Sequence[Trial], seeds: Sequence[int]) -> Unit:
+    @property
+    def in_one(self) -> bool:
+        """Whether tuning and scored runs are trained as one program."""
+        return self.task.batched and self.task.selection == "convergence" and len(self.trials) > 1
+
+    def _unit(self, phase: str, trials: Sequence[Trial], seeds: Sequence[int], ahead: Sequence[int] = ()) -> Unit:
         plan = self.plan
         return Unit(
             submission=self.loaded.text,
@@ -136,6 +144,7 @@ class PlannedEntry:
             phase=phase,
             trials=tuple(trials),
             seeds=tuple(seeds),
+            scored_ahead=tuple(ahead),
             search=self.search,
             device=plan.device,
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
@@ -151,7 +160,8 @@ class PlannedEntry:
         """One program with all trials where runs are batched, else a unit per trial; none if there is no choice."""
         if len(self.trials) == 1:
             return []
-        together = self._unit("tune", self.trials, self.plan.track.tuning_seeds_of(self.search))
+        ahead = self.seeds if self.in_one else ()
+        together = self._unit("tune", self.trials, self.plan.track.tuning_seeds_of(self.search), ahead)
         return [together] if self.task.batched else together.by_trial()
 
     def scoring(self) -> list[Unit]:
@@ -164,10 +174,13 @@ class PlannedEntry:
 
     def cost(self, unit: Unit) -> float:
         """Expected seconds of `unit`."""
-        return unit.size * self._run_seconds[unit.phase]
+        ahead = unit.ahead([trial.number for trial in unit.trials])
+        return unit.without_ahead().size * self._run_seconds[unit.phase] + ahead.size * self._run_seconds["score"]
 
     def scoring_cost(self) -> float:
-        """Expected seconds of all scoring units; at most, where every trial that converges is scored."""
+        """Expected seconds of the scoring units after tuning; at most, where every trial that converges is scored."""
+        if self.in_one:
+            return 0.0
         trials = len(self.trials) if self.task.selection == "convergence" else 1
         return trials * len(self.seeds) * self._run_seconds["score"]
 

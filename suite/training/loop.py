@@ -25,6 +25,7 @@ from operator import attrgetter
 
 import torch
 
+from suite.behavior import Probe
 from suite.signature import MakeOptimizer
 from suite.task import Task
 from suite.training.behavior_probe import probe_behavior
@@ -99,11 +100,13 @@ def _probed(
     setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]
 ) -> list[TrainingResult]:
     """The results with the probes that runs ask for."""
-    if any(run.probed for run in runs):
+
+    def probe(run: TrainingRun) -> Probe | None:
         setup.globals.restore()
+        return probe_behavior(setup, run)
+
     return [
-        replace(result, probe=probe_behavior(setup, run)) if run.probed else result
-        for run, result in zip(runs, results, strict=True)
+        replace(result, probe=probe(run)) if run.probed else result for run, result in zip(runs, results, strict=True)
     ]
 
 

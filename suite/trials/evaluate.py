@@ -4,7 +4,7 @@ build the data, and solve the oracles that are scored
 load the submission, which from here on may have changed this process: nothing is written to caches that others read
 look at the data of every seed                        (failed: all records are `unavailable`)
 train all runs together                               (fails: each run by itself)
-for each run
+for each run; of those on seeds that are scored ahead, for those of trials that the others select
     look at the oracle                                (failed: the record is `unavailable`)
     if it ended at the target loss: build its network anew, with its weights
         if that network's training loss is the target loss: save the solution, measure it
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,37 +52,58 @@ PROBED_SEED = 0
 def run_unit(unit: Unit) -> list[Record]:
     """Train and measure every run of `unit`; returns a sealed record per run, trial by trial.
 
+    Runs on seeds that are scored ahead come last, and only those of trials that the unit's other records select.
+
     A submission that raises gives records with status `failed` and the reason. A task whose data or oracle cannot be
     had gives records with status `unavailable`: the submission is not to blame, and a later run tries again.
     """
     with _without_traces(unit):
         work = resolve(unit)
         try:
-            problems = {seed: work.problem(seed) for seed in unit.seeds}
+            problems = {seed: work.problem(seed) for seed in unit.all_seeds}
         except Exception as error:
             return failed(work, sentence(error), Status.UNAVAILABLE)
         runs = [
-            TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_is_probed(work, trial, seed))
+            TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_may_be_probed(work, trial, seed))
             for trial in unit.trials
-            for seed in unit.seeds
+            for seed in unit.all_seeds
         ]
-        return [_record(work, run, result) for run, result in zip(runs, _train(work, runs), strict=True)]
+        results = {(run.trial, run.seed): (run, result) for run, result in zip(runs, _train(work, runs), strict=True)}
+        return _records(work, lambda part, trial, seed: _record(part, *results[trial.number, seed]))
 
 
-def _is_probed(work: ResolvedUnit, trial: Trial, seed: int) -> bool:
-    """Whether the optimizer is probed in this run: in one scored run per task, where the task sets nothing in it."""
+def _records(work: ResolvedUnit, record: Callable[[ResolvedUnit, Trial, int], Record]) -> list[Record]:
+    """The records that `record` gives for the runs of a unit; of those scored ahead, for those that are selected."""
+
+    def of_seeds(part: ResolvedUnit) -> list[Record]:
+        return [record(part, trial, seed) for trial in part.unit.trials for seed in part.unit.seeds]
+
+    records = of_seeds(replace(work, unit=work.unit.without_ahead()))
+    return records + of_seeds(work.ahead(records))
+
+
+def _is_probed(work: ResolvedUnit, trial: int, seed: int) -> bool:
+    """Whether a record states what the optimizer does beside following gradients: once per task and search."""
+    return work.scored and (trial, seed) == (work.unit.trials[0].number, PROBED_SEED)
+
+
+def _may_be_probed(work: ResolvedUnit, trial: Trial, seed: int) -> bool:
+    """Whether a run's record may state it, whatever is selected. Where the task sets something in it: never."""
+    part = work if seed in work.unit.seeds else replace(work, unit=work.unit.ahead([trial.number]))
     is_theirs = work.loaded.submission.kind == "optimizer" and work.task.fixed.keys().isdisjoint(trial.settings)
-    return work.scored and (trial, seed) == (work.unit.trials[0], PROBED_SEED) and is_theirs
+    return _is_probed(part, trial.number, seed) and is_theirs
 
 
 def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> list[Record]:
     """The records of a unit that gave none: its worker died or was stopped, or there are no data. Needs no data."""
-    fields = {"status": status, "reason": reason, "axes": resolve_axes(work.task.axes, None) if work.measured else {}}
-    return [
-        seal(_blank(work, trial.number, trial.settings, seed) | fields)
-        for trial in work.unit.trials
-        for seed in work.unit.seeds
-    ]
+
+    def fields(part: ResolvedUnit) -> Record:
+        axes = resolve_axes(work.task.axes, None) if part.measured else {}
+        return {"status": status, "reason": reason, "axes": axes}
+
+    return _records(
+        work, lambda part, trial, seed: seal(_blank(part, trial.number, trial.settings, seed) | fields(part))
+    )
 
 
 def measure_again(unit: Unit, weights: Weights) -> Record:
@@ -147,6 +168,8 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
     begin = time.perf_counter()
     record = _blank(work, run.trial, run.settings, run.seed) | {"data_fingerprint": work.fingerprint(run.seed)}
     record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": sentence(result)}
+    if not _is_probed(work, run.trial, run.seed):
+        record["probe"] = None
     if work.measured:
         try:
             record["axes"] = resolve_axes(work.task.axes, work.oracle(run.seed))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from suite.entries.entry import Entry, bind
 from suite.entries.loading import LoadedSubmission
 from suite.oracles.oracle_cache import cached_oracle
 from suite.storage.cache import cached_in_memory
-from suite.storage.record import RunKey, canonical, clean
+from suite.storage.record import Record, RunKey, canonical, clean
 from suite.task import Oracle, Problem, Task
 from suite.tasks import find_task
 from suite.trials.provenance import suite_hash, task_hash
+from suite.trials.selection import select
 from suite.trials.unit import Unit
 
 PROBLEM_BYTES = 300_000_000
@@ -80,8 +82,13 @@ class ResolvedUnit:
         """The exact solution for a seed; raises what the solver raises."""
         return _oracle(self.task, seed)
 
+    def ahead(self, records: Sequence[Record]) -> ResolvedUnit:
+        """What was trained ahead, for the trials that `records` of the runs on the unit's own seeds select."""
+        selected = select(self.task.selection, records) if self.unit.scored_ahead else ()
+        return replace(self, unit=self.unit.ahead(selected))
+
     def run_keys(self) -> list[RunKey]:
-        """The keys of the unit's training runs, in the order of its records."""
+        """The keys of the unit's training runs on its `seeds`, in the order of its records."""
         return [
             RunKey(
                 submission=self.loaded.submission.name,
@@ -112,7 +119,7 @@ def load_data(unit: Unit) -> None:
     No code of the submission runs.
     """
     suite_hash()
-    for seed in unit.seeds:
+    for seed in unit.all_seeds:
         _problem(find_task(unit.task), seed)
 
 
@@ -123,7 +130,7 @@ def load_ground(unit: Unit) -> None:
     """
     load_data(unit)
     task = find_task(unit.task)
-    for seed in unit.seeds:
+    for seed in unit.all_seeds:
         task.model(_problem(task, seed)[0], seed)
-        if unit.phase == "score" or unit.measured:
+        if unit.phase == "score" or unit.measured or seed in unit.scored_ahead:
             _oracle(task, seed)

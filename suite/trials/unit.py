@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ class Unit:
         submission: the text that finds it.
         phase: ``tune`` or ``score``.
         trials, seeds: its training runs are all their combinations, trial by trial.
+        scored_ahead: further seeds, on which the trials of a unit of the phase ``tune`` are trained in the same
+            program. For the trials that the runs on `seeds` select, these are the runs of the phase ``score``.
         search: the number of the search that its trials belong to.
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
@@ -45,6 +47,7 @@ class Unit:
     phase: str
     trials: tuple[Trial, ...]
     seeds: tuple[int, ...]
+    scored_ahead: tuple[int, ...] = ()
     search: int = 0
     device: str = "cpu"
     isolation: Isolation | None = None
@@ -54,7 +57,20 @@ class Unit:
     @property
     def size(self) -> int:
         """How many training runs the unit holds."""
-        return len(self.trials) * len(self.seeds)
+        return len(self.trials) * len(self.all_seeds)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return self.seeds + self.scored_ahead
+
+    def without_ahead(self) -> Unit:
+        """The unit's runs on its `seeds`."""
+        return replace(self, scored_ahead=())
+
+    def ahead(self, selected: Collection[int]) -> Unit:
+        """The unit's runs that were trained ahead, as a scoring unit of the trials of the numbers `selected`."""
+        trials = tuple(trial for trial in self.trials if trial.number in selected)
+        return replace(self, phase="score", trials=trials, seeds=self.scored_ahead, scored_ahead=())
 
     def loaded(self) -> LoadedSubmission:
         """The submission: loaded in this process, or as it described itself in the sandbox."""

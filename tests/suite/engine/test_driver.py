@@ -287,9 +287,9 @@ def test_a_task_has_the_seeds_that_the_track_asks_of_it(tmp_path: Path) -> None:
     assert (added["task"], added["search"], added["seed"]) == (TASK, 1, 3)
 
 
-def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_drift(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def drifting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A submission with a wide space on a task of which every setting that trains is scored."""
     task = find_task("valley_scalar")
     short = replace(task, target=replace(task.target, budget=200))
     monkeypatch.setattr(plan_module, "find_task", lambda name: short)
@@ -299,7 +299,16 @@ def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_dri
         "import torch\nfrom suite import LogUniform, Submission\n"
         "submission = Submission('own', torch.optim.SGD, space={'lr': LogUniform(0.1, 100.0)})\n"
     )
-    carry_out(tmp_path / "log.jsonl", what=plan(str(own), tasks=("valley_scalar",), trials=8))
+    return plan(str(own), tasks=("valley_scalar",), trials=8)
+
+
+def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_drift(
+    tmp_path: Path, drifting: Plan
+) -> None:
+    scripted = Scripted()
+    carry_out(tmp_path / "log.jsonl", scripted, drifting)
+    # Tuned and scored runs are one program; where the log has the tuned ones, the scored ones are another.
+    assert [(unit.phase, unit.seeds, unit.scored_ahead) for unit in scripted.seen] == [("tune", (10_000,), (0, 1))]
     records = read(tmp_path / "log.jsonl").records
     tuned, scored = ([r for r in records if r["phase"] == phase] for phase in ("tune", "score"))
     trained = {r["trial"] for r in tuned if r["converged"]}
@@ -309,6 +318,62 @@ def test_every_setting_that_trains_is_scored_where_the_answer_depends_on_the_dri
     assert 1 < len(trained) < 8
     assert [(r["trial"], r["seed"]) for r in scored] == [(trial, seed) for trial in sorted(trained) for seed in (0, 1)]
     assert {r["selection"] for r in records} == {"convergence"}
+    assert [(r["trial"], r["seed"]) for r in scored if r["probe"]] == [(min(trained), 0)]
+
+
+def test_runs_that_are_scored_ahead_are_those_of_a_scoring_unit(tmp_path: Path, drifting: Plan) -> None:
+    carry_out(tmp_path / "log.jsonl", what=drifting)
+    whole = tmp_path / "log.jsonl"
+    tuned = [line for line in whole.read_bytes().splitlines(keepends=True) if b'"phase":"tune"' in line]
+    (tmp_path / "tuned.jsonl").write_bytes(b"".join(tuned))
+    scripted = Scripted()
+    carry_out(tmp_path / "tuned.jsonl", scripted, drifting)
+    assert [(unit.phase, unit.seeds, unit.scored_ahead) for unit in scripted.seen] == [("score", (0, 1), ())]
+    ahead, alone = runs_of(whole), runs_of(tmp_path / "tuned.jsonl")
+    assert ahead.keys() == alone.keys()
+    for key, record in ahead.items():
+        other = alone[key]
+        assert record["train_loss"] == pytest.approx(other["train_loss"], rel=1e-9)
+        assert record["measures"] == pytest.approx(other["measures"], rel=1e-9)
+        assert [record[name] for name in ("status", "steps", "probe")] == [
+            other[name] for name in ("status", "steps", "probe")
+        ]
+
+
+@pytest.mark.parametrize("kept", [1, 8, 9])
+def test_an_interrupted_run_with_scores_ahead_goes_on_to_the_same_records(
+    tmp_path: Path, drifting: Plan, kept: int
+) -> None:
+    carry_out(tmp_path / "log.jsonl", what=drifting)
+    lines = (tmp_path / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "part.jsonl").write_bytes(b"".join(lines[:kept]))
+    steps = carry_out(tmp_path / "part.jsonl", what=drifting)
+    assert len(read(tmp_path / "part.jsonl").records) == len(lines)
+    assert runs_of(tmp_path / "part.jsonl").keys() == runs_of(tmp_path / "log.jsonl").keys()
+    assert steps[-1].done == 1.0
+    assert carry_out(tmp_path / "part.jsonl", what=drifting) == []
+
+
+def test_a_setting_that_kills_its_worker_leaves_the_scores_ahead_of_others(tmp_path: Path, drifting: Plan) -> None:
+    scripted = Scripted(lambda unit, before: LOST if any(number == 0 for number, _ in unit.trials) else None)
+    carry_out(tmp_path / "log.jsonl", scripted, drifting)
+    # Twice together, then each setting once; nothing is trained again to be scored.
+    assert [len(unit.trials) for unit in scripted.seen] == [8, 8] + [1] * 8
+    records = read(tmp_path / "log.jsonl").records
+    tuned, scored = ([r for r in records if r["phase"] == phase] for phase in ("tune", "score"))
+    assert [r["trial"] for r in tuned if r["status"] == "failed"] == [0]
+    trained = {r["trial"] for r in tuned if r["converged"]}
+    assert {(r["trial"], r["seed"]) for r in scored} == {(trial, seed) for trial in trained for seed in (0, 1)}
+    assert len(scored) == 2 * len(trained)
+
+
+def test_where_no_setting_trains_one_is_scored_ahead(tmp_path: Path, drifting: Plan) -> None:
+    scripted = Scripted(lambda unit, before: LOST)
+    carry_out(tmp_path / "log.jsonl", scripted, drifting)
+    records = read(tmp_path / "log.jsonl").records
+    assert {r["status"] for r in records} == {"failed"}
+    assert [(r["trial"], r["seed"]) for r in records if r["phase"] == "score"] == [(0, 0), (0, 1)]
+    assert len(records) == 8 + 2
 
 
 @pytest.mark.parametrize(("seeds", "submission"), [(1, "sgd"), (3, "sgd[lr=0.5]")])
