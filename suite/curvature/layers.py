@@ -19,6 +19,7 @@ from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, un
 
 from suite.curvature.network import Network, each_used_once
 from suite.errors import InputError
+from suite.models import is_scripted
 
 MAX_ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""
@@ -29,7 +30,7 @@ def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tens
 
     None for the layers unless every parameter serves exactly one known layer, once; `InputError` for scripted networks.
     """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.module.modules()):
+    if is_scripted(network.module):
         raise InputError("A scripted network cannot be differentiated sample by sample.")
     calls: list[Layer | None] = []
 

@@ -17,7 +17,7 @@ from torch.func import stack_module_state, vjp
 from suite.errors import InputError
 from suite.kernels.conv2d import DoubleBackwardConv2d
 from suite.kernels.max_pool import FastMaxPool2d
-from suite.kernels.weight_norm import TwiceDifferentiableWeightNorm
+from suite.kernels.twice_differentiable import TwiceDifferentiable
 from suite.models import call_with, copy_of
 from suite.seeding import torch_stream
 from suite.task import Loss
@@ -69,7 +69,7 @@ class Network:
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs [n, ...] on `x` [n, ...], with a graph to the leaves; [S, n, ...] for lanes."""
-        with FastMaxPool2d(), TwiceDifferentiableWeightNorm():
+        with FastMaxPool2d(), TwiceDifferentiable():
             return self.module(x)
 
     def twice_differentiable(self, x: Tensor) -> Tensor:

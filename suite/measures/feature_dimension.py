@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, declare
+from suite.models import is_scripted
 
 NEIGHBOURS = 20
 POINTS = 2_000
@@ -18,7 +19,8 @@ def last_features(context: MeasureContext) -> Tensor:
     """The inputs of the network's last linear layer, [n, features], in float64, for at most 2,000 samples."""
     layers = [module for module in context.model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise InputError("The network has no linear layer whose inputs could be taken as features.")
+        which = "A scripted network shows" if is_scripted(context.model) else "The network has"
+        raise InputError(f"{which} no linear layer whose inputs could be taken as features.")
     size = context.network.chunk(context.train.x)  # runs the network, so before there is a hook
     features: list[Tensor] = []
     handle = layers[-1].register_forward_pre_hook(lambda _, args: features.append(args[0].detach()))

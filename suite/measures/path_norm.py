@@ -13,7 +13,7 @@ from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.norms import l2_norm
 from suite.measures.registry import CANONICAL, declare
-from suite.models import in_double
+from suite.models import in_double, is_scripted
 from suite.seeding import torch_stream
 
 MARGIN_QUANTILE = 0.1
@@ -38,6 +38,8 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     `InputError` if it has a module through which paths are not defined, or is not affine on positive inputs once its
     weights are squares. `input_shape` is that of one input, without the batch axis.
     """
+    if is_scripted(model):
+        raise InputError("The path norm is not defined for a scripted network, whose layers cannot be replaced.")
     ones = torch.ones(1, *input_shape, dtype=torch.float64, device=next(model.parameters()).device)
     exact, dtype = in_double(model, ones)
     if dtype != torch.float64:

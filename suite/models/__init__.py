@@ -16,7 +16,7 @@ from suite.models.linear_networks import (
     MatrixProduct,
     steepness,
 )
-from suite.models.modules import evaluating, initialize, seeded, statistics_kept
+from suite.models.modules import evaluating, initialize, is_scripted, seeded, statistics_kept
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
 from suite.models.state import call_with, copy_of, hold, in_double, materialize, restore
 
@@ -43,6 +43,7 @@ __all__ = [
     "hold",
     "in_double",
     "initialize",
+    "is_scripted",
     "materialize",
     "mlp",
     "relu_network",

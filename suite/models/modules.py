@@ -44,6 +44,11 @@ def seeded(build: Callable[[], Module], generator: Generator, dtype: torch.dtype
     return initialize(model.to(dtype), generator, dtype)
 
 
+def is_scripted(model: nn.Module) -> bool:
+    """Whether a part of `model` was scripted or traced: it has no Python code, and its parts cannot be replaced."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """`model` in eval mode (batch norm with its running statistics, no dropout); afterwards every module as it was."""

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from suite.errors import InputError
+from suite.errors import InputError, sentence
 from suite.models.modules import evaluating
 from suite.task import Weights
 
@@ -101,10 +101,17 @@ def copy_of(model: Module, dtype: torch.dtype | None = None) -> Module:
     """A copy of `model`, in its mode, with everything that it keeps; floating-point tensors in `dtype`, if it is given.
 
     Unlike `copy.deepcopy`, it copies modules that have run and keep tensors with a graph (activations, a weight that a
-    hook computes); the copies have none. Unlike `model.to`, it converts tensors that are plain attributes.
+    hook computes); the copies have none. Unlike `model.to`, it converts tensors that are plain attributes. What cannot
+    be copied at all (a lock, an open file, a generator) is shared with `model`.
+
+    Raises:
+        InputError: a module, or a tensor, refuses to be copied.
     """
     with torch.no_grad(), _Copying(dtype):  # scripted modules would be copied with a graph
-        duplicate = copy.deepcopy(model)
+        try:
+            duplicate = copy.deepcopy(model)
+        except Exception:
+            duplicate = copy.deepcopy(model, {id(value): value for value in _refusing(model, {})})
     for parameter, original in zip(duplicate.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
     return duplicate if dtype is None else duplicate.to(dtype)
@@ -167,6 +174,22 @@ def _inside(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
 def _is_derived(tensor: Tensor) -> bool:
     """Whether a tensor was computed from others, in a graph or by `vmap`: it is computed anew when the network runs."""
     return not tensor.is_leaf or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _refusing(value: Any, known: dict[int, list[Any]]) -> list[Any]:
+    """The innermost parts of `value` that cannot be copied; `known` holds those of parts that were looked at."""
+    if id(value) not in known:
+        known[id(value)] = []  # what leads back to itself
+        try:
+            copy.deepcopy(value)
+        except Exception as error:
+            inside = value if isinstance(value, list | tuple) else getattr(value, "__dict__", value)
+            parts = inside.values() if isinstance(inside, dict) else inside if isinstance(inside, list | tuple) else ()
+            found = [each for part in parts for each in _refusing(part, known)]
+            if not found and isinstance(value, nn.Module | Tensor):
+                raise InputError(f"The network cannot be copied ({sentence(error)}).") from error
+            known[id(value)] = found or [value]
+    return known[id(value)]
 
 
 def _unsaved(module: nn.Module) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from suite.errors import InputError
 from suite.measures import measure, measure_all
 from suite.measures.given import without_prefixes
-from tests.suite.curvature.helpers import Called, classification, network
+from tests.suite.curvature.helpers import Called, classification, convolutional, images, network
 
 NAMES = ["lambda_max", "hessian_trace", "average_sharpness", "l2_norm"]
 DATA = classification()
@@ -138,6 +138,21 @@ def test_a_scripted_network(expected: dict[str, float]) -> None:
     found = measure(torch.jit.script(network()), (DATA.x, LABELS), NAMES)
     assert found["lambda_max"] == pytest.approx(expected["lambda_max"], rel=1e-3)
     assert abs(found["hessian_trace"] - expected["hessian_trace"]) <= 5 * found["hessian_trace"].error
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
+@pytest.mark.parametrize("part", [False, True], ids=["whole", "part"])
+def test_a_scripted_network_of_images(part: bool) -> None:
+    """What needs its layers is refused in a sentence, and the rest is that of the plain network."""
+    model, data = convolutional(), images(40)
+    y = model(data.x).argmax(1)
+    scripted = torch.jit.script(model[:-1]) if part else torch.jit.script(model)
+    report = measure_all(nn.Sequential(scripted, model[-1]) if part else scripted, (data.x, y))
+    expected = measure_all(model, (data.x, y))
+    assert {"path_norm", "path_margin", "gradient_noise"} <= report.skipped.keys() - expected.skipped.keys()
+    assert not [why for why in report.skipped.values() if "Error" in why]
+    for name in ("lambda_max", "l2_margin", "input_gradient_norm", "adaptive_sharpness"):
+        assert report.values[name] == pytest.approx(expected.values[name], rel=1e-2)
 
 
 def test_tokens() -> None:

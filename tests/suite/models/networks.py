@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -131,6 +133,22 @@ class PlainAttribute(Body):
     def inner(self, hidden: Tensor) -> Tensor:
         vector, number = self.more["scales"]
         return (hidden + self.code.to(hidden)) * vector.to(hidden) * number.to(hidden)
+
+
+class KeepsLock(Body):
+    """What it keeps cannot be copied, beside a running mean that is to be."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.lock = threading.Lock()
+        self.kept = {"locks": [self.lock], "means": [torch.zeros(WIDTH)], "self": SimpleNamespace(lock=self.lock)}
+
+    def inner(self, hidden: Tensor) -> Tensor:
+        with self.lock:
+            (mean,) = self.kept["means"]
+            if self.training:
+                mean.mul_(0.9).add_(0.1 * hidden.detach().mean(0))
+            return hidden - mean.to(hidden)
 
 
 class PlainMean(Body):
@@ -273,6 +291,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "keeps attention": KeepsAttention,
     "plain attributes": PlainAttribute,
     "plain running mean": PlainMean,
+    "keeps a lock": KeepsLock,
     "plain matrix": PlainMatrix,
     "hooked weight norm": with_layer(lambda: nn.utils.weight_norm(linear())),
     "hooked spectral norm": with_layer(lambda: nn.utils.spectral_norm(linear())),

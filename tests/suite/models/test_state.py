@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from suite.errors import InputError
-from suite.measures import measure
+from suite.measures import measure, measure_all
 from suite.models import call_with, copy_of, hold, in_double, materialize, restore
 from suite.storage import solutions
 from suite.training.lanes import SingleModel
@@ -133,6 +133,19 @@ def test_shared_tensors_are_held_once_and_taken_under_any_of_their_names() -> No
         restore(other, state)
         assert torch.equal(outputs(other), outputs(model))
     restore(Tied(SHAPE, OUTPUTS), dict(model.state_dict()))
+
+
+def test_a_network_that_refuses_to_be_copied_is_refused_in_a_sentence() -> None:
+    class Refuses(nn.Linear):
+        def __deepcopy__(self, _: object) -> nn.Module:
+            raise ValueError("only one of these")
+
+    message = r"The network cannot be copied \(ValueError: only one of these\)\."
+    with pytest.raises(InputError, match=message):
+        copy_of(nn.Sequential(nn.Flatten(), Refuses(6, OUTPUTS)))
+    report = measure_all(nn.Sequential(nn.Flatten(), Refuses(6, OUTPUTS)), data(), ["lambda_max", "l2_norm"])
+    assert "The network cannot be copied (ValueError: only one of these)." in report.skipped["lambda_max"]
+    assert list(report.values) == ["l2_norm"]
 
 
 def test_solutions_by_the_names_of_parameters_and_buffers_alone_still_load() -> None:
