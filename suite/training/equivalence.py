@@ -30,6 +30,7 @@ from suite.signature import Settings
 from suite.storage.record import Status
 from suite.task import Split, Task
 from suite.training.global_state import GeneratorStates, generator_states, generators_preserved, same_generators
+from suite.training.gradient_count import GRADIENTS
 from suite.training.groups import Group
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.optimizer_factory import Parameters
@@ -151,7 +152,7 @@ class Shadow:
 
     def __init__(self, group: Group, lane: int, setup: TrainingSetup, run: TrainingRun) -> None:
         self.group, self.lane = group, lane
-        task, device, protocol = setup.task, setup.device, setup.protocol
+        task, device, protocol, self._passes = setup.task, setup.device, setup.protocol, setup.passes
         model = run.model(task, device)
         scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
         self._single = SingleModel(model, setup.loss, scale, task.loss)
@@ -177,6 +178,7 @@ class Shadow:
     def evaluate(self, batch: CurrentBatch, ahead: int = 0) -> Tensor:
         """The loss on the lane's present batch, by an ordinary backward pass."""
         x, y, decay = batch([self.lane], ahead)
+        GRADIENTS.expected += self._passes
         return self._single.evaluate(x, y, None, decay)[0]
 
     def step(self, batch: CurrentBatch, closure: bool) -> None:

@@ -12,7 +12,6 @@ A lane is an index into the stacked axis: one independent run. The parameters of
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -38,10 +37,7 @@ class StackedModels:
     Attributes:
         parameters, buffers: name -> [S, *shape], without a graph; optimizers write into views of the parameters.
         gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
-        differentiated: how often gradients were differentiated once more (only a `SingleModel` allows it).
     """
-
-    differentiated = 0
 
     def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, task_loss: Loss | None = None) -> None:
         """Stack copies of the weights of S `models`; the first one also serves as the function of all.
@@ -169,7 +165,10 @@ class SingleModel(StackedModels):
             if not self._unscaled:
                 objective = objective / self.scales[0]
             if self._graph:
-                self._differentiable_gradients(objective)
+                leaves = list(self._leaves.values())
+                gradients = torch.autograd.grad(objective, leaves, create_graph=True, allow_unused=True)
+                for leaf, gradient in zip(leaves, gradients, strict=True):
+                    leaf.grad = gradient
             else:
                 # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
                 torch.autograd.backward(objective)
@@ -177,20 +176,6 @@ class SingleModel(StackedModels):
 
     def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
         return statistics_kept(self._module)
-
-    def _differentiable_gradients(self, objective: Tensor) -> None:
-        """Set gradients with their graph, and count differentiations by the parameter that has most of them."""
-        counts = dict.fromkeys(self._leaves, self.differentiated)
-
-        def count(name: str, _: Tensor) -> None:
-            counts[name] += 1
-            self.differentiated = max(self.differentiated, counts[name])
-
-        gradients = torch.autograd.grad(objective, list(self._leaves.values()), create_graph=True, allow_unused=True)
-        for (name, leaf), gradient in zip(self._leaves.items(), gradients, strict=True):
-            leaf.grad = gradient
-            if gradient is not None and gradient.requires_grad:
-                gradient.register_hook(functools.partial(count, name))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def losses(self, x: Tensor, y: Tensor, index: Tensor | None = None, ceiling: float = math.inf) -> Tensor:

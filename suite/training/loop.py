@@ -31,11 +31,13 @@ from suite.task import Task
 from suite.training.behavior_probe import probe_behavior
 from suite.training.equivalence import NotEquivalent, affordable_lane, same_result, supports_vmap, vmap_is_faster
 from suite.training.global_state import generators_preserved
+from suite.training.gradient_count import gradients_counted
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
 from suite.training.steppers import stepper_class
 
 
+@gradients_counted()
 def train(
     task: Task,
     runs: Sequence[TrainingRun],

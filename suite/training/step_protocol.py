@@ -35,6 +35,7 @@ from suite.training.global_state import (
     same_generators,
     seed_generators,
 )
+from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import is_entrywise
 from suite.training.lanes import SingleModel, is_hooked
 from suite.training.optimizer_factory import Budget, Parameters, make_optimizer, with_process_group
@@ -64,6 +65,8 @@ class StepProtocol:
     """It adds hooks to parameters, which an ordinary backward pass alone runs, or replaces their storage."""
     is_entrywise: bool = False
     """It is of a class of torch that steps every entry by itself."""
+    differentiates: bool = False
+    """It computes gradients by itself."""
     shares_state: bool = False
     """Its steps change settings of torch or variables of its module."""
     has_eval_mode: bool = False
@@ -85,7 +88,11 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """How a submission trains on a task: `loss` is descended, every step size scaled by `schedule(progress)`."""
+    """How a submission trains on a task: `loss` is descended, every step size scaled by `schedule(progress)`.
+
+    Attributes:
+        passes: backward passes in one gradient of the task's network; several where it recomputes parts of itself.
+    """
 
     task: Task
     device: Device
@@ -94,6 +101,7 @@ class TrainingSetup:
     schedule: Schedule
     loss: Loss
     globals: GlobalState
+    passes: int = 1
     protocol: StepProtocol = PLAIN
 
     @property
@@ -101,8 +109,8 @@ class TrainingSetup:
         """Whether each run must be trained by itself. (Closures of lanes that draw would share one random stream.)"""
         protocol = self.protocol
         draws_in_closures = protocol.uses_rng and protocol.needs_closure
-        seen = protocol.needs_graph or protocol.needs_own_module or protocol.shares_state or draws_in_closures
-        return seen or wants_model(self.make)
+        own = protocol.needs_own_module or protocol.shares_state or protocol.differentiates
+        return protocol.needs_graph or own or draws_in_closures or wants_model(self.make)
 
     def make_optimizer(self, parameters: Parameters, settings: Settings, model: nn.Module) -> Any:
         """The optimizer of `parameters`, which belong to `model`."""
@@ -123,13 +131,24 @@ def training_setup(
     descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
     reached = global_state(make) if isinstance(make, Hashable) else GlobalState(make)
-    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached)
+    passes = passes_of_gradient(task, run, device)
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached, passes)
     setup.globals.restore()
     protocol = with_process_group(lambda: probe_step_protocol(setup, run))
     # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
     is_entrywise = protocol.is_entrywise and not task.target.annealing
     protocol = replace(protocol, is_entrywise=is_entrywise, shares_state=setup.globals.changed())
     return replace(setup, protocol=protocol)
+
+
+def passes_of_gradient(task: Task, run: TrainingRun, device: Device) -> int:
+    """How many passes are counted while the network of `task` is differentiated once, before any optimizer is there."""
+    single = SingleModel(run.model(task, device), task.loss, torch.ones((), dtype=task.dtype, device=device))
+    batch, before = run.first_batch(task, device), GRADIENTS.total
+    with generators_preserved(device):
+        single.evaluate(batch.x[None], batch.y[None])
+    GRADIENTS.expected += GRADIENTS.total - before
+    return GRADIENTS.total - before
 
 
 def has_eval_mode(optimizer: Any) -> bool:
@@ -185,13 +204,14 @@ class _Attempt:
 
 def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: Split, scale: Tensor) -> _Attempt:
     """Take `PROBE_STEPS` steps on `model` as the protocol of `setup` says."""
-    protocol, evaluations = setup.protocol, 0
+    protocol, evaluations, others = setup.protocol, 0, GRADIENTS.others
     single = SingleModel(model, setup.loss, scale, graph=protocol.needs_graph)
     x, y = batch.x[None], batch.y[None]
 
     def closure() -> Tensor:
         nonlocal evaluations
         evaluations += 1
+        GRADIENTS.expected += setup.passes
         return single.evaluate(x, y)[0]
 
     seed_generators(0)
@@ -213,6 +233,7 @@ def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: 
     seen = {
         "uses_rng": not same_generators(states, generator_states(setup.device)),
         "needs_own_module": any(map(is_hooked, model.parameters())) or storages != _storages(model),
+        "differentiates": gradients_of_others(others) > 0,
         "is_entrywise": is_entrywise(optimizer),
         "has_eval_mode": has_eval_mode(optimizer),
     }

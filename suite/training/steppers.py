@@ -23,6 +23,7 @@ from suite.task import Weights
 from suite.training.closures import ClosureBarrier
 from suite.training.equivalence import EquivalenceCheck, NotEquivalent
 from suite.training.global_state import seed_generators
+from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.minibatches import BatchSampler, DeviceDataset
@@ -46,6 +47,7 @@ class Stepper:
 
     def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> None:
         self._setup, self._race = setup, race
+        self._others = GRADIENTS.others
         task, device, lanes = setup.task, setup.device, range(len(runs))
         models = [run.model(task, device) for run in runs]
         scales = torch.tensor([run.problem.lipschitz for run in runs], dtype=task.dtype, device=device)
@@ -101,6 +103,7 @@ class Stepper:
     def _evaluate(self, lanes: list[int]) -> Tensor:
         """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
         x, y, strengths = self._batch(lanes)
+        GRADIENTS.expected += self._setup.passes
         return self._stack.evaluate(x, y, self._dataset.index(lanes), strengths)
 
     def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:
@@ -132,14 +135,15 @@ class Stepper:
             self._check.after_step()
 
     def _count(self, lanes: list[int], evaluations: int) -> None:
-        """Count a step and gradient `evaluations` of the active ones of `lanes`; a Hessian product costs a gradient."""
+        """Count a step and gradient `evaluations` of the active ones of `lanes`, and what the optimizer did itself."""
+        own, self._others = gradients_of_others(self._others), GRADIENTS.others
+        if own and len(self._stack) > 1:
+            raise NotEquivalent("it computes gradients of its own, which are counted where a run is the only one")
+        evaluations += math.ceil(own / self._setup.passes)
         for lane in lanes:
             if lane not in self.stopping.status:
                 self.evaluations[lane] += evaluations
                 self.steps[lane] += 1
-        if self._setup.protocol.needs_graph:  # then the run is the only lane
-            self.evaluations[0] += self._stack.differentiated
-            self._stack.differentiated = 0
 
     def _check_losses(self) -> None:
         """Update the stopping rule at the weights that are meant for evaluation."""
