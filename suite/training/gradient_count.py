@@ -74,7 +74,7 @@ def gradients_counted() -> Iterator[None]:
 
     def counting_level() -> int:
         GRADIENTS.add()
-        return enter_dual_level()
+        return enter_dual_level()  # type: ignore[no-untyped-call]
 
     Variable._execution_engine, forward_ad.enter_dual_level = counting, counting_level
     try:
