@@ -19,14 +19,16 @@ class Estimate(float):
             ``estimate``: a sample stands for the whole: random draws of probes, segments or noise, the data's points,
             or a grid; `error` is the standard error of random draws, NaN where none is known.
         error: 0 for ``exact``; NaN for the others unless it is stated.
+        note: what a reader must know of this one number, as a sentence; empty for most.
     """
 
     kind: Kind
     error: float
+    note: str
 
-    def __new__(cls, value: float, kind: Kind = "exact", error: float | None = None) -> Self:
+    def __new__(cls, value: float, kind: Kind = "exact", error: float | None = None, note: str = "") -> Self:
         number = super().__new__(cls, value)
-        number.kind = kind
+        number.kind, number.note = kind, note
         number.error = float(error) if error is not None else 0.0 if kind == "exact" else math.nan
         return number
 

@@ -163,6 +163,11 @@ class MeasureContext:
         tolerance = torch.finfo(self.network.dtype).eps ** 0.5
         return bool(((weights * len(self.train) - 1).abs() <= tolerance).all())
 
+    @property
+    def is_entropy(self) -> bool:
+        """Whether the loss is a weighted sum of cross-entropies, which see differences of logits alone."""
+        return self._is_plain_entropy or self._entropy_weights is not None
+
     @cached_property
     def _unscaled_loss(self) -> Loss:
         return cross_entropy if self._is_plain_entropy else self._given_loss

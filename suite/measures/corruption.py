@@ -17,7 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from suite.estimate import Estimate
 from suite.measures.context import MeasureContext
 from suite.measures.generalization import error_and_loss
-from suite.measures.registry import CANONICAL, declare
+from suite.measures.registry import OF_FUNCTION, declare
 from suite.seeding import torch_stream
 
 NOISE = 0.5
@@ -85,7 +85,7 @@ CHANGES = CORRUPTIONS | SHIFTS
 DETERMINISTIC = (blurred, faint)
 
 declare_error = partial(
-    declare, kind="estimate", unit="share", needs=("labels", "test", "images"), invariances=CANONICAL
+    declare, kind="estimate", unit="share", needs=("labels", "test", "images"), invariances=OF_FUNCTION
 )
 
 

@@ -19,7 +19,7 @@ from suite.curvature import Eigenpairs, GaussNewton, Hessian, Scaled, lanczos, s
 from suite.errors import InputError
 from suite.estimate import Estimate
 from suite.measures.context import MeasureContext, sample_mean
-from suite.measures.registry import CANONICAL, LAYER_RESCALING, declare
+from suite.measures.registry import LAYER_RESCALING, RELATIVE, declare
 from suite.seeding import torch_stream
 
 declare_layerwise = partial(declare, kind="estimate", unit="loss", invariances=(LAYER_RESCALING,))
@@ -80,13 +80,13 @@ def hessian_trace(context: MeasureContext) -> Estimate:
     return _trace(context)
 
 
-@declare(kind="bound", unit="loss", cost=12, source="Kwon et al. 2021, arXiv:2102.11600", invariances=CANONICAL)
+@declare(kind="bound", unit="loss", cost=12, source="Kwon et al. 2021, arXiv:2102.11600", invariances=RELATIVE)
 def adaptive_lambda_max(context: MeasureContext) -> Estimate:
     """Largest eigenvalue of the Hessian in relative coordinates."""
     return _largest(context, context.network.weights().abs())
 
 
-@declare(kind="estimate", unit="loss", cost=4, source="Tsuzuku et al. 2020, arXiv:1901.04653", invariances=CANONICAL)
+@declare(kind="estimate", unit="loss", cost=4, source="Tsuzuku et al. 2020, arXiv:1901.04653", invariances=RELATIVE)
 def adaptive_trace(context: MeasureContext) -> Estimate:
     """Trace of the Hessian in relative coordinates, ``sum theta² H_ii``; exact for ReLU networks."""
     return _trace(context, context.network.weights().abs())
@@ -132,7 +132,7 @@ def neuron_relative_flatness(context: MeasureContext) -> Estimate:
     return _trace(context, context.network.flatten([norms(leaf.detach()) for leaf in context.network.leaves]))
 
 
-@declare(kind="exact", unit="loss^½", cost=3, source="Liang et al. 2019, arXiv:1711.01530", invariances=CANONICAL)
+@declare(kind="exact", unit="loss^½", cost=3, source="Liang et al. 2019, arXiv:1711.01530", invariances=RELATIVE)
 def fisher_rao_norm(context: MeasureContext) -> float:
     """Fisher-Rao norm ``sqrt(theta' F theta)`` with the model's Fisher information (the Gauss-Newton matrix)."""
     context.check_second_derivatives()

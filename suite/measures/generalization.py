@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.path_norm import MARGIN_QUANTILE, margins
-from suite.measures.registry import CANONICAL, RESCALING, declare
+from suite.measures.registry import LOGIT_SCALE, OF_FUNCTION, declare
 
 BINS = 15
 """Bins of confidence, as in Guo et al. 2017."""
@@ -20,10 +20,12 @@ CHUNK = 1_000
 TINY = 1e-30
 """A constant network has no boundary: its margins are divided by this and not by 0."""
 
+OF_LOGITS = OF_FUNCTION - {LOGIT_SCALE}
+
 declare_error = partial(declare, kind="exact", unit="share", cost=1 / 3)
-declare_test_loss = partial(declare, kind="exact", unit="loss", needs=("test",), invariances=RESCALING)
+declare_test_loss = partial(declare, kind="exact", unit="loss", needs=("test",), invariances=OF_LOGITS)
 declare_input_margin = partial(
-    declare, kind="exact", unit="input", higher=True, cost=1, needs=("labels",), invariances=CANONICAL
+    declare, kind="exact", unit="input", higher=True, cost=1, needs=("labels",), invariances=OF_FUNCTION
 )
 
 
@@ -32,13 +34,13 @@ def error_and_loss(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     return (logits.argmax(1) != labels).double().mean().item(), cross_entropy(logits, labels).item()
 
 
-@declare_error(scale="linear", source="the training data", needs=("labels",), invariances=CANONICAL)
+@declare_error(scale="linear", source="the training data", needs=("labels",), invariances=OF_FUNCTION)
 def train_error(context: MeasureContext) -> float:
     """Share of wrong predictions on the training data."""
     return error_and_loss(context.train_outputs, context.train.y)[0]
 
 
-@declare_error(source="the test data", needs=("labels", "test"), invariances=CANONICAL)
+@declare_error(source="the test data", needs=("labels", "test"), invariances=OF_FUNCTION)
 def test_error(context: MeasureContext) -> float:
     """Share of wrong predictions on the test data."""
     return error_and_loss(context.test_outputs, context.required_test.y)[0]
@@ -62,7 +64,7 @@ def temperature(context: MeasureContext) -> float:
     return context.matched.inverse_temperature
 
 
-@declare_error(source="Guo et al. 2017, arXiv:1706.04599", needs=("labels", "test"), invariances=RESCALING)
+@declare_error(source="Guo et al. 2017, arXiv:1706.04599", needs=("labels", "test"), invariances=OF_LOGITS)
 def calibration_error(context: MeasureContext) -> float:
     """Expected calibration error on the test data: mean of |accuracy - confidence| over 15 bins of confidence."""
     confidence, predicted = context.test_outputs.double().softmax(1).max(1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from suite.errors import InputError
 from suite.measures.context import MeasureContext
 from suite.measures.norms import l2_norm
-from suite.measures.registry import CANONICAL, declare
+from suite.measures.registry import RELATIVE, declare
 from suite.models import in_double, is_scripted
 from suite.seeding import torch_stream
 
@@ -22,7 +22,7 @@ SMALL_INPUTS = 1e-3
 AFFINE_TOLERANCE = 1e-9
 
 declare_margin = partial(declare, kind="exact", higher=True, cost=1 / 3, needs=("labels",))
-declare_path_margin = partial(declare_margin, unit="input", invariances=CANONICAL)
+declare_path_margin = partial(declare_margin, unit="input", invariances=RELATIVE)
 declare_l2_margin = partial(declare_margin, unit="output / weight^layers")
 
 
@@ -139,7 +139,7 @@ def _squared_batch_norm(module: nn.modules.batchnorm._BatchNorm) -> _Affine:
 
 
 @declare(
-    kind="exact", unit="output / input", cost=0, source="Neyshabur et al. 2015, arXiv:1506.02617", invariances=CANONICAL
+    kind="exact", unit="output / input", cost=0, source="Neyshabur et al. 2015, arXiv:1506.02617", invariances=RELATIVE
 )
 def path_norm(context: MeasureContext) -> float:
     """The l2 path norm of a ReLU network, at matched training loss for classification."""

@@ -23,6 +23,11 @@ Need = Literal["initial", "test", "labels", "integers", "images", "predictor"]
 LAYER_RESCALING = "layer rescaling"
 NEURON_RESCALING = "neuron rescaling"
 LOGIT_SCALE = "logit scale"
+LINEAR_PAIR = "linear pair"
+ATTENTION = "attention"
+NORMALIZATION = "normalization"
+RESIDUAL_STREAM = "residual stream"
+LOGIT_SHIFT = "logit shift"
 NEURON_PERMUTATION = "neuron permutation"
 EVALUATION_BATCH = "evaluation batch"
 SOLUTION_ORDER = "solution order"
@@ -32,6 +37,11 @@ INVARIANCES: Mapping[str, str] = {
     LAYER_RESCALING: "a layer's weights and bias times c, the next layer's weights over c, through a ReLU",
     NEURON_RESCALING: "the same neuron by neuron, each with its own factor",
     LOGIT_SCALE: "the last layer times c (classification is measured at matched training loss)",
+    LINEAR_PAIR: "W1 -> A W1, W2 -> W2 A^-1 where linear maps follow each other, constants between them too",
+    ATTENTION: "the same, head by head, for queries and keys and for values and outputs; constants of keys and values",
+    NORMALIZATION: "a norm's gain and bias against what follows; scale and constants of what it normalizes",
+    RESIDUAL_STREAM: "rotations of what layer or RMS norms read, constants and a scale that these forget",
+    LOGIT_SHIFT: "the same vector added to the weights of all classes (cross-entropy only)",
     NEURON_PERMUTATION: "the neurons of a hidden layer in another order",
     EVALUATION_BATCH: "how many samples are evaluated at a time",
     SOLUTION_ORDER: "which other solutions are measured in the same process, and in which order",
@@ -41,8 +51,13 @@ INVARIANCES: Mapping[str, str] = {
 
 ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, SOLUTION_ORDER, DTYPE})
 RESCALING = frozenset({LAYER_RESCALING, NEURON_RESCALING})
-CANONICAL = RESCALING | {LOGIT_SCALE}
+RELATIVE = RESCALING | {LOGIT_SCALE}
+"""What relative changes of the weights are invariant to."""
+CANONICAL = RELATIVE | {LINEAR_PAIR, ATTENTION, NORMALIZATION, RESIDUAL_STREAM}
 """What the scored measures of a task must be invariant to, in addition to `ALWAYS`."""
+
+OF_FUNCTION = CANONICAL | {LOGIT_SHIFT}
+"""What measures of the decisions alone are invariant to."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class Measure:
 
     @property
     def canonical(self) -> bool:
-        """Whether no function-preserving rescaling can move it, so that it may be scored."""
+        """Whether no symmetry of the weights can move it, so that it may be scored."""
         return self.invariances >= CANONICAL
 
 
@@ -149,7 +164,7 @@ def listing() -> str:
         scored = "yes" if m.canonical else "no"
         line = f"{m.name:30}{scored:8}{m.scale:8}{DIRECTIONS[m.higher]:9}{m.cost:4.2g}  "
         lines.append(line + textwrap.shorten(m.description, 120 - len(line), placeholder=" …"))
-    note = "scored: no rescaling of layers, neurons or logits can move it. cost: in gradient evaluations."
+    note = "scored: no symmetry of the weights can move it. cost: in gradient evaluations."
     return "\n".join([*lines, "", note])
 
 

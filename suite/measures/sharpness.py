@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from suite.estimate import Estimate
+from suite.measures.canonical import Form, Unproved, canonical_form
 from suite.measures.context import MeasureContext, sample_mean
-from suite.measures.registry import CANONICAL, declare
+from suite.measures.registry import CANONICAL, LOGIT_SHIFT, RELATIVE, declare
 from suite.seeding import torch_stream
 
 RADIUS = 0.05
@@ -34,7 +35,14 @@ declare_adaptive = partial(
     declare,
     unit="loss",
     source="Kwon et al. 2021, arXiv:2102.11600; Andriushchenko et al. 2023, arXiv:2302.07011",
-    invariances=CANONICAL,
+    invariances=RELATIVE,
+)
+declare_canonical = partial(
+    declare,
+    kind="estimate",
+    unit="loss",
+    cost=DRAWS / 2,
+    source="Andriushchenko et al. 2023, arXiv:2302.07011; da Silva et al. 2025, arXiv:2505.05409",
 )
 
 
@@ -113,6 +121,43 @@ def average_sharpness(context: MeasureContext) -> Estimate:
 
 
 @declare_adaptive(kind="estimate", cost=DRAWS / 2)
-def adaptive_sharpness(context: MeasureContext) -> Estimate:
-    """Mean rise of the loss when every weight is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
+def elementwise_sharpness(context: MeasureContext) -> Estimate:
+    """Mean rise of the loss when every parameter is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
     return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+
+
+@declare_canonical(invariances=CANONICAL)
+def adaptive_sharpness(context: MeasureContext) -> Estimate:
+    """Mean rise of the loss when every weight of the canonical form is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
+    return _canonical_rise(context, logit_shift=False)
+
+
+@declare_canonical(invariances=CANONICAL | {LOGIT_SHIFT})
+def canonical_sharpness(context: MeasureContext) -> Estimate:
+    """`adaptive_sharpness`, for cross-entropy without what all classes' weights have in common."""
+    return _canonical_rise(context, logit_shift=context.is_entropy)
+
+
+def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
+    """The mean rise under relative noise in the canonical form: that of the parameters if they are in it."""
+
+    def found() -> Form | str:
+        try:
+            return canonical_form(context, logit_shift=logit_shift)
+        except Unproved as error:
+            return str(error)
+
+    form = context.once(f"canonical form, {logit_shift}", found)
+    if isinstance(form, str):
+        value = _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+        note = f"Not canonical: which changes of the weights leave the network alone is not proved, because {form}."
+        return Estimate(value, value.kind, value.error, note)
+    if form.is_own:
+        return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+    stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
+    base = context.loss(form.outputs(context, x), y).item()
+    rises = []
+    for _ in range(DRAWS):
+        noise = [RELATIVE_NOISE * scale * torch.randn(scale.shape, generator=stream) for _, _, scale in form.scales]
+        rises.append(context.loss(form.outputs(context, x, noise), y).item() - base)
+    return sample_mean(torch.tensor(rises, dtype=torch.float64))

@@ -28,7 +28,15 @@ from suite.seeding import torch_stream
 
 FROM_INPUT_GRADIENTS = frozenset({"input_margin", "input_gradient_norm"})
 FROM_WEIGHT_NOISE = frozenset(
-    {"adaptive_sharpness", "average_sharpness", "adaptive_trace", "hessian_trace", "lambda_max"}
+    {
+        "adaptive_sharpness",
+        "average_sharpness",
+        "canonical_sharpness",
+        "elementwise_sharpness",
+        "adaptive_trace",
+        "hessian_trace",
+        "lambda_max",
+    }
 )
 """The measures that a wrong derivative empties."""
 

@@ -30,7 +30,7 @@ NAMES = [
     "input_gradient_norm",
     "jacobian_norm",
     "average_sharpness",
-    "adaptive_sharpness",
+    "elementwise_sharpness",
     "temperature",
 ]
 
@@ -258,7 +258,11 @@ def compare(network: str, loss_name: str, layout: str) -> list[str]:
         factor = _temperature(model, data, loss)
     plain, matched = Exact(model, data, loss.function), Exact(model, data, loss.function, factor)
     for name, value in report.values.items():
-        exact = matched if name.startswith(("adaptive", "fisher", "input_grad", "jacobian", "temperature")) else plain
+        exact = (
+            matched
+            if name.startswith(("adaptive", "elementwise", "fisher", "input_grad", "jacobian", "temperature"))
+            else plain
+        )
         expected, scale = getattr(exact, name)()
         tolerance = 1e-6 * max(abs(expected), 1e-3 * scale)
         if value.kind != "exact" and math.isfinite(value.error):
@@ -405,7 +409,7 @@ class Exact:
     def average_sharpness(self) -> tuple[float, float]:
         return self._rise(torch.tensor(0.01))
 
-    def adaptive_sharpness(self) -> tuple[float, float]:
+    def elementwise_sharpness(self) -> tuple[float, float]:
         return self._rise(0.2 * self.weights)
 
     def temperature(self) -> tuple[float, float]:

@@ -1,0 +1,991 @@
+"""The canonical form of a network: one network for all whose weights differ by a symmetry alone.
+
+Changes of the weights that leave the function alone are found in the calls of the traced network (`trace`), and undone:
+
+    linear maps in a row        their product stands in one of them, the others copy; where a layer between is narrower
+                                than both ends (attention), factors U S^½ and S^½ V' of the product's singular values
+    constants                   go through linear maps into the last one; what a softmax over keys or a layer norm
+                                forgets is dropped; constants that are added to each other are one constant
+    normalization               gain and bias are multiplied into the linear maps that follow; batch norm into the one
+                                before it
+    a stream between norms      is turned to the principal axes of what the norms read
+
+What is left is a choice of signs, an order, a factor for each ReLU neuron, and rotations where axes are degenerate.
+Noise that is relative to each weight, or along an axis that may be rotated to the root mean square over it, moves with
+all of them: its law does, and with the sign of the weight as a factor its draws do too.
+
+Why products. Of ``W2 W1`` with ``W1 -> A W1, W2 -> W2 A^-1`` only the product is the same for all A, and it is a
+polynomial in the weights: nothing jumps where its rank falls. Of a narrow layer's product U S V' the balanced factors
+(``W2'W2 = W1 W1'``) are the point of least norm in the closure of the orbit (Kempf and Ness 1979). They are continuous
+in the product, up to rotations, because S^½ is; hidden directions that one of the two maps ignores have S = 0. Where
+the ends of a narrow layer have coordinates of their own, each is measured in units of its root mean square on samples,
+so that factors for ReLU neurons do not tilt U and V. Da Silva et al. 2025, arXiv:2505.05409, take a metric on the
+quotient instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.errors import sentence
+from suite.kernels.max_pool import FastMaxPool2d
+from suite.measures.context import MeasureContext
+from suite.measures.trace import Arguments, Event, Node, Recorder, Replay, Site, called
+from suite.models import evaluating
+
+TRACED, OBSERVED = 2, 128
+"""Samples that a network is traced on, and that scales and principal axes are taken from."""
+
+LINEAR = ("linear", "matmul", "embedding", "conv1d", "conv2d", "conv3d")
+ROUNDING = 1e-14
+"""Singular values below this share of the largest are rounding."""
+
+SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
+"""How far outputs of the canonical form may lie from the network's: rounding of ill-conditioned weights."""
+
+
+class Unproved(Exception):
+    """It is not known which changes of the weights leave the network's function alone; says why."""
+
+
+@dataclass(eq=False)
+class Part:
+    """The operands of one call in canonical form, in float64.
+
+    Attributes:
+        site: the call.
+        weight: of a linear map [out, in, taps]; None for others.
+        gain: of a normalization, or None.
+        shift: of a linear map or normalization [out], of a sum the constant that is added; or None.
+        free: by name, where operands may be perturbed: 1, or 0 for an entry that only copies.
+        is_identity: a batch norm that went into the map before it.
+        trained: the names of those that depend on parameters.
+        changed: whether they are not the network's own any more.
+    """
+
+    site: Site
+    weight: Tensor | None = None
+    gain: Tensor | None = None
+    shift: Tensor | None = None
+    free: dict[str, Tensor] = field(default_factory=dict)
+    is_identity: bool = False
+    trained: set[str] = field(default_factory=set)
+    changed: bool = False
+
+    def add_shift(self, shift: Tensor, *, trained: bool) -> None:
+        self.shift = shift.clone() if self.shift is None else self.shift + shift
+        self.changed = True
+        if trained:
+            self.trained.add("shift")
+
+    def drop_shift(self) -> None:
+        self.shift = torch.zeros_like(self.shift) if self.site.name == "add" and self.shift is not None else None
+        self.changed = True
+        self.trained.discard("shift")
+
+    def operands(self) -> Iterator[tuple[str, Tensor]]:
+        """Those that are perturbed."""
+        for name in ("weight", "gain", "shift"):
+            value = getattr(self, name)
+            if value is not None and name in self.trained:
+                yield name, value
+
+    def call(self, tensors: dict[str, Tensor]) -> Callable[[Callable[..., Any], str, Arguments], Tensor]:
+        """The call with these in place of its operands of the same name."""
+        site = self.site
+        own = {name: tensors.get(name, getattr(self, name)) for name in ("weight", "gain", "shift")}
+
+        def run(func: Callable[..., Any], name: str, arguments: Arguments) -> Tensor:
+            x = arguments["input"]
+
+            def like(tensor: Tensor | None) -> Tensor | None:
+                return None if tensor is None else tensor.to(site.after.tensor.device, site.after.tensor.dtype)
+
+            weight, gain, shift = (like(own[each]) for each in ("weight", "gain", "shift"))
+            if name == "batch_norm":
+                if self.is_identity:
+                    return x
+                assert gain is not None
+                assert shift is not None
+                shape = (1, -1, *[1] * (x.dim() - 2))
+                return gain.view(shape) * x + shift.view(shape)
+            if name == "add":
+                operand = "input" if isinstance(site.arguments["input"], Tensor) and self._constant_first else "other"
+                return called(func, name, arguments | {operand: shift})
+            if name == "matmul":
+                assert weight is not None
+                result: Tensor = torch.matmul(x, weight[:, :, 0].T)
+                return result if shift is None else result + shift
+            changes: Arguments = {"weight": gain} if weight is None else {"weight": weight[:, :, 0]}
+            if name == "embedding":
+                assert weight is not None
+                changes = {"weight": weight[:, :, 0].T}
+            elif name.startswith("conv"):
+                assert weight is not None
+                changes = {"weight": weight.reshape(site.arguments["weight"].shape)}
+            if name not in ("embedding", "rms_norm"):
+                changes["bias"] = shift
+            result = called(func, name, arguments | changes)
+            return result
+
+        return run
+
+    @property
+    def _constant_first(self) -> bool:
+        return self.site.before is not None and self.site.arguments["input"] is not self.site.before.tensor
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network in canonical form.
+
+    Attributes:
+        parts: by call.
+        scales: for every operand that is perturbed: the part, its name, and the size of the noise, entry by entry.
+        is_own: whether the network is its own canonical form, with its parameters as operands.
+    """
+
+    parts: dict[int, Part]
+    scales: list[tuple[Part, str, Tensor]]
+    is_own: bool
+
+    @torch.no_grad()
+    def outputs(self, context: MeasureContext, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Outputs [n, ...] on x, with `noise` added to the operands that `scales` lists."""
+        tensors: dict[int, dict[str, Tensor]] = {}
+        for (part, name, _), move in zip(self.scales, noise or (), strict=noise is not None):
+            tensors.setdefault(part.site.number, {})[name] = getattr(part, name) + move
+        changed = {
+            number: part.call(tensors.get(number, {}))
+            for number, part in self.parts.items()
+            if part.changed or number in tensors
+        }
+
+        def one(inputs: Tensor) -> Tensor:
+            with FastMaxPool2d(), Replay(changed):
+                result: Tensor = context.model(inputs)
+                return result
+
+        return torch.cat([one(inputs) for inputs in torch.split(x, context.network.chunk(x))])
+
+
+def canonical_form(context: MeasureContext, *, logit_shift: bool = False) -> Form:
+    """The canonical form of the network in `context`.
+
+    Args:
+        context: the network on its data.
+        logit_shift: whether the loss sees no vector that is added to all classes' rows: they then have mean 0.
+
+    Raises:
+        Unproved: the network calls functions whose symmetries are not known, or combines known ones in a way that is
+            not covered.
+    """
+    return _Canonical(context, logit_shift).form()
+
+
+class _Canonical:
+    def __init__(self, context: MeasureContext, logit_shift: bool) -> None:
+        self.context, self.logit_shift = context, logit_shift
+        x = context.train.x[:TRACED]
+        recorder = Recorder(x)
+        try:
+            with evaluating(context.model), torch.enable_grad(), recorder:
+                self.outputs = context.model(x)
+        except Exception as error:
+            raise Unproved(f"it cannot be traced: {sentence(error)}") from error
+        recorder.finish(self.outputs)
+        if recorder.problems:
+            raise Unproved(f"{', '.join(sorted(set(recorder.problems)))} is not known to it")
+        self.recorder = recorder
+        with torch.no_grad():
+            self.parts = {site.number: _part(site) for site in recorder.sites}
+        self.iso: dict[int, object] = {}
+
+    @torch.no_grad()
+    def form(self) -> Form:
+        own = all(_is_parameter(value) for part in self.parts.values() for value in _given(part.site))
+        self._fold_batch_norms()
+        self._free_norms()
+        self._find_blocks()
+        self._fold_constants()
+        self._merge_constants()
+        self._center()
+        self._turn_streams()
+        self._multiply()
+        is_own = own and not self.iso and not any(part.changed for part in self.parts.values())
+        form = Form(self.parts, [] if is_own else self._scales(), is_own)
+        if not is_own:
+            self._check(form)
+        return form
+
+    def _check(self, form: Form) -> None:
+        x = self.context.train.x[:TRACED]
+        found, expected = form.outputs(self.context, x), self.outputs.detach()
+        if self.logit_shift and expected.dim() > 1:
+            found, expected = (each - each.mean(1, keepdim=True) for each in (found, expected))
+        gap = float(torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected))
+        if not gap <= SAME.get(expected.dtype, 1e-2):
+            raise Unproved(f"its canonical form has other outputs, by {gap:.2g}")
+
+    # -- who reads and writes what ------------------------------------------------------------------------------------
+
+    def _roots(self, channels: Tensor) -> list[int]:
+        roots: list[int] = self.recorder.roots(channels.reshape(-1)).tolist()
+        return roots
+
+    def _linear(self) -> list[Part]:
+        return [part for part in self.parts.values() if part.weight is not None]
+
+    def _readers(self, block: Sequence[int]) -> list[tuple[Part, Tensor]]:
+        """Linear maps that read a block of channels, with their columns [times, len(block)] in the block's order."""
+        found = []
+        for part in self._linear():
+            places: dict[int, list[int]] = {root: [] for root in block}
+            for column, root in enumerate(self._roots(part.site.reads)):
+                if root in places:
+                    places[root].append(column)
+            times = {len(columns) for columns in places.values()}
+            if times == {0}:
+                continue
+            if len(times) > 1:
+                raise Unproved(f"{part.site.name} reads some channels more often than others")
+            found.append((part, torch.tensor([places[root] for root in block]).T))
+        return found
+
+    def _writers(self, block: Sequence[int]) -> list[tuple[Part, Tensor]]:
+        """Maps, norms and constants that write to a block, with their rows (for a constant: entries, [..., block])."""
+        found = []
+        for part in self.parts.values():
+            if part.is_identity:
+                continue
+            if part.site.name == "add":
+                labels = self.recorder.roots(part.site.writes if part.site.labels is None else part.site.labels)
+                if not set(labels.reshape(-1).tolist()) & set(block):
+                    continue
+                rows = labels.reshape(-1, labels.shape[-1])
+                if sorted(rows[0].tolist()) != sorted(block) or not bool((rows == rows[0]).all()):
+                    raise Unproved("a constant is added to some of the channels that belong together")
+                place = {root: at for at, root in enumerate(rows[0].tolist())}
+            else:
+                place = {root: at for at, root in enumerate(self._roots(part.site.writes))}
+                if not place.keys() & set(block):
+                    continue
+                if not place.keys() >= set(block):
+                    raise Unproved(f"{part.site.name} writes to some of the channels that belong together")
+            found.append((part, torch.tensor([place[root] for root in block])))
+        return found
+
+    # -- normalization ------------------------------------------------------------------------------------------------
+
+    def _fold_batch_norms(self) -> None:
+        by_node = {part.site.after: part for part in self._linear()}
+        for part in self.parts.values():
+            if part.site.name != "batch_norm":
+                continue
+            before = part.site.before
+            source = by_node.get(before) if before is not None and len(before.uses) == 1 else None
+            if source is None or source.site.name == "embedding":
+                if not (self._are_fixed(part.site.reads) and self._are_fixed(part.site.writes)):
+                    raise Unproved("a batch norm stands where it cannot be multiplied into the map before it")
+                continue
+            assert source.weight is not None
+            assert part.gain is not None
+            assert part.shift is not None
+            source.weight = source.weight * part.gain[:, None, None]
+            if source.shift is not None:
+                source.shift = source.shift * part.gain
+            source.add_shift(part.shift, trained="shift" in part.trained or "shift" in source.trained)
+            if part.trained:
+                source.trained.add("weight")
+            part.is_identity = part.changed = True
+            part.trained = set()
+            self.recorder.merge(part.site.reads, part.site.writes)
+            source.site.after = part.site.after
+
+    def _are_fixed(self, channels: Tensor) -> bool:
+        return set(self._roots(channels)) <= set(self.recorder.fixed().tolist())
+
+    def _norms(self) -> list[Part]:
+        return [part for part in self.parts.values() if part.site.name in ("layer_norm", "rms_norm", "group_norm")]
+
+    def _free_norms(self) -> None:
+        """Multiply gain and bias of norms that only linear maps read into these; fix the channels of other norms."""
+        norms = self._norms()
+        while fixing := [
+            part
+            for part in norms
+            if (self._are_fixed(part.site.writes) or part.site.name == "group_norm")
+            and not self._are_fixed(part.site.reads)
+        ]:
+            for part in fixing:
+                self.recorder.fix(part.site.reads)
+        histories = self.recorder.histories()
+        self.free: list[Part] = []
+        for part in norms:
+            if self._are_fixed(part.site.writes):
+                continue
+            block = self._roots(part.site.writes)
+            for root in block:
+                for event in histories[root] - {(part.site.number, "write")}:
+                    if event[1] != "read" or self.parts[event[0]].weight is None:
+                        raise Unproved("what a norm returns goes elsewhere than to linear maps")
+            readers = self._readers(block)
+            for reader, columns in readers:
+                weight = reader.weight
+                assert weight is not None
+                for places in columns:
+                    if part.shift is not None:
+                        if _is_padded(reader.site):
+                            raise Unproved("a norm's bias meets the padding of a convolution")
+                        shift = weight[:, places].sum(2) @ part.shift
+                        reader.add_shift(shift, trained="shift" in part.trained or "shift" in reader.trained)
+                    if part.gain is not None:
+                        weight[:, places] *= part.gain[:, None]
+                    if part.site.name == "layer_norm":
+                        weight[:, places] -= weight[:, places].mean(1, keepdim=True)
+                if part.trained:
+                    reader.trained.add("weight")
+                reader.changed = True
+            part.gain = part.shift = None
+            part.trained, part.changed = set(), True
+            if part.site.name != "group_norm":
+                self.free.append(part)
+
+    # -- linear maps in a row -----------------------------------------------------------------------------------------
+
+    def _find_blocks(self) -> None:
+        """Channels whose coordinates nothing fixes, and no norm reads or writes, by what happens to them."""
+        fixed = set(self.recorder.fixed().tolist())
+        silent = {number for number, part in self.parts.items() if part.is_identity}
+        norms = {part.site.number for part in self._norms()}
+        blocks: dict[frozenset[Event], list[int]] = {}
+        for root, events in self.recorder.histories().items():
+            events = frozenset(event for event in events if event[0] not in silent)
+            if root not in fixed and not any(event[0] in norms for event in events):
+                blocks.setdefault(events, []).append(root)
+        self.blocks = [(events, sorted(block)) for events, block in blocks.items()]
+
+    def _fold_constants(self) -> None:
+        """Constants that linear maps pass on become constants of those; those of keys are dropped."""
+        for events, block in self.blocks:
+            kinds = {event[1] for event in events}
+            is_key = "key" in kinds and not kinds & {"query", "value", "read"}
+            if kinds & {"query", "key"} and not is_key:
+                continue
+            readers = [] if is_key else self._readers(block)
+            if any(_is_padded(reader.site) for reader, _ in readers):
+                continue
+            for part, rows in self._writers(block):
+                if part.shift is None or part.shift.dim() > 1:
+                    continue
+                constant = part.shift[rows]
+                for reader, columns in readers:
+                    assert reader.weight is not None
+                    moved = sum(reader.weight[:, places].sum(2) @ constant for places in columns)
+                    assert isinstance(moved, Tensor)
+                    reader.add_shift(moved, trained="shift" in part.trained or "shift" in reader.trained)
+                part.shift = part.shift.clone()
+                part.shift[rows] = 0
+                part.changed = True
+                if not bool(part.shift.any()):
+                    part.drop_shift()
+
+    def _multiply(self) -> None:
+        """Put the products of linear maps in a row into one of them, or balance narrow factors."""
+        hidden = {root for _, block in self.blocks for root in block}
+        done: set[int] = set()
+        for events, block in self.blocks:
+            if block[0] in done:
+                continue
+            kinds = {event[1] for event in events}
+            if kinds & {"query", "key"}:
+                if kinds & {"read"} or {"query", "key"} <= kinds:
+                    raise Unproved("queries or keys serve as something else too")
+                if "key" in kinds:
+                    self._multiply_attention(events, block, hidden)
+                done.update(block)
+                continue
+            chain = self._chain(block, hidden)
+            if chain is not None:
+                blocks, parts = chain
+                self._multiply_chain(blocks, parts)
+                done.update(root for each in blocks for root in each)
+                continue
+            writers, readers = self._writers(block), self._readers(block)
+            around = [part.site.reads for part, _ in writers if part.weight is not None]
+            around += [part.site.writes for part, _ in readers]
+            if any(set(self._roots(each)) & hidden for each in around):
+                raise Unproved("linear maps meet in more than a row")
+            self._assign(block, [_Rows(self, *each) for each in writers], [_Columns(self, *each) for each in readers])
+            done.update(block)
+
+    def _multiply_attention(self, events: frozenset[Event], block: list[int], hidden: set[int]) -> None:
+        pairs = {event[0] for event in events if event[1] == "key"}
+        asking = [
+            (other, {event[0] for event in found if event[1] == "query"})
+            for found, other in self.blocks
+            if any(event[1] == "query" and event[0] in pairs for event in found)
+        ]
+        if not asking or any(not met <= pairs for _, met in asking):
+            raise Unproved("queries meet the keys of several heads")
+        queries = [query for query, _ in asking]
+        order = self._order_of(events, block, queries, pairs)
+        sides = [_Rows(self, *each) for query in order for each in self._writers(query)]
+        keys = self._writers(block)
+        for part, _ in [*keys, *((side.part, side.rows) for side in sides)]:
+            if part.weight is not None and set(self._roots(part.site.reads)) & hidden:
+                raise Unproved("queries or keys are the last of several linear maps")
+        self._assign(block, sides, [_Rows(self, *each) for each in keys])
+
+    def _order_of(
+        self, events: frozenset[Event], block: list[int], queries: list[list[int]], pairs: set[Any]
+    ) -> list[list[int]]:
+        """The queries' channels in the order of the keys' that they are multiplied with."""
+        partner: dict[Any, dict[int, int]] = {}
+        for event, asked, answering in self.recorder.products:
+            if event in pairs:
+                partner[event] = dict(zip(self._roots(answering), self._roots(asked), strict=True))
+        ordered = []
+        for query in queries:
+            mapping = next(m for m in partner.values() if set(m.values()) == set(query))
+            ordered.append([mapping[root] for root in block])
+        return ordered
+
+    def _chain(self, block: list[int], hidden: set[int]) -> tuple[list[list[int]], list[Part]] | None:
+        """The blocks and maps of the row that a block belongs to, if each has one writer and one reader."""
+
+        def ends(each: list[int]) -> tuple[Part, Part] | None:
+            writers, readers = self._writers(each), self._readers(each)
+            if len(writers) != 1 or len(readers) != 1:
+                return None
+            (first, rows), (second, columns) = writers[0], readers[0]
+            whole = first.weight is not None and second.weight is not None and first.shift is None
+            if not whole or len(rows) != len(first.site.writes) or len(columns) != 1:
+                return None
+            if columns.shape[1] != len(second.site.reads):
+                return None
+            return first, second
+
+        by_root = {root: each for _, each in self.blocks for root in each}
+        found = ends(block)
+        if found is None:
+            return None
+        blocks, parts = [block], list(found)
+        while (roots := set(self._roots(parts[0].site.reads))) & hidden:
+            before = by_root[min(roots & hidden)]
+            if set(before) != roots or (found := ends(before)) is None or found[1] is not parts[0]:
+                return None
+            blocks.insert(0, before)
+            parts.insert(0, found[0])
+        while (roots := set(self._roots(parts[-1].site.writes))) & hidden:
+            after = by_root[min(roots & hidden)]
+            if set(after) != roots or (found := ends(after)) is None or found[0] is not parts[-1]:
+                return None
+            blocks.append(after)
+            parts.append(found[1])
+        return blocks, parts
+
+    def _multiply_chain(self, blocks: list[list[int]], parts: list[Part]) -> None:
+        weights = [part.weight for part in parts if part.weight is not None]
+        if len(parts) == 2:
+            (block,) = blocks
+            rows = [_Rows(self, *each) for each in self._writers(block)]
+            self._assign(block, rows, [_Columns(self, *each) for each in self._readers(block)])
+            return
+        if any(weight.shape[2] > 1 for weight in weights):
+            raise Unproved("three convolutions or more stand in a row")
+        # Every map in the order of the channels between them.
+        into = [torch.arange(weights[0].shape[1]), *(self._readers(block)[0][1][0] for block in blocks)]
+        out = [*(self._writers(block)[0][1] for block in blocks), torch.arange(len(weights[-1]))]
+        matrices = [w[rows[:, None], columns, 0] for w, rows, columns in zip(weights, out, into, strict=True)]
+        product = functools.reduce(lambda done, matrix: matrix @ done, matrices)
+        factors, home = self._factors(blocks, parts, product)
+        is_trained = any("weight" in part.trained for part in parts)
+        for at, (part, factor) in enumerate(zip(parts, factors, strict=True)):
+            part.weight = torch.zeros_like(weights[at])
+            part.weight[out[at][:, None], into[at], 0] = factor
+            part.free["weight"] = torch.full_like(part.weight, float(home in (at, None)))
+            part.changed = True
+            if is_trained:
+                part.trained.add("weight")
+
+    def _factors(self, blocks: list[list[int]], parts: list[Part], product: Tensor) -> tuple[list[Tensor], int | None]:
+        """Canonical factors of a product, and which of them holds it; None where all do."""
+        widths, (out, into) = [len(block) for block in blocks], product.shape
+        sizes = [into, *widths, out]
+        zeros = [product.new_zeros(after, before) for before, after in itertools.pairwise(sizes)]
+        if min(widths) >= min(out, into):
+            home = 0 if min(widths) >= out else len(parts) - 1
+            for at, factor in enumerate(zeros):
+                if at == home:
+                    factor[:out, :into] = product
+                else:
+                    factor.fill_diagonal_(1)
+            ends = self._roots(parts[-1].site.writes if home == 0 else parts[0].site.reads)
+            for block in blocks:
+                for root, end in zip(block, ends, strict=False):
+                    if end in self.iso:
+                        self.iso[root] = self.iso[end]
+            return zeros, home
+        left, right = self._scale_of_output(parts[-1]), self._scale_of_input(parts[0])
+        scaled = product / left[:, None]
+        u, s, v = torch.linalg.svd(scaled * right, full_matrices=False)
+        rank, share = min(*widths, len(s)), 1 / len(parts)
+        u, s, v = u[:, :rank], s[:rank], v[:rank]
+        # S^(1/n) V' and U S^(1/n), for others too that no sample has
+        inverse = torch.where(s > s.max() * ROUNDING, s ** (share - 1), 0.0)
+        zeros[0][:rank] = inverse[:, None] * (u.T @ scaled)
+        zeros[-1][:, :rank] = (product * right) @ v.T * inverse
+        for factor in zeros[1:-1]:
+            factor[:rank, :rank] = torch.diag(s**share)
+        for number, block in enumerate(blocks):
+            self.iso |= dict.fromkeys(block, ("row", block[0], number))
+        return zeros, None
+
+    def _scale_of_input(self, part: Part) -> Tensor:
+        return self._scale(part.site, part.site.reads, before=True)
+
+    def _scale_of_output(self, part: Part) -> Tensor:
+        return self._scale(part.site, part.site.writes, before=False)
+
+    def _scale(self, site: Site, channels: Tensor, *, before: bool) -> Tensor:
+        """The root mean square on samples of the channels whose coordinates are fixed; 1 for others."""
+        size = torch.ones(len(channels) or site.arguments["weight"].shape[0], dtype=torch.float64)
+        roots = self._roots(channels)
+        is_fixed = torch.tensor([root not in self.iso for root in roots], dtype=torch.bool)
+        if not roots or not bool(is_fixed.any()):
+            return size
+        found: list[Tensor] = []
+
+        def see(inputs: Tensor, result: Tensor) -> None:
+            values = (inputs if before else result).double()
+            axis = 1 if site.name.startswith("conv") else -1
+            found.append(values.movedim(axis, -1).reshape(-1, values.shape[axis]).square().mean(0).sqrt().cpu())
+
+        self._observe({site.number: see})
+        mean = torch.where(is_fixed, found[0], 1.0)
+        return torch.where(mean > 0, mean, 0.0 if before else 1.0)
+
+    def _observe(self, seen: dict[int, Callable[[Tensor, Tensor], None]]) -> None:
+        with FastMaxPool2d(), Replay({}, seen):
+            self.context.model(self.context.train.x[:OBSERVED])
+
+    def _assign(self, block: list[int], firsts: Sequence[_Side], seconds: Sequence[_Side]) -> None:
+        """Give the two sides of a block of channels the product's canonical factors."""
+        if not firsts or not seconds:
+            return
+        x, y = torch.cat([side.get() for side in firsts], 1), torch.cat([side.get() for side in seconds], 1).T
+        width, (out, into) = len(block), (len(y), x.shape[1])
+        product = y @ x
+        is_trained = any(side.is_trained for side in (*firsts, *seconds))
+        new_x, new_y = torch.zeros_like(x), torch.zeros_like(y)
+        free_x = free_y = 1.0
+        if out <= width:
+            new_x[:out], new_y[:, :out] = product, torch.eye(out, dtype=torch.float64)
+            free_y, ends = 0.0, [end for side in seconds for end in side.ends()]
+        elif into <= width:
+            new_y[:, :into], new_x[:into] = product, torch.eye(into, dtype=torch.float64)
+            free_x, ends = 0.0, [end for side in firsts for end in side.ends()]
+        else:
+            right = torch.cat([side.scale() for side in firsts])
+            left = torch.cat([side.scale() for side in seconds])
+            scaled_y, scaled_x = y * left[:, None], x * right
+            q_y, r_y = torch.linalg.qr(scaled_y)
+            q_x, r_x = torch.linalg.qr(scaled_x.T)
+            u, s, v = torch.linalg.svd(r_y @ r_x.T)
+            # S^½ V' and U S^½, for others too that no sample has
+            inverse = torch.where(s > s.max() * ROUNDING, s.rsqrt(), 0.0)
+            new_x[: len(s)] = inverse[:, None] * (u.T @ (q_y.T @ scaled_y) @ x)
+            new_y[:, : len(s)] = (y @ (scaled_x @ q_x) @ v.T) * inverse
+            ends = [("row", block[0])] * width
+        for hidden, end in zip(block, [*ends, *[None] * width], strict=False):
+            if end is not None:
+                self.iso[hidden] = end
+        self._give(firsts, new_x, free_x, is_trained)
+        self._give(seconds, new_y.T, free_y, is_trained)
+
+    def _give(self, sides: Sequence[_Side], value: Tensor, free: float, is_trained: bool) -> None:
+        start = 0
+        for side in sides:
+            stop = start + side.get().shape[1]
+            side.put(value[:, start:stop], free)
+            if is_trained:
+                side.part.trained.add(side.name)
+            side.part.changed = True
+            start = stop
+
+    # -- constants ----------------------------------------------------------------------------------------------------
+
+    def _merge_constants(self) -> None:
+        """Constants that are added to each other, with nothing in between that sees them, become one."""
+        above: dict[Node, Node] = {}
+
+        def top(node: Node) -> Node:
+            while node in above:
+                node = above[node]
+            return node
+
+        for node in self.recorder.nodes:
+            if len(node.uses) == 1 and node.uses[0][0] in ("move", "mean", "add"):
+                other = node.uses[0][1]
+                if other is not None and top(node) is not top(other):
+                    above[top(node)] = top(other)
+        groups: dict[tuple[int, frozenset[int]], list[Part]] = {}
+        for part in self.parts.values():
+            if part.shift is not None and "shift" in part.trained:
+                key = id(top(part.site.after)), frozenset(self._roots(_written(part)))
+                groups.setdefault(key, []).append(part)
+        for (_, channels), parts in groups.items():
+            if len(parts) < 2:
+                continue
+            home = max(parts, key=lambda part: part.shift.dim())  # type: ignore[union-attr]
+            target = _written(home)
+            order = {root: at for at, root in enumerate(sorted(channels))}
+            places = torch.tensor([order[root] for root in self._roots(target)]).view(target.shape)
+            for part in parts:
+                if part is home:
+                    continue
+                assert part.shift is not None
+                if part.shift.dim() > 1:
+                    raise Unproved("several constants are added, each with its own positions")
+                values = torch.zeros(len(order), dtype=torch.float64)
+                values[[order[root] for root in self._roots(_written(part))]] = part.shift
+                home.add_shift(values[places], trained=True)
+                part.drop_shift()
+
+    def _absorbed(self, node: Node, kind: str) -> bool:
+        """Whether all that becomes of an activation is read by norms of a kind."""
+        return bool(node.uses) and all(
+            name == kind or (name in ("move", "mean", "add") and other is not None and self._absorbed(other, kind))
+            for name, other in node.uses
+        )
+
+    def _center(self) -> None:
+        """Take out what a layer norm forgets, and with logits that may be shifted, what all of them have in common."""
+        classes = frozenset(self._roots(self.recorder.channels(self.outputs, 1)))
+        for part in self.parts.values():
+            forgets = self._absorbed(part.site.after, "layer_norm")
+            if self.logit_shift and not forgets and part.site.name in (*LINEAR, "add"):
+                is_last = self._absorbed(part.site.after, "outputs")
+                forgets = is_last and frozenset(self._roots(_written(part))) == classes
+            if not forgets:
+                continue
+            if part.weight is not None:
+                part.weight = part.weight - part.weight.mean(0)
+            if part.shift is not None:
+                part.shift = part.shift - part.shift.mean(-1, keepdim=True)
+            part.changed = True
+        for part in self.parts.values():
+            if part.shift is not None and part.site.name in LINEAR and self._absorbed(part.site.after, "group_norm"):
+                groups = {
+                    each.site.arguments["num_groups"] for each in self._norms()
+                    if each.site.name == "group_norm" and each.site.before is part.site.after
+                }  # fmt: skip
+                if len(groups) == 1:
+                    grouped = part.shift.view(groups.pop(), -1)
+                    part.shift = (grouped - grouped.mean(1, keepdim=True)).view(-1)
+                    part.changed = True
+
+    # -- streams ------------------------------------------------------------------------------------------------------
+
+    def _turn_streams(self) -> None:
+        """Turn what norms read to its principal axes on samples."""
+        streams: dict[frozenset[int], list[Part]] = {}
+        for part in self.free:
+            streams.setdefault(frozenset(self._roots(part.site.reads)), []).append(part)
+        for roots, norms in streams.items():
+            block = sorted(roots)
+            self._check_stream(block, norms)
+            keeps_mean = any(part.site.name == "layer_norm" for part in norms)
+            turn = self._principal_axes(block, norms, keeps_mean)
+            for part, rows in self._writers(block):
+                if part.site.name == "add":
+                    assert part.shift is not None
+                    part.shift = part.shift.clone()
+                    part.shift[..., rows] = part.shift[..., rows] @ turn.T
+                else:
+                    assert part.weight is not None
+                    part.weight = part.weight.clone()
+                    part.weight[rows] = torch.einsum("ab,bit->ait", turn, part.weight[rows])
+                    if part.shift is not None:
+                        part.shift = part.shift.clone()
+                        part.shift[rows] = turn @ part.shift[rows]
+                part.changed = True
+            outputs = []
+            for norm in norms:
+                place = {root: at for at, root in enumerate(self._roots(norm.site.reads))}
+                written = self._roots(norm.site.writes)
+                outputs.append([written[place[root]] for root in block])
+            for each in (block, *outputs):
+                for part, columns in self._readers(each):
+                    assert part.weight is not None
+                    for places in columns:
+                        part.weight[:, places] = torch.einsum("ab,obt->oat", turn, part.weight[:, places])
+                    part.changed = True
+                self.iso |= dict.fromkeys(each, ("stream", block[0]))
+
+    def _check_stream(self, block: list[int], norms: list[Part]) -> None:
+        numbers = {part.site.number for part in norms}
+        histories = self.recorder.histories()
+        for root in block:
+            for event in histories[root]:
+                number, kind = event
+                is_linear = isinstance(number, int) and (
+                    self.parts[number].weight is not None or self.parts[number].site.name == "add"
+                )
+                if not is_linear and number not in numbers and not self.parts[number].is_identity:
+                    raise Unproved(f"a stream of norms has a {kind} that is no linear map's")
+
+    def _principal_axes(self, block: list[int], norms: list[Part], keeps_mean: bool) -> Tensor:
+        size = len(block)
+        total, mean = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+
+        def seeing(norm: Part) -> Callable[[Tensor, Tensor], None]:
+            place = {root: at for at, root in enumerate(self._roots(norm.site.reads))}
+            order = torch.tensor([place[root] for root in block])
+
+            def see(inputs: Tensor, _: Tensor) -> None:
+                values = inputs.double().reshape(-1, size).cpu()[:, order]
+                if keeps_mean:
+                    values = values - values.mean(1, keepdim=True)
+                values = values / values.square().mean(1, keepdim=True).sqrt().clamp_min(1e-300)
+                total.add_(values.T @ values / len(values))
+                mean.add_(values.mean(0))
+
+            return see
+
+        self._observe({part.site.number: seeing(part) for part in norms})
+        basis = torch.eye(size, dtype=torch.float64)
+        if keeps_mean:
+            basis = _helmert(size)
+        axes = torch.linalg.eigh(basis @ total @ basis.T)[1]
+        axes = axes * torch.where(axes.T @ (basis @ mean) < 0, -1.0, 1.0)  # either sign would do
+        turn = basis.T @ axes.T @ basis
+        return turn + 1 / size if keeps_mean else turn
+
+    # -- noise --------------------------------------------------------------------------------------------------------
+
+    def _scales(self) -> list[tuple[Part, str, Tensor]]:
+        """Absolute values of the operands; along axes that may be rotated, root mean squares."""
+        found = []
+        for part in self.parts.values():
+            rows = self._groups(part.site.writes)
+            for name, value in part.operands():
+                squares = value.square()
+                if name in part.free:
+                    squares = squares * part.free[name]
+                if name == "weight":
+                    columns = self._groups(part.site.reads) if len(part.site.reads) else None
+                    squares = _averaged(squares, rows, 0)
+                    squares = squares if columns is None else _averaged(squares, columns, 1)
+                elif part.site.name == "add":
+                    assert part.site.labels is not None
+                    last = part.site.labels.reshape(-1, part.site.labels.shape[-1])[0]
+                    squares = _averaged(squares, self._groups(last), squares.dim() - 1)
+                else:
+                    squares = _averaged(squares, rows, 0)
+                found.append((part, name, squares.sqrt() * torch.where(value < 0, -1.0, 1.0)))
+        return found
+
+    def _groups(self, channels: Tensor) -> Tensor:
+        """A number for every channel: the same for those that are averaged over."""
+        names: dict[object, int] = {}
+        times: dict[int, int] = {}
+        numbers = []
+        for at, root in enumerate(self._roots(channels)):
+            times[root] = times.get(root, 0) + 1
+            key = (self.iso[root], times[root]) if root in self.iso else ("alone", at)
+            numbers.append(names.setdefault(key, len(names)))
+        return torch.tensor(numbers, dtype=torch.long)
+
+
+class _Side:
+    """What writes to a block of channels, or reads it, as a matrix [block, others]."""
+
+    name: str
+
+    def __init__(self, owner: _Canonical, part: Part, rows: Tensor) -> None:
+        self.owner, self.part, self.rows = owner, part, rows
+
+    @property
+    def is_trained(self) -> bool:
+        return self.name in self.part.trained
+
+    def get(self) -> Tensor:
+        """The matrix."""
+        raise NotImplementedError
+
+    def put(self, value: Tensor, free: float) -> None:
+        raise NotImplementedError
+
+    def scale(self) -> Tensor:
+        """For each of the others, the unit in which it counts: an input's size on samples, one over an output's."""
+        raise NotImplementedError
+
+    def ends(self) -> list[object]:
+        """For each of the others, the axis along which it may be rotated, or None."""
+        raise NotImplementedError
+
+
+class _Rows(_Side):
+    """A map or a constant that writes to the block."""
+
+    def __init__(self, owner: _Canonical, part: Part, rows: Tensor) -> None:
+        super().__init__(owner, part, rows)
+        self.name = "weight" if part.weight is not None else "shift"
+
+    def get(self) -> Tensor:
+        if self.part.weight is None:
+            assert self.part.shift is not None
+            return self.part.shift.reshape(-1, self.part.shift.shape[-1])[:, self.rows].T
+        matrix = self.part.weight[self.rows].flatten(1)
+        return matrix if self.part.shift is None else torch.cat([matrix, self.part.shift[self.rows, None]], 1)
+
+    def put(self, value: Tensor, free: float) -> None:
+        part = self.part
+        if part.weight is None:
+            assert part.shift is not None
+            flat = part.shift.reshape(-1, part.shift.shape[-1]).clone()
+            flat[:, self.rows] = value.T
+            part.shift = flat.view(part.shift.shape)
+            part.free.setdefault("shift", torch.ones_like(part.shift))[..., self.rows] = free
+            return
+        if part.shift is not None:
+            part.shift = part.shift.clone()
+            part.shift[self.rows] = value[:, -1]
+            value = value[:, :-1]
+            part.free.setdefault("shift", torch.ones_like(part.shift))[self.rows] = free
+        part.weight = part.weight.clone()
+        part.weight[self.rows] = value.reshape(len(self.rows), *part.weight.shape[1:])
+        part.free.setdefault("weight", torch.ones_like(part.weight))[self.rows] = free
+
+    def scale(self) -> Tensor:
+        if self.part.weight is None:
+            return torch.ones(self.get().shape[1], dtype=torch.float64)
+        scale = self.owner._scale_of_input(self.part).repeat_interleave(self.part.weight.shape[2])
+        return scale if self.part.shift is None else torch.cat([scale, torch.ones(1, dtype=torch.float64)])
+
+    def ends(self) -> list[object]:
+        if self.part.weight is None:
+            return [None] * self.get().shape[1]
+        taps = self.part.weight.shape[2]
+        roots = self.owner._roots(self.part.site.reads) or [-1] * self.part.weight.shape[1]
+        found: list[object] = [
+            (self.owner.iso[root], tap) if root in self.owner.iso else None for root in roots for tap in range(taps)
+        ]
+        return found if self.part.shift is None else [*found, None]
+
+
+class _Columns(_Side):
+    """A map that reads the block."""
+
+    name = "weight"
+
+    def get(self) -> Tensor:
+        assert self.part.weight is not None
+        return torch.cat([self.part.weight[:, places].movedim(1, 0).flatten(1) for places in self.rows], 1)
+
+    def put(self, value: Tensor, free: float) -> None:
+        part = self.part
+        assert part.weight is not None
+        part.weight = part.weight.clone()
+        masks = part.free.setdefault("weight", torch.ones_like(part.weight))
+        for places, piece in zip(self.rows, value.chunk(len(self.rows), 1), strict=True):
+            part.weight[:, places] = piece.reshape(len(places), len(part.weight), -1).movedim(0, 1)
+            masks[:, places] = free
+
+    def scale(self) -> Tensor:
+        assert self.part.weight is not None
+        scale = self.owner._scale_of_output(self.part).repeat_interleave(self.part.weight.shape[2])
+        return (1 / scale).repeat(len(self.rows))
+
+    def ends(self) -> list[object]:
+        assert self.part.weight is not None
+        roots, taps = self.owner._roots(self.part.site.writes), self.part.weight.shape[2]
+        return [
+            (self.owner.iso[root], time, tap) if root in self.owner.iso else None
+            for time in range(len(self.rows)) for root in roots for tap in range(taps)
+        ]  # fmt: skip
+
+
+def _part(site: Site) -> Part:
+    """The operands of a call as they are."""
+    given = site.arguments
+
+    def exact(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.detach().double().cpu().clone()
+
+    part = Part(site)
+    if site.name in LINEAR:
+        weight = given["other" if site.name == "matmul" else "weight"]
+        matrix = exact(weight)
+        assert matrix is not None
+        matrix = matrix.T if site.name in ("matmul", "embedding") else matrix
+        part.weight = matrix.flatten(2).clone() if matrix.dim() > 2 else matrix[:, :, None].clone()
+        part.shift = exact(given.get("bias"))
+        operands = {"weight": weight, "shift": given.get("bias")}
+    elif site.name == "add":
+        constant = given["other" if given["input"] is site.before.tensor else "input"]  # type: ignore[union-attr]
+        part.shift, operands = exact(constant), {"shift": constant}
+    else:
+        part.gain, part.shift = exact(given.get("weight")), exact(given.get("bias"))
+        operands = {"gain": given.get("weight"), "shift": given.get("bias")}
+        if site.name == "batch_norm":
+            if given.get("training") or given.get("running_mean") is None:
+                raise Unproved("a batch norm has no running statistics")
+            mean, variance = exact(given["running_mean"]), exact(given["running_var"])
+            assert mean is not None
+            assert variance is not None
+            gain = torch.ones_like(mean) if part.gain is None else part.gain
+            part.gain = gain / (variance + given.get("eps", 1e-5)).sqrt()
+            part.shift = (0.0 if part.shift is None else part.shift) - mean * part.gain
+    part.trained = {name for name, value in operands.items() if value is not None and value.requires_grad}
+    return part
+
+
+def _given(site: Site) -> Iterator[Tensor]:
+    """The operands that depend on parameters."""
+    for name, value in site.arguments.items():
+        activation = site.before is not None and value is site.before.tensor
+        if isinstance(value, Tensor) and value.requires_grad and not activation and name != "running_mean":
+            yield value
+
+
+def _written(part: Part) -> Tensor:
+    """The channels of a shift's entries."""
+    return part.site.writes if part.site.labels is None else part.site.labels
+
+
+def _is_parameter(value: Tensor) -> bool:
+    return value.is_leaf or (value._base is not None and value._base.is_leaf)
+
+
+def _is_padded(site: Site) -> bool:
+    padding = site.arguments.get("padding", 0)
+    return site.name.startswith("conv") and padding not in (0, (0,), (0, 0), (0, 0, 0), [0], [0, 0], [0, 0, 0])
+
+
+def _averaged(squares: Tensor, groups: Tensor, axis: int) -> Tensor:
+    """Means over the groups of an axis, in place of each entry."""
+    count = int(groups.max()) + 1
+    if count == len(groups):
+        return squares
+    moved = squares.movedim(axis, 0)
+    sums = torch.zeros(count, *moved.shape[1:], dtype=moved.dtype).index_add_(0, groups, moved)
+    sizes = torch.bincount(groups, minlength=count).to(sums)
+    return (sums / sizes.view(-1, *[1] * (sums.dim() - 1)))[groups].movedim(0, axis)
+
+
+def _helmert(size: int) -> Tensor:
+    """An orthonormal basis [size - 1, size] of the vectors of mean 0."""
+    rows = torch.tril(torch.ones(size - 1, size, dtype=torch.float64))
+    index = torch.arange(1, size)
+    rows[index - 1, index] = -index.double()
+    return rows / (index * (index + 1)).double().sqrt()[:, None]
