@@ -51,6 +51,10 @@ class Probe(Struct, frozen=True, forbid_unknown_fields=True):
         reseeded, jittered: how far the paths with other random numbers, and with gradients that differ in the ninth
             digit, were from the path at their end, relative to its length.
         ringing: how far zero gradients after the path lead, relative to its length.
+        rotated: how far the path ends from its place in rotated coordinates, relative to its length: every tensor's
+            entries are turned by an orthogonal matrix. None where the start or rounding decides, and in older records.
+        turned: the same where only the rows and the columns of matrices are turned, as rotations of a layer's inputs
+            and outputs do; None also where there is no matrix.
     """
 
     behaviors: Annotated[tuple[Behavior, ...], Meta(max_length=len(Behavior))]
@@ -61,6 +65,31 @@ class Probe(Struct, frozen=True, forbid_unknown_fields=True):
     reseeded: Size
     jittered: Size
     ringing: Size
+    rotated: Size | None = None
+    turned: Size | None = None
+
+
+ROTATED = 1e-3
+"""By more of its length than this a path must not differ in rotated coordinates if its method is rotation invariant."""
+
+
+class Invariance(StrEnum):
+    """Under which rotations of weights an optimizer takes the same steps, turned."""
+
+    ANY = "yes"
+    """Any rotation of a tensor's entries: its steps know no coordinates."""
+    SIDES = "of inputs and outputs"
+    """Those of the rows and the columns of matrices alone, as steps along singular vectors have it."""
+    NONE = "no"
+
+
+def invariance(rotated: float | None, turned: float | None) -> Invariance | None:
+    """What the distances of a probe say (`Probe.rotated` and `Probe.turned`); None where they say nothing."""
+    if rotated is None:
+        return None
+    if rotated <= ROTATED:
+        return Invariance.ANY
+    return Invariance.SIDES if turned is not None and turned <= ROTATED else Invariance.NONE
 
 
 def regularizes(behaviors: Iterable[str]) -> bool:

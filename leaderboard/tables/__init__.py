@@ -20,6 +20,7 @@ VIEWS = (
     "steps",
     "predictions",
     "verdicts",
+    "rotation",
 )
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 

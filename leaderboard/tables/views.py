@@ -23,6 +23,7 @@ from leaderboard.analysis.robustness import (
     trials,
     tuning_curves,
 )
+from leaderboard.analysis.rotations import rotation_probes
 from leaderboard.analysis.scoring import AXES
 from leaderboard.analysis.statistics import Interval
 from leaderboard.analysis.step_sizes import step_sizes
@@ -68,6 +69,11 @@ VERDICTS = (
     "Verdicts: holds if the 95 % interval over seeds of what was measured minus what is predicted lies within the "
     "tolerance, fails if it lies outside, else undecided. They say nothing of merit."
 )
+ROTATIONS = (
+    "A path of 16 steps, followed again from the rotated start on the rotated gradients: how far it ends from its "
+    "rotated place, relative to its length (probes that rounding or random numbers decide are left out)."
+)
+NO_ROTATIONS = "No record says how its optimizer steps in rotated coordinates."
 UNPROVED = "*"
 NO_PREDICTIONS = "Theory predicts nothing of these submissions on these tasks, or the records do not show it."
 
@@ -545,6 +551,33 @@ def verdicts(board: Board, results: Results) -> Table:
     header = (*columns("task", "prediction", words=True), *(Column(name, name, words=True) for name in names))
     notes = (VERDICTS, f"{UNPROVED} No theorem for this method: a conjecture, or what others observed.")
     return Table("Verdicts on what theory predicts", header, rows, stub=2, notes=notes if rows else (NO_PREDICTIONS,))
+
+
+def rotation(board: Board, results: Results) -> Table:
+    """Whether each optimizer takes the same steps in rotated coordinates, and how far its path moves if not."""
+    found = {name: probes for name, probes in rotation_probes(results, board.kind).items() if name in board.names}
+    rows = tuple(
+        (
+            text(name),
+            text(", ".join(sorted({probe.invariance for probe in found[name]}))),
+            number(float(np.median([probe.rotated for probe in found[name]])), ".2g"),
+            number(max(probe.rotated for probe in found[name]), ".2g"),
+            number(max((probe.turned for probe in found[name] if probe.turned is not None), default=None), ".2g"),
+            number(len(found[name]), "d"),
+        )
+        for name in board.names
+        if name in found
+    )
+    header = (
+        *columns("submission", words=True),
+        Column("invariant", "rotation invariant", words=True),
+        Column("moved", "moved by (median)"),
+        Column("most", "at most"),
+        Column("turned", "inputs and outputs turned"),
+        *columns("tasks"),
+    )
+    notes = (ROTATIONS,) if rows else (NO_ROTATIONS,)
+    return Table("The same gradients in rotated coordinates", header, rows, notes=notes)
 
 
 def _judgements(results: Results, board: Board) -> list[Judgement]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from suite.behavior import Size
 from suite.storage.record import Record, Status
 
 # Bounds keep out infinities and NaN, which JSON has not but Python reads, and integers that no float can hold.
@@ -66,6 +67,8 @@ class _Probe(Struct):
 
     behaviors: list[Name]
     steps: Count
+    rotated: Size | None = None
+    turned: Size | None = None
 
 
 class _Environment(Struct):

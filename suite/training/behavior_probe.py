@@ -9,6 +9,8 @@ whatever the method is called, and each is tried on the network, the data, the b
     kicked    = the same gradients, displaced by d at step j:                  is at path + d from there on
     reseeded  = the same gradients, other random numbers, a few steps:         is at path
     jittered  = the gradients times 1 + 1e-9 noise, a few steps:               is at path, nearly
+    rotated   = rotated gradients from the rotated start, a few steps:         is at the rotated path (shown only)
+    turned    = the same with the rows and columns of matrices rotated:        is at the turned path (shown only)
     resting   = zero gradients from start, and from start + c:                 does not move
     after K steps the path gets zero gradients: momentum may ring out, since it is a function of past gradients
 
@@ -22,10 +24,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import torch
+from scipy.fft import dct
 from torch import Tensor, nn
 
 from suite.behavior import Behavior, Probe
@@ -171,6 +175,37 @@ def probe_behavior(setup: TrainingSetup, run: TrainingRun) -> Probe | None:
             return None
 
 
+Turn = Callable[[Tensor], Tensor]
+"""An orthogonal map of the entries of one tensor, as a vector."""
+
+
+def rotations(parameters: Sequence[Tensor], seed: int) -> dict[str, list[Turn]]:
+    """The rotations `rotated` and, where there are matrices, `turned` (see `suite.behavior.Probe`): a map per tensor.
+
+    A rotation is random signs, a cosine transform and random signs: it mixes all coordinates in n log n operations.
+    """
+    stream = torch_stream("rotation probe", seed)
+
+    def mixing(count: int) -> Turn:
+        before, after = (torch.randint(0, 2, (count,), generator=stream).numpy() * 2 - 1 for _ in range(2))
+
+        def mix(rows: Tensor) -> Tensor:
+            """Of the last axis."""
+            mixed = dct(rows.double().cpu().numpy() * before, norm="ortho", axis=-1) * after
+            return torch.from_numpy(mixed).to(device=rows.device, dtype=rows.dtype)
+
+        return mix
+
+    def sides(shape: torch.Size) -> Turn:
+        columns, rows = mixing(math.prod(shape[1:])), mixing(shape[0])
+        return lambda part: rows(columns(part.view(shape[0], -1)).T).T.reshape(-1)
+
+    found = {"rotated": [mixing(parameter.numel()) for parameter in parameters]}
+    if any(parameter.dim() > 1 and min(parameter.shape) > 1 for parameter in parameters):
+        found["turned"] = [sides(p.shape) if p.dim() > 1 else (lambda part: part) for p in parameters]
+    return found
+
+
 class _Probing:
     """The paths of one probe."""
 
@@ -222,6 +257,9 @@ class _Probing:
     def result(self) -> Probe | None:
         displaced, kicked = self._walker(self._offset, other_numbers=1), self._walker(None)
         reseeded, jittered = self._walker(None, other_numbers=1), self._walker(None)
+        turns = rotations([*self._path.model.parameters()], self._seeds["optimizer"])
+        turning = {name: self._walker(self._turned(self._start, turn) - self._start) for name, turn in turns.items()}
+        moved: dict[str, float] = {}
         of_displaced = _Differences(self._sizes, self._eps, self._start, displaced.start)
         of_kicked = _Differences(self._sizes, self._eps, self._start, self._start)
         before, jitter, redrawn = self._start, 0.0, 0.0
@@ -242,6 +280,10 @@ class _Probing:
                 noisy = [None if g is None else g * (1 + JITTER * self._normal(g)) for g in gradients]
                 jitter = self._relative(jittered.step(noisy, CURVATURE, factor) - after, after)
                 redrawn = self._relative(reseeded.step(gradients, CURVATURE, factor) - after, after)
+                for name, turn in turns.items():
+                    there = turning[name].step(_turned(gradients, turn), CURVATURE, factor)
+                    missed = self._relative(self._turned(after, turn) - there, after)
+                    moved[name] = missed if bool(torch.isfinite(there).all()) else math.inf
             before = after
         if redrawn > OF_AMPLIFICATION:
             self._seen.add(Behavior.NOISE)
@@ -255,8 +297,11 @@ class _Probing:
         if self._setup.loss is not self._setup.task.loss:
             self._seen.add(Behavior.OWN_LOSS)
         numbers = (resting, of_displaced.relative, of_kicked.relative, redrawn, jitter, ringing)
-        rounded = (float(f"{min(number, LARGEST):.3g}") for number in numbers)
-        return Probe(tuple(sorted(self._seen)), self.steps, *rounded)
+        if redrawn > OF_AMPLIFICATION or jitter > OF_AMPLIFICATION:
+            moved = {}  # other random numbers or other roundings would move it too
+        rotated, turned = (_rounded(moved[name]) if name in moved else None for name in ("rotated", "turned"))
+        found = Probe(tuple(sorted(self._seen)), self.steps, *map(_rounded, numbers))
+        return msgspec.structs.replace(found, rotated=rotated, turned=turned)
 
     @property
     def _single_precision(self) -> bool:
@@ -277,6 +322,10 @@ class _Probing:
             leaves = self._path.model.parameters()
             yield [None if leaf.grad is None else leaf.grad.detach().clone() for leaf in leaves]
             step += 1
+
+    def _turned(self, weights: Tensor, turns: Sequence[Turn]) -> Tensor:
+        """All weights in the coordinates that `turns` lead to."""
+        return torch.cat([turn(part) for turn, part in zip(turns, torch.split(weights, self._sizes), strict=True)])
 
     def _relative(self, difference: Tensor, at: Tensor) -> float:
         """The length of `difference` beyond rounding, relative to the path's from its start to `at`."""
@@ -341,6 +390,17 @@ class _Probing:
             self._seen.add(Behavior.DECAYS)
         elif Behavior.DECAYS not in self._seen:
             self._seen.add(Behavior.DEPENDS)
+
+
+def _turned(gradients: Gradients, turns: Sequence[Turn]) -> Gradients:
+    """The gradients in the coordinates that `turns` lead to; what has none has none there."""
+    pairs = zip(gradients, turns, strict=True)
+    return [None if part is None else turn(part.reshape(-1)).view_as(part) for part, turn in pairs]
+
+
+def _rounded(number: float) -> float:
+    """To three digits, as records hold it; infinities become the largest number there, and so does NaN."""
+    return float(f"{number:.3g}") if number <= LARGEST else LARGEST
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:
