@@ -7,9 +7,9 @@
 What fails any of them is trained run by run.
 
 Whether one program is faster follows a fixed rule on a CPU, because a choice by the clock could differ in the next run
-and change the last bits of every result. The rule is the number of lanes and each task's `batched`, and was measured.
-One gradient of small networks takes, one by one, 0.5 times as long as in one program with two lanes, 0.7 to 0.9 with
-three, 1.0 with four, 1.2 to 2.4 with eight, 1.9 to 6.4 with 24; wide networks do not gain (784-256-256-10 with 8 lanes:
+and change the last bits of every result. The rule is each task's `batched`, and was measured. A program of small
+networks is played from a tape (`suite.training.tape`): from two lanes on it takes less time than one by one. Wide
+networks do not gain (784-256-256-10 with 8 lanes:
 0.7 times), and convolutions lose (0.4 times). On other devices one gradient is timed both ways on the very runs. The
 record says which way was taken (`stepping`).
 """
@@ -36,6 +36,7 @@ from suite.training.lanes import SingleModel, StackedModels
 from suite.training.optimizer_factory import Parameters
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.step_protocol import TrainingSetup, call_mode
+from suite.training.tape import NotEquivalent
 
 GRADIENT_TOLERANCE = 1e-2
 """Gradients that differ by less than this (relative) count as equal; rounding alone stays far below."""
@@ -92,14 +93,11 @@ def _same_gradients(stack: StackedModels, single: SingleModel, lane: int = 0) ->
 
 TIMING_REPEATS = 5
 
-MIN_LANES = 4
-"""On a CPU so many lanes of small networks are as fast in one program as one by one."""
-
 
 def vmap_is_faster(task: Task, runs: Sequence[TrainingRun], device: Device) -> bool:
     """Whether `runs` are trained faster as one program."""
     if torch.device(device).type == "cpu":
-        return task.batched and len(runs) >= MIN_LANES
+        return task.batched
     batched, sequential = batched_gradients(task, runs, device), sequential_gradients(task, runs, device)
     return median_seconds(batched, device) < median_seconds(sequential, device)
 
@@ -137,10 +135,6 @@ GROWTH = 4 / 3
 TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
 """Relative to how far a tensor moved, and to its largest entry: single precision has a margin for kernels that add in
 another order."""
-
-
-class NotEquivalent(Exception):
-    """A lane did not get what ordinary training gives it, or could reach what belongs to another."""
 
 
 CurrentBatch = Callable[[list[int], int], tuple[Tensor, Tensor, Tensor | None]]
@@ -317,8 +311,8 @@ AFFORDABLE = 0.04
 
 def affordable_lane(results: Sequence[TrainingResult]) -> int | None:
     """The longest run that is repeated alone within the share `AFFORDABLE`, judged by numbers of steps; None: there is
-    none. A step of one lane by itself takes as long as that of `MIN_LANES` in a program."""
-    limit = AFFORDABLE * sum(result.steps for result in results) * MIN_LANES / len(results)
+    none. A step of one lane by itself takes about as long as one of the program."""
+    limit = AFFORDABLE * sum(result.steps for result in results) / len(results)
     ended = (Status.CONVERGED, Status.STALLED, Status.BUDGET)  # not raced by others, and no rounding that has blown up
     steps = {n: r.steps for n, r in enumerate(results) if 0 < r.steps <= limit and r.status in ended}
     return max(steps, key=steps.__getitem__, default=None)

@@ -41,7 +41,10 @@ def seed_generators(seed: int) -> None:
     """Seed the global generators of Python, numpy and torch (on all devices)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (submissions draw from it)
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # it would note the seed, with a trace of the stack, for every kind of device that there is not
+        torch.default_generator.manual_seed(seed)
 
 
 def generator_states(device: Device, everything: bool = True) -> GeneratorStates:
@@ -103,11 +106,11 @@ class GlobalState:
     def __init__(self, make: MakeOptimizer) -> None:
         self._settings = [read() for read, _ in SETTINGS]
         self._places = _places(make)
-        self._values = [_pickled(place) for place in self._places]
+        self._values = [pickled(place) for place in self._places]
 
     def changed(self) -> bool:
         """Whether anything is not as it was: what one run did then reaches the others."""
-        return self._settings != [read() for read, _ in SETTINGS] or self._values != list(map(_pickled, self._places))
+        return self._settings != [read() for read, _ in SETTINGS] or self._values != list(map(pickled, self._places))
 
     def restore_settings(self) -> None:
         """Put the settings of torch back as they were."""
@@ -119,7 +122,7 @@ class GlobalState:
         """Put everything back as it was."""
         self.restore_settings()
         for number, place in enumerate(self._places):
-            now, before = _pickled(place), self._values[number]
+            now, before = pickled(place), self._values[number]
             if now == before:
                 continue
             for name in now.keys() - before.keys():
@@ -127,7 +130,7 @@ class GlobalState:
             for name, data in before.items():
                 if now.get(name) != data:
                     _put_back(place, name, pickle.loads(data))
-            self._values[number] = _pickled(place)
+            self._values[number] = pickled(place)
 
 
 class _ClassVariables(MutableMapping[str, Any]):
@@ -227,7 +230,7 @@ def _is_foreign(module: str) -> bool:
     return module.partition(".")[0] not in TRUSTED
 
 
-def _pickled(variables: MutableMapping[str, Any]) -> dict[str, bytes]:
+def pickled(variables: MutableMapping[str, Any]) -> dict[str, bytes]:
     """The variables that are data, by name."""
     data = {}
     for name, value in tuple(variables.items()):

@@ -12,6 +12,8 @@ A lane that is trained by itself is stepped *alone*.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -48,16 +50,23 @@ def is_entrywise(optimizer: Any) -> bool:
     """Whether `optimizer` is of a class in `ENTRYWISE`, with torch's own code and nothing added to it."""
     if type(optimizer) not in ENTRYWISE or "step" in vars(optimizer):
         return False
-    added = (
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-        _global_optimizer_pre_hooks,
-        _global_optimizer_post_hooks,
-    )
     function = type(optimizer).step
     while function is not None and function.__code__.co_filename.startswith(TORCH):
         function = getattr(function, "__wrapped__", None)
-    return function is None and not any(added)
+    return function is None and not _has_hooks(optimizer)
+
+
+def _has_hooks(optimizer: Any) -> bool:
+    """Whether torch calls anything before or after a step of `optimizer`."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    )
+
+
+_unwrapped = functools.cache(inspect.unwrap)
 
 
 TORCH = os.path.dirname(torch.__file__)
@@ -77,6 +86,8 @@ class _ScheduledRate:
         One that is a tensor stays the same tensor, which the optimizer and its scheduler may refer to.
         """
         rate = options["lr"]
+        if factor == self._factor and rate is self._written:
+            return
         if self._written is not None and rate != self._written:
             self._base = _value(rate) / self._factor if self._factor else _value(rate)
         if isinstance(rate, Tensor):
@@ -150,6 +161,8 @@ class Group:
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
         self._rates = ScheduledRates(self.optimizer)
+        is_plain = stacked and is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
+        self._wrapped: Callable[..., Any] | None = type(self.optimizer).step if is_plain else None
 
     def attach_gradients(self) -> None:
         """Give every parameter the lanes' newest gradient (optimizers may have cleared theirs)."""
@@ -171,11 +184,23 @@ class Group:
             set_generator_states(self._device, self._generators)
         if closure is None:
             self.attach_gradients()
-            self.optimizer.step()
+            self._step_plainly()
         else:
             self.optimizer.step(closure)
         if self._generators is not None:
             self._generators = generator_states(self._device, everything=self._draws)
+
+    def _step_plainly(self) -> None:
+        """``optimizer.step()``; for stacked lanes without what torch does around it for profilers.
+
+        That takes as long as the step itself. An optimizer that is not as `is_entrywise` found it is called as usual.
+        """
+        optimizer, wrapped = self.optimizer, self._wrapped
+        if wrapped is None or type(optimizer).step is not wrapped or "step" in vars(optimizer) or _has_hooks(optimizer):
+            optimizer.step()
+        else:
+            with torch.no_grad():
+                _unwrapped(wrapped)(optimizer)
 
     def replaced_storage(self) -> bool:
         """Whether a parameter is no view of the stack any more, so that the stack has not its value."""

@@ -22,7 +22,10 @@ from torch.nn.functional import cross_entropy
 
 from suite.kernels.max_pool import FastMaxPool2d
 from suite.models import call_with, evaluating, hold, statistics_kept
+from suite.models.state import OWN_ATTRIBUTES
 from suite.task import Loss, Weights
+from suite.training.global_state import pickled
+from suite.training.tape import Replayed
 
 EVALUATION_BATCH = 250
 """Samples whose outputs are computed at once where no gradient is needed.
@@ -55,6 +58,11 @@ class StackedModels:
         self._states = [hold(model, rest) for model in models]
         self._batched = self._vmapped(loss)
         self._batched_task_loss = self._batched if task_loss is None or task_loss is loss else self._vmapped(task_loss)
+        self._reached: list[str] = []
+        self._gradients: Callable[..., list[Tensor]] = self._differentiate
+        if not _has_hooks(models[0]) and (task_loss is None or task_loss is loss):  # an own loss may count its calls
+            state = (*self.parameters.values(), *self.buffers.values(), scales)
+            self._gradients = Replayed(self._differentiate, state, functools.partial(_remembered, models[0]))
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -66,7 +74,7 @@ class StackedModels:
         return torch.vmap(one, randomness="different")
 
     def _select(self, tensors: Weights, index: Tensor | None) -> Weights:
-        return tensors if index is None else {name: t[index] for name, t in tensors.items()}
+        return tensors if index is None else {name: t.index_select(0, index) for name, t in tensors.items()}
 
     def leaf(self, name: str, lanes: slice | int) -> nn.Parameter:
         """The parameter `name` of one lane, or of several as one tensor, as an optimizer gets it: a view."""
@@ -81,6 +89,22 @@ class StackedModels:
 
         The gradients are those of the losses plus ``decay [A] / 2 |weights|²``; those of all other lanes become zero.
         """
+        losses, *gradients = self._gradients(x, y, index, decay)
+        self.gradients = {}
+        # Copies: the memory of the results is used again; fused optimizers silently update wrongly where a gradient's
+        # strides differ from its parameter's; and one tensor may be the gradient of two parameters.
+        for name, gradient in zip(self._reached, gradients, strict=True):
+            if index is None:
+                self.gradients[name] = torch.empty_like(self.parameters[name]).copy_(gradient)
+            else:
+                self.gradients[name] = torch.zeros_like(self.parameters[name]).index_copy_(0, index, gradient)
+        return losses.clone()
+
+    def _differentiate(self, x: Tensor, y: Tensor, index: Tensor | None, decay: Tensor | None) -> list[Tensor]:
+        """The losses, and the gradients of the parameters on which they depend: those in `_reached`.
+
+        The others get none, and optimizers see none, as in any script.
+        """
         leaves = {name: p.detach().requires_grad_() for name, p in self._select(self.parameters, index).items()}
         scales = self.scales if index is None else self.scales[index]
         with torch.enable_grad():
@@ -89,18 +113,9 @@ class StackedModels:
             if decay is not None:
                 objective = losses + decay / 2 * sum(p.square().flatten(1).sum(1) for p in leaves.values())
             gradients = torch.autograd.grad((objective / scales).sum(), list(leaves.values()), allow_unused=True)
-        self.gradients = {}
-        for name, gradient in zip(leaves, gradients, strict=True):
-            if gradient is None:
-                continue  # the loss does not depend on it: optimizers see no gradient, as in any script
-            # A copy: fused optimizers silently update wrongly where a gradient's strides differ from its parameter's,
-            # and autograd may return one tensor for two parameters, which an optimizer may then write into.
-            if index is None:
-                self.gradients[name] = torch.empty_like(self.parameters[name]).copy_(gradient)
-            else:
-                self.gradients[name] = torch.zeros_like(self.parameters[name])
-                self.gradients[name][index] = gradient
-        return losses.detach()
+        reached = {name: gradient for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}
+        self._reached = list(reached)
+        return [losses.detach(), *reached.values()]
 
     def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
         """While it lasts, gradients leave running statistics as they are; what `vmap` takes has none."""
@@ -119,6 +134,20 @@ class StackedModels:
     def snapshot(self, lane: int) -> Weights:
         """A copy of one lane's state (see `suite.models.hold`)."""
         return self._states[lane] | {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
+
+
+def _has_hooks(model: nn.Module) -> bool:
+    """Whether anything but its own code is called when `model` is."""
+    kinds = [name for name in vars(nn.Module()) if name.endswith("_hooks") and "state_dict" not in name]
+    return any(getattr(module, kind) for module in model.modules() for kind in kinds)
+
+
+def _remembered(model: nn.Module) -> list[dict[str, bytes]]:
+    """What the modules of `model` keep beside parameters, buffers and modules, as far as it is data."""
+    return [
+        pickled({name: value for name, value in vars(module).items() if name not in OWN_ATTRIBUTES})
+        for module in model.modules()
+    ]
 
 
 def is_hooked(parameter: Tensor) -> bool:

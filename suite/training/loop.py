@@ -29,12 +29,13 @@ from suite.behavior import Probe
 from suite.signature import MakeOptimizer
 from suite.task import Task
 from suite.training.behavior_probe import probe_behavior
-from suite.training.equivalence import NotEquivalent, affordable_lane, same_result, supports_vmap, vmap_is_faster
+from suite.training.equivalence import affordable_lane, same_result, supports_vmap, vmap_is_faster
 from suite.training.global_state import generators_preserved
 from suite.training.gradient_count import gradients_counted
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
 from suite.training.steppers import stepper_class
+from suite.training.tape import NotEquivalent
 
 
 @gradients_counted()

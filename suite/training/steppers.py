@@ -21,7 +21,7 @@ from torch import Tensor
 from suite.signature import Settings
 from suite.task import Weights
 from suite.training.closures import ClosureBarrier
-from suite.training.equivalence import EquivalenceCheck, NotEquivalent
+from suite.training.equivalence import EquivalenceCheck
 from suite.training.global_state import seed_generators
 from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
@@ -31,6 +31,7 @@ from suite.training.optimizer_factory import BuildOptimizer, Parameters, placeme
 from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
+from suite.training.tape import NotEquivalent
 
 FULL_BATCH_CHECK = 20
 """Full batch: at least so many steps between two checks, where the loss at the weights does not come for free."""

@@ -18,7 +18,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from suite.storage.record import Status
-from suite.task import Target
+from suite.task import ROUNDING, Target
 
 DIVERGENCE_FACTOR = 1e3
 """A run has diverged when its loss exceeds the initial loss by this multiple of |initial loss - target loss|."""
@@ -52,10 +52,14 @@ class StoppingRule:
         self.target_evaluations: list[int | None] = [None for _ in evaluations]
         self.history: list[list[tuple[int, float]]] = [[] for _ in evaluations]
         self._annealed_from: list[int | None] = [None for _ in evaluations]
+        self._active = list(range(len(evaluations)))
+        self._quiet_until, self._quiet_below = 0.0, -math.inf
 
     def active(self) -> list[int]:
         """The lanes that go on."""
-        return [lane for lane in range(len(self.loss)) if lane not in self.status]
+        if len(self._active) + len(self.status) > len(self.loss):
+            self._active = [lane for lane in range(len(self.loss)) if lane not in self.status]
+        return self._active
 
     def progress(self, lane: int, ahead: int = 0) -> float:
         """The share of its budget that a lane has spent, or will have after so many more gradient evaluations."""
@@ -82,16 +86,56 @@ class StoppingRule:
 
     def update(self, lanes: Sequence[int], losses: Sequence[float]) -> list[int]:
         """Record the training losses of the active `lanes`; returns those that end with them."""
+        if self._nothing_happens(lanes, losses):
+            for lane, loss in zip(lanes, losses, strict=True):
+                self.loss[lane], self.target_evaluations[lane] = loss, None
+            return []
         ended = []
         for lane, loss in zip(lanes, losses, strict=True):
             self._record(lane, loss)
             if verdict := self._verdict(lane, loss):
                 self.status[lane] = verdict
                 ended.append(lane)
+        self._look_ahead()
         return ended
+
+    def _look_ahead(self) -> None:
+        """Find until when, and up to which loss, no active lane's update has anything to do."""
+        lanes, target = self.active(), self._target
+        spent = max((self._evaluations[lane] for lane in lanes), default=0)
+        marks = () if target.at_end else STALL_MARKS
+        events = [share * target.budget for share, _ in (*marks, (1.0, 0.0)) if share * target.budget > spent]
+        events += [HISTORY_GROWTH * self.history[lane][-1][0] for lane in lanes]
+        self._quiet_until = min([self.limit or math.inf, *events])
+        # Half of the rise that is divergence, so that rounding does not matter; and what a mark in the past asks for.
+        bounds = [(0.0, DIVERGENCE_FACTOR / 2), *((s * target.budget, -(d + ROUNDING)) for s, d in marks)]
+        self._quiet_below = min(
+            (
+                self._initial_loss[lane] + rise * abs(self._initial_loss[lane] - target.loss)
+                for lane in lanes
+                for begin, rise in bounds
+                if spent >= begin
+            ),
+            default=-math.inf,
+        )
+
+    def _nothing_happens(self, lanes: Sequence[int], losses: Sequence[float]) -> bool:
+        """Whether these losses are between the target and divergence, and no lane is at a mark of its budget.
+
+        So it is at nearly every step of a full batch, and the full rule takes as long as a step of ten lanes.
+        """
+        return (
+            not self._target.annealing
+            and max(map(self._evaluations.__getitem__, lanes), default=0) < self._quiet_until
+            and math.isfinite(sum(losses))
+            and self._target.loss < min(losses)
+            and max(losses) < self._quiet_below
+        )
 
     def race(self, trials: Collection[range]) -> list[int]:
         """End the lanes of `trials` that can no longer have the fewest gradient evaluations; returns these lanes."""
+        if Status.CONVERGED not in self.status.values():
+            return []
         spent = {trial: sum(self._evaluations[lane] for lane in trial) for trial in trials}
         ends = {trial: {self.status.get(lane) for lane in trial} for trial in trials}
         complete = [spent[trial] for trial in trials if ends[trial] == {Status.CONVERGED}]

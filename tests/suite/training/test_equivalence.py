@@ -94,10 +94,9 @@ def test_batched_and_one_by_one_agree() -> None:
 
 def test_a_cpu_keeps_to_the_rule_of_the_task_and_other_devices_to_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     task = _task()
-    runs, four = _runs(task), _runs(task, 4)
-    assert equivalence.vmap_is_faster(replace(task, batched=True), four, "cpu")
-    assert not equivalence.vmap_is_faster(replace(task, batched=True), runs, "cpu")
-    assert not equivalence.vmap_is_faster(replace(task, batched=False), four, "cpu")
+    runs = _runs(task)
+    assert equivalence.vmap_is_faster(replace(task, batched=True), runs, "cpu")
+    assert not equivalence.vmap_is_faster(replace(task, batched=False), runs, "cpu")
     torch.testing.assert_close(
         equivalence.batched_gradients(task, runs, "cpu")(), equivalence.sequential_gradients(task, runs, "cpu")()
     )

@@ -1,0 +1,264 @@
+"""A computation on tensors in fixed memory, recorded while it ran once, and repeated without what led to its kernels.
+
+One step of a small network takes microseconds of arithmetic and hundreds of Python, `vmap` and autograd, which find the
+same kernels anew in every step. A `Tape` is the list of these kernels, each with the memory that it reads and writes:
+
+    tape = Tape(compute, inputs)    # compute() ran once, and the kernels that it called were recorded
+    write new values into inputs
+    tape.play()                     # the same kernels, in the same order, into the same memory
+    tape.outputs                    # what compute() would return, to the last bit
+
+What a recording does not show is refused: random numbers, choices that depend on values, changes of the inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+REFUSED = {torch.Tag.data_dependent_output, torch.Tag.nondeterministic_seeded, torch.Tag.dynamic_output_shape}
+"""Kernels whose result is a choice of a computation, a draw, or as long as values say."""
+
+FACTORIES = frozenset({"ones_like", "zeros_like", "full_like", "new_zeros", "new_ones", "new_full"})
+"""Kernels that read nothing but the shape of their argument."""
+
+EMPTY = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
+"""Kernels that write nothing."""
+
+PROOFS = 4
+"""A tape is compared with its computation when it has been played 1, 4, 16, ... times."""
+
+MOST_TAPES = 32
+"""So many tapes a computation has at most: a line search may ask for any set of lanes."""
+
+
+class Unrecordable(Exception):
+    """A computation that a tape cannot repeat."""
+
+
+class NotEquivalent(Exception):
+    """A lane did not get what ordinary training gives it, or could reach what belongs to another."""
+
+
+class _Call:
+    """A kernel that was called, its arguments and results."""
+
+    def __init__(self, kernel: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+        detached = functools.partial(tree_map_only, Tensor, Tensor.detach)
+        self.kernel, self.args, self.kwargs = kernel, detached(args), detached(kwargs)
+        self.name = kernel._schema.name.partition("::")[2]
+        self.results = [tensor.detach() for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        if len(self.results) != len([value for value in tree_leaves(result) if value is not None]):
+            raise Unrecordable(f"{self.name} returns what is no tensor")
+        arguments = [tensor for tensor in tree_leaves((self.args, self.kwargs)) if isinstance(tensor, Tensor)]
+        self.reads = set(map(_memory, arguments))
+        self.writes = set(map(_memory, self.results))
+        self.changes_argument = kernel._schema.is_mutable
+        if self.changes_argument:
+            self.reads |= self.writes
+        elif self.name in FACTORIES:
+            self.reads = set()
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the results are where an argument is, or have no values yet, so that there is nothing to repeat."""
+        return not self.changes_argument and (self.writes <= self.reads or self.name in EMPTY)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lists the kernels that are called while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.called: list[tuple[OpOverload, Sequence[Any], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        masks = any(isinstance(value, Tensor) and value.dtype == torch.bool for value in tree_leaves(args[1:]))
+        is_gather = func is torch.ops.aten.index.Tensor and not masks  # its shape is that of its indices
+        if not REFUSED.isdisjoint(func.tags) and not is_gather:
+            raise Unrecordable(f"{func} depends on values, or draws")
+        result = func(*args, **(kwargs or {}))
+        self.called.append((func, args, kwargs or {}, result))
+        return result
+
+
+class Tape:
+    """What a computation did, to be done again.
+
+    Attributes:
+        outputs: the memory of its results.
+    """
+
+    def __init__(self, compute: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
+        """Run `compute`, which reads `inputs` and constants, and record it.
+
+        Raises:
+            Unrecordable: it cannot be repeated.
+        """
+        recorder = _Recorder()
+        with recorder:
+            outputs = compute()
+        self.outputs = [output.detach() for output in outputs]
+        with torch.no_grad():
+            calls = _needed([_Call(*called) for called in recorder.called], outputs, inputs)
+            self._kernels = [kernel for call in calls for kernel in _repetitions(call)]
+        # Views and constants are kept by the kernels that read them, or are outputs.
+
+    def play(self) -> None:
+        """Compute the outputs anew from the present values of the inputs."""
+        with torch.no_grad():
+            for kernel in self._kernels:
+                kernel()
+
+
+class Replayed:
+    """A function of tensors that is played from a tape, one for each set of shapes, from the second call on.
+
+    The tape is proved on the calls themselves: now and then both are computed, and must be equal to the last bit. What
+    cannot be recorded, or differs at once, is computed as before; a tape that differs later is a `NotEquivalent`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., list[Tensor]],
+        state: Sequence[Tensor],
+        remembered: Callable[[], object] | None = None,
+    ) -> None:
+        """Play `function`, which reads its arguments and `state`, tensors whose memory stays the same.
+
+        `remembered` gives what else the function may read and change; if a call changes it, none is played.
+        """
+        self._function, self._state, self._remembered = function, state, remembered
+        self._of_shapes: dict[object, _Played | None] = {}
+
+    def __call__(self, *arguments: Tensor | None) -> list[Tensor]:
+        """What the function returns, in memory that the next call may overwrite."""
+        key = tuple([None if argument is None else (argument.shape, argument.dtype) for argument in arguments])
+        if key not in self._of_shapes:
+            return self._first_call(key, arguments)
+        played = self._of_shapes[key]
+        if played is not None:
+            try:
+                return played(arguments)
+            except Unrecordable:
+                self._of_shapes[key] = None
+        return self._function(*arguments)
+
+    def _first_call(self, key: object, arguments: Sequence[Tensor | None]) -> list[Tensor]:
+        before = None if self._remembered is None else self._remembered()
+        results = self._function(*arguments)
+        is_pure = self._remembered is None or before == self._remembered()
+        has_room = len(self._of_shapes) < MOST_TAPES
+        self._of_shapes[key] = _Played(self._function, self._state) if is_pure and has_room else None
+        return results
+
+
+class _Played:
+    """The tape of a function for arguments of one set of shapes."""
+
+    def __init__(self, function: Callable[..., list[Tensor]], state: Sequence[Tensor]) -> None:
+        self._function, self._state = function, state
+        self._tape: Tape | None = None
+        self._count, self._next_proof = 0, 1
+        self._memory: list[Tensor | None] = []
+        self._sources: list[tuple[Tensor, int] | None] = []
+
+    def __call__(self, arguments: Sequence[Tensor | None]) -> list[Tensor]:
+        if self._tape is None:
+            self._memory = [None if argument is None else argument.clone() for argument in arguments]
+            self._sources = [None] * len(arguments)
+            inputs = [*self._state, *(memory for memory in self._memory if memory is not None)]
+            self._tape = Tape(lambda: self._function(*self._memory), inputs)
+            return self._tape.outputs
+        for number, (memory, argument) in enumerate(zip(self._memory, arguments, strict=True)):
+            if memory is None or argument is None:
+                continue
+            source = self._sources[number]
+            if source is None or source[0] is not argument or source[1] != argument._version:
+                memory.copy_(argument)
+                self._sources[number] = argument, argument._version
+        self._tape.play()
+        self._count += 1
+        if self._count == self._next_proof:
+            self._prove(arguments)
+        return self._tape.outputs
+
+    def _prove(self, arguments: Sequence[Tensor | None]) -> None:
+        assert self._tape is not None
+        self._next_proof *= PROOFS
+        if not all(map(same_bits, self._tape.outputs, self._function(*arguments))):
+            raise Unrecordable("the tape differs at once") if self._count == 1 else NotEquivalent("a tape differs")
+
+
+def _memory(tensor: Tensor) -> int:
+    """What tells whether two tensors share memory."""
+    return tensor.untyped_storage()._cdata
+
+
+def _needed(calls: Sequence[_Call], outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[_Call]:
+    """The calls that have to be repeated: neither views, nor constant, nor without influence on the outputs."""
+    varying = set(map(_memory, inputs))
+    changed = {memory for call in calls if call.changes_argument for memory in call.writes}
+    if not varying.isdisjoint(changed):
+        raise Unrecordable("it changes its inputs")
+    varying |= changed
+    for call in calls:
+        if not call.reads.isdisjoint(varying):
+            varying |= call.writes
+    needed, wanted = [], set(map(_memory, outputs))
+    for call in reversed(calls):
+        if call.is_view or wanted.isdisjoint(call.writes) or varying.isdisjoint(call.writes):
+            continue
+        needed.append(call)
+        wanted |= call.reads
+    return needed[::-1]
+
+
+def _repetitions(call: _Call) -> list[Callable[[], object]]:
+    """Functions that do once more what `call` did, into the same memory: one, if there is one that gives the same."""
+    if call.changes_argument:
+        call.kernel(*call.args, **call.kwargs)
+        return [functools.partial(call.kernel, *call.args, **call.kwargs)]
+    expected = [tensor for tensor in tree_leaves(call.kernel(*call.args, **call.kwargs)) if isinstance(tensor, Tensor)]
+    for again in _candidates(call):
+        try:
+            again()
+        except (TypeError, RuntimeError, NotImplementedError):
+            continue
+        if all(map(same_bits, expected, call.results)):
+            return [again]
+    raise Unrecordable(f"{call.kernel} gives another result when it is repeated")
+
+
+def _candidates(call: _Call) -> Iterator[Callable[[], object]]:
+    """Ways to repeat a kernel into the memory of its results, from fast to general."""
+    if len(call.results) == 1 and hasattr(torch, call.name):
+        yield functools.partial(getattr(torch, call.name), *call.args, **call.kwargs, out=call.results[0])
+    packet = call.kernel.overloadpacket
+    for overload in packet.overloads():
+        schema = getattr(packet, overload)._schema
+        places = [argument.name for argument in schema.arguments if argument.is_out]
+        if len(places) == len(call.results):
+            into = dict(zip(places, call.results, strict=True))
+            yield functools.partial(getattr(packet, overload), *call.args, **call.kwargs, **into)
+
+    def copied() -> None:
+        results = tree_leaves(call.kernel(*call.args, **call.kwargs))
+        for memory, result in zip(call.results, (r for r in results if isinstance(r, Tensor)), strict=True):
+            memory.copy_(result)
+
+    yield copied
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal, with NaN where the other has it."""
+    return torch.equal(one, other) or torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)

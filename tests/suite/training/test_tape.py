@@ -1,0 +1,194 @@
+"""A tape gives what the computation gives, to the last bit, or is not used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from suite.seeding import torch_stream
+from suite.task import Problem, Split, Target, Task
+from suite.tasks import find_task
+from suite.tracks import QUICK
+from suite.training import TrainingRun, tape, train
+from suite.training.equivalence import supports_vmap
+from suite.training.lanes import StackedModels
+from suite.training.tape import NotEquivalent, Replayed, Tape, Unrecordable, same_bits
+
+SMALL = [name for name in QUICK if find_task(name).batched]
+
+
+def _stack(task: Task, lanes: int) -> tuple[StackedModels, Tensor, Tensor]:
+    """Lanes of a task at weights off their start, and their data."""
+    problems = [task.problem(seed) for seed in range(lanes)]
+    scales = torch.tensor([problem.lipschitz for problem in problems], dtype=task.dtype)
+    stack = StackedModels([task.model(p, seed) for seed, p in enumerate(problems)], task.loss, scales)
+    x, y = (torch.stack([getattr(problem.train, part) for problem in problems]) for part in "xy")
+    return stack, x[:, : task.batch_size], y[:, : task.batch_size]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_from_a_tape_are_those_of_autograd_to_the_last_bit(name: str) -> None:
+    stack, x, y = _stack(find_task(name), 3)
+    stream = torch_stream("tape")
+    for step in range(6):
+        for index in (None, torch.tensor([0, 2])):
+            taken = slice(None) if index is None else index
+            losses = stack.evaluate(x[taken], y[taken], index)
+            expected_losses, *expected = stack._differentiate(x[taken], y[taken], index, None)
+            assert same_bits(losses, expected_losses)
+            for gradient, single in zip(stack.gradients.values(), expected, strict=True):
+                assert same_bits(gradient[taken], single)
+                assert index is None or not gradient[1].any()
+        for parameter in stack.parameters.values():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=stream, dtype=parameter.dtype)
+        x = x.clone() if step % 2 else x  # other tensors, as batches are
+    replayed = stack._gradients
+    assert isinstance(replayed, Replayed)
+    assert all(played is not None for played in replayed._of_shapes.values()), "no task goes the slow way"
+
+
+def test_a_tape_repeats_changes_in_place_and_what_it_makes_itself() -> None:
+    x, rows = torch.randn(5, dtype=torch.float64), torch.tensor([0, 2, 2])
+
+    def compute() -> list[Tensor]:
+        total = torch.zeros(5, dtype=torch.float64)  # made anew: otherwise the second play would go on adding to it
+        total.index_put_((rows,), x[rows] * 2, accumulate=True)
+        empty = torch.empty_like(x).copy_(x).mul_(3)
+        return [total, x.exp().sort().values, torch.cat([empty, x.new_full((2,), 7.0)]), x.relu()]
+
+    recorded = Tape(compute, [x])
+    for _ in range(3):
+        x.copy_(torch.randn(5, dtype=torch.float64))
+        recorded.play()
+        assert all(map(same_bits, recorded.outputs, compute()))
+
+
+def test_constants_views_and_what_nobody_needs_are_not_computed_again() -> None:
+    x, data = torch.randn(3), torch.randn(4, 3)
+
+    def compute() -> list[Tensor]:
+        x.cosh()
+        return [(data.square().sum(1) + data @ x).view(2, 2).T]
+
+    assert len(Tape(compute, [x])._kernels) == 2  # the product and the sum
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: [x * torch.rand(3)],
+        lambda x: [nn.functional.dropout(x)],
+        lambda x: [x if x[0] > 0 else -x],
+        lambda x: [x[x > 0]],
+        lambda x: [x * x.sum().item()],
+        lambda x: [x.add_(1)],
+    ],
+    ids=["draws", "dropout", "choice", "mask", "number", "changes its input"],
+)
+def test_what_depends_on_more_than_a_tape_knows_is_refused(compute: Callable[[Tensor], list[Tensor]]) -> None:
+    x = torch.randn(3)
+    with pytest.raises(Unrecordable):
+        Tape(lambda: compute(x), [x])
+
+
+def test_a_function_that_cannot_be_recorded_is_called() -> None:
+    replayed = Replayed(lambda x: [x if x.sum() > 0 else 2 * x], [])
+    for value in (1.0, -1.0, 1.0, -1.0):
+        assert replayed(torch.full((2,), value))[0][0] == (1.0 if value > 0 else -2.0)
+
+
+def test_a_function_that_differs_at_once_is_called_and_one_that_differs_later_is_an_error() -> None:
+    calls = 0
+
+    def function(x: Tensor) -> list[Tensor]:
+        nonlocal calls
+        calls += 1
+        return [x * (1.0 if calls < changes else 2.0)]
+
+    x, changes = torch.ones(2), 3
+    replayed = Replayed(function, [])
+    assert [float(replayed(x)[0][0]) for _ in range(4)] == [1.0, 1.0, 2.0, 2.0]
+    calls, changes = 0, 4
+    replayed = Replayed(function, [])
+    with pytest.raises(NotEquivalent):
+        deque((replayed(x) for _ in range(20)), maxlen=0)
+
+
+class _Counting(nn.Linear):
+    """Another function from its 30th call on, as modules are that warm up: a number in an attribute says when."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, bias=False, dtype=torch.float64)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x).squeeze(1) * (1.0 if self.calls < 30 else 3.0)
+
+
+class _Hooked(nn.Linear):
+    """A hook that notes what it sees, as those that log activations do."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, bias=False, dtype=torch.float64)
+        self.seen: list[float] = []
+        self.register_forward_hook(lambda *_: self.seen.append(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).squeeze(1)
+
+
+def _task(network: type[nn.Linear]) -> Task:
+    def problem(seed: int) -> Problem:
+        x = torch.randn(8, 3, generator=torch_stream("tape", seed), dtype=torch.float64)
+        return Problem(Split(x, x.sum(1)))
+
+    @torch.no_grad()
+    def model(problem: Problem, seed: int) -> nn.Module:
+        module = network()
+        module.weight.copy_(torch.randn(1, 3, generator=torch_stream("tape", seed, "init"), dtype=torch.float64))
+        return module
+
+    stop = Target(-1.0, 64, at_end=True)
+    return replace(find_task("min_norm_regression"), problem=problem, model=model, target=stop, name="tape")
+
+
+@pytest.mark.parametrize("network", [_Counting, _Hooked])
+def test_a_network_with_a_memory_of_its_calls_is_trained_as_alone(network: type[nn.Linear]) -> None:
+    task = _task(network)
+    runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 1e-3}) for seed in range(3)]
+    assert supports_vmap(task, runs[0], "cpu")
+    alone, together = (train(task, runs, torch.optim.SGD, batched=batched) for batched in (False, True))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.weights["weight"], other.weights["weight"], rtol=1e-12, atol=0)
+
+
+@contextlib.contextmanager
+def _without_tapes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape, "MOST_TAPES", 0)
+        yield
+
+
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
+@pytest.mark.parametrize("name", ["sparse_regression", "valley_sparse", "homogeneous_margin"])
+def test_a_training_with_tapes_is_the_training_without_to_the_last_bit(name: str, make: type) -> None:
+    task = find_task(name)
+    task = replace(task, target=replace(task.target, budget=120))
+    runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.02}) for seed in range(3)]
+    with _without_tapes():
+        before = train(task, runs, make)
+    for one, other in zip(before, train(task, runs, make), strict=True):
+        assert (one.status, one.steps, one.history, one.stepping) == (
+            other.status,
+            other.steps,
+            other.history,
+            other.stepping,
+        )
+        assert all(same_bits(one.weights[weight], other.weights[weight]) for weight in one.weights)
