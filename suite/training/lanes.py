@@ -12,6 +12,7 @@ A lane is an index into the stacked axis: one independent run. The parameters of
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 

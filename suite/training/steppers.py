@@ -104,8 +104,11 @@ class Stepper:
     def _evaluate(self, lanes: list[int]) -> Tensor:
         """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
         x, y, strengths = self._batch(lanes)
-        GRADIENTS.expected += self._setup.passes
-        return self._stack.evaluate(x, y, self._dataset.index(lanes), strengths)
+        before, index = GRADIENTS.total, self._dataset.index(lanes)
+        losses = self._stack.evaluate(x, y, index, strengths)
+        # A program calls no hook of an optimizer while it is differentiated, and has no pass where it plays a tape.
+        GRADIENTS.expected += self._setup.passes if len(self._stack) == 1 else GRADIENTS.total - before
+        return losses
 
     def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:
         """Freeze the lanes that end with these losses on the whole training data."""
