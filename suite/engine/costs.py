@@ -31,14 +31,15 @@ class Costs:
         """Learn from one record; one that does not tell of a whole run is ignored."""
         if not Status(record["status"]).trained:
             return
-        seconds = record["seconds"] + record["measure_seconds"]
+        # Of the whole unit, where it is known: beside training and measuring it makes data, solves oracles and checks.
+        seconds = record.get("unit_seconds") or record["seconds"] + record["measure_seconds"]
         for who in (f"submission {record['submission']}", record["kind"]):
             key = record["task"], record["phase"], who
             total, count = self._sums.get(key, (0.0, 0))
             self._sums[key] = total + seconds, count + 1
 
     def run_seconds(self, task: Task, phase: str, submission: str, kind: str) -> float:
-        """Expected seconds of one run, training and measuring."""
+        """Expected seconds of one run: its share of its unit."""
         other_phase = "score" if phase == "tune" else "tune"
         for key in itertools.product((phase, other_phase), (f"submission {submission}", kind)):
             if (task.name, *key) in self._sums:

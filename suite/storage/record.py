@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 SCHEMA = 2
 """Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
-VOLATILE = frozenset({"seconds", "measure_seconds", "time", "checksum"})
+VOLATILE = frozenset({"seconds", "measure_seconds", "unit_seconds", "peak_memory", "time", "checksum"})
 """Fields that may differ between two repetitions of the same run on the same machine."""
 
 Record = dict[str, Any]

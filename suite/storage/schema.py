@@ -126,6 +126,8 @@ class _Fields(Struct):
     placement: dict[str, Count] = {}
     probe: _Probe | None = None
     undefined: dict[Name, Name] = {}
+    unit_seconds: Seconds = 0.0
+    peak_memory: Count | None = None
 
     def __post_init__(self) -> None:
         if self.converged != (self.status == Status.CONVERGED):

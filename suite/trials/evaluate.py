@@ -15,6 +15,7 @@ for each run; of those on seeds that are scored ahead, for those of trials that 
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -42,6 +43,9 @@ from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, load_ground, resolve
 from suite.trials.unit import Trial, Unit
 
+if sys.platform != "win32":
+    import resource
+
 CURVE_SEED = 0
 """The scored seed whose records carry curves: a picture shows one data set."""
 
@@ -57,6 +61,22 @@ def run_unit(unit: Unit) -> list[Record]:
     A submission that raises gives records with status `failed` and the reason. A task whose data or oracle cannot be
     had gives records with status `unavailable`: the submission is not to blame, and a later run tries again.
     """
+    begin = time.perf_counter()
+    records = _run_unit(unit)
+    # What a unit costs beside training and measuring is in no run's own time: data, oracles, checks, probes.
+    spent = {"unit_seconds": round((time.perf_counter() - begin) / unit.size, 4), "peak_memory": _peak_memory()}
+    return [seal(record | spent) for record in records]
+
+
+def _peak_memory() -> int | None:
+    """The most bytes of memory that this process has held at a time; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _run_unit(unit: Unit) -> list[Record]:
+    """The records of `run_unit`, without what the unit cost as a whole."""
     with _without_traces(unit):
         work = resolve(unit)
         try:
@@ -236,6 +256,8 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "steps": 0,
         "seconds": 0.0,
         "measure_seconds": 0.0,
+        "unit_seconds": 0.0,
+        "peak_memory": None,
         "stepping": None,
         "placement": {},
         "probe": None,

@@ -33,6 +33,9 @@ def test_a_submission_is_known_by_its_own_records_first() -> None:
     assert costs.run_seconds(task, "tune", "unheard_of", "architecture") == BATCHED_SECONDS
     assert costs.run_seconds(task, "score", "sgd", "optimizer") == 2.0  # no scored run is recorded, but tuning runs are
     assert costs.run_seconds(task, "score", "sgd", "architecture") == 2.0
+    # Of the whole unit, where the record has it: the run's own time leaves out data, oracles and checks.
+    shared = Costs([record("sgd", "max_margin", 1.0, unit_seconds=4.0), record("sgd", "max_margin", 1.5)])
+    assert shared.run_seconds(task, "tune", "sgd", "optimizer") == 3.0
     images = find_task("mnist5k_mlp")
     assert costs.run_seconds(images, "tune", "sgd", "optimizer") == images.seconds
     assert costs.run_seconds(replace(images, seconds=None), "tune", "sgd", "optimizer") == SINGLE_SECONDS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from suite.errors import InputError
@@ -100,6 +102,18 @@ def test_a_trial_that_cannot_be_measured_is_tuned_as_before(changed: Callable[..
     changed(**{broken: raising(OracleError("HiGHS did not solve the problem: status 4."))})
     records = run_unit(replace(unit("tune"), measured=True))
     assert [(r["status"], r["measures"]) for r in records] == [("converged", {})] * 2
+
+
+def test_records_state_what_their_unit_cost() -> None:
+    used, begin = psutil.Process().memory_info().rss, time.perf_counter()
+    records = run_unit(unit())
+    took = time.perf_counter() - begin
+    ((share, memory),) = {(r["unit_seconds"], r["peak_memory"]) for r in records}
+    own = sum(r["seconds"] + r["measure_seconds"] for r in records)
+    assert 0 < own <= len(records) * share + 1e-3 <= took + 2e-3
+    assert memory >= used
+    assert memory < psutil.virtual_memory().total
+    assert all(r["checksum"] == checksum(r) for r in records)
 
 
 def test_all_records_have_the_same_fields() -> None:
