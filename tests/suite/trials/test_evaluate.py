@@ -111,7 +111,7 @@ def test_records_state_what_their_unit_cost() -> None:
     ((share, memory),) = {(r["unit_seconds"], r["peak_memory"]) for r in records}
     own = sum(r["seconds"] + r["measure_seconds"] for r in records)
     assert 0 < own <= len(records) * share + 1e-3 <= took + 2e-3
-    assert memory >= used
+    assert memory > 0.99 * used  # the kernel adds up its pages of each thread now and then only
     assert memory < psutil.virtual_memory().total
     assert all(r["checksum"] == checksum(r) for r in records)
 
