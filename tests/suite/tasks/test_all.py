@@ -31,6 +31,7 @@ NAMES = [
     "teacher_geometry[truth=rank_one]",
     "zipf_bigram[loss=cross_entropy]",
     "attention_selection[parametrisation=key_query]",
+    "edge_of_stability[batch=4]",
 ]
 
 

@@ -1,0 +1,55 @@
+"""A network that keeps running moments of its own gradients, as batch norm keeps those of its activations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class RecordedTanhNetwork(nn.Module):
+    """Linear layers with tanh between them, of one output, and the running mean of the squares of its loss's gradients.
+
+    At every call in training mode the gradient of half the mean squared error enters Adam's second moment: the buffer
+    ``square_k`` of the k-th parameter is ``(1 - decay) sum_s decay^(t - s) gradient_s²`` after t = `calls` calls.
+    """
+
+    calls: Tensor
+
+    def __init__(self, widths: list[int], targets: Callable[[Tensor], Tensor], decay: float) -> None:
+        """Layers between `widths`; `targets` gives those [n] of inputs [n, d]."""
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self._targets, self.decay = targets, decay
+        for number, parameter in enumerate(self.parameters()):
+            self.register_buffer(f"square_{number}", torch.zeros_like(parameter))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, d] -> [n, 1]."""
+        activations = [x]
+        for layer in self.layers[:-1]:
+            activations.append(torch.tanh(layer(activations[-1])))
+        outputs: Tensor = self.layers[-1](activations[-1])
+        if self.training:
+            self._record(activations, outputs)
+        return outputs
+
+    @torch.no_grad()
+    def _record(self, activations: list[Tensor], outputs: Tensor) -> None:
+        """Backpropagate by hand, so that the caller's graph is not touched."""
+        slopes = (outputs - self._targets(activations[0])[:, None]) / len(outputs)
+        for number in reversed(range(len(self.layers))):
+            for place, gradient in ((2 * number, slopes.T @ activations[number]), (2 * number + 1, slopes.sum(0))):
+                square = self.get_buffer(f"square_{place}")
+                square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
+            if number:
+                slopes = (slopes @ self.layers[number].weight) * (1 - activations[number].square())
+        self.calls.add_(1)
+
+    def second_moment(self) -> Tensor:
+        """The mean of the squared gradients without the bias towards 0 of its start, in the parameters' order, [P]."""
+        squares = [self.get_buffer(f"square_{number}").flatten() for number in range(2 * len(self.layers))]
+        return torch.cat(squares) / (1 - self.decay ** float(self.calls))
