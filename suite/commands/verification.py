@@ -298,6 +298,7 @@ def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits
         seeds=tuple(seeds),
         search=search_of(record),
         isolation=None if limits is None else Isolation(limits, loaded),
+        described=loaded,
     )
 
 

@@ -150,6 +150,7 @@ class PlannedEntry:
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
             solutions=plan.solutions,
             measured=plan.track.measure_trials,
+            described=self.loaded,
         )
 
     def resolved(self, unit: Unit) -> ResolvedUnit:

@@ -35,16 +35,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
 
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
-from suite.sandbox.limits import die_with_parent, limit_memory
-
-FORKS = sys.platform == "linux"
-"""Whether a worker forks a child for every call. Elsewhere system libraries do not survive it."""
+from suite.sandbox.child import FORKS, POLL_SECONDS, ChildFailure, death, in_child, wait_or_end
+from suite.sandbox.limits import limit_memory
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 """Set to 1 in every worker: the number of threads decides rounding."""
@@ -61,12 +59,6 @@ START_SECONDS = 300.0
 
 IDLE_SECONDS = 600.0
 """A worker without a call for so long ends itself: a cluster's workers outlive drivers that were killed."""
-
-POLL_SECONDS = 1.0
-"""How often a process that waits for an answer checks whether the one that it waits for is alive."""
-
-END_SECONDS = 0.001
-"""How often a child that has closed its answer is looked at: it ends at once, unless it was made to hang."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +115,8 @@ def execute(call: Call) -> Any:
         return call.function(call.argument)
     except InputError as error:
         return error
+    except ChildFailure as error:
+        return Failure(error.reason, error.lost)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # SIGINT is blocked in workers: the call raised it
         return Failure(sentence(error))
 
@@ -151,75 +145,6 @@ def _decode(data: bytes) -> Any:
         return {"input error": InputError, "value": lambda value: value}[kind](content)
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return Failure("its process gave no answer that can be read")
-
-
-def _wait_or_end(connections: list[Any], seconds: float) -> list[Any]:
-    """Those of `connections` that are ready within `seconds`; ends this process if the one that started it has ended.
-
-    A driver that is killed cannot stop its workers. Linux could do this (`suite.sandbox.limits.die_with_parent`), but
-    counts the thread that started a process as its parent, and the executors' threads come and go.
-    """
-    parent = multiprocessing.parent_process()
-    ready = wait([*connections, *([] if parent is None else [parent.sentinel])], seconds)
-    if parent is not None and parent.sentinel in ready:
-        os._exit(1)
-    return ready
-
-
-def _in_child(call: Call, foreign: Connection) -> bytes:
-    """The encoded answer to `call` of a child that is forked for it and has no part in `foreign`."""
-    reader, writer = os.pipe()
-    sys.stderr.flush()  # what is buffered would be written twice
-    worker, child = os.getpid(), os.fork()
-    if not child:
-        status = 1
-        try:
-            die_with_parent()
-            if os.getppid() != worker:  # it died before it was told
-                os._exit(1)
-            foreign.close()
-            os.close(reader)
-            left = memoryview(_encode(execute(call)))
-            while left:
-                left = left[os.write(writer, left) :]
-            status = 0
-        except BaseException as error:
-            print(sentence(error), file=sys.stderr)
-        finally:
-            with contextlib.suppress(BaseException):
-                sys.stderr.flush()
-            os._exit(status)
-    os.close(writer)
-    try:
-        data, status = _answer_of(child, reader)
-    finally:
-        os.close(reader)
-    return data if data and not status else _encode(Failure(_death(os.waitstatus_to_exitcode(status)), lost=True))
-
-
-def _answer_of(child: int, reader: int) -> tuple[bytes, int]:
-    """What the process `child` writes to the pipe `reader`, and the status with which it ends."""
-    answer, pipe, ended, status = bytearray(), [reader], 0, 0
-    while True:
-        if not ended:
-            # Asked before reading: what was written before the end counts. The pipe may still be open after it, in a
-            # process that the child started.
-            ended, status = os.waitpid(child, os.WNOHANG)
-        ready = _wait_or_end(pipe, 0.0 if ended else POLL_SECONDS if pipe else END_SECONDS)
-        data = os.read(reader, 2**20) if ready else b""
-        answer += data
-        if ended and not data:
-            return bytes(answer), status
-        if ready and not data:
-            pipe = []
-
-
-def _death(code: int) -> str:
-    """How a process ended: with this exit status, or if it is negative by that signal."""
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"the worker process was killed by {signal.Signals(-code).name}"
-    return f"the worker process ended with exit status {code}"
 
 
 def _memory_hint(session: Session) -> str:
@@ -255,7 +180,7 @@ def _serve(connection: Connection, session: Session) -> None:
     """Answer calls until there are none for `IDLE_SECONDS`."""
     try:
         connection.send(_set_up(session))
-        while _wait_or_end([connection], IDLE_SECONDS):
+        while wait_or_end([connection], IDLE_SECONDS):
             call: Call = pickle.loads(connection.recv_bytes())
             connection.send_bytes(_answer(call, connection))
     except (EOFError, OSError, MemoryError):
@@ -270,7 +195,10 @@ def _answer(call: Call, connection: Connection) -> bytes:
     if not FORKS:
         return _encode(execute(call))
     gc.freeze()  # collecting garbage in a child would copy what it shares with this process
-    return _in_child(call, connection)
+    try:
+        return in_child(lambda: _encode(execute(call)), connection)
+    except ChildFailure as error:
+        return _encode(Failure(error.reason, error.lost))
 
 
 class Worker:
@@ -338,7 +266,7 @@ class Worker:
             return _decode(self._connection.recv_bytes())
         except (EOFError, OSError):
             self._process.join()
-            return Failure(_death(self._process.exitcode or 0), lost=True)
+            return Failure(death(self._process.exitcode or 0), lost=True)
 
     def _has_answer(self, seconds: float | None) -> bool:
         """Wait for an answer; False if there is none within `seconds`, EOFError if the process is dead."""

@@ -10,7 +10,7 @@ before anything is allocated for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -21,8 +21,9 @@ from torch import Tensor
 
 from suite.behavior import Probe
 from suite.entries.description import Described, Text, Word
+from suite.errors import sentence
 from suite.sandbox.network import Network
-from suite.training.run import Stepping
+from suite.training.run import Stepping, TrainingResult
 
 MOST_JSON = 64 * 1024**2
 MOST_HEADER = 16 * 1024**2
@@ -68,6 +69,20 @@ def encode(answer: Answer, tensors: Mapping[str, Tensor]) -> bytes:
     """The bytes of an answer."""
     text = msgspec.json.encode(answer)
     return len(text).to_bytes(8, "little") + text + (safetensors.torch.save(dict(tensors)) if tensors else b"")
+
+
+def of_results(results: Sequence[TrainingResult | Exception]) -> tuple[Runs, dict[str, Tensor]]:
+    """The answer that says how every run ended, and the weights of all."""
+    weights: dict[str, Tensor] = {}
+    answers: list[Trained | Failed] = []
+    for number, result in enumerate(results):
+        if isinstance(result, Exception):
+            answers.append(Failed(sentence(result)))
+            continue
+        weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
+        fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}
+        answers.append(Trained(**fields))
+    return Runs(tuple(answers)), weights
 
 
 def decode(data: bytes, kind: type[T]) -> tuple[T | Failed, dict[str, Tensor]]:

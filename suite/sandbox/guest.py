@@ -20,7 +20,7 @@ from suite.entries.entry import bind
 from suite.errors import InputError, sentence
 from suite.kernels.malloc import disable_trim
 from suite.models import copy_of
-from suite.sandbox.answers import Answer, Failed, Runs, Trained, encode
+from suite.sandbox.answers import Answer, Failed, Runs, encode, of_results
 from suite.sandbox.export import describe as describe_network
 from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.network import Network
@@ -82,13 +82,4 @@ def _train(job: Job) -> tuple[Runs, dict[str, Tensor]]:
     results = train_in_parts(job.runs, train_batch, by_run)
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
-    weights: dict[str, Tensor] = {}
-    answers: list[Trained | Failed] = []
-    for number, result in enumerate(results):
-        if isinstance(result, Exception):
-            answers.append(Failed(sentence(result)))
-            continue
-        weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
-        fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}
-        answers.append(Trained(**fields))
-    return Runs(tuple(answers)), weights
+    return of_results(results)

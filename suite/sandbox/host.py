@@ -96,21 +96,36 @@ def train(
             answer, tensors = _ask(job, seconds, Runs)
         except SandboxError as error:
             raise RuntimeError(str(error)) from error
-        if len(answer.runs) != len(part):
-            raise RuntimeError("the answer has another number of runs")
-        results = []
-        for number, (run, row, model) in enumerate(zip(part, answer.runs, models, strict=True)):
-            prefix = f"{number}/"
-            weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            initial = hold(model)
-            results.append(_result(row, weights, initial, seconds, run.probed))
-        return results
+        return results_of(answer, tensors, part, [hold(model) for model in models], seconds)
 
     return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
 
 
+def results_of(
+    answer: Runs, tensors: Weights, runs: Sequence[TrainingRun], initials: Sequence[Weights] = (), seconds: float = 1e9
+) -> list[TrainingResult | Exception]:
+    """What is believed of the answer of a process that trained `runs`; an error in the place of what is not.
+
+    Args:
+        initials: the initial weights of each run; none where the networks of the runs are not known (an architecture's
+            code draws them): then whoever puts the weights into a network checks their shapes.
+        seconds: how long the process ran, at most.
+
+    Raises:
+        RuntimeError: it is the answer to another question.
+    """
+    if len(answer.runs) != len(runs):
+        raise RuntimeError("the answer has another number of runs")
+    results = []
+    for number, (run, row) in enumerate(zip(runs, answer.runs, strict=True)):
+        prefix = f"{number}/"
+        weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        results.append(_result(row, weights, initials[number] if initials else None, seconds, run.probed))
+    return results
+
+
 def _result(
-    row: Trained | Failed, weights: Weights, initial: Weights, seconds: float, probed: bool
+    row: Trained | Failed, weights: Weights, initial: Weights | None, seconds: float, probed: bool
 ) -> TrainingResult | Exception:
     """What is believed of a run: numbers that are possible, and weights of the right shapes.
 
@@ -118,19 +133,19 @@ def _result(
     """
     if isinstance(row, Failed):
         return RuntimeError(printable(row.reason)[:500])
-    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-    if shapes != {name: (tensor.shape, tensor.dtype) for name, tensor in initial.items()}:
+    if initial is not None and _shapes(weights) != _shapes(initial):
         return RuntimeError("the weights that came back are not those of the network")
     evaluations = [0, *(at for at, _ in row.history), row.gradient_evaluations]
     if row.seconds > seconds or evaluations != sorted(evaluations):
         return RuntimeError("the answer has numbers that are impossible")
     spent = row.target_evaluations
-    if row.status == "converged" and (row.steps < 1 or spent is None or spent > row.gradient_evaluations):
+    least = 0 if initial is None else 1  # the task's own networks are not at the target loss before they are trained
+    if row.status == "converged" and (row.steps < least or spent is None or spent > row.gradient_evaluations):
         return RuntimeError("it claims to have reached the target loss without the steps that this takes")
     return TrainingResult(
         status=Status(row.status),
         weights=weights,
-        initial=initial,
+        initial=initial or {},
         train_loss=_number(row.train_loss),
         gradient_evaluations=row.gradient_evaluations,
         steps=row.steps,
@@ -141,6 +156,10 @@ def _result(
         placement=row.placement,
         probe=row.probe if probed else None,
     )
+
+
+def _shapes(weights: Weights) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
 
 
 def _number(value: float | None) -> float:

@@ -1,15 +1,22 @@
 """From a unit of work to its records: train, save the solutions, measure.
 
 build the data, and solve the oracles that are scored
-load the submission, which from here on may have changed this process: nothing is written to caches that others read
 look at the data of every seed                        (failed: all records are `unavailable`)
-train all runs together                               (fails: each run by itself)
+in a child process:                                   (died: no records)
+    load the submission
+    train all runs together                           (fails: each run by itself)
+    answer with weights and numbers, as plain data
+check the numbers; of an architecture, load the code that makes its network
 for each run; of those on seeds that are scored ahead, for those of trials that the others select
     look at the oracle                                (failed: the record is `unavailable`)
     if it ended at the target loss: build its network anew, with its weights
         if that network's training loss is the target loss: save the solution, measure it
         else: the record is `failed`
     seal the record
+
+The process that judges, measures and seals never runs an optimizer's code: the network and the loss are the task's own.
+It must run an architecture's, but nothing of what that did while it was trained is there. A process that no worker has
+forked (the engine `local:0`, systems without `fork`) trains in itself, and what a submission changes stays changed.
 """
 
 from __future__ import annotations
@@ -31,6 +38,8 @@ from suite.errors import sentence
 from suite.estimate import uncertainties
 from suite.models import hold, restore
 from suite.sandbox import host
+from suite.sandbox.answers import Runs, decode, encode, of_results
+from suite.sandbox.child import in_child, is_child
 from suite.sandbox.confinement import isolation
 from suite.storage.cache import read_only
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
@@ -89,7 +98,13 @@ def _run_unit(unit: Unit) -> list[Record]:
             for seed in unit.all_seeds
         ]
         results = {(run.trial, run.seed): (run, result) for run, result in zip(runs, _train(work, runs), strict=True)}
+        work = _with_network(work)
         return _records(work, lambda part, trial, seed: _record(part, *results[trial.number, seed]))
+
+
+def _with_network(work: ResolvedUnit) -> ResolvedUnit:
+    """The unit with the code that makes its networks: an architecture's own; of an optimizer nothing is needed."""
+    return work.with_code() if work.loaded.submission.kind == "architecture" else work
 
 
 def _records(work: ResolvedUnit, record: Callable[[ResolvedUnit, Trial, int], Record]) -> list[Record]:
@@ -129,7 +144,7 @@ def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> l
 def measure_again(unit: Unit, weights: Weights) -> Record:
     """Measure stored weights of the unit's only run: the record's fields that do not depend on how it was trained."""
     with _without_traces(unit):
-        work = resolve(unit)
+        work = _with_network(resolve(unit))
         (trial,), (seed,) = unit.trials, unit.seeds
         run = TrainingRun(work.problem(seed), seed, trial.number, trial.settings)
         axes = resolve_axes(work.task.axes, work.oracle(seed))
@@ -138,7 +153,7 @@ def measure_again(unit: Unit, weights: Weights) -> Record:
 
 @contextlib.contextmanager
 def _without_traces(unit: Unit) -> Iterator[None]:
-    """Fill the caches that other processes read before the submission is loaded, and write nothing to them after."""
+    """Fill the caches that other processes read before a submission is loaded, and write nothing to them after."""
     with contextlib.suppress(Exception):  # the unit itself meets the error, and says what it means
         load_ground(unit)
     with read_only():
@@ -169,15 +184,34 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
 
 
 def _train(work: ResolvedUnit, runs: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
-    """A result, or what the submission raised, for every run."""
-    unit, task, optimizer = work.unit, work.task, work.entry.optimizer
-    race = not work.measured and task.selection == "gradient_evaluations"
+    """A result for every run, or an error whose text says what went wrong."""
+    unit = work.unit
+    race = not work.measured and work.task.selection == "gradient_evaluations"
     if unit.isolation is not None and work.loaded.submission.kind == "optimizer":
-        return host.train(task, unit.submission, runs, unit.isolation.limits, unit.device, race)
+        return host.train(work.task, unit.submission, runs, unit.isolation.limits, unit.device, race)
+
+    def train_all() -> bytes:
+        return encode(*of_results(_train_here(work.with_code(), runs, race)))
+
+    answer, tensors = decode(in_child(train_all) if is_child() else train_all(), Runs)
+    if not isinstance(answer, Runs):
+        raise RuntimeError("training ended without an answer that can be read")
+    return host.results_of(answer, tensors, runs)
+
+
+def _train_here(work: ResolvedUnit, runs: Sequence[TrainingRun], race: bool) -> list[TrainingResult | Exception]:
+    """Train `runs` in this process with the submission's code; see `_train`."""
+    optimizer = work.entry.optimizer
 
     def train_batch(part: Sequence[TrainingRun]) -> list[TrainingResult]:
         return train(
-            task, part, work.entry.make, unit.device, race=race, schedule=optimizer.schedule, loss=optimizer.loss
+            work.task,
+            part,
+            work.entry.make,
+            work.unit.device,
+            race=race,
+            schedule=optimizer.schedule,
+            loss=optimizer.loss,
         )
 
     return train_in_parts(runs, train_batch, by_run)
@@ -187,7 +221,7 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
     """The sealed record of a run that was trained, or whose submission raised."""
     begin = time.perf_counter()
     record = _blank(work, run.trial, run.settings, run.seed) | {"data_fingerprint": work.fingerprint(run.seed)}
-    record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": sentence(result)}
+    record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": str(result)}
     if not _is_probed(work, run.trial, run.seed):
         record["probe"] = None
     if work.measured:

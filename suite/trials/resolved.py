@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from suite.entries.entry import Entry, bind
-from suite.entries.loading import LoadedSubmission
+from suite.entries.loading import LoadedSubmission, load
+from suite.errors import InputError
 from suite.oracles.oracle_cache import cached_oracle
 from suite.storage.cache import cached_in_memory
 from suite.storage.record import Record, RunKey, canonical, clean
@@ -86,6 +87,24 @@ class ResolvedUnit:
         """What was trained ahead, for the trials that `records` of the runs on the unit's own seeds select."""
         selected = select(self.task.selection, records) if self.unit.scored_ahead else ()
         return replace(self, unit=self.unit.ahead(selected))
+
+    def with_code(self) -> ResolvedUnit:
+        """The unit with the code of its submission, which is loaded in this process where that was not done yet.
+
+        Not where it runs in the sandbox: there the description stays.
+
+        Raises:
+            InputError: the code cannot be loaded, or is not the code that was described.
+        """
+        if self.unit.isolation is not None or self.unit.described is None:
+            return self
+        loaded = load(self.unit.submission)
+        if loaded.source_hash != self.loaded.source_hash:
+            raise InputError(
+                f"A worker's {self.loaded.submission.name!r} is not the one of the command; nothing of this run of it "
+                f"was recorded. Was its file edited, or do the machines not see the same files?"
+            )
+        return replace(self, loaded=loaded, entry=bind(loaded.submission, find_task(self.unit.task)))
 
     def run_keys(self) -> list[RunKey]:
         """The keys of the unit's training runs on its `seeds`, in the order of its records."""

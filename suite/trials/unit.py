@@ -39,6 +39,8 @@ class Unit:
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
         measured: whether its runs are trained to their end and measured in the phase ``tune`` too.
+        described: the submission as it described itself in another process, so that the one that judges and measures
+            never loads its code; None: it is loaded there.
     """
 
     submission: str
@@ -53,6 +55,7 @@ class Unit:
     isolation: Isolation | None = None
     solutions: str | None = None
     measured: bool = False
+    described: LoadedSubmission | None = None
 
     @property
     def size(self) -> int:
@@ -73,8 +76,10 @@ class Unit:
         return replace(self, phase="score", trials=trials, seeds=self.scored_ahead, scored_ahead=())
 
     def loaded(self) -> LoadedSubmission:
-        """The submission: loaded in this process, or as it described itself in the sandbox."""
-        return self.isolation.loaded if self.isolation is not None else load(self.submission)
+        """The submission: as it described itself elsewhere, or loaded in this process."""
+        if self.isolation is not None:
+            return self.isolation.loaded
+        return self.described or load(self.submission)
 
     def by_trial(self) -> list[Unit]:
         """The unit in parts of one trial each."""
