@@ -187,7 +187,11 @@ def canonical_form(context: MeasureContext, *, logit_shift: bool = False) -> For
         Unproved: the network calls functions whose symmetries are not known, or combines known ones in a way that is
             not covered.
     """
-    return _Canonical(context, logit_shift).form()
+    try:
+        return _Canonical(context, logit_shift).form()
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # A network that combines calls in a way that nobody thought of loses the proof, not the number.
+        raise Unproved(f"its calls do not fit together: {sentence(error)}") from error
 
 
 class _Canonical:
@@ -206,6 +210,7 @@ class _Canonical:
         self.recorder = recorder
         with torch.no_grad():
             self.parts = {site.number: _part(site) for site in recorder.sites}
+        self.free: list[Part] = []
         self.iso: dict[int, object] = {}
 
     @torch.no_grad()
@@ -327,7 +332,6 @@ class _Canonical:
             for part in fixing:
                 self.recorder.fix(part.site.reads)
         histories = self.recorder.histories()
-        self.free: list[Part] = []
         for part in norms:
             if self._are_fixed(part.site.writes):
                 continue
@@ -660,20 +664,36 @@ class _Canonical:
                 home.add_shift(values[places], trained=True)
                 part.drop_shift()
 
-    def _absorbed(self, node: Node, kind: str) -> bool:
-        """Whether all that becomes of an activation is read by norms of a kind."""
-        return bool(node.uses) and all(
-            name == kind or (name in ("move", "mean", "add") and other is not None and self._absorbed(other, kind))
-            for name, other in node.uses
-        )
+    def _ends(self, node: Node) -> set[tuple[str, Node | None]]:
+        """Where an activation goes, sums, means and moves aside: what reads it, and the result of that."""
+        found: set[tuple[str, Node | None]] = set()
+        for name, other in node.uses:
+            through = name in ("move", "mean", "add") and other is not None
+            found |= self._ends(other) if through and other is not None else {(name, other)}
+        return found
+
+    def _all_read_by(self, part: Part, kind: str) -> list[Part]:
+        """The norms of a kind that what a part writes goes to, and to nothing else; none otherwise.
+
+        Raises:
+            Unproved: such a norm reads other channels than the part writes.
+        """
+        ends = self._ends(part.site.after)
+        if {name for name, _ in ends} != {kind}:
+            return []
+        norms = [norm for norm in self._norms() if any(norm.site.after is node for _, node in ends)]
+        written = set(self._roots(_written(part)))
+        if any(set(self._roots(norm.site.reads)) != written for norm in norms):
+            raise Unproved("a norm reads some of the channels that a map writes")
+        return norms
 
     def _center(self) -> None:
         """Take out what a layer norm forgets, and with logits that may be shifted, what all of them have in common."""
         classes = frozenset(self._roots(self.recorder.channels(self.outputs, 1)))
         for part in self.parts.values():
-            forgets = self._absorbed(part.site.after, "layer_norm")
+            forgets = bool(self._all_read_by(part, "layer_norm"))
             if self.logit_shift and not forgets and part.site.name in (*LINEAR, "add"):
-                is_last = self._absorbed(part.site.after, "outputs")
+                is_last = {name for name, _ in self._ends(part.site.after)} == {"outputs"}
                 forgets = is_last and frozenset(self._roots(_written(part))) == classes
             if not forgets:
                 continue
@@ -683,11 +703,8 @@ class _Canonical:
                 part.shift = part.shift - part.shift.mean(-1, keepdim=True)
             part.changed = True
         for part in self.parts.values():
-            if part.shift is not None and part.site.name in LINEAR and self._absorbed(part.site.after, "group_norm"):
-                groups = {
-                    each.site.arguments["num_groups"] for each in self._norms()
-                    if each.site.name == "group_norm" and each.site.before is part.site.after
-                }  # fmt: skip
+            if part.shift is not None and part.site.name in LINEAR:
+                groups = {norm.site.arguments["num_groups"] for norm in self._all_read_by(part, "group_norm")}
                 if len(groups) == 1:
                     grouped = part.shift.view(groups.pop(), -1)
                     part.shift = (grouped - grouped.mean(1, keepdim=True)).view(-1)

@@ -323,7 +323,7 @@ class Recorder(Calls):
             return result
         if name.endswith("_") and not name.startswith("__") and sources[0].tensor._is_view():
             self._problem(name, sources, result)
-        elif name in MOVES or func in TRANSPOSED or name == "pad" or (name in DROPOUTS and result is args[0]):
+        elif name in MOVES or func in TRANSPOSED or name == "pad" or (name in DROPOUTS and result is sources[0].tensor):
             self._moved(func, name, args, options, sources, result)
         elif name in ELEMENTWISE or (name in ("mul", "__mul__") and len(sources) == 2):
             for source in sources:
