@@ -130,24 +130,33 @@ MATRIX_NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 nuclear_norm: Callable[[Tensor], Tensor] = partial(torch.linalg.matrix_norm, ord="nuc")
 
 
+def separator_measures(
+    margins: Tensor, w: Tensor, norms: Mapping[str, Callable[[Any], Any]], oracle: Oracle
+) -> dict[str, float]:
+    """The ratios of `margin_ratios` for the least of the margins [n] of `w`, that margin, and the l2 norm of `w`."""
+    margin = margins.min()
+    lengths = {"margin": float(margin), "l2_norm": float(torch.linalg.vector_norm(w))}
+    return margin_ratios(margin, w, norms, oracle) | lengths
+
+
 def margin_oracle(
     rows: NDArray[Any],
     separators: Mapping[str, NDArray[Any]],
-    shape: tuple[int, int],
-    norms: Mapping[str, Callable[[Tensor], Tensor]],
+    norms: Mapping[str, Callable[[Any], Any]],
+    shape: tuple[int, int] | None = None,
 ) -> Oracle:
-    """Separators as matrices of a shape, and of each the value `NAME_margin`: its least margin over its own norm.
+    """Separators, and of each the value `NAME_margin`: its least margin over its own norm.
 
     Args:
-        rows: [n, rows * columns]; their products with a flattened matrix are its margins.
-        separators: by name, flattened: that of largest margin in the norm of this name.
-        norms: by the same names.
+        rows: [n, d]; their products with a separator are its margins.
+        separators: by name, [d]: that of largest margin in the norm of this name.
+        norms: by the same names; of arrays, or of tensors of a `shape`.
+        shape: rows and columns of the matrices that separators stand for, flattened.
     """
-    matrices = tensors(**{name: w.reshape(shape) for name, w in separators.items()})
     least = {name: float((rows @ w).min()) for name, w in separators.items()}
-    return Oracle(
-        matrices, {f"{name}_margin": least[name] / float(norm(matrices[name])) for name, norm in norms.items()}
-    )
+    solutions = tensors(**{name: w if shape is None else w.reshape(shape) for name, w in separators.items()})
+    sized: Mapping[str, Any] = separators if shape is None else solutions
+    return Oracle(solutions, {f"{name}_margin": least[name] / float(norm(sized[name])) for name, norm in norms.items()})
 
 
 def weights(solution: Solution, *names: str) -> tuple[Tensor, ...]:

@@ -22,6 +22,7 @@ from suite.submission import LogUniform
 from suite.task import ArchitectureInterface, Axis, Curve, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import (
     arrays,
+    margin_oracle,
     margin_ratios,
     normal,
     relative_distance,
@@ -173,12 +174,11 @@ def linear_geometry(network: str = "full", depth: int = 2, teacher: str = "match
         z = signed_inputs(problem)
         test_x, test_y = arrays(problem.required_test)
         separators = {name: solve(z) for name, solve in SOLVERS.items()}
-        least_margin = {name: float((z @ w).min()) for name, w in separators.items()}
-        values = {f"{name}_margin": least_margin[name] / norm(separators[name]) for name, norm in NORMS.items()}
-        ratios = [least_margin[name] / NORMS[scored](w) / values[f"{scored}_margin"] for name, w in separators.items()]
+        oracle, norm = margin_oracle(z, separators, NORMS), {scored: NORMS[scored]}
+        ratios = [margin_ratios((z @ w).min(), w, norm, oracle)[f"{scored}_margin_ratio"] for w in separators.values()]
         wrong = test_y[:, 0] * (test_x @ separators[scored]) <= 0
-        values |= {"worst_ratio": min(ratios), "oracle_test_error": float(wrong.mean())}
-        return Oracle(tensors(**separators), values)
+        values = {"worst_ratio": min(ratios), "oracle_test_error": float(wrong.mean())}
+        return Oracle(oracle.solutions, {**oracle.values, **values})
 
     def measure(solution: Solution) -> dict[str, float]:
         test = solution.problem.required_test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import numpy as np
 import torch
 
 from suite.measures import margins
@@ -25,10 +26,10 @@ from suite.tasks.common import (
     exponential_lipschitz,
     logistic_lipschitz,
     margin_oracle,
-    margin_ratios,
     normal,
     relative_distance,
     require_choice,
+    separator_measures,
     signed_inputs,
     tensors,
     weights,
@@ -44,6 +45,7 @@ OBJECTIVES = {
 
 NORM_ORDERS = {"l2": 2, "linf": math.inf, "l1": 1}
 VECTOR_NORMS = {name: partial(torch.linalg.vector_norm, ord=order) for name, order in NORM_ORDERS.items()}
+ARRAY_NORMS = {name: partial(np.linalg.norm, ord=order) for name, order in NORM_ORDERS.items()}
 
 
 def teacher_labelled(task_name: str, seed: int, n: int, d: int) -> Split:
@@ -91,19 +93,12 @@ def max_margin(objective: str = "log_exponential") -> Task:
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         z = signed_inputs(problem)
-        l2, linf, l1 = max_margin_l2(z), max_margin_linf(z), max_margin_l1(z)
-        values = {
-            "l2_margin": float((z @ l2).min()),
-            "linf_margin": float((z @ linf).min() / abs(linf).max()),
-            "l1_margin": float((z @ l1).min() / abs(l1).sum()),
-        }
-        return Oracle(tensors(l2=l2, linf=linf, l1=l1), values)
+        separators = {"l2": max_margin_l2(z), "linf": max_margin_linf(z), "l1": max_margin_l1(z)}
+        return margin_oracle(z, separators, ARRAY_NORMS)
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), train = weights(solution, "weight"), solution.problem.train
-        margin = (train.y * (train.x @ w)).min()
-        ratios = margin_ratios(margin, w, VECTOR_NORMS, solution.oracle)
-        return ratios | {"margin": margin.item(), "l2_norm": torch.linalg.vector_norm(w).item()}
+        return separator_measures(train.y * (train.x @ w), w, VECTOR_NORMS, solution.oracle)
 
     return Task(
         problem=problem,
@@ -217,18 +212,16 @@ def spectral_margin() -> Task:
         z = pairwise_rows(*arrays(problem.train), classes)
         frobenius, spectral, largest = max_margin_l2(z), max_margin_spectral(z, shape), max_margin_linf(z)
         separators = {"frobenius": frobenius, "spectral": spectral, "max": largest}
-        oracle = margin_oracle(z, separators, shape, MATRIX_NORMS)
+        oracle = margin_oracle(z, separators, MATRIX_NORMS, shape)
         frobenius_margin_of_max = float((z @ largest).min()) / float(torch.linalg.matrix_norm(oracle.solutions["max"]))
         ratio = frobenius_margin_of_max / oracle.values["frobenius_margin"]
         return Oracle(oracle.solutions, {**oracle.values, "max_frobenius_ratio": ratio})
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,), train, test = weights(solution, "weight"), solution.problem.train, solution.problem.required_test
-        margin = margins(train.x @ w.T, train.y).min()
-        ratios = margin_ratios(margin, w, MATRIX_NORMS, solution.oracle)
         test_error = (margins(test.x @ w.T, test.y) <= 0).double().mean().item()
-        norm = float(torch.linalg.matrix_norm(w))
-        return ratios | {"margin": margin.item(), "test_error": test_error, "l2_norm": norm}
+        measures = separator_measures(margins(train.x @ w.T, train.y), w, MATRIX_NORMS, solution.oracle)
+        return measures | {"test_error": test_error}
 
     return Task(
         problem=problem,

@@ -22,10 +22,10 @@ from suite.tasks.common import (
     MATRIX_NORMS,
     exponential_lipschitz,
     margin_oracle,
-    margin_ratios,
     normal,
     nuclear_norm,
     require_choice,
+    separator_measures,
     signs,
     weights,
 )
@@ -125,17 +125,12 @@ def teacher_geometry(truth: str = "signs") -> Task:
             "nuclear": max_margin_nuclear(z, shape),
             "l1": max_margin_l1(z),
         }
-        return margin_oracle(z, separators, shape, NORMS)
+        return margin_oracle(z, separators, NORMS, shape)
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,) = weights(solution, "weight")
-        margin = (signed_rows(solution.problem) @ w.flatten()).min()
-        ratios = margin_ratios(margin, w, NORMS, solution.oracle)
-        return ratios | {
-            "test_error": error(w, solution.problem),
-            "margin": float(margin),
-            "l2_norm": float(torch.linalg.matrix_norm(w)),
-        }
+        margins = signed_rows(solution.problem) @ w.flatten()
+        return separator_measures(margins, w, NORMS, solution.oracle) | {"test_error": error(w, solution.problem)}
 
     return Task(
         problem=problem,

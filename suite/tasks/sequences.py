@@ -71,7 +71,7 @@ def next_token_margin() -> Task:
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         rows = next_token_rows(*arrays(problem.train))
-        largest = margin_oracle(rows.apart, next_token_margins(rows, shape), shape, MATRIX_NORMS)
+        largest = margin_oracle(rows.apart, next_token_margins(rows, shape), MATRIX_NORMS, shape)
         log_odds = tensors(log_odds=finite_component(rows).reshape(shape))
         return Oracle({**largest.solutions, **log_odds}, largest.values)
 

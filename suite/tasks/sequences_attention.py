@@ -16,10 +16,10 @@ from suite.tasks.common import (
     MATRIX_NORMS,
     exponential_lipschitz,
     margin_oracle,
-    margin_ratios,
     normal,
     nuclear_norm,
     require_choice,
+    separator_measures,
 )
 from suite.tasks.losses import log_mean_output
 from suite.tasks.registry import task
@@ -94,14 +94,13 @@ def attention_selection(parametrisation: str = "combined") -> Task:
             "max": max_margin_linf(z),
             "nuclear": max_margin_nuclear(z, shape),
         }
-        return margin_oracle(z, separators, shape, NORMS)
+        return margin_oracle(z, separators, NORMS, shape)
 
     def measure(solution: Solution) -> dict[str, float]:
         assert isinstance(solution.model, TokenSelector)
         w = solution.model.matrix().detach()
-        margin = (selection_rows(solution.problem.train.x) @ w.flatten()).min()
-        ratios = margin_ratios(margin, w, NORMS, solution.oracle)
-        return ratios | {"margin": float(margin), "l2_norm": float(torch.linalg.matrix_norm(w))}
+        margins = selection_rows(solution.problem.train.x) @ w.flatten()
+        return separator_measures(margins, w, NORMS, solution.oracle)
 
     return Task(
         problem=problem,
