@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from leaderboard.analysis.baselines import shipped_logs
-from leaderboard.commands.console import BYTES, SECONDS, duration
+from leaderboard.commands.console import BYTES, SECONDS, duration, print_table
 from suite.errors import InputError
 from suite.storage.record import Status
 
 if TYPE_CHECKING:
+    from suite.engine.driver import Driver
     from suite.engine.driver import Progress as Step
     from suite.engine.executors import Engine
     from suite.engine.plan import Plan
@@ -37,13 +38,15 @@ TIMED_OUT = 124
 class Resources:
     """Where a plan runs and how much it may take; a limit that is None does not apply.
 
-    `deadline` is on the clock of `time.monotonic`; `memory` is in bytes that a worker process may allocate.
+    `deadline` is on the clock of `time.monotonic`; `memory` is in bytes that a worker process may allocate; a `dry_run`
+    says what would be done, and does nothing.
     """
 
     engine: str
     deadline: float | None
     trial_seconds: float | None
     memory: int | None
+    dry_run: bool = False
 
 
 def resource_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,12 +62,18 @@ def resource_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--time-limit", type=SECONDS, metavar="8h", help="End after this long; runs are resumable.")
     @click.option("--trial-time-limit", type=SECONDS, metavar="30m", help="A trial that takes longer has failed.")
     @click.option("--memory-limit", type=BYTES, metavar="4GB", help="What a worker process may allocate (Linux).")
+    @click.option("--dry-run", is_flag=True, help="Say what is done, and what is left with its time and memory.")
     @functools.wraps(command)
     def with_resources(
-        engine: str, time_limit: float | None, trial_time_limit: float | None, memory_limit: int | None, **others: Any
+        engine: str,
+        time_limit: float | None,
+        trial_time_limit: float | None,
+        memory_limit: int | None,
+        dry_run: bool,
+        **others: Any,
     ) -> None:
         deadline = None if time_limit is None else time.monotonic() + time_limit
-        command(resources=Resources(engine, deadline, trial_time_limit, memory_limit), **others)
+        command(resources=Resources(engine, deadline, trial_time_limit, memory_limit, dry_run), **others)
 
     return with_resources
 
@@ -92,6 +101,8 @@ def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
 def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> None:
     """Run `plan` on `engine`, with the log `path`; finished runs of the log are skipped.
 
+    A dry run prints what is done and what is left, writes nothing, and exits with 0.
+
     Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed. An InputError
     says that the log cannot be read or written, or that the engine cannot run the plan.
     """
@@ -101,12 +112,15 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
     from suite.storage.log import Log, read
 
     console = Console(stderr=True, markup=False)
+    costs = Costs(record for shipped in shipped_logs() for record in read(shipped).records)
+    if resources.dry_run:
+        _print_outlook(Driver(plan, Log(path, writable=False), engine, costs), path)
+        sys.exit(0)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
         with locked(path.parent):
             log = Log(path)
-            costs = Costs(record for shipped in shipped_logs() for record in read(shipped).records)
             driver = Driver(plan, log, engine, costs, resources.trial_seconds)
             for note in log.notes:
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
@@ -119,6 +133,37 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
         )
         console.print(f"\n{reason}. What is done lies in {path}; the same command goes on from there.", soft_wrap=True)
         sys.exit(status)
+
+
+def _print_outlook(driver: Driver, path: Path) -> None:
+    """What is recorded and what is left on every task, with the time and the memory that it is expected to take."""
+    from leaderboard.tables.table import DASH, Column, Table, TableCell
+
+    tasks = driver.outlook()
+    columns = (
+        Column("task", "task", words=True),
+        Column("recorded", "runs recorded"),
+        Column("runs", "runs left"),
+        Column("units", "programs left"),
+        Column("seconds", "time of one core"),
+        Column("memory", "memory of a process"),
+    )
+    rows = tuple(
+        (
+            TableCell(task.task, task.task),
+            *(TableCell(count, f"{count:,}") for count in (task.recorded, task.runs, task.units)),
+            TableCell(task.seconds, duration(task.seconds)),
+            TableCell(task.memory, DASH if task.memory is None else f"{task.memory / 1e9:.2f} GB"),
+        )
+        for task in tasks
+    )
+    left, seconds = sum(task.runs for task in tasks), sum(task.seconds for task in tasks)
+    notes = (
+        "At most, as recorded on other machines: which settings are scored is known when they are tuned.",
+        f"{left:,} runs are left; about {duration(driver.seconds_left())} here, {duration(seconds)} of one core. "
+        f"{path} is as it was.",
+    )
+    print_table(Table("What is left to run", columns, rows, notes=notes))
 
 
 class _Stopped(BaseException):

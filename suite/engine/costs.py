@@ -1,4 +1,4 @@
-"""What a training run costs, from what is recorded: orders units and estimates time, and never changes a result."""
+"""What a training run costs, from what is recorded: orders units, estimates time and memory, never changes a result."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ SINGLE_SECONDS = 1.5
 
 
 class Costs:
-    """Mean seconds per training run in tuning or in scoring.
+    """Mean seconds per training run in tuning or in scoring, and the memory that a task takes.
 
-    Those of the submission on the task, else of its kind there, else either in the other phase, else a guess.
+    Seconds: those of the submission on the task, else of its kind there, else either in the other phase, else a guess.
     """
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
         self._sums: dict[tuple[str, str, str], tuple[float, int]] = {}
+        self._memory: dict[str, int] = {}
         for record in records:
             self.add(record)
 
@@ -31,6 +32,8 @@ class Costs:
         """Learn from one record; one that does not tell of a whole run is ignored."""
         if not Status(record["status"]).trained:
             return
+        if memory := record.get("peak_memory"):
+            self._memory[record["task"]] = max(memory, self._memory.get(record["task"], 0))
         # Of the whole unit, where it is known: beside training and measuring it makes data, solves oracles and checks.
         seconds = record.get("unit_seconds") or record["seconds"] + record["measure_seconds"]
         for who in (f"submission {record['submission']}", record["kind"]):
@@ -46,3 +49,7 @@ class Costs:
                 total, count = self._sums[task.name, *key]
                 return total / count
         return task.seconds or (BATCHED_SECONDS if task.batched else SINGLE_SECONDS)
+
+    def memory(self, task: str) -> int | None:
+        """The most bytes that a process is recorded to have held while it worked on the task; None if nothing is."""
+        return self._memory.get(task)

@@ -60,6 +60,29 @@ class Progress:
     records: list[Record]
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What is done on a task, and what is left.
+
+    Attributes:
+        recorded: runs that are in the log, of units that are complete.
+        units, runs: those that are left; at most, since what is scored depends on what is tuned.
+        seconds: expected, on one worker.
+        memory: the most bytes that a worker is recorded to have held on the task; None if nothing is recorded.
+    """
+
+    task: str
+    recorded: int
+    units: int
+    runs: int
+    seconds: float
+    memory: int | None
+
+
+PRIOR_SECONDS = 30.0
+"""So many seconds of work at the recorded pace count beside what this machine has done (`Driver.seconds_left`)."""
+
+
 @dataclass(eq=False)
 class _Job:
     """A unit that is queued or running."""
@@ -102,21 +125,50 @@ class Driver:
                     # Selection reads few fields, and a log of 100,000 records need not lie in memory twice.
                     self._recorded[run_key(record)] = {name: record[name] for name in SELECTION_FIELDS}
         self._work = self._work_left = 0.0  # expected seconds of one worker
-        self._begun = time.monotonic()
+        self._begun: float | None = None
+        self._expected = self._spent = 0.0  # seconds of the units that have ended: as recorded before, and here
         self._queue: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
         self._running = 0
         self._ended: queue.SimpleQueue[tuple[_Job, Future[Any]]] = queue.SimpleQueue()
-        for entry in planned_entries(plan, costs):
+        self._entries = planned_entries(plan, costs)
+        for entry in self._entries:
             self._add_work(entry.scoring_cost())
             self._open(entry, "tune", entry.tuning())
 
     def seconds_left(self) -> float:
-        """Expected wall-clock seconds to the end: at first as recorded, then at the pace that this machine shows."""
-        done = self._work - self._work_left
-        if done <= 0:
-            return self._work_left / max(self._engine.workers(), 1)
-        return max(0.0, self._work_left) * (time.monotonic() - self._begun) / done
+        """Expected wall-clock seconds to the end: at first as recorded, then at the pace that this machine shows.
+
+        What has ended and what is left, at that pace, shared out among the workers, less the time since the start: so
+        units that are running count as far as they have come.
+        """
+        left = max(0.0, self._work_left)
+        if not left:
+            return 0.0
+        pace = (self._spent + PRIOR_SECONDS) / (self._expected + PRIOR_SECONDS)
+        elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
+        return max(0.0, (self._spent + left * pace) / max(self._engine.workers(), 1) - elapsed)
+
+    def outlook(self) -> list[Outlook]:
+        """What is done and what is left on each task of the plan that has entries, in the plan's order."""
+        tasks: dict[str, list[PlannedEntry]] = {}
+        for entry in self._entries:
+            tasks.setdefault(entry.task.name, []).append(entry)
+        jobs = [job for *_, job in self._queue]
+        return [self._outlook(task, entries, jobs) for task, entries in tasks.items()]
+
+    def _outlook(self, task: str, entries: list[PlannedEntry], jobs: list[_Job]) -> Outlook:
+        units = [(job.entry, job.unit) for job in jobs if job.entry.task.name == task]
+        tuned = {id(entry): entry for entry, unit in units if unit.phase == "tune"}.values()
+        scoring = [entry.scoring_runs() for entry in tuned]
+        return Outlook(
+            task,
+            recorded=sum(len(entry.records) for entry in entries),
+            units=len(units) + sum(bool(runs) if entries[0].task.batched else runs for runs in scoring),
+            runs=sum(unit.size for _, unit in units) + sum(scoring),
+            seconds=sum(entry.cost(unit) for entry, unit in units) + sum(entry.scoring_cost() for entry in tuned),
+            memory=entries[0].memory,
+        )
 
     def _add_work(self, seconds: float) -> None:
         self._work += seconds
@@ -213,7 +265,10 @@ class Driver:
         entry.records += records
         entry.ahead |= zip(keys_ahead, ahead, strict=True)
         entry.units_left -= 1
-        self._work_left -= entry.cost(unit)
+        cost = entry.cost(unit)
+        self._work_left -= cost
+        self._expected += cost
+        self._spent += unit.size * records[0].get("unit_seconds", 0.0) or cost
         if not entry.units_left and unit.phase == "tune":
             records = records + self._score(entry)
         new = [

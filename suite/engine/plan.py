@@ -128,6 +128,7 @@ class PlannedEntry:
         """Records of scored runs that were trained ahead, until it is known which trials are selected."""
         self.units_left = 0
         name, kind = loaded.submission.name, loaded.submission.kind
+        self.memory = costs.memory(task.name)
         self._run_seconds = {phase: costs.run_seconds(task, phase, name, kind) for phase in ("tune", "score")}
 
     @property
@@ -178,12 +179,15 @@ class PlannedEntry:
         ahead = unit.ahead([trial.number for trial in unit.trials])
         return unit.without_ahead().size * self._run_seconds[unit.phase] + ahead.size * self._run_seconds["score"]
 
-    def scoring_cost(self) -> float:
-        """Expected seconds of the scoring units after tuning; at most, where every trial that converges is scored."""
+    def scoring_runs(self) -> int:
+        """How many runs the scoring units after tuning have; at most, where every trial that converges is scored."""
         if self.in_one:
-            return 0.0
-        trials = len(self.trials) if self.task.selection == "convergence" else 1
-        return trials * len(self.seeds) * self._run_seconds["score"]
+            return 0
+        return len(self.seeds) * (len(self.trials) if self.task.selection == "convergence" else 1)
+
+    def scoring_cost(self) -> float:
+        """Expected seconds of the scoring units after tuning; at most, likewise."""
+        return self.scoring_runs() * self._run_seconds["score"]
 
     def critical_path(self, unit: Unit) -> float:
         """Expected seconds from the start of `unit` to the last record, if there were a worker for every unit."""

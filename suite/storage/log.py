@@ -134,10 +134,15 @@ class Log:
         notes: what the user should know: a last line that was repaired, and the damaged lines that `records` met.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the log and repair a torn last line; raises `InputError` if it cannot be written."""
+    def __init__(self, path: Path, writable: bool = True) -> None:
+        """Open the log and repair a torn last line; raises `InputError` if it cannot be written.
+
+        A log that need not be `writable` is left as it is, and may be missing.
+        """
         self.path = Path(path)
         self.notes: list[str] = []
+        if not writable:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,20 @@ def test_the_seeds_are_the_tracks_or_those_that_are_asked_for(
     result = CliRunner().invoke(main, ["run", "--results", str(tmp_path), "--engine", "local:0", *options])
     assert result.exit_code == 2
     assert [asked[0].seeds_of(task) for task in ("spectral_margin", "mnist5k_mlp")] == seeds
+
+
+def test_a_dry_run_says_what_is_left_and_writes_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    command = ["run", "sgd", "--track", "smoke", "--results", str(results), "--engine", "local:0"]
+    result = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    # Two searches of two settings and of a scored seed each, on two tasks.
+    assert re.search(r"min_norm_regression\W+0\W+6\W+4\W", result.stdout)
+    assert "12 runs are left" in result.stdout
+    assert not results.exists()
+    assert CliRunner().invoke(main, command).exit_code == 0
+    log = (results / "smoke.jsonl").read_bytes()
+    result = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert re.search(r"min_norm_regression\W+6\W+0\W+0\W+0 s", result.stdout)
+    assert "0 runs are left; about 0 s here" in result.stdout
+    assert (results / "smoke.jsonl").read_bytes() == log

@@ -248,6 +248,79 @@ def test_the_estimate_before_the_first_unit_is_the_recorded_cost(tmp_path: Path)
     assert run.seconds_left() == 2 * 3.0 + 2 * 5.0
 
 
+def _costs(*tasks: str, seconds: float) -> Costs:
+    return Costs(
+        {
+            "submission": "sgd", "kind": "optimizer", "task": task, "phase": "tune", "status": "converged",
+            "seconds": 0.0, "measure_seconds": 0.0, "unit_seconds": seconds, "peak_memory": 5 * 10**8,
+        }
+        for task in tasks
+    )  # fmt: skip
+
+
+def test_the_estimate_follows_the_pace_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def script(unit: Unit, _: int) -> list[dict[str, Any]]:
+        nonlocal now
+        now += 20.0 * unit.size  # twice what is recorded
+        return [seal(record | {"unit_seconds": 20.0}) for record in run_unit(unit)]
+
+    tasks = (TASK, "adaptive_trap")
+    run = Driver(
+        plan(tasks=tasks), Log(tmp_path / "log.jsonl"), Scripted(script).engine(), _costs(*tasks, seconds=10.0)
+    )
+    assert run.seconds_left() == 80.0
+    left = [(step.left, 160.0 - now) for step in run.steps()]
+    paces = [(spent + 30.0) / (spent / 2 + 30.0) for spent in (40.0, 80.0, 120.0)]
+    assert [estimate for estimate, _ in left] == pytest.approx([60 * paces[0], 40 * paces[1], 20 * paces[2], 0.0])
+    errors = [truth - estimate for estimate, truth in left]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_units_that_are_running_count_as_far_as_they_have_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    engine = replace(Scripted().engine(), workers=lambda: 2)
+    run = Driver(plan(), Log(tmp_path / "log.jsonl"), engine, _costs(TASK, seconds=10.0))
+    now = 7.0  # it counts from the first unit on
+    assert run.seconds_left() == 20.0
+    run._begun = now
+    now = 12.0
+    assert run.seconds_left() == 15.0
+
+
+def test_the_outlook_is_what_is_then_done(tmp_path: Path, drifting: Plan) -> None:
+    costs = _costs("valley_scalar", seconds=0.5)
+
+    def outlook(path: Path) -> tuple[int, int, int, float]:
+        (task,) = Driver(drifting, Log(path, writable=False), Scripted().engine(), costs).outlook()
+        assert task.task == "valley_scalar"
+        assert task.memory is not None
+        assert task.memory >= 5 * 10**8
+        return task.recorded, task.runs, task.units, task.seconds
+
+    # Eight settings on a tuning seed and two others, as one program.
+    assert outlook(tmp_path / "log.jsonl") == (0, 24, 1, 12.0)
+    assert not (tmp_path / "log.jsonl").exists()
+    records = len(carry_out(tmp_path / "log.jsonl", what=drifting)[-1].records)
+    assert outlook(tmp_path / "log.jsonl")[:3] == (records, 0, 0)
+
+
+def test_the_outlook_counts_what_is_scored_after_tuning(tmp_path: Path) -> None:
+    def outlook() -> tuple[int, int, int, float]:
+        log = Log(tmp_path / "log.jsonl", writable=False)
+        (task,) = Driver(plan(trials=4, seeds=3), log, Scripted().engine(), _costs(TASK, seconds=2.0)).outlook()
+        return task.recorded, task.runs, task.units, task.seconds
+
+    assert outlook() == (0, 4 + 3, 2, 14.0)
+    run = Driver(plan(trials=4, seeds=3), Log(tmp_path / "log.jsonl"), Scripted().engine())
+    next(run.steps())
+    assert outlook()[:3] == (4, 3, 1)
+    assert [task.runs for task in run.outlook()] == [3]
+
+
 def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
     what = plan(seeds=5, trials=4)
     what = replace(what, track=replace(what.track, searches=2))
