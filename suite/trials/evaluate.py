@@ -78,10 +78,14 @@ def run_unit(unit: Unit) -> list[Record]:
 
 
 def _peak_memory() -> int | None:
-    """The most bytes of memory that this process has held at a time; None where the system does not tell."""
+    """The most bytes of memory that this process or one that it forked to train has held at a time.
+
+    None where the system does not tell.
+    """
     if sys.platform == "win32":
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    held = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return held * (1 if sys.platform == "darwin" else 1024)
 
 
 def _run_unit(unit: Unit) -> list[Record]:

@@ -229,3 +229,11 @@ def test_a_source_that_was_edited_after_it_was_opened_is_refused(engine: Engine,
     with pytest.raises(Exception, match="not the one of the command") as refusal:
         outcome(engine, run_unit, unit)
     assert type(refusal.value).__name__ == "InputError"
+
+
+def test_memory_that_training_holds_is_the_units(engine: Engine, tmp_path: Path) -> None:
+    records = []
+    for lie in ("pass", "bytearray(b'x') * 300_000_000"):
+        unit = _unit(_file(tmp_path, lie, "step"), engine)
+        records += outcome(engine, run_unit, unit)
+    assert 290_000_000 < records[1]["peak_memory"] - records[0]["peak_memory"] < 400_000_000
