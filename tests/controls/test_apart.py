@@ -236,4 +236,5 @@ def test_memory_that_training_holds_is_the_units(engine: Engine, tmp_path: Path)
     for lie in ("pass", "bytearray(b'x') * 300_000_000"):
         unit = _unit(_file(tmp_path, lie, "step"), engine)
         records += outcome(engine, run_unit, unit)
-    assert 290_000_000 < records[1]["peak_memory"] - records[0]["peak_memory"] < 400_000_000
+    more = records[1]["peak_memory"] - records[0]["peak_memory"]
+    assert 200_000_000 < more < 320_000_000  # less than was added: what else there was peaked at another time
