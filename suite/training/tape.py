@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 REFUSED = {torch.Tag.data_dependent_output, torch.Tag.nondeterministic_seeded, torch.Tag.dynamic_output_shape}
 """Kernels whose result is a choice of a computation, a draw, or as long as values say."""
@@ -38,6 +37,9 @@ PROOFS = 4
 MOST_TAPES = 32
 """So many tapes a computation has at most: a line search may ask for any set of lanes."""
 
+MOST_BYTES = 128 * 2**20
+"""The memory of all tapes of a computation; the oldest make room. Where one is larger, kernels take all the time."""
+
 
 class Unrecordable(Exception):
     """A computation that a tape cannot repeat."""
@@ -51,20 +53,21 @@ class _Call:
     """A kernel that was called, its arguments and results."""
 
     def __init__(self, kernel: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
-        detached = functools.partial(tree_map_only, Tensor, Tensor.detach)
-        self.kernel, self.args, self.kwargs = kernel, detached(args), detached(kwargs)
+        self.kernel, self.args, self.kwargs = kernel, args, kwargs
         self.name = kernel._schema.name.partition("::")[2]
-        self.results = [tensor.detach() for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
-        if len(self.results) != len([value for value in tree_leaves(result) if value is not None]):
+        self.results = [value for value in _flat(result) if value is not None]
+        if not all(isinstance(value, Tensor) for value in self.results):
             raise Unrecordable(f"{self.name} returns what is no tensor")
-        arguments = [tensor for tensor in tree_leaves((self.args, self.kwargs)) if isinstance(tensor, Tensor)]
-        self.reads = set(map(_memory, arguments))
-        self.writes = set(map(_memory, self.results))
         self.changes_argument = kernel._schema.is_mutable
+        is_factory = self.name in FACTORIES and not self.changes_argument
+        self.reads = set() if is_factory else set(map(_memory, _tensors((args, tuple(kwargs.values())))))
+        self.writes = set(map(_memory, self.results))
         if self.changes_argument:
             self.reads |= self.writes
-        elif self.name in FACTORIES:
-            self.reads = set()
+
+    def detach(self) -> None:
+        """Let go of the graph that autograd has built."""
+        self.args, self.kwargs, self.results = map(_detached, (self.args, self.kwargs, self.results))
 
     @property
     def is_view(self) -> bool:
@@ -82,10 +85,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        masks = any(isinstance(value, Tensor) and value.dtype == torch.bool for value in tree_leaves(args[1:]))
-        is_gather = func is torch.ops.aten.index.Tensor and not masks  # its shape is that of its indices
-        if not REFUSED.isdisjoint(func.tags) and not is_gather:
-            raise Unrecordable(f"{func} depends on values, or draws")
+        if not REFUSED.isdisjoint(func.tags):
+            masks = any(isinstance(value, Tensor) and value.dtype == torch.bool for value in _flat(args[1:]))
+            if func is not torch.ops.aten.index.Tensor or masks:  # without, its shape is that of its indices
+                raise Unrecordable(f"{func} depends on values, or draws")
         result = func(*args, **(kwargs or {}))
         self.called.append((func, args, kwargs or {}, result))
         return result
@@ -96,6 +99,7 @@ class Tape:
 
     Attributes:
         outputs: the memory of its results.
+        size: bytes of all results, intermediate ones too.
     """
 
     def __init__(self, compute: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
@@ -110,8 +114,10 @@ class Tape:
         self.outputs = [output.detach() for output in outputs]
         with torch.no_grad():
             calls = _needed([_Call(*called) for called in recorder.called], outputs, inputs)
-            self._kernels = [kernel for call in calls for kernel in _repetitions(call)]
-        # Views and constants are kept by the kernels that read them, or are outputs.
+            self._kernels = [_repetition(call) for call in calls]
+        # Views and constants live as long as a kernel reads them.
+        results = {_memory(result): result.untyped_storage().nbytes() for call in calls for result in call.results}
+        self.size = sum(results.values())
 
     def play(self) -> None:
         """Compute the outputs anew from the present values of the inputs."""
@@ -148,9 +154,13 @@ class Replayed:
         played = self._of_shapes[key]
         if played is not None:
             try:
-                return played(arguments)
+                results = played(arguments)
             except Unrecordable:
                 self._of_shapes[key] = None
+            else:
+                if played.is_new:
+                    self._make_room()
+                return results
         return self._function(*arguments)
 
     def _first_call(self, key: object, arguments: Sequence[Tensor | None]) -> list[Tensor]:
@@ -160,6 +170,15 @@ class Replayed:
         has_room = len(self._of_shapes) < MOST_TAPES
         self._of_shapes[key] = _Played(self._function, self._state) if is_pure and has_room else None
         return results
+
+    def _make_room(self) -> None:
+        """Give up the oldest tapes, if they take too much memory: lanes end, and no program grows."""
+        sizes = {key: played.size for key, played in self._of_shapes.items() if played is not None}
+        excess = sum(sizes.values()) - MOST_BYTES
+        for key, size in sizes.items():
+            if excess > 0 and size:
+                self._of_shapes[key] = None
+                excess -= size
 
 
 class _Played:
@@ -172,12 +191,25 @@ class _Played:
         self._memory: list[Tensor | None] = []
         self._sources: list[tuple[Tensor, int] | None] = []
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes; 0 before it is recorded."""
+        return 0 if self._tape is None else self._tape.size + sum(m.nbytes for m in self._memory if m is not None)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it was recorded, and not played yet."""
+        return self._count == 0
+
     def __call__(self, arguments: Sequence[Tensor | None]) -> list[Tensor]:
         if self._tape is None:
             self._memory = [None if argument is None else argument.clone() for argument in arguments]
             self._sources = [None] * len(arguments)
             inputs = [*self._state, *(memory for memory in self._memory if memory is not None)]
-            self._tape = Tape(lambda: self._function(*self._memory), inputs)
+            try:
+                self._tape = Tape(lambda: self._function(*self._memory), inputs)
+            except Exception as error:  # what is wrong with the function itself, it says when it is called as before
+                raise Unrecordable(str(error)) from error
             return self._tape.outputs
         for number, (memory, argument) in enumerate(zip(self._memory, arguments, strict=True)):
             if memory is None or argument is None:
@@ -204,6 +236,27 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def _flat(values: Any) -> Iterator[Any]:
+    """What is in lists and tuples, as arguments and results of a kernel are."""
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in _flat(values) if isinstance(value, Tensor)]
+
+
+def _detached(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.detach()
+    if isinstance(values, dict):
+        return {name: _detached(value) for name, value in values.items()}
+    return type(values)(map(_detached, values)) if isinstance(values, list | tuple) else values
+
+
 def _needed(calls: Sequence[_Call], outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[_Call]:
     """The calls that have to be repeated: neither views, nor constant, nor without influence on the outputs."""
     varying = set(map(_memory, inputs))
@@ -223,19 +276,19 @@ def _needed(calls: Sequence[_Call], outputs: Sequence[Tensor], inputs: Sequence[
     return needed[::-1]
 
 
-def _repetitions(call: _Call) -> list[Callable[[], object]]:
-    """Functions that do once more what `call` did, into the same memory: one, if there is one that gives the same."""
+def _repetition(call: _Call) -> Callable[[], object]:
+    """A function that does once more what `call` did, into the same memory."""
+    call.detach()
+    expected = call.kernel(*call.args, **call.kwargs)
     if call.changes_argument:
-        call.kernel(*call.args, **call.kwargs)
-        return [functools.partial(call.kernel, *call.args, **call.kwargs)]
-    expected = [tensor for tensor in tree_leaves(call.kernel(*call.args, **call.kwargs)) if isinstance(tensor, Tensor)]
+        return functools.partial(call.kernel, *call.args, **call.kwargs)
     for again in _candidates(call):
         try:
             again()
         except (TypeError, RuntimeError, NotImplementedError):
             continue
-        if all(map(same_bits, expected, call.results)):
-            return [again]
+        if all(map(same_bits, _tensors(expected), call.results)):
+            return again
     raise Unrecordable(f"{call.kernel} gives another result when it is repeated")
 
 
@@ -252,8 +305,7 @@ def _candidates(call: _Call) -> Iterator[Callable[[], object]]:
             yield functools.partial(getattr(packet, overload), *call.args, **call.kwargs, **into)
 
     def copied() -> None:
-        results = tree_leaves(call.kernel(*call.args, **call.kwargs))
-        for memory, result in zip(call.results, (r for r in results if isinstance(r, Tensor)), strict=True):
+        for memory, result in zip(call.results, _tensors(call.kernel(*call.args, **call.kwargs)), strict=True):
             memory.copy_(result)
 
     yield copied

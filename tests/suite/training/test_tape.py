@@ -103,6 +103,16 @@ def test_a_function_that_cannot_be_recorded_is_called() -> None:
         assert replayed(torch.full((2,), value))[0][0] == (1.0 if value > 0 else -2.0)
 
 
+def test_a_function_that_fails_while_it_is_recorded_is_called() -> None:
+    def function(x: Tensor) -> list[Tensor]:
+        if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+            raise TypeError("not with a mode")
+        return [x + 1]
+
+    replayed = Replayed(function, [])
+    assert [float(replayed(torch.full((1,), float(n)))[0]) for n in range(4)] == [1, 2, 3, 4]
+
+
 def test_a_function_that_differs_at_once_is_called_and_one_that_differs_later_is_an_error() -> None:
     calls = 0
 
@@ -118,6 +128,27 @@ def test_a_function_that_differs_at_once_is_called_and_one_that_differs_later_is
     replayed = Replayed(function, [])
     with pytest.raises(NotEquivalent):
         deque((replayed(x) for _ in range(20)), maxlen=0)
+
+
+def test_the_memory_of_tapes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = Replayed(lambda x: [x.sin().cos()], [])
+
+    def play(size: int) -> None:
+        for _ in range(3):
+            assert same_bits(replayed(torch.ones(size))[0], torch.ones(size).sin().cos())
+
+    def kept() -> list[int]:
+        return [played.size for played in replayed._of_shapes.values() if played is not None]
+
+    monkeypatch.setattr(tape, "MOST_BYTES", 4 * 3 * 100)
+    play(60)
+    play(40)
+    assert kept() == [4 * 3 * 60, 4 * 3 * 40], "the input and two kernels, each of so many numbers"
+    play(50)
+    assert kept() == [4 * 3 * 40, 4 * 3 * 50], "the oldest made room"
+    play(101)
+    assert kept() == []
+    play(60)
 
 
 class _Counting(nn.Linear):
@@ -176,11 +207,17 @@ def _without_tapes() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
-@pytest.mark.parametrize("name", ["sparse_regression", "valley_sparse", "homogeneous_margin"])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("sparse_regression", torch.optim.SGD),
+        ("valley_sparse", torch.optim.Adam),
+        ("homogeneous_margin", torch.optim.LBFGS),
+    ],
+)
 def test_a_training_with_tapes_is_the_training_without_to_the_last_bit(name: str, make: type) -> None:
     task = find_task(name)
-    task = replace(task, target=replace(task.target, budget=120))
+    task = replace(task, target=replace(task.target, budget=80))
     runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.02}) for seed in range(3)]
     with _without_tapes():
         before = train(task, runs, make)
