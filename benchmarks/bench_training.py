@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import steps
 from benchmarks.quiet import Quiet
 from suite.entries.loading import load
 from suite.measures import measure
@@ -58,6 +59,20 @@ class TrainingLoop(Quiet, _Training):
 
     def time_train(self, family: str, submission: str, runs: int) -> None:
         self.run()
+
+
+class Steps:
+    """A step of a small task, without what a training costs beside its steps."""
+
+    params = (list(steps.TASKS), list(steps.SUBMISSIONS), list(steps.LANES))
+    param_names = ("task", "submission", "lanes")
+    timeout = 300
+
+    def track_microseconds(self, task: str, submission: str, lanes: int) -> float:
+        torch.set_num_threads(1)
+        return 1e6 * steps.seconds_per_evaluation(task, submission, lanes)
+
+    track_microseconds.unit = "microseconds"
 
 
 class TrainingCounts(_Training):
