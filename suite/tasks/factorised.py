@@ -195,9 +195,9 @@ def matrix_completion(depth: int = 2, init: float = 1e-3) -> Task:
     m entries. An init of 1 is too large for low rank.
 
     Target. The mean square of M is 1. The time to leave the saddle at zero grows like ``init^-(1 - 2/depth)``: deep
-    factorisations may not reach the target loss within the budget, which is then reported as it is. Every step size with
-    which training reaches the target loss is scored, because the answer depends on it: momentum scores 0.91, 0.81 and
-    0.69 on the generalization axis at 0.02, 0.06 and 0.2, Adam from 0.56 down to 0.42 over its space.
+    factorisations may not reach the target loss within the budget, which is then reported as it is. Every step size
+    with which training reaches the target loss is scored, because the answer depends on it: momentum scores 0.91, 0.81
+    and 0.69 on the generalization axis at 0.02, 0.06 and 0.2, Adam from 0.56 down to 0.42 over its space.
 
     Oracle. The true matrix, and the nuclear-norm minimizer (a convex solver) with its own error, `oracle_error`.
 
