@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
 @click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
-@click.option("--sample", type=click.IntRange(min=0), default=10, show_default=True, help="Scored runs to repeat.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Scored runs to repeat, and as many tuning runs.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Determines which runs are drawn.")
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
 @click.option("--nonce", help="Nonce that determines the fresh seeds (printed; pass it to repeat a verification).")
@@ -77,7 +83,8 @@ def verify(
     )
     with connect("local:1") as engine:
         report = check(logs, request, engine)
-    click.echo(f"{report.lines} lines read, {report.measured} solutions measured again, {report.rerun} runs repeated.")
+    repeated = f"{report.rerun} runs repeated, and {report.retuned} tuning runs"
+    click.echo(f"{report.lines} lines read, {report.measured} solutions measured again, {repeated}.")
     for text in report.unchecked:
         click.echo(f"Not checked: {text}.")
     for disagreement in report.disagreements:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 
 from suite.engine.executors import Engine, outcome
 from suite.engine.plan import open_submissions
+from suite.entries.entry import accepts
 from suite.entries.loading import LoadedSubmission
 from suite.errors import InputError
 from suite.sandbox.limits import Limits
@@ -33,7 +35,20 @@ from suite.storage.solutions import load
 from suite.task import Weights
 from suite.tasks import find_task
 from suite.tasks.twins import has_twins, twin_name
-from suite.trials import Isolation, Trial, Unit, environment, measure_again, run_unit, select, task_hash
+from suite.tracks import SEEDS_OF_A_SEARCH, TUNING_SEEDS_FROM
+from suite.trials import (
+    Isolation,
+    ResolvedUnit,
+    Trial,
+    Unit,
+    declared,
+    environment,
+    measure_again,
+    resolve,
+    run_unit,
+    select,
+    task_hash,
+)
 from suite.trials.resolved import load_data
 
 SAME_MACHINE = 1e-6
@@ -45,15 +60,34 @@ OTHER_MACHINE = 0.05
 ABSOLUTE_TOLERANCE = 1e-13
 """For what is zero in exact arithmetic."""
 
-MEASURED_FIELDS = ("train_loss", "validation_loss", "measures", "axes", "data_fingerprint")
+CURVE_TOLERANCE = 1.1e-3
+"""Curves are recorded with four significant digits."""
+
+MOST_TRIALS = 10_000
+"""No search is as long; a record that says so would have as many settings drawn."""
+
+MEASURED_FIELDS = (
+    "train_loss", "validation_loss", "measures", "uncertainties", "undefined", "axes", "data_fingerprint",
+)  # fmt: skip
 """What a stored solution decides."""
 
 REPEATED_FIELDS = (
-    *MEASURED_FIELDS, "status", "converged", "gradient_evaluations", "target_evaluations", "steps", "explicit", "kind",
+    *MEASURED_FIELDS, "status", "converged", "gradient_evaluations", "target_evaluations", "steps", "placement",
 )  # fmt: skip
 """What a repeated training run decides."""
 
-COMPARED_FIELDS = tuple(name for name in REPEATED_FIELDS if name not in ("data_fingerprint", "explicit"))
+EXACT_FIELDS = ("stepping", "probe", "curves", "reason")
+"""What it decides too, and what is compared only where the machine and the versions are the recorded ones."""
+
+UNCHECKED_FIELDS = (
+    "track", "isolation", "environment", "time", "seconds", "measure_seconds", "unit_seconds", "peak_memory",
+)  # fmt: skip
+"""What nothing can be held against: a label, and how, where, when and how fast a run was made."""
+
+COMPARED_FIELDS = (
+    "train_loss", "validation_loss", "measures", "axes", "status", "converged", "gradient_evaluations",
+    "target_evaluations", "steps", "kind",
+)  # fmt: skip
 """What is compared with another version of the suite: numbers and outcomes, not hashes and declarations."""
 
 
@@ -89,7 +123,8 @@ class Report:
     """What was checked, what disagreed, and what could not be checked (in sentences).
 
     Attributes:
-        lines, measured, rerun: how many lines were read, solutions measured once more, and runs repeated.
+        lines, measured: how many lines were read, and solutions measured once more.
+        rerun, retuned: how many scored runs were repeated, and how many tuning runs.
         repetitions: the repeated runs that another version of the suite had recorded.
         recorded: that version or those versions, with the days of the records; empty where there is none.
         tolerance: relative, of the repetitions.
@@ -100,6 +135,7 @@ class Report:
     lines: int = 0
     measured: int = 0
     rerun: int = 0
+    retuned: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     repetitions: list[Repetition] = field(default_factory=list)
@@ -119,7 +155,7 @@ class Request:
 
     Attributes:
         submissions: texts that find the sources of the recorded submissions.
-        sample, seed: how many scored runs are repeated, and what draws them.
+        sample, seed: how many scored runs are repeated, and as many tuning runs; and what draws them.
         fresh: how many seeds that nobody could have known are run, per submission and task.
         nonce: what those seeds depend on.
         solutions: the directory in which solutions were saved.
@@ -153,15 +189,22 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
     sources = {loaded.submission.name: loaded for loaded in opened}
     report.checkable, elsewhere = _check_sources(newest, sources, report)
     checkable = report.checkable
-    _check_choices(checkable, sources, report)
+    _check_declarations(checkable, sources, report)
+    _check_choices(checkable, report)
     if request.solutions is not None:
         _measure_again(checkable, sources, request, request.solutions, report, engine)
     scored = _scored(checkable)
     repeatable = [(record, True) for record in scored] + [(record, False) for record in _scored(elsewhere)]
     drawn = random.Random(request.seed).sample(repeatable, min(request.sample, len(repeatable)))
+    first = {(r["submission"], r["task"], search_of(r)): r["trial"] for r in _by_trial(scored)}
     for record, same in drawn:
-        _run_again(record, sources[record["submission"]], same, request, report, engine)
+        is_first = first.get((record["submission"], record["task"], search_of(record))) == record["trial"]
+        _run_again(record, sources[record["submission"]], same, is_first, request, report, engine)
     report.recorded = _origin([record for record, same in drawn if not same])
+    # Selection rests on them. What lost a race depends on who else was in it.
+    tuned = [r for r in checkable if r["phase"] == "tune" and r["status"] not in (Status.RACED, Status.UNAVAILABLE)]
+    for record in random.Random(request.seed).sample(tuned, min(request.sample, len(tuned))):
+        _run_again(record, sources[record["submission"]], True, False, request, report, engine)
     for searches in _by_search(scored) if request.fresh else ():
         loaded, task = sources[searches[0][0]["submission"]], searches[0][0]["task"]
         seeds = fresh_seeds(loaded, task, request.fresh, request.nonce)
@@ -186,6 +229,11 @@ def _on_twin(unit: Unit, nonce: str, engine: Engine | None) -> list[Record]:
 def _scored(records: Iterable[Record]) -> list[Record]:
     """The scored runs that were trained or tried."""
     return [r for r in records if r["phase"] == "score" and r["status"] != Status.UNAVAILABLE]
+
+
+def _by_trial(records: Iterable[Record]) -> list[Record]:
+    """Those with the lowest number of a trial last."""
+    return sorted(records, key=lambda record: -record["trial"])
 
 
 def _origin(records: Sequence[Record]) -> str:
@@ -249,6 +297,8 @@ def _check_sources(
                 notes.add(f"{name}: its source is another one too, so a difference may be its own")
         elif sources[name].source_hash != record["submission_hash"]:
             changed.add(name)
+        elif not accepts(find_task(task), sources[name].submission):
+            report.add(run_name(record), "declared", [f"task is {task!r}, which takes no architectures"])
         else:
             checkable.append(record)
     report.unchecked += sorted(notes)
@@ -257,12 +307,50 @@ def _check_sources(
     return checkable, elsewhere
 
 
-def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
-    """Settings must be those of the declared space, and the scored trial must be the one that the protocol selects."""
+def _check_declarations(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
+    """What suite, submission, task and protocol settle must be as they settle it, in every record."""
+    settled: dict[tuple[str, str], tuple[ResolvedUnit, Record]] = {}
+    for record in records:
+        name, key = run_name(record), (record["submission"], record["task"])
+        if key not in settled:
+            work = resolve(_unit(record, sources[key[0]], [record["seed"]], None))
+            settled[key] = work, clean(declared(work))
+        work, stated = settled[key]
+        differ = [_difference(field, record.get(field), value) for field, value in stated.items()]
+        report.add(
+            name,
+            "declared",
+            [text for text, field in zip(differ, stated, strict=True) if record.get(field) != stated[field]],
+        )
+        report.add(name, "seeds", _seeds(record))
+        report.add(name, "settings", _settings(record, work))
+
+
+def _seeds(record: Record) -> Iterator[str]:
+    """Tuning seeds and scored seeds are apart, and so are those of every search."""
+    search = (record["seed"] - TUNING_SEEDS_FROM) // SEEDS_OF_A_SEARCH
+    if record["phase"] == "score" and search >= 0:
+        yield f"seed {record['seed']} is a tuning seed, and phase is 'score'"
+    if record["phase"] == "tune" and search != search_of(record):
+        yield f"seed {record['seed']} is none of the tuning seeds of search {search_of(record)}, and phase is 'tune'"
+
+
+def _settings(record: Record, work: ResolvedUnit) -> Iterator[str]:
+    trial, search = record["trial"], search_of(record)
+    if trial >= (MOST_TRIALS if work.entry.optimizer.tuned else 1):
+        yield f"trial is {trial}, and its space has fewer"
+        return
+    drawn = clean(work.entry.settings(trial + 1, search)[trial])
+    if drawn != record["hyperparameters"]:
+        text = f"hyperparameters {record['hyperparameters']}, where its space gives {drawn}"
+        yield f"{text} (trial {trial}, search {search})"
+
+
+def _check_choices(records: Sequence[Record], report: Report) -> None:
+    """The scored trial must be the one that the protocol selects."""
     tuned: dict[tuple[str, str, int], list[Record]] = {}
     scored: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
-        report.add(run_name(record), "settings", _settings(record, sources[record["submission"]]))
         phase = tuned if record["phase"] == "tune" else scored
         phase.setdefault((record["submission"], record["task"], search_of(record)), []).append(record)
     for search, runs in scored.items():
@@ -278,26 +366,18 @@ def _check_choices(records: Sequence[Record], sources: Mapping[str, LoadedSubmis
             report.add(run_name(runs[0]), "selection", [f"{text}, and trial {trial} has no scored run"])
 
 
-def _settings(record: Record, loaded: LoadedSubmission) -> Iterator[str]:
-    submission = loaded.submission
-    if submission.optimizer is None or not submission.tuned:
-        return
-    declared = clean(submission.settings(record["trial"] + 1, search_of(record))[record["trial"]])
-    if declared != record["hyperparameters"]:
-        yield f"hyperparameters {record['hyperparameters']}, where its space gives {declared}"
-
-
 def _unit(record: Record, loaded: LoadedSubmission, seeds: Sequence[int], limits: Limits | None) -> Unit:
-    """The scoring unit that repeats the trial of `record` on `seeds`."""
+    """The unit that repeats the trial of `record` on `seeds`."""
     return Unit(
         submission=loaded.text,
         task=record["task"],
         track=record["track"],
-        phase="score",
+        phase=record["phase"],
         trials=(Trial(record["trial"], as_settings(record["hyperparameters"])),),
         seeds=tuple(seeds),
         search=search_of(record),
         isolation=None if limits is None else Isolation(limits, loaded),
+        measured=record["phase"] == "tune" and bool(record["axes"] or record["measures"]),
         described=loaded,
     )
 
@@ -350,9 +430,19 @@ def _measure_again(
 
 
 def _run_again(
-    record: Record, loaded: LoadedSubmission, same: bool, request: Request, report: Report, engine: Engine | None
+    record: Record,
+    loaded: LoadedSubmission,
+    same: bool,
+    is_first: bool,
+    request: Request,
+    report: Report,
+    engine: Engine | None,
 ) -> None:
-    """Repeat a run and compare; `same`: it was recorded by the source of today, so a difference refutes the record."""
+    """Repeat a run and compare.
+
+    `same`: it was recorded by the source of today, so a difference refutes the record. `is_first`: its trial is the
+    first scored one of its search, so that it shows the optimizer's probe where it has the seed for it.
+    """
     # A run of a batch is repeated with another seed beside it, so that the same kernels run.
     seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
     try:
@@ -363,9 +453,16 @@ def _run_again(
     if repeated["status"] == Status.UNAVAILABLE:
         report.unchecked.append(f"{run_name(record)}: {repeated['reason']}")
         return
-    report.rerun += 1
+    if record["phase"] == "tune":
+        report.retuned += 1
+    else:
+        report.rerun += 1
     if same:
-        report.add(run_name(record), "re-run", _differences(record, repeated, REPEATED_FIELDS, request.tolerance))
+        if record.get("probe") is None and not is_first:
+            repeated["probe"] = None
+        fields = (*REPEATED_FIELDS, *EXACT_FIELDS) if _is_here(record) else REPEATED_FIELDS
+        differences = list(_differences(record, repeated, fields, request.tolerance))
+        report.add(run_name(record), "re-run", differences or _other_hash(record, repeated))
         return
     report.tolerance = OTHER_MACHINE if request.tolerance is None else request.tolerance
     both = list(_both_hold(record, repeated))
@@ -389,11 +486,46 @@ def _both_hold(record: Record, repeated: Record) -> Iterator[tuple[str, Any, Any
 def _differences(claimed: Record, measured: Record, fields: Sequence[str], tolerance: float | None) -> Iterator[str]:
     """A sentence for every field in which the two differ by more than the tolerance."""
     if tolerance is None:
-        tolerance = SAME_MACHINE if claimed["environment"] == environment("cpu") else OTHER_MACHINE
+        tolerance = SAME_MACHINE if _is_here(claimed) else OTHER_MACHINE
     for name in (name for name in fields if name in measured):  # above the target loss nothing else is measured
-        for path, one, other in _leaves(name, claimed[name], measured[name]):
-            if not _alike(one, other, tolerance):
+        for path, one, other in _leaves(name, claimed.get(name), measured[name]):
+            allowed = max(tolerance, CURVE_TOLERANCE) if name == "curves" else tolerance
+            if name == "reason":
+                alike = _words(one) == _words(other)
+            else:
+                alike = _alike(one, other, allowed, _scale(path, measured))
+            if not alike:
                 yield _difference(path, one, other)
+
+
+def _is_here(record: Record) -> bool:
+    """Whether a record was made with the versions, threads and kind of device of this process."""
+    return bool(record["environment"] == environment("cpu"))
+
+
+def _words(reason: str | None) -> str | None:
+    """A reason without its numbers: addresses, times and sizes need not be the same again."""
+    return None if reason is None else re.sub(r"0x[0-9a-f]+|\d+", "", reason)
+
+
+def _scale(path: str, record: Record) -> float:
+    """What the tolerance of a value is relative to, beside itself: an error is known to parts of its measure only."""
+    field, _, rest = path.partition(".")
+    name, _, part = rest.rpartition(".")
+    value = record["measures"].get(name) if field == "uncertainties" and part == "error" else None
+    return abs(value or 0.0)
+
+
+def _other_hash(record: Record, repeated: Record) -> list[str]:
+    """That the weights are others, where all that was measured of them is the same to the last digit.
+
+    Where it is not, rounding explains other weights.
+    """
+    here = _is_here(record) and record["converged"]
+    if not here or any(record[name] != repeated[name] for name in ("train_loss", "measures")):
+        return []
+    claimed, found = record["solution_hash"], repeated["solution_hash"]
+    return [_difference("solution_hash", claimed, found)] if claimed != found else []
 
 
 def _difference(path: str, claimed: Any, measured: Any) -> str:
@@ -405,6 +537,9 @@ def _leaves(path: str, claimed: Any, measured: Any) -> Iterator[tuple[str, Any, 
     if isinstance(claimed, dict) and isinstance(measured, dict):
         for name in sorted({*claimed, *measured}):
             yield from _leaves(f"{path}.{name}", claimed.get(name), measured.get(name))
+    elif isinstance(claimed, list) and isinstance(measured, list) and len(claimed) == len(measured):
+        for number, values in enumerate(zip(claimed, measured, strict=True)):
+            yield from _leaves(f"{path}.{number}", *values)
     else:
         yield path, claimed, measured
 
@@ -420,9 +555,9 @@ def _relative(one: Any, other: Any) -> float:
     return 0.0 if _alike(one, other, 0.0) else abs(one - other) / max(abs(one), abs(other))
 
 
-def _alike(one: Any, other: Any, tolerance: float) -> bool:
+def _alike(one: Any, other: Any, tolerance: float, scale: float = 0.0) -> bool:
     if _numbers(one, other):
-        return math.isclose(one, other, rel_tol=tolerance, abs_tol=ABSOLUTE_TOLERANCE)
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=max(ABSOLUTE_TOLERANCE, tolerance * scale))
     return bool(one == other)
 
 

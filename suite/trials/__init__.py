@@ -1,6 +1,6 @@
 """From one unit of work to sealed records."""
 
-from suite.trials.evaluate import failed, measure_again, resolve_axes, run_unit
+from suite.trials.evaluate import declared, failed, measure_again, resolve_axes, run_unit
 from suite.trials.provenance import environment, suite_hash, task_hash
 from suite.trials.resolved import ResolvedUnit, resolve
 from suite.trials.selection import select
@@ -11,6 +11,7 @@ __all__ = [
     "ResolvedUnit",
     "Trial",
     "Unit",
+    "declared",
     "environment",
     "failed",
     "measure_again",

@@ -262,14 +262,12 @@ def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curve
     return fields | {"curves": curves | fields.get("curves", {})}
 
 
-def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
-    """The record of a run before it is trained."""
-    unit, task, submission = work.unit, work.task, work.loaded.submission
+def declared(work: ResolvedUnit) -> Record:
+    """The fields of a record that suite, submission and task settle, whatever is run."""
+    task, submission = work.task, work.loaded.submission
     return {
         "schema": SCHEMA,
         "suite_version": suite.__version__,
-        "track": unit.track,
-        "phase": unit.phase,
         "submission": submission.name,
         "kind": submission.kind,
         "explicit": submission.explicit,
@@ -278,8 +276,18 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "family": task.family,
         "variant": dict(task.variant),
         "task_hash": task_hash(task),
-        "data_fingerprint": None,
         "selection": task.selection,
+        "reported": list(task.reported),
+    }
+
+
+def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: int) -> Record:
+    """The record of a run before it is trained."""
+    unit = work.unit
+    return declared(work) | {
+        "track": unit.track,
+        "phase": unit.phase,
+        "data_fingerprint": None,
         "search": unit.search,
         "trial": trial,
         "hyperparameters": settings,
@@ -303,7 +311,6 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "uncertainties": {},
         "undefined": {},
         "axes": {},
-        "reported": list(task.reported),
         "curves": {},
         "solution_hash": None,
         "isolation": None if unit.isolation is None else isolation(),
