@@ -45,9 +45,9 @@ class Estimate(float):
 
 
 def uncertainties(values: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Kind and error of every value that is not exact: what a record states beside the numbers."""
+    """Kind, error and note of every value that is not exact: what a record states beside the numbers."""
     return {
-        name: {"kind": value.kind, "error": value.error}
+        name: {"kind": value.kind, "error": value.error} | ({"note": value.note} if value.note else {})
         for name, value in values.items()
         if isinstance(value, Estimate) and value.kind != "exact"
     }

@@ -70,17 +70,23 @@ class Report:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
-        """One line a value, with its kind; then the reasons why others were not taken."""
+        """One line a value, with its kind and note; then the reasons why others were not taken."""
         width = max(map(len, [*self.values, *self.skipped]), default=0) + 2
-        lines = [f"{name:{width}}{value!s:24}{value.kind}" for name, value in self.values.items()]
+        lines = [
+            f"{name:{width}}{value!s:24}{value.kind}{f'. {value.note}' if value.note else ''}"
+            for name, value in self.values.items()
+        ]
         return "\n".join([*lines, *(f"{name:{width}}not taken: {why}" for name, why in self.skipped.items())])
 
     def json(self) -> str:
         """The same as JSON: ``{"values": {name: {"value", "kind", "error"}}, "skipped": {name: reason}}``.
 
-        Numbers that are not finite, such as unknown errors, are null.
+        Numbers that are not finite, such as unknown errors, are null. A value that has a note has it here too.
         """
-        values = {name: {"value": float(v), "kind": v.kind, "error": v.error} for name, v in self.values.items()}
+        values = {
+            name: {"value": float(v), "kind": v.kind, "error": v.error} | ({"note": v.note} if v.note else {})
+            for name, v in self.values.items()
+        }
         return json.dumps(clean({"values": values, "skipped": self.skipped}), indent=1)
 
 

@@ -39,10 +39,11 @@ class _Axis(Struct):
 
 
 class _Uncertainty(Struct):
-    """How far a measured value can be trusted; the error is null where none is known."""
+    """How far a measured value can be trusted; the error is null where none is known, the note for most is empty."""
 
     kind: Literal["exact", "bound", "estimate"]
     error: Number | None
+    note: str = ""
 
 
 class _Curve(Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,8 @@ from torch.nn import functional
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils import parametrizations
 
-from suite.measures import Estimate, measure
+from suite.estimate import uncertainties
+from suite.measures import Estimate, measure, measure_all
 from suite.measures.canonical import OBSERVED, canonical_form
 from suite.measures.context import MeasureContext
 from suite.models import FullyConnected, InnerProduct, mlp
@@ -415,6 +417,11 @@ def test_what_is_not_proved_is_said(name: str) -> None:
     assert values["adaptive_sharpness"].note.startswith("Not canonical:")
     assert values["adaptive_sharpness"].note.endswith(".")
     assert values["adaptive_sharpness"] == values["elementwise_sharpness"]
+    report = measure_all(model, data, ["adaptive_sharpness"])
+    assert values["adaptive_sharpness"].note in report.text()
+    assert json.loads(report.json())["values"]["adaptive_sharpness"]["note"]
+    assert uncertainties(values)["adaptive_sharpness"]["note"] == values["adaptive_sharpness"].note
+    assert "note" not in uncertainties(values)["elementwise_sharpness"]
 
 
 def test_cross_entropy_alone_sees_no_shift_of_the_logits() -> None:
