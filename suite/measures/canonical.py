@@ -121,7 +121,8 @@ class Part:
                 return called(func, name, arguments | {operand: shift})
             if name == "matmul":
                 assert weight is not None
-                result: Tensor = torch.matmul(x, weight[:, :, 0].T)
+                matrix = weight[:, :, 0]
+                result: Tensor = x @ (matrix[0] if arguments["other"].dim() == 1 else matrix.T)
                 return result if shift is None else result + shift
             changes: Arguments = {"weight": gain} if weight is None else {"weight": weight[:, :, 0]}
             if name == "embedding":
@@ -381,7 +382,7 @@ class _Canonical:
         for events, block in self.blocks:
             kinds = {event[1] for event in events}
             is_key = "key" in kinds and not kinds & {"query", "value", "read"}
-            if kinds & {"query", "key"} and not is_key:
+            if "factor" in kinds or (kinds & {"query", "key"} and not is_key):
                 continue
             readers = [] if is_key else self._readers(block)
             if any(_is_padded(reader.site) for reader, _ in readers):
@@ -409,6 +410,8 @@ class _Canonical:
             if block[0] in done:
                 continue
             kinds = {event[1] for event in events}
+            if "factor" in kinds:
+                raise Unproved("a number multiplies what is between linear maps")
             if kinds & {"query", "key"}:
                 if kinds & {"read"} or {"query", "key"} <= kinds:
                     raise Unproved("queries or keys serve as something else too")
@@ -944,7 +947,8 @@ def _part(site: Site) -> Part:
         weight = given["other" if site.name == "matmul" else "weight"]
         matrix = exact(weight)
         assert matrix is not None
-        matrix = matrix.T if site.name in ("matmul", "embedding") else matrix
+        matrix = matrix.T if site.name in ("matmul", "embedding") and matrix.dim() == 2 else matrix
+        matrix = matrix[None] if matrix.dim() == 1 else matrix
         part.weight = matrix.flatten(2).clone() if matrix.dim() > 2 else matrix[:, :, None].clone()
         part.shift = exact(given.get("bias"))
         operands = {"weight": weight, "shift": given.get("bias")}

@@ -72,6 +72,9 @@ MAXIMA = frozenset({"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool
 MEANS = frozenset({"avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"})
 """Means over positions, channel by channel."""
 
+FACTORS = frozenset({"mul", "__mul__", "__rmul__", "div", "__truediv__", "neg"})
+"""By a number."""
+
 DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"})
 TRANSPOSED = (torch.Tensor.T.__get__, torch.Tensor.mT.__get__)  # type: ignore[attr-defined]
 
@@ -330,12 +333,17 @@ class Recorder(Calls):
                 self.fix(source.labels)
             channels, places = _numbered(sources[0].labels)
             self._add(result, self._fresh(len(channels), fixed=True)[places].expand(result.shape), name, sources)
+        elif name in FACTORS and not any(isinstance(each, Tensor) for each in args[1:]):
+            self.remember((len(self.nodes), "factor"), sources[0].labels)
+            self._add(result, sources[0].labels, "factor", sources)
         elif name in MAXIMA | MEANS and isinstance(result, Tensor):
             self._pooled(name, sources[0], result)
         elif name == "mean":
             self._averaged(args, options, sources[0], result)
         elif name == "scaled_dot_product_attention":
             self._attended(args, options, result)
+        elif not _are_trained([*args, *options.values()], sources) and all(self._is_fixed(s.labels) for s in sources):
+            self._unknown(name, sources, result)  # one more nonlinearity
         else:
             self._problem(name, sources, result)
         return result
@@ -439,7 +447,7 @@ class Recorder(Calls):
             self._added(number, arguments, source, other, result)
         elif source is None and other is None:
             pass  # of weights alone
-        elif name == "matmul" and (source is None or other is not None or arguments["other"].dim() != 2):
+        elif name == "matmul" and (source is None or other is not None or arguments["other"].dim() > 2):
             self._problem(name, [each for each in (source, other) if each is not None], result)
         elif source is not None:
             self._linear_or_norm(number, name, arguments, source, result)
@@ -458,7 +466,8 @@ class Recorder(Calls):
                 self._problem(name, [source], result)
                 return
             reads = self._fresh(source.labels.shape[axis], fixed=True)
-        writes = self._fresh(result.shape[axis])
+        is_vector = name == "matmul" and arguments["other"].dim() == 1
+        writes = self._fresh(1 if is_vector else result.shape[axis])
         self.remember((number, "read"), reads)
         self._record(number, name, arguments, source, result, reads, writes, axis)
 
@@ -474,7 +483,8 @@ class Recorder(Calls):
         axis: int,
     ) -> None:
         shape = [1] * result.dim()
-        shape[axis] = -1
+        if len(writes) > 1:
+            shape[axis] = -1
         after = self._add(result, writes.view(shape).expand(result.shape), name, [source] if source else [])
         self.remember((number, "write"), writes)
         self.sites.append(Site(number, name, arguments, source, after, reads, writes))
@@ -529,6 +539,12 @@ def _numbered(channels: Tensor) -> tuple[Tensor, Tensor]:
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     one, other = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
     return one, other
+
+
+def _are_trained(values: Sequence[Any], activations: Sequence[Node]) -> bool:
+    """Whether other tensors than activations depend on parameters."""
+    known = {id(node.tensor) for node in activations}
+    return any(tensor.requires_grad and id(tensor) not in known for tensor in _flat(values))
 
 
 def _flat(values: Sequence[Any]) -> list[Any]:

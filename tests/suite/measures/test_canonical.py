@@ -23,7 +23,8 @@ from suite.estimate import uncertainties
 from suite.measures import Estimate, measure, measure_all
 from suite.measures.canonical import OBSERVED, canonical_form
 from suite.measures.context import MeasureContext
-from suite.models import FullyConnected, InnerProduct, mlp
+from suite.measures.registry import LOGIT_SHIFT
+from suite.models import FullyConnected, LinearPredictor, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
 from tests.suite.measures.symmetries import CHANGES, changed, fitted
@@ -75,36 +76,42 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, S
     return NETWORKS[key]
 
 
-def attack(name: str, seed: int, log_condition: float, rounds: int) -> None:
+def attack(name: str, seed: int, log_condition: float, rounds: int, shifts: bool) -> None:
     """Random changes of every kind, one after the other: no scored measure moves by 1 %."""
     model, data = network(name)
     stream = torch_stream("adversary", seed)
-    changes = [change for kind in CHANGES[name].values() for change in kind] * rounds
+    kinds = [changes for kind, changes in CHANGES[name].items() if shifts or kind != LOGIT_SHIFT]
+    changes = [change for kind in kinds for change in kind] * rounds
     order = torch.randperm(len(changes), generator=stream).tolist()
     other = changed(model, [changes[at] for at in order], stream, 10**log_condition)
-    scored = ("canonical_sharpness", "input_margin", "test_error")
+    flatness = "canonical_sharpness" if shifts else "adaptive_sharpness"
+    scored = (flatness, "input_margin", "test_error")
     before, after = (measure(each, data, scored, test=data) for each in (model, other))
     for key, value in before.items():
         assert after[key] == pytest.approx(value, rel=0.01, abs=1e-12), key
 
 
-adversary = given(seed=st.integers(0, 10**6), log_condition=st.floats(0, 3), rounds=st.integers(1, 2))
+adversary = given(
+    seed=st.integers(0, 10**6), log_condition=st.floats(0, 3), rounds=st.integers(1, 2), shifts=st.booleans()
+)
 quiet = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @settings(max_examples=2, **quiet)  # type: ignore[arg-type]
 @adversary
-def test_an_adversary_moves_nothing(name: str, seed: int, log_condition: float, rounds: int) -> None:
-    attack(name, seed, log_condition, rounds)
+def test_an_adversary_moves_nothing(name: str, seed: int, log_condition: float, rounds: int, shifts: bool) -> None:
+    attack(name, seed, log_condition, rounds, shifts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 @settings(max_examples=25, **quiet)  # type: ignore[arg-type]
 @adversary
-def test_an_adversary_moves_nothing_in_many_cases(name: str, seed: int, log_condition: float, rounds: int) -> None:
-    attack(name, seed, log_condition, rounds)
+def test_an_adversary_moves_nothing_in_many_cases(
+    name: str, seed: int, log_condition: float, rounds: int, shifts: bool
+) -> None:
+    attack(name, seed, log_condition, rounds, shifts)
 
 
 @pytest.mark.parametrize("name", ["deep_linear", "layernorm_mlp", "vit"])
@@ -122,11 +129,19 @@ def test_single_precision_stays_within_the_stated_error(name: str) -> None:
 
 @pytest.mark.parametrize("gauge", [1.0, 7.0, -0.1])
 def test_two_scalar_factors(gauge: float) -> None:
-    """At a minimum of ``(u v - p)²`` the rise is ``0.04 p²``, wherever on the hyperbola (u, v) is."""
-    model = InnerProduct(torch.tensor([0.5 * gauge]).double(), torch.tensor([3 / gauge]).double())
-    data = Split(torch.zeros(3, 1, dtype=torch.float64), torch.full((3,), 1.5, dtype=torch.float64))
-    value = sharpness(model, data)
-    assert value.note == "" or abs(value - 0.04 * 1.5**2) <= 4 * value.error
+    """At a minimum of ``(u v - p)²`` the rise is ``0.04 p²``, wherever on the hyperbola (u, v) is.
+
+    That of the factors as they are has a term ``0.04² p²`` more, and is twice as large: each has noise of its own.
+    """
+    model = built(lambda: nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)))
+    with torch.no_grad():
+        model[0].weight.fill_(0.5 * gauge)
+        model[1].weight.fill_(3 / gauge)
+    data = Split(torch.ones(3, 1).double(), torch.full((3, 1), 1.5).double())
+    value, raw = (sharpness(model, data, name) for name in ("adaptive_sharpness", "elementwise_sharpness"))
+    assert not value.note
+    assert abs(value - 0.04 * 1.5**2) <= 4 * value.error
+    assert abs(raw - (2 * 0.04 + 0.04**2) * 1.5**2) <= 4 * raw.error
 
 
 def test_two_matrix_factors() -> None:
@@ -144,6 +159,15 @@ def test_two_matrix_factors() -> None:
         other.layers[0].copy_(mix @ other.layers[0])
         other.head.copy_(other.head @ torch.linalg.inv(mix))
     assert_same(model, other, data)
+
+
+def test_a_vector_of_weights_is_its_own_form() -> None:
+    model = LinearPredictor(FEATURES, normal(FEATURES, name="w"))
+    x = normal(20, FEATURES)
+    data = Split(x, x @ model.weight.detach())
+    values = measure(model, data, ["adaptive_sharpness", "elementwise_sharpness"])
+    assert not values["adaptive_sharpness"].note
+    assert values["adaptive_sharpness"] == values["elementwise_sharpness"]
 
 
 def test_a_product_is_measured_as_one_layer() -> None:
@@ -387,11 +411,51 @@ def test_embeddings_that_serve_as_head_too() -> None:
     assert math.isfinite(value)
 
 
+class Waves(nn.Module):
+    """Factors in front of a nonlinearity, functions that are not known behind one, and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(FEATURES, 5), nn.Linear(5, CLASSES)
+        self.register_buffer("directions", torch.randn(FEATURES, FEATURES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.sin(30 * self.first(torch.sin(2 * math.pi * x @ self.directions))).cumsum(1))
+
+
+def test_a_matrix_that_is_no_parameter_is_part_of_the_map() -> None:
+    """Whoever multiplies a layer by a fixed matrix has the layer that acts."""
+    plain = built(lambda: mlp((FEATURES,), CLASSES, (10,)))
+    data = labelled(plain, normal(60, FEATURES))
+    other: Any = nn.Sequential(nn.Linear(FEATURES, FEATURES, bias=False).requires_grad_(False), *copy.deepcopy(plain))
+    other = other.double()
+    with torch.no_grad():
+        other[0].weight.copy_(mixing(FEATURES, "fixed"))
+        other[1].weight.copy_(plain[0].weight @ torch.linalg.inv(other[0].weight))
+    expected, value = sharpness(plain, data), sharpness(other, data)
+    assert abs(value - expected) <= 4 * math.hypot(value.error, expected.error)
+    assert not value.note
+
+
+def test_functions_of_fixed_coordinates_need_not_be_known() -> None:
+    model = built(Waves)
+    data = labelled(model, normal(40, FEATURES))
+    values = measure(model, data, ["adaptive_sharpness", "elementwise_sharpness"])
+    assert not values["adaptive_sharpness"].note
+    assert values["adaptive_sharpness"] == values["elementwise_sharpness"]
+
+
 UNPROVED = {
+    "a factor": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Doubled(), nn.Linear(5, CLASSES)),
     "norms after the sum": lambda: encoder(norm_first=False),
     "a cumulated sum": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Cumulated(), nn.Linear(5, CLASSES)),
     "a recurrent layer": lambda: Recurrent(),
 }
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
 
 
 class Cumulated(nn.Module):
