@@ -508,7 +508,7 @@ def predictions(board: Board, results: Results) -> Table:
             TableCell(judged.seeds, f"{judged.seeds}/{judged.runs}"),
             text(judged.verdict),
             text(judged.prediction.basis),
-            text(judged.prediction.unmet or "all"),
+            text(judged.prediction.unmet or DASH),
             text(judged.prediction.statement),
             text(judged.prediction.source),
         )
@@ -525,7 +525,7 @@ def predictions(board: Board, results: Results) -> Table:
         Column("seeds", "solutions/runs"),
         Column("verdict", "does what theory says", words=True, short="verdict"),
         Column("basis", "rests on", words=True),
-        Column("conditions", "conditions met", words=True, data=True),
+        Column("unmet", "conditions not met", words=True, data=True),
         Column("statement", "statement", words=True, data=True),
         *columns("source", words=True),
     )

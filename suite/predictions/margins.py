@@ -81,8 +81,12 @@ TEACHERS = (
 
 
 def _predictions() -> Iterator[Prediction]:
-    for task, unmet in (("max_margin", ""), ("max_margin[objective=logistic]", LOGARITHMIC)):
-        yield from own_norm(task, "l2_margin_ratio", Method.SIGN, EUCLIDEAN, unmet)
+    plain = tuple((methods, basis, source, "") for methods, basis, source, _ in EUCLIDEAN)
+    for task, euclidean, unmet in (
+        ("max_margin", EUCLIDEAN, ""),
+        ("max_margin[objective=logistic]", plain, LOGARITHMIC),
+    ):
+        yield from own_norm(task, "l2_margin_ratio", Method.SIGN, euclidean, unmet)
         yield from own_norm(task, "linf_margin_ratio", Method.GRADIENT_DESCENT, ENTRYWISE, unmet)
     yield from matrix_margins("spectral_margin", EUCLIDEAN, (ENTRYWISE, SPECTRAL))
     for truth in ("", "[truth=sparse]", "[truth=orthogonal]", "[truth=rank_one]"):
