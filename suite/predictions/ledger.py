@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suite.predictions import factorised, functions, linear, margins, sequences, stability, valleys
+from suite.predictions import factorised, features, functions, linear, margins, sequences, stability, valleys
 from suite.predictions.prediction import Prediction
 
 PREDICTIONS: tuple[Prediction, ...] = (
@@ -10,6 +10,7 @@ PREDICTIONS: tuple[Prediction, ...] = (
     *margins.PREDICTIONS,
     *sequences.PREDICTIONS,
     *factorised.PREDICTIONS,
+    *features.PREDICTIONS,
     *functions.PREDICTIONS,
     *valleys.PREDICTIONS,
     *stability.PREDICTIONS,

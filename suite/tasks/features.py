@@ -15,10 +15,9 @@ from suite.tasks.common import (
     hessian_norm,
     normal,
     relative_distance,
-    require_choice,
     slope_variation,
 )
-from suite.tasks.losses import logistic, mean_squared_error
+from suite.tasks.losses import mean_squared_error
 from suite.tasks.registry import task
 
 
@@ -111,78 +110,5 @@ def teacher_student(scale: float = 0.1) -> Task:
             Axis("generalization", "teacher_distance", "log", score_0="kernel_distance", score_1=0.01, floor=0.01),
         ),
         reported=("lazy_ratio", "kernel_distance"),
-        interface=adam_interface(d),
-    )
-
-
-def _simple_and_hidden(n: int, stream: torch.Generator, feature: str) -> Split:
-    """Coordinate 0 separates linearly, coordinate 1 by slabs, the rest is noise: x [n, 4], y [n, 1] in {-1, +1}."""
-    y = torch.randint(0, 2, (n,), generator=stream) * 2.0 - 1
-    linear = y * (0.1 + 0.9 * torch.rand(n, generator=stream))
-    side = torch.randint(0, 2, (n,), generator=stream) * 2.0 - 1
-    outer = torch.rand(n, generator=stream) < 0.5
-    centre = torch.where(y > 0, 0.5 * side, torch.where(outer, side, 0.0))
-    slab = centre + 0.1 * (2 * torch.rand(n, generator=stream) - 1)
-    noise = normal(stream, n, 3).float()  # single precision's normal numbers depend on the kind of processor
-    first = noise[:, 0] if feature == "slab" else linear
-    return Split(torch.column_stack([first, slab, noise[:, 1:]]), y[:, None])
-
-
-@task
-def simplicity_bias(feature: str = "both") -> Task:
-    """Does the network use more than the simplest feature?
-
-    Claim. Where one feature is linear and another is not, networks rely on the linear one alone, whatever the
-    optimizer, to the harm of their robustness (Shah et al. 2020, arXiv:2006.07710).
-
-    Data. x in R^4, labels -1 and +1. Coordinate 1 separates linearly: y times U(0.1, 1). Coordinate 2 separates by
-    slabs of half-width 0.1: +1 at -0.5 and 0.5, -1 at -1, 0 and 1 (half of them at 0). Two coordinates are N(0, 1).
-    2,000 points for training and for the test. Model: ReLU network with two hidden layers of 100, He's initialization.
-    Logistic loss over its Lipschitz constant at the start, float32. Variant `simplicity_bias[feature=slab]` is the
-    control: coordinate 1 is noise, and the slabs alone are learned. In 20 dimensions with 1,500 points they are not (a
-    prototype's accuracy was 0.53), and the task would prove nothing.
-
-    Oracle. None is needed: a classifier by the slabs alone is right whatever the value of coordinate 1.
-
-    Reported, not scored. `accuracy_without_linear`: accuracy when coordinate 1 is permuted among the test points; 0.5
-    is chance, 1 the slabs alone. `accuracy_without_slab` likewise. The claim holds for all alike (six optimizers: 0.50
-    to 0.52), so that a score would tell nobody from anybody.
-    """
-    n, d, width = 2_000, 4, 100
-    require_choice("feature", feature, ("both", "slab"))
-
-    def initial_network(seed: int) -> nn.Sequential:
-        stream = torch_stream("simplicity_bias", seed, "init")
-        return relu_network(d, [width, width], stream, dtype=torch.float32)
-
-    def problem(seed: int) -> Problem:
-        streams = (torch_stream("simplicity_bias", seed, part) for part in ("data", "test"))
-        train, test = (_simple_and_hidden(n, stream, feature) for stream in streams)
-        order = torch.randperm(n, generator=torch_stream("simplicity_bias", seed, "permutation"))
-        lipschitz = hessian_norm(initial_network(seed), train, logistic)
-        return Problem(train, test=test, lipschitz=lipschitz, ground_truth={"order": order})
-
-    @torch.no_grad()
-    def measure(solution: Solution) -> dict[str, float]:
-        test, order = solution.problem.required_test, solution.problem.ground_truth["order"]
-
-        def accuracy(*permuted: int) -> float:
-            x = test.x.clone()
-            for coordinate in permuted:
-                x[:, coordinate] = x[order, coordinate]
-            return float((torch.sign(solution.model(x)) == test.y).double().mean())
-
-        alone = {"accuracy_without_linear": accuracy(0), "accuracy_without_slab": accuracy(1)}
-        return alone | {"test_accuracy": accuracy()}
-
-    return Task(
-        problem=problem,
-        model=lambda problem, seed: initial_network(seed),
-        loss=logistic,
-        target=Target(0.01, budget=4_000, check_every=20),
-        measure=measure,
-        batch_size=100,
-        dtype=torch.float32,
-        reported=("accuracy_without_linear", "accuracy_without_slab", "test_accuracy"),
         interface=adam_interface(d),
     )

@@ -19,7 +19,7 @@ from suite.task import Target, Task
 from suite.tasks import find_task
 from suite.training import TrainingRun, common_schedule, train
 
-TASKS = ("univariate_relu", "spectral_bias", "simplicity_bias", "teacher_student", "sparse_parity", "modular_addition")
+TASKS = ("univariate_relu", "spectral_bias", "rich_mixture", "teacher_student", "sparse_parity", "modular_addition")
 NETWORKS = (
     "mlp",
     "mlp_deep",

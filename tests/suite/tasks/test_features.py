@@ -42,19 +42,6 @@ def test_the_teacher_and_the_initial_network_are_the_references() -> None:
     assert 0.1 < oracle.values["kernel_distance"] < 0.25
 
 
-def test_networks_rely_on_the_linear_feature_alone() -> None:
-    for name, lr in (("momentum", 0.05), ("adam", 0.005)):
-        for measures in trained(find_task("simplicity_bias"), name, lr):
-            assert measures["accuracy_without_linear"] < 0.6
-            assert measures["accuracy_without_slab"] > 0.95
-
-
-def test_the_hidden_feature_is_learnable_alone() -> None:
-    for measures in trained(find_task("simplicity_bias[feature=slab]"), "adam", 0.01):
-        assert measures["test_accuracy"] > 0.95
-        assert measures["accuracy_without_slab"] < 0.6
-
-
 def test_decay_finds_the_relevant_inputs_after_the_fit() -> None:
     task = find_task("sparse_parity")
     grokked = trained(task, "adamw", 0.01, seeds=1, weight_decay=0.3)[0]
