@@ -23,10 +23,11 @@ class MeasureValues:
     Attributes:
         reported: whether tables show the measure.
         names: the submissions, in the order of the leaderboard.
-        values: [submissions, seeds], of the runs that reached the target loss, NaN for the others.
-        runs: [submissions], how many runs a submission has on the task, with those that missed the target loss.
+        values: [submissions, seeds], means over a seed's runs: one, or one for every setting that is scored. NaN where
+            one of them missed the target loss.
+        seeds: [submissions], how many seeds a submission has on the task, with those that are NaN.
         best: [submissions], whether a submission is among the best; none is where the measure is not scored, or without
-            some of its runs.
+            some of its seeds.
         axis: the axis that the measure stands for; empty if it is not scored.
         higher: whether larger values are better; None if it is not scored.
         score_0, score_1: the references, as means over seeds; None if it is not scored.
@@ -37,7 +38,7 @@ class MeasureValues:
     reported: bool
     names: tuple[str, ...]
     values: Array
-    runs: tuple[int, ...]
+    seeds: tuple[int, ...]
     best: tuple[bool, ...]
     axis: str = ""
     higher: bool | None = None
@@ -46,12 +47,12 @@ class MeasureValues:
 
     @functools.cached_property
     def means(self) -> Array:
-        """The mean [submissions] over the runs that reached the target loss."""
+        """The mean [submissions] over the seeds that reached the target loss."""
         return nanmean(self.values.T)
 
     @functools.cached_property
     def measured(self) -> list[int]:
-        """How many runs [submissions] these means are over."""
+        """How many seeds [submissions] these means are over."""
         return [int(count) for count in np.isfinite(self.values).sum(axis=1)]
 
     def estimates(self) -> list[Interval]:
@@ -72,18 +73,22 @@ def measure_values(results: Results, board: Board, every: bool = False) -> list[
     names = tuple(board.names)
     frame, scores = (frame[frame["kind"] == board.kind] for frame in (results.measures(), results.frame()))
     references = scores.groupby(["task", "measure"], observed=True)[["score_0", "score_1"]].mean()
-    all_runs = Counter((run["task"], run["submission"]) for run in results.scored() if run["kind"] == board.kind)
+    runs = Counter(
+        (run["task"], run["submission"], run["seed"]) for run in results.scored() if run["kind"] == board.kind
+    )
+    seeds = Counter((task, submission) for task, submission, _ in runs)
     scored = {(cell.task, cell.measure): cell for cell in (*board.scores.cells, *board.extra_scores.cells)}
     rows = []
     for (task, measure), part in frame.groupby(["task", "measure"], sort=False):
         reported = bool(part["reported"].any())
         if not (reported or every):
             continue
-        table = part.pivot_table(index="submission", columns="seed", values="value", dropna=False)
-        values = table.reindex(names).to_numpy(dtype=float)
+        of_seeds = part.groupby(["submission", "seed"], observed=True)["value"].agg(["mean", "count"])
+        complete = [count == runs[task, *key] for key, count in of_seeds["count"].items()]
+        values = of_seeds["mean"].where(complete).unstack("seed").reindex(names).to_numpy(dtype=float)
         key = str(task), str(measure)
-        runs = tuple(all_runs[key[0], name] for name in names)
-        row = MeasureValues(*key, reported, names, values, runs, best=(False,) * len(names))
+        every_seed = tuple(seeds[key[0], name] for name in names)
+        row = MeasureValues(*key, reported, names, values, every_seed, best=(False,) * len(names))
         if cell := scored.get(key):
             marks = dict(zip(board.scores.names, best_of_cell(cell), strict=True))
             bests = tuple(marks.get(name, False) for name in names)

@@ -60,7 +60,7 @@ BEST = (
 )
 BEST_OVERALL = f"{BEST} Overall: all that the seeds leave the first rank open to."
 NOT_DEFINED = "{} on {}: {} is not defined and scores 0. {}."
-INCOMPLETE = "(n/m): only n of m runs reached the target loss; their mean is never bold."
+INCOMPLETE = "(n/m): only n of m seeds reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
@@ -317,7 +317,7 @@ def measures(board: Board, results: Results) -> Table:
     attempted = {record["task"] for record in results.scored() if record["kind"] == board.kind}
     unsolved = sorted(attempted - {row.task for row in measured if np.isfinite(row.values).any()})
     incomplete = (
-        [INCOMPLETE] if any(0 < n < m for row in measured for n, m in zip(row.measured, row.runs, strict=True)) else []
+        [INCOMPLETE] if any(0 < n < m for row in measured for n, m in zip(row.measured, row.seeds, strict=True)) else []
     )
     references = (Column("score_0", "scores 0 at", data=True), Column("score_1", "scores 1 at", data=True))
     undefined = sorted(
@@ -344,11 +344,11 @@ def measures(board: Board, results: Results) -> Table:
 
 
 def measured_cells(row: MeasureValues, bounds: bool = False) -> list[TableCell]:
-    """The mean of a measure for each submission, and over how many of its runs where some missed the target loss."""
+    """The mean of a measure for each submission, and over how many of its seeds where some missed the target loss."""
     cells = [estimate(*pair, bounds=bounds) for pair in zip(row.estimates(), row.best, strict=True)]
     return [
-        replace(cell, detail=f"{cell.detail} ({some}/{all_runs})".strip()) if 0 < some < all_runs else cell
-        for cell, some, all_runs in zip(cells, row.measured, row.runs, strict=True)
+        replace(cell, detail=f"{cell.detail} ({some}/{every})".strip()) if 0 < some < every else cell
+        for cell, some, every in zip(cells, row.measured, row.seeds, strict=True)
     ]
 
 

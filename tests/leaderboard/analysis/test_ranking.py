@@ -200,6 +200,23 @@ def test_a_measure_without_some_of_its_runs_is_never_best() -> None:
     )
 
 
+def test_a_seed_that_is_scored_on_several_settings_counts_once() -> None:
+    """Its value is the mean over its settings, and it is missing where one of them missed the target loss."""
+    values = {0: [0.1, 0.3], 1: [0.2, 0.6], 2: [0.4, None]}
+    records = [
+        record("x", "a1", seed, value or 0.0)
+        | {"trial": trial, "selection": "convergence"}
+        | ({} if value is not None else {"converged": False, "measures": {}})
+        for seed, settings in values.items()
+        for trial, value in enumerate(settings)
+    ]
+    found = board(Results(records))
+    (row,) = measure_values(Results(records), found)
+    assert row.values[0] == pytest.approx([0.2, 0.4, math.nan], nan_ok=True)
+    assert (row.seeds, row.measured) == ((3,), [2])
+    assert views.measures(found, Results(records)).rows[0][-1].text == "0.3 (2/3)"
+
+
 def _coverage(seeds: int, tasks: int, runs: int = 100) -> float:
     """How often the interval of skewed scores on several tasks holds their true mean."""
     rng, hits = np.random.default_rng(3), 0
