@@ -306,6 +306,7 @@ class Task:
         selection: which of the tuned settings are scored (see `Selection`).
         oracle: (problem, seed) -> exact solution, where theory gives one.
         batch_size: None means full batch.
+        cyclic: batches take the samples in the order of the data, the same in every epoch, not in one drawn anew.
         dtype: of data and weights.
         batched: whether training many runs as one program is worthwhile on a CPU.
         label_noise, decay: noise and decay that are part of the problem.
@@ -329,6 +330,7 @@ class Task:
     selection: Selection = "gradient_evaluations"
     oracle: Callable[[Problem, int], Oracle] | None = None
     batch_size: int | None = None
+    cyclic: bool = False
     dtype: torch.dtype = torch.float64
     batched: bool = True
     label_noise: LabelNoise | None = None

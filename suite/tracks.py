@@ -94,8 +94,11 @@ THEORY = _names(
     """
     min_norm_regression init_memory adaptive_trap benign_overfitting sobolev_interpolation
     max_margin max_margin[objective=logistic] spectral_margin linf_box
+    stochastic_margin stochastic_margin[batch=8] stochastic_margin[data=rademacher]
+    adam_epsilon adam_epsilon[epsilon=0.001] adam_epsilon[epsilon=1e-08]
     teacher_geometry teacher_geometry[truth=sparse] teacher_geometry[truth=orthogonal] teacher_geometry[truth=rank_one]
     sparse_regression[alpha=1.0] sparse_regression sparse_regression[alpha=0.01] late_phase_sparse
+    stochastic_sparse
     matrix_completion[depth=1] matrix_completion matrix_completion[depth=3] matrix_completion[init=1.0]
     linear_geometry linear_geometry[network=diagonal] linear_geometry[network=convolutional]
     linear_convolution linear_convolution[network=full]

@@ -17,7 +17,7 @@ from suite.models.linear_networks import (
     steepness,
 )
 from suite.models.modules import evaluating, initialize, is_scripted, seeded, statistics_kept
-from suite.models.recorded import RecordedTanhNetwork
+from suite.models.recorded import RecordedPredictor, RecordedTanhNetwork
 from suite.models.relu import TwoLayerQuadratic, TwoLayerReLU, balance, relu_network, spread_knots
 from suite.models.state import call_with, copy_of, hold, in_double, materialize, restore
 
@@ -33,6 +33,7 @@ __all__ = [
     "LinearPredictor",
     "MatrixPredictor",
     "MatrixProduct",
+    "RecordedPredictor",
     "RecordedTanhNetwork",
     "TokenSelector",
     "TwoLayerQuadratic",

@@ -1,9 +1,9 @@
-"""A network that keeps running moments of its own gradients, as batch norm keeps those of its activations."""
+"""Networks that keep what they have seen of their training in buffers, as batch norm keeps its statistics."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,3 +53,29 @@ class RecordedTanhNetwork(nn.Module):
         """The mean of the squared gradients without the bias towards 0 of its start, in the parameters' order, [P]."""
         squares = [self.get_buffer(f"square_{number}").flatten() for number in range(2 * len(self.layers))]
         return torch.cat(squares) / (1 - self.decay ** float(self.calls))
+
+
+class RecordedPredictor(nn.Module):
+    """``x @ weight`` from 0, which keeps its weights at some of its calls in training mode: a path of training.
+
+    The buffer ``path`` [marks, d] has the weights of the calls of the numbers in `marks`, counted from 1; NaN where
+    there was none yet.
+    """
+
+    path: Tensor
+    calls: Tensor
+
+    def __init__(self, features: int, marks: Sequence[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(features, dtype=torch.float64))
+        self._places = {mark: place for place, mark in enumerate(marks)}
+        self.register_buffer("path", torch.full((len(marks), features), torch.nan, dtype=torch.float64))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, d] -> [n]."""
+        if self.training:
+            self.calls.add_(1)
+            if (place := self._places.get(int(self.calls))) is not None:
+                self.path[place] = self.weight.detach()
+        return x @ self.weight

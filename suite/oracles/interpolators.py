@@ -70,8 +70,10 @@ def min_linf_interpolator(x: Array, y: Array) -> Array:
     )[:d]
 
 
-def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance: float = 1e-10) -> Array:
+def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float | Array, tolerance: float = 1e-10) -> Array:
     """argmin over X w = y of the potential that gradient flow on w = u² - v² from u = v = alpha minimizes.
+
+    `alpha` is one number, or one of each coordinate [d].
 
     The potential is ``sum_j alpha² q(w_j / alpha²)`` with ``q(z) = 2 - sqrt(4 + z²) + z asinh(z / 2)`` (Woodworth et
     al. 2020, arXiv:2002.09277, theorem 1). Its dual is smooth and unconstrained: ``w = 2 alpha² sinh(Xᵀ nu)`` where
@@ -84,9 +86,10 @@ def hyperbolic_entropy_interpolator(x: Array, y: Array, alpha: float, tolerance:
     scale = 2 * alpha**2
 
     def dual(nu: Array) -> float:
-        """`scale` times the sum of cosh - 1, without cancellation, minus yᵀ nu."""
+        """The sum of cosh - 1 weighted by `scale`, without cancellation, minus yᵀ nu."""
         with np.errstate(over="ignore"):  # the line search shortens steps that overflow
-            return float(scale * (2 * np.sinh(x.T @ nu / 2) ** 2).sum() - y @ nu)
+            terms = 2 * np.sinh(x.T @ nu / 2) ** 2
+            return float((scale @ terms if isinstance(scale, np.ndarray) else scale * terms.sum()) - y @ nu)
 
     nu = np.zeros(len(y))
     for _ in range(500):

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from suite.oracles.solvers import Array, OracleError, certified_margin, linear_program
 
+FIXED_POINT_STEPS, DAMPING, FIXED_POINT_TOLERANCE = 3_000, 0.05, 1e-8
+"""Of the shares of samples, which sum to 1: steps at most, the weight of an update, and the change at the end."""
+
 BOX_TOLERANCE = 1e-5
 """The largest coordinate of the projected gradient of the log-loss that counts as solved, over the box's radius."""
 
@@ -39,20 +42,55 @@ def max_margin_l2(z: Array) -> Array:
     Raises:
         OracleError: the solver failed, or the data are not separable.
     """
-    from scipy.optimize import nnls
-
-    n, d = z.shape
-    system = np.vstack([z.T, np.ones((1, n))])
-    target = np.append(np.zeros(d), 1.0)
-    try:
-        multipliers, _ = nnls(system, target, maxiter=30 * n)
-    except RuntimeError as error:
-        raise OracleError(f"NNLS did not solve the l2 margin problem: {error}.") from error
+    _, d = z.shape
+    system, target, multipliers = _least_distance(z)
     residual = system @ multipliers - target
     if abs(residual[d]) < 1e-12:
         raise OracleError("The l2 margin problem is infeasible: the data are not separable.")
     w = -residual[:d] / residual[d]
     return w / np.linalg.norm(w)
+
+
+def _least_distance(z: Array) -> tuple[Array, Array, Array]:
+    """The non-negative least-squares problem of `max_margin_l2`: matrix, right side, solution."""
+    from scipy.optimize import nnls
+
+    n, d = z.shape
+    system, target = np.vstack([z.T, np.ones((1, n))]), np.append(np.zeros(d), 1.0)
+    try:
+        multipliers, _ = nnls(system, target, maxiter=30 * n)
+    except RuntimeError as error:
+        raise OracleError(f"NNLS did not solve the l2 margin problem: {error}.") from error
+    return system, target, multipliers
+
+
+def incremental_adam_metric(z: Array) -> Array:
+    """The diagonal metric M [d] whose margin Adam on single samples in turn maximizes as beta2 goes to 1.
+
+    Over an epoch of small steps Adam then moves along ``sum_i c_i z_i / sqrt(sum_i c_i² z_i²)``, entry by entry, where
+    c_i are the losses' shares. In a limit direction w they are those of the samples at the margin, so that M w is in
+    proportion to ``sum_i c_i z_i`` with M = sqrt(sum_i c_i² z_i²): the KKT conditions of the largest margin over
+    sqrt(w'M w), whose multipliers c define M in turn (a fixed point, as in Baek, Song and Yun 2025, arXiv:2510.26303).
+    It is found by damped iteration from equal shares; that it is unique is not known.
+
+    Raises:
+        OracleError: the iteration did not settle.
+    """
+    shares = np.full(len(z), 1 / len(z))
+    for _ in range(FIXED_POINT_STEPS):
+        metric = np.sqrt((shares**2) @ z**2)
+        multipliers = _least_distance(z / np.sqrt(metric))[2]
+        update = multipliers / multipliers.sum()
+        if abs(update - shares).sum() < FIXED_POINT_TOLERANCE:
+            return metric
+        shares = (1 - DAMPING) * shares + DAMPING * update
+    raise OracleError(f"The metric of incremental Adam has not settled in {FIXED_POINT_STEPS} steps.")
+
+
+def max_margin_mahalanobis(z: Array, metric: Array) -> Array:
+    """argmax of min_i z_i·w over ``w' diag(metric) w = 1``."""
+    root = np.sqrt(metric)
+    return max_margin_l2(z / root) / root
 
 
 def max_margin_linf(z: Array, zero: Array | None = None) -> Array:

@@ -24,6 +24,11 @@ def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
     return softplus(-outputs * targets).mean()
 
 
+def exponential(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean exponential loss of outputs [n] for labels in {-1, +1}."""
+    return (-outputs * targets).exp().mean()
+
+
 def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     """Log of the mean exponential loss of outputs [n] or [n, 1] for labels like them in {-1, +1}; never underflows."""
     return torch.logsumexp((-outputs * targets).flatten(), dim=0) - math.log(targets.shape[0])

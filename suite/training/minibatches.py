@@ -63,7 +63,7 @@ class BatchSampler:
 
     def __init__(self, task: Task, dataset: DeviceDataset, streams: Sequence[Mapping[str, int]]) -> None:
         self._size, self._noise, self._budget = task.batch_size, task.label_noise, task.target.budget
-        self._dataset = dataset
+        self._dataset, self._cyclic = dataset, task.cyclic
         self._orders, self._signs = (
             [torch.Generator().manual_seed(seeds[name]) for seeds in streams] for name in ("order", "label noise")
         )
@@ -73,13 +73,17 @@ class BatchSampler:
     def advance(self, lane: int, evaluations: int) -> None:
         """Go on to a lane's next batch: pieces of a permutation, drawn anew each epoch, the last of them shorter.
 
+        The order of a `cyclic` task is that of the data, always.
+
         The label noise of the step, if the task has any after so many gradient `evaluations`, is drawn with it from the
         lane's own stream; every gradient of the step sees it.
         """
         if self._size is not None:
             self._remaining[lane] = self._remaining[lane][self._size :]
             if not len(self._remaining[lane]):
-                self._remaining[lane] = torch.randperm(len(self._dataset), generator=self._orders[lane])
+                rows = len(self._dataset)
+                order = torch.arange(rows) if self._cyclic else torch.randperm(rows, generator=self._orders[lane])
+                self._remaining[lane] = order
         noise, self._shifts[lane] = self._noise, None
         if noise is not None and evaluations < noise.until * self._budget:
             rows = len(self._dataset) if self._size is None else len(self._remaining[lane][: self._size])

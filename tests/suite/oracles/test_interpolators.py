@@ -6,6 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 from suite.oracles.interpolators import (
@@ -73,6 +74,22 @@ def test_hyperbolic_entropy_against_scipy(alpha: float) -> None:
     )
     assert _potential(ours, alpha) <= theirs.fun + 1e-9
     assert_allclose(ours, theirs.x, atol=2e-3)
+
+
+def test_hyperbolic_entropy_of_several_alphas_against_an_integrated_flow() -> None:
+    """Gradient flow from u = v = alpha_j, in the coordinates log(u / v) in which it is w = 2 alpha² sinh(x' nu)."""
+    x, y = interpolation(1, n=4, d=7)
+    alpha = np.geomspace(0.05, 1, 7)
+
+    def flow(_: float, state: np.ndarray) -> np.ndarray:
+        u, v = state[:7], state[7:]
+        slope = x.T @ (x @ (u**2 - v**2) - y) / 4
+        return np.concatenate([-slope * u, slope * v])
+
+    end = solve_ivp(flow, (0, 300), np.tile(alpha, 2), rtol=1e-10, atol=1e-12).y[:, -1]
+    assert_allclose(hyperbolic_entropy_interpolator(x, y, alpha), end[:7] ** 2 - end[7:] ** 2, atol=1e-6)
+    same = hyperbolic_entropy_interpolator(x, y, np.full(7, 0.3))
+    assert_allclose(same, hyperbolic_entropy_interpolator(x, y, 0.3), atol=1e-9)
 
 
 def test_hyperbolic_entropy_goes_from_l2_to_l1() -> None:

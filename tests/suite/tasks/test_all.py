@@ -33,6 +33,9 @@ NAMES = [
     "zipf_bigram[loss=cross_entropy]",
     "attention_selection[parametrisation=key_query]",
     "edge_of_stability[batch=4]",
+    "stochastic_margin[batch=8]",
+    "stochastic_margin[data=rademacher]",
+    "adam_epsilon[epsilon=1e-08]",
 ]
 
 
