@@ -70,7 +70,7 @@ class Steps:
 
     def track_microseconds(self, task: str, submission: str, lanes: int) -> float:
         torch.set_num_threads(1)
-        return 1e6 * steps.seconds_per_evaluation(task, submission, lanes)
+        return 1e6 * steps.seconds_per_evaluation(find_task(task), submission, lanes)
 
     track_microseconds.unit = "microseconds"
 

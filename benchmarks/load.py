@@ -91,7 +91,7 @@ def _children() -> resource.struct_rusage:
     return resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
-def _table(path: Path) -> float:
+def table_seconds(path: Path) -> float:
     """Seconds of CPU of the command that prints the table, from its start to its end."""
     before = _children()
     command = [sys.executable, "-m", "leaderboard", "table", "--results", str(path), "--format", "csv"]
@@ -115,7 +115,7 @@ def main() -> None:
         for size in SIZES:
             appending += _append(log, itertools.islice(records, size - held))
             held = size
-            times.append((appending, _resume(log.path), _table(log.path)))
+            times.append((appending, _resume(log.path), table_seconds(log.path)))
             cells = [f"{seconds:.1f} s ({seconds / size * 1e6:,.0f} µs each)" for seconds in times[-1]]
             megabytes = f"{log.path.stat().st_size / 1e6:.0f}"
             empty = Log(Path(directory) / f"{size}.jsonl")

@@ -1,24 +1,26 @@
 """What a step of a small task costs: ``python -m benchmarks.steps [--against CHECKOUT]`` (minutes).
 
-With another checkout of this repository (`git worktree add CHECKOUT COMMIT`) both are measured in turn, each in a
-process of its own, and compared; docs/speed.md shows the table. Seconds are of CPU on one thread.
+With another checkout of this repository (`git worktree add CHECKOUT COMMIT`) every case is measured in turn in two
+processes, one for each, and compared; docs/speed.md shows the table. Seconds are of CPU on one thread.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from suite.entries.loading import load
+from suite.task import Task
 from suite.tasks import find_task
 from suite.training import TrainingRun, train
 
@@ -39,26 +41,28 @@ TASKS = (
 SUBMISSIONS = ("sgd", "adam", "sam")
 LANES = (3, 10, 30)
 
-EVALUATIONS = (100, 600)
+EVALUATIONS = (100, 400)
 """The difference is what the steps between cost: neither how the optimizer is tried out nor the first steps, which are
 all compared with an ordinary loop."""
 
-REPEATS = 3
-ROUNDS = 3
-Costs = dict[str, float]
+REPEATS = 2
+ROUNDS = 2
+Case = tuple[str, str, int]
+"""Task, submission, lanes."""
+
+Costs = dict[Case, float]
 
 
-def seconds_per_evaluation(task: str, submission: str, lanes: int, repeats: int = REPEATS) -> float:
+def seconds_per_evaluation(task: Task, submission: str, lanes: int, repeats: int = REPEATS) -> float:
     """Seconds of CPU for one gradient evaluation of all lanes and its share of a step."""
     loaded = load(submission).submission
     settings = loaded.settings(1)[0]
     least = []
     for evaluations in EVALUATIONS:
-        found = find_task(task)
-        check = min(found.target.check_every, EVALUATIONS[0])
+        check = min(task.target.check_every, EVALUATIONS[0])
         # No lane ends before its budget does.
-        target = replace(found.target, loss=-1e9, budget=evaluations, check_every=check, at_end=True)
-        found = replace(found, target=target)
+        target = replace(task.target, loss=-1e9, budget=evaluations, check_every=check, at_end=True)
+        found = replace(task, target=target)
         runs = [TrainingRun(found.problem(seed), seed, 0, settings) for seed in range(lanes)]
         times = []
         for _ in range(repeats):
@@ -69,24 +73,44 @@ def seconds_per_evaluation(task: str, submission: str, lanes: int, repeats: int 
     return (least[1] - least[0]) / (EVALUATIONS[1] - EVALUATIONS[0])
 
 
-def _combinations() -> Iterator[tuple[str, str, int]]:
-    yield from ((task, submission, lanes) for task in TASKS for submission in SUBMISSIONS for lanes in LANES)
+def cases() -> list[Case]:
+    """All that is measured."""
+    return list(itertools.product(TASKS, SUBMISSIONS, LANES))
 
 
-def measured() -> Costs:
-    """Seconds per evaluation, by task, submission and lanes."""
+def prepare() -> None:
+    """Prepare this process: one thread, and the first optimizer, which imports torch._dynamo."""
     torch.set_num_threads(1)
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # a process's first imports torch._dynamo
-    return {" ".join(map(str, case)): seconds_per_evaluation(*case) for case in _combinations()}
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
 
-def measured_in(checkout: Path) -> Costs:
-    """`measured` with the code of `checkout`, in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", __file__, "--json"]
-    done = subprocess.run(command, env=environment, cwd=checkout, check=True, capture_output=True, text=True)
-    costs: Costs = json.loads(done.stdout.splitlines()[-1])
-    return costs
+def answer() -> None:
+    """Measure every case that comes in as a line."""
+    prepare()
+    for line in sys.stdin:
+        task, submission, lanes = json.loads(line)
+        print(seconds_per_evaluation(find_task(task), submission, lanes), flush=True)
+
+
+class Checkout:
+    """The code of a checkout, in a process of its own that measures when it is asked."""
+
+    def __init__(self, path: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", __file__, "--answer"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=environment, cwd=path, stdin=pipe, stdout=pipe, text=True)
+
+    def seconds(self, case: Case) -> float:
+        """Seconds of an evaluation."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(case), file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 def medians(rounds: Sequence[Costs]) -> Costs:
@@ -100,9 +124,9 @@ def comparison(before: Sequence[Costs], now: Sequence[Costs]) -> str:
     lines = ["| | lanes | before | now | ratio | of the tasks |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for submission in SUBMISSIONS:
         for lanes in LANES:
-            cases = [f"{task} {submission} {lanes}" for task in TASKS]
-            ratios = [other[case] / one[case] for case in cases]
-            old, new = (1e6 * statistics.geometric_mean([c[case] for case in cases]) for c in (one, other))
+            own: list[Case] = [(task, submission, lanes) for task in TASKS]
+            ratios = [other[case] / one[case] for case in own]
+            old, new = (1e6 * statistics.geometric_mean([costs[case] for case in own]) for costs in (one, other))
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
             mean = statistics.geometric_mean(ratios)
             lines.append(f"| {submission} | {lanes} | {old:.0f} µs | {new:.0f} µs | {mean:.2f} | {spread} |")
@@ -111,17 +135,23 @@ def comparison(before: Sequence[Costs], now: Sequence[Costs]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the costs of this code, or the comparison with a checkout."""
-    if "--json" in arguments:
-        print(json.dumps(measured()))
-        return
-    if "--against" in arguments:
-        checkout, here = Path(arguments[-1]).resolve(), Path(__file__).resolve().parents[1]
-        rounds = [(measured_in(checkout), measured_in(here)) for _ in range(ROUNDS)]
-        before, now = zip(*rounds, strict=True)
-        print(comparison(before, now))
-        return
-    for case, seconds in measured().items():
-        print(f"{case}: {1e6 * seconds:.0f} µs")
+    if "--answer" in arguments:
+        answer()
+    elif "--against" in arguments:
+        checkouts = [Checkout(path) for path in (Path(arguments[-1]).resolve(), Path(__file__).resolve().parents[1])]
+        rounds: list[tuple[Costs, Costs]] = [({}, {}) for _ in range(ROUNDS)]
+        for case in cases():
+            for costs in rounds:
+                for checkout, own in zip(checkouts, costs, strict=True):
+                    own[case] = checkout.seconds(case)
+        for checkout in checkouts:
+            checkout.close()
+        print(comparison(*zip(*rounds, strict=True)))
+    else:
+        prepare()
+        for task, submission, lanes in cases():
+            seconds = seconds_per_evaluation(find_task(task), submission, lanes)
+            print(f"{task}, {submission}, {lanes} lanes: {1e6 * seconds:.0f} µs", flush=True)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class StoppingRule:
         marks = () if target.at_end else STALL_MARKS
         events = [share * target.budget for share, _ in (*marks, (1.0, 0.0)) if share * target.budget > spent]
         events += [HISTORY_GROWTH * self.history[lane][-1][0] for lane in lanes]
-        self._quiet_until = min([self.limit or math.inf, *events])
+        self._quiet_until = min([math.inf if self.limit is None else self.limit, *events])
         # Half of the rise that is divergence, so that rounding does not matter; and what a mark in the past asks for.
         bounds = [(0.0, DIVERGENCE_FACTOR / 2), *((s * target.budget, -(d + ROUNDING)) for s, d in marks)]
         self._quiet_below = min(
