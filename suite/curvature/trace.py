@@ -81,6 +81,14 @@ def hessian_trace(
     )[0]
 
 
+def estimated_trace(operator: Operator, generator: torch.Generator) -> Estimate:
+    """The trace of any symmetric matrix: exact for at most `MAX_PROBES` rows, else refined up to as many probes."""
+    if operator.size == 0:
+        return Estimate(0.0)
+    probes = operator.size if operator.size <= MAX_PROBES else 2 * PROBES_OF_REST
+    return hutchinson(operator, generator, probes=probes, precision=PRECISION, max_probes=MAX_PROBES)[0]
+
+
 def gauss_newton_trace(network: Network, data: Split, loss: Loss) -> tuple[float, Tensor]:
     """The trace of the Gauss-Newton matrix, in half the time of its diagonal for a fully connected network.
 

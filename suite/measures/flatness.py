@@ -15,10 +15,20 @@ import torch
 from torch import Tensor
 
 from suite import curvature
-from suite.curvature import Eigenpairs, GaussNewton, Hessian, Scaled, lanczos, squared_norms, top_eigenpairs
+from suite.curvature import (
+    Eigenpairs,
+    GaussNewton,
+    Hessian,
+    Network,
+    Operator,
+    Scaled,
+    lanczos,
+    squared_norms,
+    top_eigenpairs,
+)
 from suite.errors import InputError
 from suite.estimate import Estimate
-from suite.measures.context import MeasureContext, sample_mean
+from suite.measures.context import MeasureContext
 from suite.measures.registry import LAYER_RESCALING, RELATIVE, declare
 from suite.seeding import torch_stream
 
@@ -71,7 +81,7 @@ def lambda_min(context: MeasureContext) -> Estimate:
     """Smallest eigenvalue of the training loss's Hessian: negative away from a minimum."""
     context.check_second_derivatives()
     hessian = Hessian(context.network, context.samples, context.sample_loss, chunk=context.at_once)
-    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="SA", tol=1e-2, guards=0))
+    return _leading(lanczos(hessian, 1, torch_stream("lambda_min"), which="SA"))
 
 
 @declare(kind="estimate", unit="loss / weight²", cost=4, source="Blanc et al. 2020, arXiv:1904.09080")
@@ -96,24 +106,54 @@ def adaptive_trace(context: MeasureContext) -> Estimate:
 def relative_flatness(context: MeasureContext) -> Estimate:
     """Petzka's relative flatness, summed over layers: ``sum over neurons s, t of <w_s, w_t> tr H_st``.
 
-    Estimated from random signs a and b: with ``v = (W a) b'`` in every layer, the mean of ``v' H v`` is that sum.
+    It is a trace (see `_NeuronPairs`), exact for small networks and estimated from random signs for others.
     """
     context.check_second_derivatives()
-    network, stream = context.network, torch_stream("relative_flatness")
-    hessian = Hessian(network, context.samples, context.sample_loss, chunk=context.at_once)
-    draws = []
-    for _ in range(10):
-        probe = network.flatten([_petzka_direction(leaf.detach(), stream) for leaf in network.leaves])
-        draws.append(float(probe @ (hessian @ probe)))
-    return sample_mean(torch.tensor(draws, dtype=torch.float64))
+    hessian = Hessian(context.network, context.samples, context.sample_loss, chunk=context.at_once, keep_graphs=False)
+    return curvature.estimated_trace(_NeuronPairs(hessian, context.network), torch_stream("relative_flatness"))
 
 
-def _petzka_direction(leaf: Tensor, stream: torch.Generator) -> Tensor:
-    if leaf.dim() < 2:
-        return torch.zeros_like(leaf)
-    matrix = leaf.flatten(1)
-    signs = (torch.randint(0, 2, (2, matrix.shape[1]), generator=stream) * 2 - 1).to(matrix)
-    return torch.outer(matrix @ signs[0], signs[1]).reshape(leaf.shape)
+class _NeuronPairs(Operator):
+    """``A' H A``, where A takes a matrix Z to ``F Z`` for the weights W [neurons, inputs] of every layer, F F' = W W'.
+
+    Its trace is the sum over neurons s, t of ``<w_s, w_t> tr H_st``, without products between layers.
+    """
+
+    def __init__(self, hessian: Operator, network: Network) -> None:
+        self.like(hessian)
+        self._hessian, self._network = hessian, network
+        weights = [leaf.detach().flatten(1) if leaf.dim() > 1 else None for leaf in network.leaves]
+        self._factors = [None if weight is None else _factor(weight) for weight in weights]
+        self._shapes = [
+            (0, 0) if weight is None or factor is None else (factor.shape[1], weight.shape[1])
+            for weight, factor in zip(weights, self._factors, strict=True)
+        ]
+        self.size = sum(rows * columns for rows, columns in self._shapes)
+
+    def products(self, vectors: Tensor) -> Tensor:
+        images = self._hessian.products(torch.stack([self._directions(vector) for vector in vectors]))
+        return torch.stack([self._transposed(image) for image in images])
+
+    def _directions(self, vector: Tensor) -> Tensor:
+        """A times a vector."""
+        parts = torch.split(vector, [rows * columns for rows, columns in self._shapes])
+        return self._network.flatten([
+            torch.zeros_like(leaf) if factor is None else (factor @ part.view(shape)).view(leaf.shape)
+            for leaf, factor, part, shape in zip(self._network.leaves, self._factors, parts, self._shapes, strict=True)
+        ])  # fmt: skip
+
+    def _transposed(self, image: Tensor) -> Tensor:
+        """A' times a vector."""
+        return torch.cat([
+            (factor.T @ piece.flatten(1)).flatten()
+            for factor, piece in zip(self._factors, self._network.split(image), strict=True) if factor is not None
+        ])  # fmt: skip
+
+
+def _factor(weight: Tensor) -> Tensor:
+    """The narrowest matrix F with F F' = W W': W itself, or of a wide one the transposed triangle of its QR."""
+    rows, columns = weight.shape
+    return weight if columns <= rows else torch.linalg.qr(weight.T).R.T
 
 
 @declare_layerwise(cost=4, source="Petzka et al. 2021, arXiv:2001.00939, neuron-wise form")

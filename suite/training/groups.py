@@ -108,15 +108,22 @@ class ScheduledRates:
     def __init__(self, optimizer: Any) -> None:
         # An optimizer that finds its step size itself may hold None for it; parameter groups may share a tensor.
         self._optimizer = optimizer
-        rates = {id(options["lr"]): options["lr"] for options in optimizer.param_groups if "lr" in options}
-        shared = {key: _ScheduledRate(rate) for key, rate in rates.items() if isinstance(rate, Tensor)}
-        self._rates = [
-            None if rate is None else shared.get(id(rate)) or _ScheduledRate(rate)
-            for rate in (options.get("lr") for options in optimizer.param_groups)
-        ]
+        self._rates: list[_ScheduledRate | None] = []
+        self._shared: dict[int, _ScheduledRate] = {}
+        self._take_new_groups()
+
+    def _take_new_groups(self) -> None:
+        """Take the step sizes of groups that the optimizer has added, which are without the schedule too."""
+        for options in self._optimizer.param_groups[len(self._rates) :]:
+            rate = options.get("lr")
+            if isinstance(rate, Tensor):
+                self._rates.append(self._shared.setdefault(id(rate), _ScheduledRate(rate)))
+            else:
+                self._rates.append(None if rate is None else _ScheduledRate(rate))
 
     def set(self, factor: float) -> None:
         """Scale every step size by the schedule's `factor`, one that groups share once."""
+        self._take_new_groups()
         done: set[int] = set()
         for options, rate in zip(self._optimizer.param_groups, self._rates, strict=False):
             if rate is not None and id(rate) not in done:

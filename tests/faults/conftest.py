@@ -21,7 +21,7 @@ PLAN = make_plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and item.path.name != "test_reports.py":  # these break nothing and are quick
             item.add_marker(pytest.mark.faults)
 
 
