@@ -125,6 +125,8 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
             for note in log.notes:
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
             if driver.seconds_left():
+                if engine.shared is not None and plan.limits is None:
+                    console.print(engine.shared, highlight=False, soft_wrap=True)
                 console.print(f"About {duration(driver.seconds_left())}, from recorded costs.", highlight=False)
             _follow(driver.steps(resources.deadline), console)
     except (_Stopped, OutOfTime) as end:

@@ -35,6 +35,7 @@ from suite.engine.worker import (
     run_in_worker,
 )
 from suite.errors import InputError, sentence
+from suite.sandbox.child import FORKS
 
 CONNECT_SECONDS = 20
 """How long a Dask scheduler may take to answer."""
@@ -62,6 +63,17 @@ class Engine:
     def can_stop(self) -> bool:
         """Whether a unit that takes too long can be stopped."""
         return self.runner is run_in_worker
+
+    @property
+    def shared(self) -> str | None:
+        """What units share that submissions could change, in a sentence; None where each has processes of its own."""
+        if not self.can_stop:
+            what = "All submissions train, and are judged and measured, in the command's own process"
+        elif not FORKS:
+            what = "A submission's runs are trained, judged and measured in one process, as this system cannot fork"
+        else:
+            return None
+        return f"{what}: what one changes there (functions, settings of torch) can change records."
 
     def submit(
         self,

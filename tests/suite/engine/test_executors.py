@@ -44,10 +44,17 @@ def test_this_process_runs_at_once() -> None:
     with connect("local:0") as engine:
         assert engine.submit(calls.pid, None).result() == os.getpid()
         assert not engine.can_stop
+        assert engine.shared is not None
+        assert "in the command's own process" in engine.shared
 
 
-def test_workers_run_with_one_thread_each_and_end() -> None:
+def test_workers_run_with_one_thread_each_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with connect("local:2") as engine:
+        assert engine.shared is None
+        with monkeypatch.context() as patch:
+            patch.setattr("suite.engine.executors.FORKS", False)
+            assert engine.shared is not None
+            assert "this system cannot fork" in engine.shared
         futures = [engine.submit(calls.parent, None) for _ in range(8)]
         workers = {future.result() for future in futures}
         assert os.getpid() not in workers
