@@ -1,9 +1,12 @@
-"""How far symmetries move measures of flatness: ``python -m benchmarks.symmetries > table.md`` (ten minutes).
+"""How far symmetries move measures of flatness: ``python -m benchmarks.symmetries``, from the root (a minute).
 
 Draws `docs/measures/symmetries.svg`: sharpness against the condition number of the matrices that stand between linear
-maps (`deep_linear`), or between queries and keys and between values and outputs (`vit`), over what it is without them.
-No output of a network changes. Then it prints how the architectures rank on digits in weights as they are, and in the
-canonical form: all are trained by Adam with one step size to the training loss of the image tasks.
+maps (`deep_linear`), or between queries and keys and between values and outputs (`vit`), over what it is without them;
+both networks have learned the labels of small random images. No output of a network changes.
+
+With ``--architectures`` it prints how architectures rank on digits as they are and in the canonical form (all are
+trained by Adam with one step size to the training loss of the image tasks); with ``--optimizers``, Kendall's tau of
+measures with the test error between optimizers, on variants of the study's task.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from suite.tasks.factorial import FIT, factorial
 from suite.tasks.images import TARGET_LOSS, mnist5k_mlp
 from suite.tracks import STUDY_SETTINGS
 from suite.training import TrainingRun, train
-from tests.suite.measures.symmetries import CHANGES, changed
+from tests.suite.measures.symmetries import CHANGES, changed, fitted
 
 PICTURE = Path("docs/measures/symmetries.svg")
 SHOWN = {"deep_linear": LINEAR_PAIR, "vit": ATTENTION}
@@ -46,7 +49,7 @@ ARCHITECTURES = (
     *("residual_mlp", "fourier_mlp", "sine_mlp", "linear_full", "linear_diagonal", "linear_convolutional"),
     *("cnn", "cnn_batchnorm", "resnet"),
 )
-EPOCHS, BATCH, RATE, PART = 80, 64, 1e-3, 300
+EPOCHS, BATCH, RATE = 80, 64, 1e-3
 
 
 def trained(name: str) -> tuple[nn.Module, Split, Split]:
@@ -74,7 +77,7 @@ def trained(name: str) -> tuple[nn.Module, Split, Split]:
 
 
 def chart(name: str, kind: str, model: nn.Module, data: Split) -> Chart:
-    """Measures over their value without a change, against the condition number; three draws of matrices for each."""
+    """Measures over their value without a change, against the condition number."""
     found = {measured: [1.0] for measured in MEASURES}
     start = measure(model, data, MEASURES)
     for condition in CONDITIONS[1:]:
@@ -86,9 +89,9 @@ def chart(name: str, kind: str, model: nn.Module, data: Split) -> Chart:
     return Chart(f"{name}: {kind}", lines, "condition number", "times the value at 1", x_log=True, y_log=True)
 
 
-def main() -> None:
-    """Write the picture and print the table."""
-    charts, rows = [], []
+def architectures() -> list[tuple[str, dict[str, Estimate]]]:
+    """Every architecture's measures of flatness, and its test error."""
+    rows = []
     for name in ARCHITECTURES:
         model, train, test = trained(name)
         names = ("elementwise_sharpness", "adaptive_sharpness", "canonical_sharpness", "test_error")
@@ -98,15 +101,12 @@ def main() -> None:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         rows.append((name, values))
-        print(name, values, file=sys.stderr, flush=True)
-        if name in SHOWN:
-            charts.append(chart(name, SHOWN[name], model.double(), Split(train.x[:PART].double(), train.y[:PART])))
-            draw(charts)
-    print(table(rows))
+    return rows
 
 
-def draw(charts: list[Chart]) -> None:
+def draw() -> None:
     """Write the picture."""
+    charts = [chart(name, kind, *fitted(name)) for name, kind in SHOWN.items()]
     text = "; ".join(
         f"{each.title}, times {', '.join(f'{line.y[-1]:.2g} ({line.name})' for line in each.lines)}" for each in charts
     )
@@ -179,5 +179,7 @@ def correlations(frame: pd.DataFrame) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--optimizers"]:
         print(correlations(runs()))
+    elif sys.argv[1:] == ["--architectures"]:
+        print(table(architectures()))
     else:
-        main()
+        draw()
