@@ -39,3 +39,43 @@ def modular_addition_network(p: int) -> tuple[Tensor, Tensor]:
     # The function stays the same when a neuron's input weights are multiplied by s and its output weights by 1 / s².
     scale = (2 * output.square().sum(0) / hidden.square().sum(1)) ** (1 / 6)
     return hidden * scale[:, None], output / scale.square()
+
+
+def largest_addition_margin(p: int) -> float:
+    """The largest L_{2,3} margin of networks of any width that add modulo p: sqrt(2 / 27) / (sqrt(p) (p - 1)).
+
+    The margin on all pairs (a, b), over ``neuron_norms(...).sum()``, of networks ``sum_j output_j (u_j[a] + v_j[b])²``
+    (Morwani et al. 2023, arXiv:2311.07568). A least margin is at most the mean over pairs and wrong classes,
+    which is a sum over neurons, so no network has more than the best single neuron has on average; a neuron of one
+    frequency, with phases that add up and three parts of equal norm, has this much.
+
+    Raises:
+        ValueError: p is not an odd number of at least 3.
+    """
+    if p < 3 or p % 2 == 0:
+        raise ValueError(f"p must be odd and at least 3, not {p}.")
+    return math.sqrt(2 / 27) / (math.sqrt(p) * (p - 1))
+
+
+def largest_margin_addition_network(p: int) -> tuple[Tensor, Tensor]:
+    """A network of `largest_addition_margin`: `modular_addition_network` without the constant, which moves no margin.
+
+    Its waves of all frequencies sum to the same at all wrong classes, and each of its neurons is the best there is.
+    """
+    hidden, output = modular_addition_network(p)
+    return hidden[:-1], output[:, :-1]
+
+
+def neuron_norms(hidden: Tensor, output: Tensor) -> Tensor:
+    """The cubes [m] of the norms of all weights of each neuron: hidden [m, 2p] and output [p, m]."""
+    return (hidden.square().sum(1) + output.square().sum(0)) ** 1.5
+
+
+def frequency_shares(hidden: Tensor, output: Tensor) -> Tensor:
+    """The share of each frequency in each neuron's energy, [m, (p - 1) / 2]; the mean of its three parts is left out.
+
+    Of hidden [m, 2p] and output [p, m].
+    """
+    parts = torch.stack([*hidden.chunk(2, dim=1), output.T])  # [3, m, p]
+    energy = torch.fft.rfft(parts, dim=-1)[..., 1:].abs().square().sum(0)
+    return energy / energy.sum(1, keepdim=True).clamp_min(1e-300)

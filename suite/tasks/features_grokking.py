@@ -5,12 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from suite.measures import margins
 from suite.models import TwoLayerQuadratic, relu_network
-from suite.oracles.arithmetic import modular_addition_network
+from suite.oracles.arithmetic import (
+    frequency_shares,
+    largest_addition_margin,
+    largest_margin_addition_network,
+    modular_addition_network,
+    neuron_norms,
+)
 from suite.seeding import torch_stream
-from suite.task import Axis, Problem, Solution, Split, Target, Task
-from suite.tasks.common import adam_interface, hessian_norm
-from suite.tasks.losses import logistic, mean_squared_error
+from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
+from suite.tasks.common import adam_interface, hessian_norm, normal, weights
+from suite.tasks.losses import log_pairwise_exponential, logistic, mean_squared_error
 from suite.tasks.registry import task
 
 
@@ -28,6 +35,86 @@ def sum_share(outputs: Tensor) -> float:
     a, b, c = torch.meshgrid(*[torch.arange(p, device=outputs.device)] * 3, indexing="ij")
     means = outputs.new_zeros(p).index_add(0, ((a + b - c) % p).flatten(), outputs.flatten()) / p**2
     return float(p**2 * means.square().sum() / outputs.square().sum().clamp_min(1e-30))
+
+
+def scaled_to_margin(weights: tuple[Tensor, Tensor], margin: float, target: float) -> TwoLayerQuadratic:
+    """The network of these weights, which has that margin, with all weights scaled so that it has the margin `target`.
+
+    The network is cubic in its weights.
+    """
+    factor = (target / margin) ** (1 / 3)
+    return TwoLayerQuadratic(*(factor * part for part in weights))
+
+
+@task
+def modular_margin() -> Task:
+    """Which network adds with the largest margin?
+
+    Claim. On all pairs of numbers, where there is nothing to generalize to, the network of largest margin over the
+    L_{2,3} norm is known exactly, if there are at least 4 (p - 1) neurons: every neuron is a wave of one frequency,
+    with phases that add up, and all frequencies occur (Morwani et al. 2023, arXiv:2311.07568). It is the limit of
+    minimizers with a small L_{2,3} penalty. Gradient methods have other norms in their limits (gradient flow |theta|,
+    Lyu and Li 2020, arXiv:1906.05890), so for them this is a conjecture, which the task tests.
+
+    Data. All 121 pairs (a, b) of numbers below p = 11, coded as two one-hot vectors; the class is (a + b) mod p. Model:
+    W2 (W1 x)² of width 64 without biases, weights N(0, 1 / fan in).
+
+    Objective. The logarithm of the mean of exp(-(f_c - f_k)) over pairs and wrong classes k: the cross-entropy's limit
+    directions without its underflow. It is divided by the Hessian's largest eigenvalue at the start or at the network
+    of largest margin scaled to the target loss, whichever is larger.
+
+    Target. The least margin is then within log(1210) = 7.1 of 30.
+
+    Oracle. The largest margin, sqrt(2 / 27) / (sqrt(p) (p - 1)), and a network of 30 neurons that has it
+    (`suite.oracles.arithmetic`).
+
+    Reported, not scored. `margin_ratio` = least margin over sum_j |w_j|³, over the largest; w_j are all weights of
+    neuron j. `frequency_share`: the share of its strongest frequency in the energy of a neuron, as a mean weighted by
+    |w_j|³; 1 for waves of one frequency. `frequencies`: how many frequencies are the strongest of some neuron with more
+    than a thousandth of all |w_j|³, of 5.
+    """
+    p, width, log_loss = 11, 64, -30.0
+    pairs = torch.cartesian_prod(torch.arange(p), torch.arange(p))
+    code = torch.eye(p, dtype=torch.float64)
+    train = Split(code[pairs].flatten(1), pairs.sum(1) % p)
+    largest = largest_addition_margin(p)
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("modular_margin", seed, "init")
+        initial = {
+            "hidden": normal(stream, width, 2 * p) / (2 * p) ** 0.5,
+            "output": normal(stream, p, width) / width**0.5,
+        }
+        exact = largest_margin_addition_network(p)
+        margin = largest * float(neuron_norms(*exact).sum())
+        networks = (TwoLayerQuadratic(**initial), scaled_to_margin(exact, margin, -log_loss))
+        lipschitz = max(hessian_norm(network, train, log_pairwise_exponential) for network in networks)
+        return Problem(train, lipschitz=lipschitz, ground_truth=initial)
+
+    def measure(solution: Solution) -> dict[str, float]:
+        hidden, output = weights(solution, "hidden", "output")
+        with torch.no_grad():
+            margin = margins(solution.model(solution.problem.train.x), solution.problem.train.y).min()
+        norms, shares = neuron_norms(hidden, output), frequency_shares(hidden, output)
+        strongest = shares.max(1)
+        used = strongest.indices[norms > 1e-3 * norms.sum()]
+        return {
+            "margin_ratio": float(margin / norms.sum()) / largest,
+            "frequency_share": float((norms * strongest.values).sum() / norms.sum()),
+            "frequencies": float(len(used.unique())),
+            "margin": float(margin),
+        }
+
+    return Task(
+        problem=problem,
+        model=lambda problem, seed: TwoLayerQuadratic(**problem.ground_truth),
+        loss=log_pairwise_exponential,
+        target=Target(log_loss, budget=5_000),
+        measure=measure,
+        selection="convergence",
+        oracle=lambda problem, seed: Oracle(values={"largest_margin": largest}),
+        reported=("margin_ratio", "frequency_share", "frequencies"),
+    )
 
 
 @task
