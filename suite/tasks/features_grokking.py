@@ -101,7 +101,7 @@ def modular_margin() -> Task:
         return {
             "margin_ratio": float(margin / norms.sum()) / largest,
             "frequency_share": float((norms * strongest.values).sum() / norms.sum()),
-            "frequencies": float(len(used.unique())),
+            "frequencies": float(len(set(used.tolist()))),
             "margin": float(margin),
         }
 
