@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
@@ -73,3 +74,37 @@ def test_a_loss_must_hold_while_the_step_size_decays() -> None:
     spent[0] = 100
     assert rule.update([0], [0.05]) == [0]  # at the end of the budget the schedule itself has ended
     assert rule.status[0] is Status.CONVERGED
+
+
+def _end(target: Target, seed: int, looks_at_every_lane: bool, monkeypatch: pytest.MonkeyPatch) -> StoppingRule:
+    """Three lanes whose losses fall, jump, rise or are no numbers, checked at unequal numbers of evaluations."""
+    rng = random.Random(seed)
+    spent = [0, 0, 0]
+    with monkeypatch.context() as patch:
+        if looks_at_every_lane:
+            patch.setattr(StoppingRule, "_nothing_happens", lambda *_: False)
+        rule = StoppingRule(target, spent)
+        rule.limit = rng.choice([None, 0, 70])
+        speed = [rng.choice([-0.05, -0.01, 0.0, 0.02, 0.4]) for _ in spent]
+        loss = [1.0] * 3
+        while rule.active() and max(spent) < 2 * target.budget:
+            for lane in rule.active():
+                loss[lane] *= math.exp(speed[lane] * rng.random())
+                if rng.random() < 0.002:
+                    loss[lane] = rng.choice([math.nan, math.inf, 0.05, 1e9])
+            rule.update(rule.active(), [loss[lane] for lane in rule.active()])
+            for lane in rule.active():
+                spent[lane] += rng.choice([1, 1, 2])
+    return rule
+
+
+@pytest.mark.parametrize("target", [Target(0.1, 100), Target(0.1, 100, at_end=True), Target(0.1, 100, annealing=9)])
+def test_what_is_skipped_where_nothing_happens_changes_nothing(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = set()
+    for seed in range(150):
+        one, other = (_end(target, seed, full, monkeypatch) for full in (False, True))
+        for name in ("status", "history", "target_evaluations"):
+            assert getattr(one, name) == getattr(other, name), (seed, name)
+        assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(one.loss, other.loss, strict=True))
+        statuses |= set(one.status.values())
+    assert len(statuses) >= 3
