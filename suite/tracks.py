@@ -102,7 +102,7 @@ THEORY = _names(
     matrix_completion[depth=1] matrix_completion matrix_completion[depth=3] matrix_completion[init=1.0]
     linear_geometry linear_geometry[network=diagonal] linear_geometry[network=convolutional]
     linear_convolution linear_convolution[network=full]
-    valley_scalar valley_sparse valley_relu
+    valley_scalar valley_sparse valley_relu valley_matrix
     homogeneous_margin homogeneous_growth[log_loss=-4.6] homogeneous_growth
     univariate_relu univariate_relu[scale=3.0] univariate_relu[depth=4] spectral_bias
     teacher_student teacher_student[scale=1.0] rich_mixture rich_mixture[rotation=45.0]

@@ -47,6 +47,17 @@ class MatrixPredictor(nn.Module):
         return x.flatten(1) @ self.weight.flatten()
 
 
+class FactoredPredictor(nn.Module):
+    """``<x, U V'>`` for matrices x, with factors u [rows, r] and v [columns, r]: x [n, rows, columns] -> [n]."""
+
+    def __init__(self, u: Tensor, v: Tensor) -> None:
+        super().__init__()
+        self.u, self.v = nn.Parameter(u.clone()), nn.Parameter(v.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * (self.u @ self.v.T)).sum((1, 2))
+
+
 class DiagonalNetwork(nn.Module):
     """``x @ (u² - v²)``, a diagonal network of depth 2, from ``u = v = alpha`` [d], so from zero. x [n, d] -> [n]."""
 

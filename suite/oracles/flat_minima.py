@@ -7,6 +7,9 @@ import numpy as np
 from suite.oracles.interpolators import basis_pursuit
 from suite.oracles.solvers import Array, conic_program
 
+NEGLIGIBLE = 1e-6
+"""Singular values below this share of the largest are a solver's rounding."""
+
 SMOOTHINGS = np.geomspace(1, 1e-3, 10)
 """Shares of the largest entry that keep the slope at 0 finite: the falling sequence leaves basic solutions again."""
 
@@ -63,3 +66,39 @@ def least_lambda_max_interpolator(x: Array, y: Array) -> Array:
     constraints = [x @ w == y, spread >= w, spread >= -w, top * np.eye(n) - x @ cp.diag(spread) @ x.T >> 0]
     conic_program("least lambda_max", cp.Problem(cp.Minimize(top), constraints))
     return np.asarray(w.value, dtype=np.float64)
+
+
+def least_trace_factorization(x: Array, y: Array) -> tuple[Array, float]:
+    """The flattest W = U V' with <x_k, W> = y_k in the trace of the Hessian of ``mean (<x_k, U V'> - y_k)² / 2``.
+
+    At an interpolator the trace is ``tr V'M V + tr U'N U`` with ``M = mean x_k'x_k`` and ``N = mean x_k x_k'``; over
+    all factorizations of W its minimum is twice the nuclear norm of ``N^(1/2) W M^(1/2)``: a semidefinite program
+    (Gatmiry et al. 2023, arXiv:2306.13239, where M and N are nearly multiples of 1).
+
+    Returns:
+        W [rows, columns], for x [n, rows, columns] and y [n], and its trace.
+    """
+    import cvxpy as cp
+
+    inner, outer = (np.einsum(pattern, x, x) / len(x) for pattern in ("kij,kil->jl", "kij,klj->il"))
+    right_inverse, left_inverse = (
+        (vectors / np.sqrt(values)) @ vectors.T for values, vectors in map(np.linalg.eigh, (inner, outer))
+    )
+    scaled = cp.Variable(x.shape[1:])
+    rows = (left_inverse @ x @ right_inverse).reshape(len(x), -1)
+    program = cp.Problem(cp.Minimize(cp.normNuc(scaled)), [rows @ cp.vec(scaled, order="C") == y])
+    conic_program("least trace factorization", program)
+    return left_inverse @ scaled.value @ right_inverse, 2 * float(program.value)
+
+
+def root_trace_of_svd(x: Array, w: Array) -> float:
+    """``tr Diag(H)^(1/2)`` of the Hessian above where U and V hold the singular vectors of w, each pair scaled best.
+
+    The entry of u_a in row i has ``H = mean (x_k v_a)_i²``, so the pair's part is ``|u_a| b_a + |v_a| c_a`` for sums b
+    and c of roots over the directions of v and u, at least ``2 (s_a b_a c_a)^(1/2)``.
+    """
+    left, values, right = np.linalg.svd(w)
+    kept = values > NEGLIGIBLE * values[0]
+    along_u = np.sqrt(np.mean((x @ right[: len(values)][kept].T) ** 2, axis=0)).sum(axis=0)
+    along_v = np.sqrt(np.mean((x.transpose(0, 2, 1) @ left[:, : len(values)][:, kept]) ** 2, axis=0)).sum(axis=0)
+    return float(2 * np.sqrt(values[kept] * along_u * along_v).sum())
