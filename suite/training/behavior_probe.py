@@ -38,8 +38,6 @@ from suite.seeding import torch_stream
 from suite.signature import Settings
 from suite.training.global_state import seed_generators
 from suite.training.groups import ScheduledRates
-from suite.training.lanes import SingleModel
-from suite.training.minibatches import BatchSampler, DeviceDataset
 from suite.training.run import TrainingRun
 from suite.training.step_protocol import TrainingSetup, call_mode
 
@@ -311,10 +309,9 @@ class _Probing:
     def _gradients(self) -> Iterator[Gradients]:
         """The gradients of the run's batches at the path's weights, step by step."""
         task, device = self._setup.task, self._setup.device
-        dataset = DeviceDataset([self._run.problem.train], device)
-        batches = BatchSampler(task, dataset, [self._seeds])
-        scale = torch.tensor(self._run.problem.lipschitz, dtype=task.dtype, device=device)
-        single = SingleModel(self._path.model, self._setup.loss, scale)
+        source = self._setup.source
+        batches = source.batches(task, self._run, device)
+        single = source.single(task, self._setup.loss, self._run, self._path.model, device)
         step = 0
         while step < self.steps:
             batches.advance(0, step)

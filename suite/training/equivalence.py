@@ -148,8 +148,7 @@ class Shadow:
         self.group, self.lane = group, lane
         task, device, protocol, self._passes = setup.task, setup.device, setup.protocol, setup.passes
         model = run.model(task, device)
-        scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
-        self._single = SingleModel(model, setup.loss, scale, task.loss)
+        self._single = setup.source.single(task, setup.loss, run, model, device)
         self._primed = protocol.needs_grad_before_closure
         self._copy_weights()
 

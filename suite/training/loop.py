@@ -33,6 +33,7 @@ from suite.training.equivalence import affordable_lane, same_result, supports_vm
 from suite.training.global_state import generators_preserved
 from suite.training.gradient_count import gradients_counted
 from suite.training.run import Device, TrainingResult, TrainingRun
+from suite.training.source import LOCAL, GradientSource
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
 from suite.training.steppers import stepper_class
 from suite.training.tape import NotEquivalent
@@ -48,6 +49,7 @@ def train(
     race: bool = False,
     schedule: Schedule | None = None,
     loss: OwnLoss | None = None,
+    source: GradientSource = LOCAL,
 ) -> list[TrainingResult]:
     """Train every run, each with its own optimizer ``make(params, **settings)``.
 
@@ -60,11 +62,12 @@ def train(
             changes which trial is selected.
         schedule: the submission's own, in place of `common_schedule`.
         loss: the submission's own. The stopping criterion reads the task's loss in any case.
+        source: of losses and gradients.
 
     Returns:
         The results, in the order of `runs`. What the submission raises is raised.
     """
-    setup = training_setup(task, runs[0], make, device, schedule, loss)
+    setup = training_setup(task, runs[0], make, device, schedule, loss, source)
     as_one_program = (
         len(runs) > 1
         and batched is not False
@@ -80,6 +83,7 @@ def train(
                 lane = affordable_lane(results)
                 if lane is None or same_result(results[lane], _train_together(setup, [runs[lane]])[0]):
                     return _probed(setup, runs, results)
+            source.begin_again()
         return _probed(setup, runs, _train_one_by_one(setup, runs, race))
 
 

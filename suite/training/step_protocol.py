@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from suite.models import copy_of
 from suite.signature import MakeOptimizer, Settings, wants_model
-from suite.task import Loss, Split, Task
+from suite.task import Loss, Task
 from suite.training.global_state import (
     GlobalState,
     generator_states,
@@ -37,9 +37,10 @@ from suite.training.global_state import (
 )
 from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import is_entrywise
-from suite.training.lanes import SingleModel, is_hooked
+from suite.training.lanes import is_hooked
 from suite.training.optimizer_factory import Budget, Parameters, make_optimizer, with_process_group
 from suite.training.run import Device, TrainingRun
+from suite.training.source import LOCAL, GradientSource
 
 PROBE_STEPS = 12
 """Long enough to see what an optimizer does every tenth step (SophiaH's Hessian)."""
@@ -92,6 +93,7 @@ class TrainingSetup:
 
     Attributes:
         passes: backward passes in one gradient of the task's network; several where it recomputes parts of itself.
+        source: of losses and gradients.
     """
 
     task: Task
@@ -102,6 +104,7 @@ class TrainingSetup:
     loss: Loss
     globals: GlobalState
     passes: int = 1
+    source: GradientSource = LOCAL
     protocol: StepProtocol = PLAIN
 
     @property
@@ -125,30 +128,26 @@ def common_schedule(progress: float) -> float:
 
 
 def training_setup(
-    task: Task, run: TrainingRun, make: MakeOptimizer, device: Device, schedule: Schedule | None, loss: OwnLoss | None
+    task: Task,
+    run: TrainingRun,
+    make: MakeOptimizer,
+    device: Device,
+    schedule: Schedule | None,
+    loss: OwnLoss | None,
+    source: GradientSource = LOCAL,
 ) -> TrainingSetup:
     """How `make` trains on `task`, tried out on a copy of the network of `run`; raises what the optimizer raises."""
     descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
     reached = global_state(make) if isinstance(make, Hashable) else GlobalState(make)
-    passes = passes_of_gradient(task, run, device)
-    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached, passes)
+    passes = source.passes(task, run, device)
+    setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached, passes, source)
     setup.globals.restore()
     protocol = with_process_group(lambda: probe_step_protocol(setup, run))
     # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
     is_entrywise = protocol.is_entrywise and not task.target.annealing
     protocol = replace(protocol, is_entrywise=is_entrywise, shares_state=setup.globals.changed())
     return replace(setup, protocol=protocol)
-
-
-def passes_of_gradient(task: Task, run: TrainingRun, device: Device) -> int:
-    """How many passes are counted while the network of `task` is differentiated once, before any optimizer is there."""
-    single = SingleModel(run.model(task, device), task.loss, torch.ones((), dtype=task.dtype, device=device))
-    batch, before = run.first_batch(task, device), GRADIENTS.total
-    with generators_preserved(device):
-        single.evaluate(batch.x[None], batch.y[None])
-    GRADIENTS.expected += GRADIENTS.total - before
-    return GRADIENTS.total - before
 
 
 def has_eval_mode(optimizer: Any) -> bool:
@@ -165,11 +164,10 @@ def call_mode(optimizer: Any, mode: Literal["train", "eval"]) -> None:
 def probe_step_protocol(setup: TrainingSetup, run: TrainingRun) -> StepProtocol:
     """The first of `CANDIDATES` with which the optimizer runs and moves the weights of the network of `run`."""
     task, device = setup.task, setup.device
-    model, batch = run.model(task, device), run.first_batch(task, device)
-    scale = torch.tensor(run.problem.lipschitz, dtype=task.dtype, device=device)
+    model = run.model(task, device)
 
     def attempt(protocol: StepProtocol) -> _Attempt:
-        return _attempt(replace(setup, protocol=protocol), run.settings, copy_of(model), batch, scale)
+        return _attempt(replace(setup, protocol=protocol), run, copy_of(model))
 
     unmoved: StepProtocol | None = None
     failures: list[tuple[int, Exception]] = []
@@ -202,22 +200,22 @@ class _Attempt:
     error: Exception | None = None
 
 
-def _attempt(setup: TrainingSetup, settings: Settings, model: nn.Module, batch: Split, scale: Tensor) -> _Attempt:
+def _attempt(setup: TrainingSetup, run: TrainingRun, model: nn.Module) -> _Attempt:
     """Take `PROBE_STEPS` steps on `model` as the protocol of `setup` says."""
     protocol, evaluations, others = setup.protocol, 0, GRADIENTS.others
-    single = SingleModel(model, setup.loss, scale, graph=protocol.needs_graph)
-    x, y = batch.x[None], batch.y[None]
+    single = setup.source.single(setup.task, setup.loss, run, model, setup.device, protocol.needs_graph)
+    batch = setup.source.first_batch(setup.task, run, setup.device)
 
     def closure() -> Tensor:
         nonlocal evaluations
         evaluations += 1
         GRADIENTS.expected += setup.passes
-        return single.evaluate(x, y)[0]
+        return single.evaluate(*batch)[0]
 
     seed_generators(0)
     states, storages = generator_states(setup.device), _storages(model)
     try:
-        optimizer = setup.make_optimizer(dict(model.named_parameters()), settings, model)
+        optimizer = setup.make_optimizer(dict(model.named_parameters()), run.settings, model)
         argument = inspect.signature(optimizer.step).parameters.get("closure")
         if argument and argument.default is inspect.Parameter.empty and not protocol.needs_closure:
             raise TypeError(f"{type(optimizer).__name__}.step requires a closure")

@@ -25,8 +25,7 @@ from suite.training.equivalence import EquivalenceCheck
 from suite.training.global_state import seed_generators
 from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
-from suite.training.lanes import SingleModel, StackedModels
-from suite.training.minibatches import BatchSampler, DeviceDataset
+from suite.training.lanes import StackedModels
 from suite.training.optimizer_factory import BuildOptimizer, Parameters, placement
 from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
@@ -51,11 +50,8 @@ class Stepper:
         self._others = GRADIENTS.others
         task, device, lanes = setup.task, setup.device, range(len(runs))
         models = [run.model(task, device) for run in runs]
-        scales = torch.tensor([run.problem.lipschitz for run in runs], dtype=task.dtype, device=device)
-        self._stack = (
-            StackedModels(models, setup.loss, scales, task.loss)
-            if len(runs) > 1
-            else SingleModel(models[0], setup.loss, scales, task.loss, setup.protocol.needs_graph)
+        self._stack, self._dataset, self._batches = setup.source.program(
+            task, setup.loss, runs, models, device, setup.protocol.needs_graph
         )
         self.initial = [self._stack.snapshot(lane) for lane in lanes]
         self.final: list[Weights] = [{} for _ in lanes]
@@ -63,8 +59,6 @@ class Stepper:
         self.stopping = StoppingRule(task.target, self.evaluations)
         self._steps_per_check = max(task.target.check_every, FULL_BATCH_CHECK if task.batch_size is None else 0)
         seeds = [run.stream_seeds(task.name) for run in runs]
-        self._dataset = DeviceDataset([run.problem.train for run in runs], device)
-        self._batches = BatchSampler(task, self._dataset, seeds)
 
         def build(parameters: Parameters, settings: Settings) -> Any:
             return setup.make_optimizer(parameters, settings, models[0])
