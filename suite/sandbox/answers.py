@@ -55,9 +55,14 @@ class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
 
 
 class Runs(Struct, tag="runs", frozen=True, forbid_unknown_fields=True):
-    """How every run of a job ended."""
+    """How every run of a job ended.
+
+    Attributes:
+        alone: they were not trained as one program after all: each is to be trained alone, in another process.
+    """
 
     runs: tuple[Trained | Failed, ...]
+    alone: bool = False
 
 
 Answer = Failed | Described | Runs | Network

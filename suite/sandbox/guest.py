@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,16 @@ from suite.sandbox.export import describe as describe_network
 from suite.sandbox.limits import apply, die_with_parent
 from suite.sandbox.network import Network
 from suite.sandbox.protocol import Job, NetworkRequest
+from suite.sandbox.remote import AnotherProcess, Connection, RemoteSource
 from suite.sandbox.tamper import identities, patched
 from suite.training import train
 from suite.training.loop import warm_up
-from suite.training.retry import by_run, train_in_parts
 
 
 def main(answer: int) -> None:
     """Carry out the job that the standard input holds, and write the answer to the open file `answer`."""
     job: Job = pickle.load(sys.stdin.buffer)  # written by the host, which is trusted
+    channel = socket.socket(fileno=os.dup(0)) if job.runs else None
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     die_with_parent()
@@ -44,8 +45,8 @@ def main(answer: int) -> None:
     try:
         if job.request is not None:
             result, tensors = _network(job.submission, job.request)
-        elif job.runs:
-            result, tensors = _train(job)
+        elif channel is not None:
+            result = _train(job, Connection(channel))
         else:
             result = describe(job.submission, job.trials)
     except (InputError, MemoryError) as error:
@@ -68,8 +69,8 @@ def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[st
     return describe_network(model, request.input_shape)
 
 
-def _train(job: Job) -> tuple[Runs, dict[str, Tensor]]:
-    """The result or the error of every run, and the weights."""
+def _train(job: Job, connection: Connection) -> Runs:
+    """How every run ended, but for its weights, which the host has; or the error of all."""
     from suite.tasks import find_task  # imports every task's file, which the other jobs do without
 
     task = find_task(job.task)
@@ -77,9 +78,18 @@ def _train(job: Job) -> tuple[Runs, dict[str, Tensor]]:
     before = identities()
     entry = bind(load(job.submission).submission, task)
     task = replace(entry.task, model=lambda problem, seed: copy_of(job.models[seed]))
-    schedule, loss = entry.optimizer.schedule, entry.optimizer.loss
-    train_batch = partial(train, task, make=entry.make, device=job.device, race=job.race, schedule=schedule, loss=loss)
-    results = train_in_parts(job.runs, train_batch, by_run)
+    optimizer, runs = entry.optimizer, job.runs
+    if optimizer.loss is not None:
+        raise InputError("a loss of the submission's own cannot be isolated: it would need the data")
+    source = RemoteSource(connection, runs)
+    try:
+        results = train(
+            task, runs, entry.make, job.device, job.batched, job.race, schedule=optimizer.schedule, source=source
+        )
+    except AnotherProcess:
+        return Runs((), alone=True)
+    except Exception as error:
+        return Runs((Failed(sentence(error)),) * len(runs))
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
-    return of_results(results)
+    return of_results([replace(result, weights={}) for result in results])[0]

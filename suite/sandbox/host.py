@@ -32,10 +32,12 @@ from suite.sandbox.network import Network
 from suite.sandbox.process import SandboxError, printable
 from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.rebuild import rebuild
+from suite.sandbox.service import GradientService
 from suite.storage.record import Status
-from suite.task import Problem, Task, Weights
+from suite.task import Problem, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun
-from suite.training.retry import by_trial, train_in_parts
+from suite.training.equivalence import supports_vmap, vmap_is_faster
+from suite.training.retry import by_run, by_trial, train_in_parts
 
 
 def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int], outputs: int) -> nn.Module:
@@ -78,27 +80,57 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
 def train(
     task: Task, text: str, runs: Sequence[TrainingRun], limits: Limits, device: str, race: bool
 ) -> list[TrainingResult | Exception]:
-    """Train `runs` in a guest; if it gives no answer, every trial in a guest of its own.
+    """Train `runs` in a guest, to which this process gives losses and gradients and no data.
 
-    So a setting that hangs or dies does not fail the others. An error takes the place of a result that is not believed.
+    If a guest gives no answer, every trial has a guest of its own, so that a setting that hangs or dies does not fail
+    the others. Where the submission raises, or its runs cannot be trained as one program, every run has one: what it
+    has seen of the others' does not help it. An error takes the place of a result that is not believed.
     """
 
-    def train_in_guest(part: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
-        models = [task.model(run.problem, run.seed) for run in part]
-        inputs = []
-        for number, run in enumerate(part):
-            visible = Problem(run.problem.train, lipschitz=run.problem.lipschitz)
-            # The run's number stands for its seed, which would reveal the data.
-            inputs.append(replace(run, problem=visible, seed=number, streams=run.stream_seeds(task.name)))
-        seconds = limits.seconds * len(by_trial(part))
-        job = Job(text, limits, task=task.name, device=device, race=race, runs=tuple(inputs), models=tuple(models))
-        try:
-            answer, tensors = _ask(job, seconds, Runs)
-        except SandboxError as error:
-            raise RuntimeError(str(error)) from error
-        return results_of(answer, tensors, part, [hold(model) for model in models], seconds)
+    def train_in_guests(part: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
+        return train_in_parts(part, partial(_train_in_guest, task, text, limits, device, race), by_run, _Again)
 
-    return train_in_parts(runs, train_in_guest, by_trial, RuntimeError)
+    return train_in_parts(runs, train_in_guests, by_trial, RuntimeError)
+
+
+class _Again(Exception):
+    """Each of several runs is to be trained in a guest of its own."""
+
+
+def _train_in_guest(
+    task: Task, text: str, limits: Limits, device: str, race: bool, runs: Sequence[TrainingRun]
+) -> list[TrainingResult | Exception]:
+    """Train `runs` in one guest."""
+    batched = len(runs) > 1 and supports_vmap(task, runs[0], device) and vmap_is_faster(task, runs, device)
+    models = [task.model(run.problem, run.seed) for run in runs]
+    inputs = []
+    for number, run in enumerate(runs):
+        visible = Problem(_without_values(run.problem.train), lipschitz=run.problem.lipschitz)
+        # The run's number stands for its seed, which would reveal the data.
+        inputs.append(replace(run, problem=visible, seed=number, streams=run.stream_seeds(task.name)))
+    seconds, networks = limits.seconds * len(by_trial(runs)), tuple(models)
+    job = Job(text, limits, 1, task.name, device, race, batched, runs=tuple(inputs), models=networks)
+    service = GradientService(task, runs, device)
+    try:
+        answer, _ = _ask(job, seconds, Runs, service)
+    except SandboxError as error:
+        raise RuntimeError(str(error)) from error
+    if len(runs) > 1 and (answer.alone or all(isinstance(row, Failed) for row in answer.runs)):
+        raise _Again
+    rows: list[Trained | Failed] = []
+    weights: Weights = {}
+    for number, row in enumerate(answer.runs):
+        counted, own = service.outcome(number)
+        weights |= {f"{number}/{name}": tensor for name, tensor in own.items()}
+        # The gradient that comes with the loss at which a run ends is not counted: no step is taken with it.
+        impossible = isinstance(row, Trained) and row.gradient_evaluations < counted - 1
+        rows.append(Failed("it has asked for more gradients than it says") if impossible else row)
+    return results_of(Runs(tuple(rows)), weights, runs, [hold(model) for model in models], seconds)
+
+
+def _without_values(split: Split) -> Split:
+    """Samples of the same number, shapes and types that have no values."""
+    return Split(torch.empty_like(split.x, device="meta"), torch.empty_like(split.y, device="meta"))
 
 
 def results_of(
@@ -167,7 +199,9 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _ask(job: Job, seconds: float, kind: type[T]) -> tuple[T, dict[str, Tensor]]:
+def _ask(
+    job: Job, seconds: float, kind: type[T], service: GradientService | None = None
+) -> tuple[T, dict[str, Tensor]]:
     """The answer of a guest to `job`, of the type `kind`, and the tensors that came with it.
 
     A `SandboxError` says that the guest was stopped, died, or wrote nothing that can be read; an `InputError` names a
@@ -181,7 +215,7 @@ def _ask(job: Job, seconds: float, kind: type[T]) -> tuple[T, dict[str, Tensor]]
         job = replace(job, submission=f"{file.resolve()}{settings[0] if settings else ''}")
     else:
         raise InputError(f"There is no file {file}.")
-    data = process.run(pickle.dumps(job), file, package, job.limits, seconds, job.device)
+    data = process.run(pickle.dumps(job), file, package, job.limits, seconds, job.device, service)
     try:
         answer, tensors = decode(data, kind)
     except ValueError as error:

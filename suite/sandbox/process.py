@@ -1,7 +1,8 @@
 """Starts a guest process, confined as `confinement` says, watches it, and ends it. No torch import.
 
 Everything passes through three streams: the job is the guest's standard input, its answer the standard output, what it
-prints the standard error. The host opens no file that a guest could have made, so no link, pipe or device that it
+prints the standard error. The standard input of a guest that trains is a socket, on which it asks for gradients and is
+told (`suite.sandbox.service`). The host opens no file that a guest could have made, so no link, pipe or device that it
 leaves is ever followed; it reads so many bytes, for so long, and no more.
 """
 
@@ -11,12 +12,14 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 from suite.sandbox.confinement import SHARED, SUITE, confined, confinement, package_path, sealed, site_packages
 from suite.sandbox.limits import Limits
@@ -44,7 +47,25 @@ class SandboxError(Exception):
     """A guest gave no answer; says why."""
 
 
-def run(job: bytes, source: Path | None, package: str | None, limits: Limits, seconds: float, device: str) -> bytes:
+class Service(Protocol):
+    """What a guest may ask while it works, as `suite.sandbox.service.GradientService`."""
+
+    def read(self, data: bytearray) -> tuple[Any, int] | None:
+        """The request with which `data` begins, and how many bytes it has in all; None if that cannot be told yet."""
+
+    def reply(self, request: Any, data: bytearray) -> bytes:
+        """What is answered to `request`, of which all bytes are `data`."""
+
+
+def run(
+    job: bytes,
+    source: Path | None,
+    package: str | None,
+    limits: Limits,
+    seconds: float,
+    device: str,
+    service: Service | None = None,
+) -> bytes:
     """What `suite.sandbox.guest` answers to `job`, within `limits` and for `seconds` at most.
 
     `source` is the submission's file, or `package` the top-level package of its import path.
@@ -53,7 +74,13 @@ def run(job: bytes, source: Path | None, package: str | None, limits: Limits, se
         SandboxError: the guest was stopped, it died, or it answered too much.
     """
     with contextlib.ExitStack() as stack:
-        folder, stdin = stack.enter_context(_folder()), stack.enter_context(sealed(job))
+        folder = stack.enter_context(_folder())
+        channel: socket.socket | None = None
+        if service is None:
+            stdin = stack.enter_context(sealed(job))
+        else:
+            channel, theirs = (stack.enter_context(end) for end in socket.socketpair())
+            stdin = theirs.fileno()
         command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
         guest = subprocess.Popen(
             [*command, sys.executable, "-I", "-c", START + MAIN, *_search_path(package)],
@@ -65,7 +92,9 @@ def run(job: bytes, source: Path | None, package: str | None, limits: Limits, se
             start_new_session=True,
             pass_fds=files,
         )
-        streams = _Streams(guest, limits)
+        if channel is not None:
+            theirs.close()
+        streams = _Streams(guest, limits, channel, service, job)
         usage = Usage(guest.pid, limits, (str(folder), *SHARED) if confinement().bubblewrap else ())
         try:
             status = _wait(guest, streams, usage, seconds)
@@ -84,10 +113,22 @@ def run(job: bytes, source: Path | None, package: str | None, limits: Limits, se
 class _Streams:
     """What a guest has written so far: its answer, and the end of what it printed."""
 
-    def __init__(self, guest: subprocess.Popen[bytes], limits: Limits) -> None:
+    def __init__(
+        self,
+        guest: subprocess.Popen[bytes],
+        limits: Limits,
+        channel: socket.socket | None,
+        service: Service | None,
+        job: bytes,
+    ) -> None:
         self.answer, self.tail, self.printed = bytearray(), bytearray(), 0
         self._limits = limits
         self._selector = selectors.DefaultSelector()
+        self._service, self._channel, self._asked, self._told = service, channel, bytearray(), bytearray(job)
+        self._waits = selectors.EVENT_WRITE
+        if channel is not None:
+            channel.setblocking(False)
+            self._selector.register(channel, self._waits, "channel")
         self._files = [file for file in (guest.stdout, guest.stderr) if file is not None]
         for file, kind in zip(self._files, ("answer", "output"), strict=True):
             os.set_blocking(file.fileno(), False)
@@ -97,6 +138,9 @@ class _Streams:
         """Take what comes within `seconds`; whether anything did. A `SandboxError` says that it is too much."""
         events = self._selector.select(seconds)  # an empty selector waits too
         for key, _ in events:
+            if key.data == "channel":
+                self._converse()
+                continue
             try:
                 data = os.read(key.fd, 2**20)
             except BlockingIOError:
@@ -113,6 +157,31 @@ class _Streams:
         if self.printed > self._limits.output:
             raise SandboxError(f"stopped: it printed more than {self._limits.output:,} bytes")
         return bool(events)
+
+    def _converse(self) -> None:
+        """Read requests, and answer those that are whole. Nothing is computed for a guest that does not listen."""
+        assert self._channel is not None
+        assert self._service is not None
+        try:
+            if not self._told:
+                data = self._channel.recv(2**20)
+                if not data:
+                    raise ConnectionError
+                self._asked += data
+                while not self._told and (found := self._service.read(self._asked)) and len(self._asked) >= found[1]:
+                    request, size = found
+                    self._told += self._service.reply(request, self._asked[:size])
+                    del self._asked[:size]
+            if self._told:
+                del self._told[: self._channel.send(self._told)]
+            waits = selectors.EVENT_WRITE if self._told else selectors.EVENT_READ
+            if waits != self._waits:
+                self._waits = waits
+                self._selector.modify(self._channel, waits, "channel")
+        except BlockingIOError:
+            pass
+        except OSError:  # the guest has closed it
+            self._selector.unregister(self._channel)
 
     def close(self) -> None:
         self._selector.close()

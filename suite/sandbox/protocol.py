@@ -26,8 +26,9 @@ class Job:
     Attributes:
         submission: the text that finds the submission (see `suite.entries.loading.load`).
         trials: to describe a submission: how many settings are checked.
-        task, device, race: to train: see `suite.training`.
-        runs: with training data alone, and seeds of random streams that reveal nothing about the data.
+        task, device, race, batched: to train: see `suite.training`.
+        runs: with data of the right shapes and without values, and seeds of random streams that reveal nothing about
+            the data.
         models: the network of each run with its initial weights.
     """
 
@@ -37,6 +38,7 @@ class Job:
     task: str = ""
     device: str = "cpu"
     race: bool = False
+    batched: bool = False
     runs: tuple[TrainingRun, ...] = ()
     models: tuple[nn.Module, ...] = ()
     request: NetworkRequest | None = None

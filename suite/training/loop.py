@@ -72,7 +72,7 @@ def train(
         len(runs) > 1
         and batched is not False
         and not setup.requires_single
-        and supports_vmap(task, runs[0], device)
+        and (source is not LOCAL or supports_vmap(task, runs[0], device))  # another one is asked by `batched`
         and (batched or vmap_is_faster(task, runs, device))
     )
     with generators_preserved(device), contextlib.ExitStack() as stack:
