@@ -55,11 +55,15 @@ BODIES = {
     "raises": "1 / 0",
     "patches torch": "torch.Tensor.backward = lambda *_: None",
     "patches the suite": "from suite.training import stopping; stopping.StoppingRule._verdict = lambda *_: 'converged'",
-    "looks for test data": """
-from suite.task import Problem
+    "looks for data": """
+from suite.task import Problem, Split
 for thing in gc.get_objects():
     if isinstance(thing, Problem) and (thing.test is not None or thing.validation is not None or thing.ground_truth):
         raise ValueError('found test data')
+    if isinstance(thing, Split) and not (thing.x.is_meta and thing.y.is_meta):
+        raise ValueError('found data')
+    if isinstance(thing, torch.Tensor) and not thing.is_meta and thing.shape[-2:] == (60, 303):  # adaptive_trap's
+        raise ValueError('found inputs')
 """,
     "reads secrets": "assert 'SECRET' not in os.environ and not os.path.exists('/root/.bashrc')",
     "writes elsewhere": "open(os.path.join(os.path.dirname(torch.__file__), 'mine.txt'), 'w')",
@@ -80,12 +84,13 @@ for place in ('/', '/dev', '/usr', '/proc/sys', os.path.dirname(mnist.DATA_PATH)
 }
 
 SEND = """
-import stat
+import msgspec, stat
 from suite.sandbox.answers import Runs, Trained, encode
 from suite.training import TrainingResult
 
 RESULT = TrainingResult("converged", {}, {}, 0.0, 1, 1, 0.1, "alone", target_evaluations=1, history=((0, 1.0),))
 TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
+COUNTED = msgspec.structs.replace(TRAINED, gradient_evaluations=8)
 
 def send(data):
     (answer,) = (file for file in range(3, 100) if os.path.exists(f"/proc/self/fd/{file}")
@@ -94,16 +99,26 @@ def send(data):
         stream.write(data)
     os._exit(0)
 
-def forged(trained=TRAINED, weights=None):
+def forged(trained=TRAINED):
     model = next(thing for thing in gc.get_objects() if type(thing).__name__ == "Job").models[0]
-    zeros = {f"0/{name}": torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
-    return encode(Runs((trained,)), zeros if weights is None else weights)
+    return encode(Runs((trained,)), {f"0/{name}": torch.zeros_like(t) for name, t in model.state_dict().items()})
+
+STEPS = []
+
+def then_send(data):
+    # Twelve steps are tried out; the twentieth trains.
+    def step(self, closure=None):
+        STEPS.append(1)
+        torch.optim.SGD.step(self)
+        len(STEPS) < 20 or send(data)
+    return step
 """
 """What submissions write that answer in the place of the guest."""
 
 TOPS = {
-    "claims to have converged": "Own.step = lambda *_, **__: send(forged())",
-    "returns other weights": "Own.step = lambda *_, **__: send(forged(weights={'0/weight': torch.zeros(3)}))",
+    "claims to have converged": "Own.step = then_send(forged(COUNTED))",
+    "hides what it has asked for": "Own.step = then_send(forged())",
+    "answers before it trains": "Own.step = lambda *_, **__: send(forged())",
     "returns an unknown status": """Own.step = lambda *_: send(forged().replace(b'"converged"', b'"forgotten"'))""",
     "returns half of it": "Own.step = lambda *_, **__: send(forged()[:-1])",
     "returns nothing": "Own.step = lambda *_, **__: send(b'')",
@@ -120,7 +135,8 @@ REASONS = {
     "raises": "ZeroDivisionError",
     "patches torch": r"the submission replaced torch\.Tensor\.backward",
     "patches the suite": r"the submission replaced suite\.training\.stopping\.StoppingRule\._verdict",
-    "returns other weights": "not those of the network",
+    "hides what it has asked for": "it has asked for more gradients than it says",
+    "answers before it trains": "not those of the network",
     "returns an unknown status": r"can be read .*Invalid enum value 'forgotten'",
     "returns half of it": "can be read .*does not describe what follows",
     "returns nothing": "can be read .*not whole",
@@ -135,7 +151,7 @@ FORBIDDEN = {
     "phones home": "OSError|Unreachable|TimeoutError",
     "reads the digits": "FileNotFoundError",
 }
-HARMLESS = ("good", "forks", "looks for test data")
+HARMLESS = ("good", "forks", "looks for data")
 CONTAINED = ("reads secrets", "looks for settings", "writes anywhere")
 
 
@@ -151,7 +167,7 @@ def _runs(seeds: int = 1) -> list[TrainingRun]:
     return [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(seeds)]
 
 
-QUICK = ("good", "looks for test data", "exits", "raises", "patches the suite")
+QUICK = ("good", "looks for data", "hides what it has asked for", "exits", "raises", "patches the suite")
 """What the fast tests try; the others start a process each too, and run with the slow ones."""
 
 
