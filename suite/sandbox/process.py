@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import select
 import selectors
 import signal
 import socket
@@ -17,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+import psutil
 
 from suite.sandbox.confinement import SHARED, SUITE, confined, confinement, package_path, sealed, site_packages
 from suite.sandbox.limits import Limits
@@ -38,6 +42,9 @@ main(answer)
 """
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
+
+END_SECONDS = 10.0
+"""How long processes that were killed may take to be gone."""
 
 TICK = 0.05
 """Seconds after which the host looks at a guest again."""
@@ -82,6 +89,9 @@ def run(
             channel, theirs = (stack.enter_context(end) for end in socket.socketpair())
             stdin = theirs.fileno()
         command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
+        namespace = stack.enter_context(_Namespace()) if command else None
+        if namespace is not None:
+            command, files = [command[0], *namespace.options, *command[1:]], (*files, namespace.file)
         guest = subprocess.Popen(
             [*command, sys.executable, "-I", "-c", START + MAIN, *_search_path(package)],
             stdin=stdin,
@@ -92,6 +102,8 @@ def run(
             start_new_session=True,
             pass_fds=files,
         )
+        if namespace is not None:
+            namespace.started()
         if channel is not None:
             theirs.close()
         streams = _Streams(guest, limits, channel, service, job)
@@ -100,14 +112,64 @@ def run(
             status = _wait(guest, streams, usage, seconds)
         finally:
             # Whatever it started ends with it; bubblewrap's namespace ends those that left the session too.
-            usage.kill()
+            killed = usage.kill()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(guest.pid, signal.SIGKILL)
             guest.wait()
             streams.close()
+            ended = _wait_for_end(killed) if namespace is None else namespace.wait()
+    if not ended:
+        raise SandboxError(f"its processes did not end within {END_SECONDS:g} s of being killed")
     if (reason := _failure(status, bytes(streams.tail))) is not None:
         raise SandboxError(reason)
     return bytes(streams.answer)
+
+
+class _Namespace:
+    """The namespace of processes that bubblewrap makes: its first process ends when all others are gone.
+
+    bubblewrap itself ends before them, and says at the start which process that is.
+    """
+
+    def __enter__(self) -> _Namespace:
+        self._reader, self.file = os.pipe()
+        self.options = ["--info-fd", str(self.file)]
+        return self
+
+    def started(self) -> None:
+        """To be called when bubblewrap has been started, which gets `file`."""
+        os.close(self.file)
+        self.file = -1
+        found = re.search(rb'"child-pid": (\d+)', os.read(self._reader, 4096))
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            self._first = None if found is None else os.pidfd_open(int(found[1]))
+
+    _first: int | None = None
+
+    def wait(self) -> bool:
+        """Whether nothing of it runs any more, after a moment."""
+        return self._first is None or bool(select.select([self._first], [], [], END_SECONDS)[0])
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._reader, self.file, self._first):
+            if file is not None and file >= 0:
+                os.close(file)
+
+
+def _wait_for_end(processes: Sequence[psutil.Process]) -> bool:
+    """Whether none of `processes`, which were killed, runs any more, after a moment."""
+    end = time.monotonic() + END_SECONDS
+    while any(map(_runs, processes)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 class _Streams:

@@ -61,11 +61,13 @@ class Usage:
         self._next = end + max(EVERY, (end - begin) / SHARE)
         return reason
 
-    def kill(self) -> None:
-        """Kill all of it."""
-        for process in self._processes():
+    def kill(self) -> list[psutil.Process]:
+        """Kill all of it; returns what was killed."""
+        processes = self._processes()
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        return processes
 
     def _processes(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):

@@ -412,6 +412,24 @@ def test_what_the_guest_leaves_is_never_followed() -> None:
         assert str(raised.value) == f"the submission's process ended with exit status 3{line}"
 
 
+def test_nothing_runs_when_the_answer_is_there() -> None:
+    """The host waits: fifty processes take a moment to go."""
+    text = """
+for number in range(50):
+    if os.fork() == 0:
+        os.execvp("sleep", ["sleep", "65432"])
+time.sleep(0.5)
+say("done")
+"""
+    if isolation() == LIMITS_ONLY:
+        pytest.skip("without bubblewrap what the guest leaves behind goes on")
+    assert answer_to(text) == "done"
+    assert not _running(b"65432")
+    with pytest.raises(SandboxError, match=TOGETHER):
+        answer_to(text.replace('say("done")', "block = mmap.mmap(-1, 200 * MB); time.sleep(60)"))
+    assert not _running(b"65432")
+
+
 def test_what_the_guest_started_ends_with_it() -> None:
     """Also what left its session and its parent."""
     text = """
