@@ -189,7 +189,7 @@ def test_what_a_guest_cannot_have(name: str) -> None:
     for request in before:
         ask(gradients, request, weights_of() if isinstance(request, AskLosses) else None)
     with pytest.raises(SandboxError, match=r"^stopped: it (asked for|trained on)"):
-        ask(gradients, last, weights_of() if last in (GRADIENT, LOOK) else None)
+        ask(gradients, last, weights_of() if getattr(last, "lanes", ()) == (0, 1) else None)
 
 
 def test_what_is_tried_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def _mutated(count: int) -> None:
 
 
 def test_mutated_requests() -> None:
-    _mutated(300)
+    _mutated(100)
 
 
 @pytest.mark.slow
