@@ -34,6 +34,7 @@ from suite.sandbox.answers import Described, Failed, Runs, Trained, decode, enco
 from suite.sandbox.export import describe
 from suite.sandbox.limits import Limits
 from suite.sandbox.network import Layer, Network
+from suite.sandbox.service import GradientService
 from suite.storage.record import Status
 from suite.tasks import find_task
 from suite.training import TrainingResult, TrainingRun
@@ -329,6 +330,9 @@ class Asked:
         """What the host makes of `answer`, or of the right one; what it raises if it is a mistake of the user's."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(process, "run", lambda *_: self.answer if answer is None else answer)
+            patch.setattr(
+                GradientService, "outcome", lambda self, run: (0, hold(self._runs[run].model(self._task, "cpu")))
+            )
             try:
                 return self.ask()
             except InputError as error:
@@ -342,14 +346,13 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
     path.write_text("")
     task, images = find_task("min_norm_regression"), find_task("univariate_relu")
     runs = [TrainingRun(task.problem(seed), seed, 0, {"lr": 0.5}) for seed in range(2)]
-    weights = {f"0/{name}": tensor for name, tensor in hold(task.model(runs[0].problem, 0)).items()}
     stalled = msgspec.structs.replace(TRAINED, status="stalled")
     questions = {
         "description": Asked(
             encode(DESCRIBED, {}), lambda: host.describe.__wrapped__(str(path), Limits(), 4).submission.settings(4)
         ),
         "runs": Asked(
-            encode(Runs((stalled, Failed("why"))), weights),
+            encode(Runs((stalled, Failed("why"))), {}),
             lambda: host.train(task, str(path), runs, Limits(), "cpu", race=False),
         ),
     }
@@ -447,8 +450,9 @@ def test_weights_decide_and_no_claim(value: float, tmp_path: Path, monkeypatch: 
     path.write_text("")
     task = find_task("min_norm_regression")
     initial = hold(task.model(task.problem(0), 0))
-    weights = {f"0/{name}": torch.full_like(tensor, value) for name, tensor in initial.items()}
-    answers = iter((encode(DESCRIBED, {}), encode(Runs((TRAINED,)), weights)))
+    weights = {name: torch.full_like(tensor, value) for name, tensor in initial.items()}
+    answers = iter((encode(DESCRIBED, {}), encode(Runs((TRAINED,)), {})))
+    monkeypatch.setattr(GradientService, "outcome", lambda *_: (0, weights))
     monkeypatch.setattr(process, "run", lambda *_: next(answers))
     isolation = Isolation(Limits(), host.describe.__wrapped__(str(path), Limits(), 1))
     unit = Unit(str(path), task.name, "smoke", "score", (Trial(0, {"lr": 0.5}),), (0,), isolation=isolation)
