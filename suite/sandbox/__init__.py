@@ -8,7 +8,7 @@ environment is cleared; under bubblewrap there is no network and no file but the
 What comes out: JSON and safetensors, which are parsed and never unpickled. An optimizer says how its runs ended; an
 architecture sends its network as a graph of allowed layers and functions with initial weights.
 
-What is believed: of an optimizer that a run ended, and as what. Its weights are those at which it last asked for a loss,
+What is believed: of an optimizer, that a run ended and how. Its weights are those at which it last asked for a loss;
 the host computes their training loss anew, and knows how many gradients each run has had. `tamper` finds the ordinary
 ways of falsifying the rest. A network that comes out as data is trained and measured by the host like any other.
 
