@@ -1,6 +1,6 @@
 """Runs submissions whose code nobody has read in confined processes, and believes little of what they say.
 
-What goes in: an optimizer gets the initial networks, opaque seeds, and the losses and gradients at weights of its choice
+What goes in: an optimizer gets the initial networks, opaque seeds, and losses and gradients at weights of its choice
 (`requests`), which the host computes (`service`); the training loop runs in the guest and asks for them (`remote`). An
 architecture gets the sizes of inputs and outputs and a seed. There are no data, no ground truth and no oracle; the
 environment is cleared; under bubblewrap there is no network and no file but the installed packages.
