@@ -79,7 +79,8 @@ def test_a_network_is_held_copied_and_restored(name: str) -> None:
         assert torch.equal(duplicate.state_dict()[key], value)
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALL])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_the_largest_eigenvalue_of_a_network_is_that_of_scipy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against `eigsh` on products by plain autograd, in which hard sigmoids are written out."""
     model, x = build(name), images(name, 6)
