@@ -90,7 +90,7 @@ from suite.training import TrainingResult
 
 RESULT = TrainingResult("converged", {}, {}, 0.0, 1, 1, 0.1, "alone", target_evaluations=1, history=((0, 1.0),))
 TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
-COUNTED = msgspec.structs.replace(TRAINED, gradient_evaluations=8)
+COUNTED = msgspec.structs.replace(TRAINED, gradient_evaluations=20)
 
 def send(data):
     (answer,) = (file for file in range(3, 100) if os.path.exists(f"/proc/self/fd/{file}")
@@ -105,19 +105,19 @@ def forged(trained=TRAINED):
 
 STEPS = []
 
-def then_send(data):
-    # Twelve steps are tried out; the twentieth trains.
+def then_send(trained):
+    # Training begins with STEPS as it is here, whatever was tried out before.
     def step(self, closure=None):
         STEPS.append(1)
         torch.optim.SGD.step(self)
-        len(STEPS) < 20 or send(data)
+        len(STEPS) < 20 or send(forged(trained))
     return step
 """
 """What submissions write that answer in the place of the guest."""
 
 TOPS = {
-    "claims to have converged": "Own.step = then_send(forged(COUNTED))",
-    "hides what it has asked for": "Own.step = then_send(forged())",
+    "claims to have converged": "Own.step = then_send(COUNTED)",
+    "hides what it has asked for": "Own.step = then_send(TRAINED)",
     "answers before it trains": "Own.step = lambda *_, **__: send(forged())",
     "returns an unknown status": """Own.step = lambda *_: send(forged().replace(b'"converged"', b'"forgotten"'))""",
     "returns half of it": "Own.step = lambda *_, **__: send(forged()[:-1])",
@@ -197,11 +197,11 @@ def test_a_claim_to_have_converged_is_judged_by_the_weights(tmp_path: Path) -> N
     (record,) = run_unit(unit)
     assert (record["status"], record["converged"], record["measures"]) == ("failed", False, {})
     assert "Training ended at the loss 0, but its network, built anew with its weights" in record["reason"]
-    # Its weights are those at which it last asked: after seven steps, whatever it answers (zeros, of loss 1).
+    # Its weights are those at which it last asked: after nineteen steps, whatever it answers (zeros, of loss 1).
     (run,), task = _runs(), find_task(TASK)
     model, data = task.model(run.problem, 0), run.problem.train
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    for _ in range(7):
+    for _ in range(19):
         optimizer.zero_grad()
         (task.loss(model(data.x), data.y) / run.problem.lipschitz).backward()
         optimizer.step()
