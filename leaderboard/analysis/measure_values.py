@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leaderboard.analysis.differences import Stratum, spread
 from leaderboard.analysis.ranking import Board, best_of_cell
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import AXES
-from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean
+from leaderboard.analysis.statistics import Array, Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,13 @@ class MeasureValues:
     score_1: float | None = None
 
     @functools.cached_property
-    def means(self) -> Array:
-        """The mean [submissions] over the seeds that reached the target loss."""
-        return nanmean(self.values.T)
-
-    @functools.cached_property
     def measured(self) -> list[int]:
         """How many seeds [submissions] these means are over."""
         return [int(count) for count in np.isfinite(self.values).sum(axis=1)]
 
     def estimates(self) -> list[Interval]:
         """The means with Student's 95 % intervals, in the order of `names`."""
-        precision = spread([Stratum(self.values)])
-        half = critical_value(precision.freedom) * np.where(precision.freedom > 0, precision.error, math.nan)
-        return [Interval(float(m), float(m - h), float(m + h)) for m, h in zip(self.means, half, strict=True)]
+        return [mean_interval(values) for values in self.values]
 
 
 def measure_values(results: Results, board: Board, every: bool = False) -> list[MeasureValues]:

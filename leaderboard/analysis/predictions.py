@@ -23,7 +23,7 @@ from enum import StrEnum
 import numpy as np
 
 from leaderboard.analysis.results import Results
-from leaderboard.analysis.statistics import Array, Interval, critical_value, nanmean
+from leaderboard.analysis.statistics import Interval, mean_interval
 from suite.predictions import PREDICTIONS, Measured, Method, Prediction, Relation, method_of
 from suite.storage.record import Record
 
@@ -97,12 +97,12 @@ def _judged(
     if not seeds:
         return None
     expected = float(np.mean([right[seed] for seed in seeds]))
-    gap = mean_interval(np.array([left[seed] - right[seed] for seed in seeds]))
+    gap = mean_interval([left[seed] - right[seed] for seed in seeds])
     return Judgement(
         prediction,
         submission,
         method,
-        mean_interval(np.array(list(left.values()))),
+        mean_interval(list(left.values())),
         expected,
         gap,
         len(seeds),
@@ -119,15 +119,6 @@ def _by_seed(records: Iterable[Record], measure: str) -> dict[int, float]:
         if record["converged"] and value is not None:
             values[record["seed"]].append(float(value))
     return {seed: float(np.mean(found)) for seed, found in values.items()}
-
-
-def mean_interval(values: Array) -> Interval:
-    """The mean of values [n] with Student's 95 % interval, whose bounds are NaN where n is 1."""
-    mean = float(nanmean(values))
-    if len(values) < 2:
-        return Interval(mean, math.nan, math.nan)
-    half = float(critical_value(len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
 
 
 def verdict_of(relation: Relation, tolerance: float, gap: Interval) -> Verdict:

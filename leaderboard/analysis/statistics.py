@@ -65,6 +65,17 @@ def critical_value(freedom: ArrayLike, level: float = SIGNIFICANCE) -> Array:
     return np.asarray(np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), 1 - level / 2), math.nan))
 
 
+def mean_interval(values: ArrayLike) -> Interval:
+    """The mean of values [n] with Student's 95 % interval; NaN counts as not there, and bounds of one value are NaN."""
+    there = np.asarray(values, dtype=float)
+    there = there[~np.isnan(there)]
+    mean, count = float(nanmean(there)), len(there)
+    half = math.nan
+    if count > 1:
+        half = float(critical_value(count - 1)) * float(np.std(there, ddof=1)) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
+
+
 def expansion(freedom: ArrayLike) -> Array:
     """How much wider than the normal's a 95 % interval must be with so few degrees of freedom, elementwise.
 

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import t
 
 from leaderboard.analysis.baselines import BASELINES
-from leaderboard.analysis.predictions import Verdict, judge, mean_interval, verdict_of
+from leaderboard.analysis.predictions import Verdict, judge, verdict_of
 from leaderboard.analysis.results import Results, load
-from leaderboard.analysis.statistics import Interval
+from leaderboard.analysis.statistics import Interval, mean_interval
 from suite.predictions import Measured, Method, Prediction, Relation
 from tests.leaderboard.helpers import record
 
