@@ -131,6 +131,8 @@ class _Namespace:
     bubblewrap itself ends before them, and says at the start which process that is.
     """
 
+    _first: int | None = None
+
     def __enter__(self) -> _Namespace:
         self._reader, self.file = os.pipe()
         self.options = ["--info-fd", str(self.file)]
@@ -143,8 +145,6 @@ class _Namespace:
         found = re.search(rb'"child-pid": (\d+)', os.read(self._reader, 4096))
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             self._first = None if found is None else os.pidfd_open(int(found[1]))
-
-    _first: int | None = None
 
     def wait(self) -> bool:
         """Whether nothing of it runs any more, after a moment."""

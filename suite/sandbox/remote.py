@@ -120,18 +120,14 @@ class RemoteModel(SingleModel):
     connection: Connection
     number: int
     _kept = False
-    batch: Batch
 
     @contextlib.contextmanager
-    def _keep(self) -> Iterator[None]:
+    def statistics_kept(self) -> Iterator[None]:
         before, self._kept = self._kept, True
         try:
             yield
         finally:
             self._kept = before
-
-    def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
-        return self._keep()
 
     def evaluate(self, x: Any, y: Any, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         leaves = list(self._leaves.values())

@@ -80,7 +80,7 @@ class GradientService:
         self._task, self._runs, self._device = task, runs, device
         self._opened: list[_Opened] = []
         self._trained: dict[int, tuple[_Opened, int]] = {}
-        self._tried = self._networks = 0
+        self._tried = 0
         self._closed = False
 
     def outcome(self, run: int) -> tuple[int, Weights]:

@@ -89,7 +89,7 @@ def _peak_memory() -> int | None:
 
 
 def _run_unit(unit: Unit) -> list[Record]:
-    """The records of `run_unit`, without what the unit cost as a whole."""
+    """The records of `run_unit`, not sealed yet, without what the unit cost as a whole."""
     with _without_traces(unit):
         work = resolve(unit)
         try:
@@ -222,7 +222,7 @@ def _train_here(work: ResolvedUnit, runs: Sequence[TrainingRun], race: bool) -> 
 
 
 def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Exception) -> Record:
-    """The sealed record of a run that was trained, or whose submission raised."""
+    """The record of a run that was trained, or whose submission raised."""
     begin = time.perf_counter()
     record = _blank(work, run.trial, run.settings, run.seed) | {"data_fingerprint": work.fingerprint(run.seed)}
     record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": str(result)}
@@ -234,13 +234,13 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
         except Exception as error:
             if work.scored:  # a trial goes without: selection needs no oracle
                 ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
-                return seal(record | ended | {"axes": resolve_axes(work.task.axes, None)})
+                return record | ended | {"axes": resolve_axes(work.task.axes, None)}
     if isinstance(result, TrainingResult):
         if work.scored and run.seed == CURVE_SEED:
             record["curves"] = {"training_loss": _rounded(_training_curve(result))}
         if result.converged:
             record |= _verdict(work, run, result, record["curves"])
-    return seal(record | {"measure_seconds": round(time.perf_counter() - begin, 4)})
+    return record | {"measure_seconds": round(time.perf_counter() - begin, 4)}
 
 
 def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curves: Record) -> Record:
