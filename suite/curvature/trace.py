@@ -171,22 +171,3 @@ def hutchinson(
         precise = precision is None or all(trace.error <= precision * abs(trace) for trace in traces)
         if precise or draws.shape[1] + probes > max_probes:
             return traces
-
-
-def hutch_plus_plus(operator: Operator, generator: torch.Generator, *, products: int = 30) -> list[Estimate]:
-    """The trace by Hutch++ (Meyer et al. 2021, arXiv:2010.09649): exact on a sketched range, Hutchinson on the rest.
-
-    Better than `hutchinson` where few eigenvalues carry the trace: its error falls like ``1 / products``. A third of
-    the products each is for the sketch, the exact part and the rest; six at least are taken. All lanes get the same
-    random signs, and one estimate each.
-    """
-    lanes, rank = operator.lanes or 1, max(2, products // 3)
-    if operator.size <= products:
-        return hutchinson(operator, generator, probes=products)
-    sketch = _apply(operator, _signs(operator, rank, generator).expand(lanes, -1, -1))
-    basis = torch.linalg.qr(sketch.mT).Q.mT  # [S, r, P], rows orthonormal
-    exact = _dots(basis, _apply(operator, basis)).sum(1)
-    probes = _signs(operator, rank, generator).expand(lanes, -1, -1)
-    rest = probes - (probes @ basis.mT) @ basis
-    draws = _dots(rest, _apply(operator, rest))
-    return [_mean(draw, float(part)) for draw, part in zip(draws, exact, strict=True)]

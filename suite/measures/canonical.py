@@ -34,7 +34,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.errors import sentence
 from suite.kernels.max_pool import FastMaxPool2d
 from suite.measures.context import MeasureContext
 from suite.measures.trace import Arguments, Event, Node, Recorder, Replay, Site, called
@@ -192,7 +191,7 @@ def canonical_form(context: MeasureContext, *, logit_shift: bool = False) -> For
         return _Canonical(context, logit_shift).form()
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         # A network that combines calls in a way that nobody thought of loses the proof, not the number.
-        raise Unproved(f"its calls do not fit together: {sentence(error)}") from error
+        raise Unproved("it combines weights and activations in a way that is not covered") from error
 
 
 class _Canonical:
@@ -204,10 +203,11 @@ class _Canonical:
             with evaluating(context.model), torch.enable_grad(), recorder:
                 self.outputs = context.model(x)
         except Exception as error:
-            raise Unproved(f"it cannot be traced: {sentence(error)}") from error
+            raise Unproved("it does not run while its calls are followed") from error
         recorder.finish(self.outputs)
         if recorder.problems:
-            raise Unproved(f"{', '.join(sorted(set(recorder.problems)))} is not known to it")
+            names = " and of ".join(f"`{name}`" for name in sorted(set(recorder.problems)))
+            raise Unproved(f"the symmetries of {names}, as it stands there, are not known")
         self.recorder = recorder
         with torch.no_grad():
             self.parts = {site.number: _part(site) for site in recorder.sites}

@@ -150,7 +150,7 @@ def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
     form = context.once(f"canonical form, {logit_shift}", found)
     if isinstance(form, str):
         value = _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
-        note = f"Not canonical: which changes of the weights leave the network alone is not proved, because {form}."
+        note = f"Not canonical: it is not proved which changes of the weights leave the network alone, because {form}."
         return Estimate(value, value.kind, value.error, note)
     if form.is_own:
         return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)

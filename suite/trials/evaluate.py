@@ -44,7 +44,7 @@ from suite.sandbox.confinement import isolation
 from suite.storage.cache import read_only
 from suite.storage.record import SCHEMA, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
-from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Weights
+from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
 from suite.trials.probes import undefined
@@ -363,7 +363,9 @@ def _measured(work: ResolvedUnit, run: TrainingRun, model: nn.Module, initial: W
     problem = run.problem.to(work.unit.device)
     solution = Solution(model, initial, problem, work.oracle(run.seed), run.seed, run.settings)
     empty = _undefined(work, model, problem.train.x, run.seed)
-    measures = {name: value for name, value in work.task.measure(solution).items() if name not in empty}
+    taken = work.task.measure(solution)
+    empty |= {name: why for name, why in _unproved(work.task, taken).items() if name not in empty}
+    measures = {name: value for name, value in taken.items() if name not in empty}
     curves = work.task.curves(solution) if work.task.curves and run.seed == CURVE_SEED else {}
     return {
         "measures": {name: float(value) for name, value in measures.items()} | dict.fromkeys(empty),
@@ -378,6 +380,12 @@ def _undefined(work: ResolvedUnit, model: nn.Module, inputs: Tensor, seed: int) 
     if work.loaded.submission.kind != "architecture":
         return {}
     return undefined(model, inputs, list(dict.fromkeys([axis.measure for axis in work.task.axes])), seed)
+
+
+def _unproved(task: Task, measures: Mapping[str, float]) -> dict[str, str]:
+    """The scored measures of which it is not proved that no symmetry moves them, with the reasons."""
+    notes = {axis.measure: getattr(measures.get(axis.measure), "note", "") for axis in task.axes}
+    return {name: note.removesuffix(".") for name, note in notes.items() if note}
 
 
 @torch.no_grad()

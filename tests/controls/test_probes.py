@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from leaderboard.analysis.scoring import axis_score
 from suite.entries.entry import build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
-from suite.measures import measures
+from suite.measures import measure, measures
 from suite.seeding import torch_stream
+from suite.task import Axis, Solution, Target
 from suite.tasks import find_task
+from suite.trials import resolved
 from suite.trials.evaluate import run_unit
 from suite.trials.probes import FROM_INPUT_GRADIENTS, FROM_WEIGHT_NOISE, undefined
 from suite.trials.unit import Trial, Unit
@@ -195,6 +198,46 @@ def test_a_record_says_what_is_not_defined_and_it_scores_nothing(tmp_path: Path)
     assert record["measures"][axis["measure"]] is None
     assert "in training and in evaluation differ" in record["undefined"][axis["measure"]]
     assert axis_score(math.nan, axis["score_0"], axis["score_1"], axis["scale"] == "log", math.nan, True) == 0.0
+
+
+CUMULATED = '''"""Linear maps around a cumulated sum, whose symmetries nobody has written down."""
+import torch
+from torch import nn
+from suite import Submission
+
+class Cumulated(nn.Module):
+    def __init__(self, size, outputs):
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(size, 64), nn.Tanh(), nn.Linear(64, outputs)
+        self.mix = nn.Linear(64, 64)
+    def forward(self, x):
+        return self.last(self.mix(self.act(self.first(x))).cumsum(1))
+
+submission = Submission(name="cumulated", architecture=lambda shape, outputs: Cumulated(shape[0], outputs))
+'''
+
+
+def flatness(solution: Solution) -> dict[str, float]:
+    return dict(measure(solution.model, solution.problem.train, ["adaptive_sharpness"]))
+
+
+@pytest.mark.parametrize(("source", "scores"), [(CUMULATED, False), (CUMULATED.replace(".cumsum(1)", ""), True)])
+def test_flatness_that_is_not_proved_to_keep_still_scores_nothing(
+    source: str, scores: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = (Axis("flatness", "adaptive_sharpness", "log", 1.0, 0.01),)
+    task = replace(find_task("univariate_relu"), axes=axes, measure=flatness, oracle=None, target=Target(0.3, 300))
+    monkeypatch.setattr(resolved, "find_task", lambda _: task)
+    monkeypatch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
+    path = tmp_path / "cumulated.py"
+    path.write_text(source)
+    unit = Unit(str(path), "univariate_relu", "smoke", "score", (Trial(0, {"lr": 0.01}),), (0,))
+    record: dict[str, Any] = run_unit(unit)[0]
+    assert (record["status"], record["converged"]) == ("converged", True), record["reason"]
+    assert (record["measures"]["adaptive_sharpness"] is not None) == scores
+    why = record["undefined"].get("adaptive_sharpness", "")
+    assert why.startswith("Not canonical:") != scores
+    assert not why.endswith(".")
 
 
 def test_what_a_wrong_derivative_empties_are_measures() -> None:
