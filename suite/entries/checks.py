@@ -13,6 +13,7 @@ from suite.errors import InputError, sentence
 from suite.submission import Submission
 from suite.task import Task
 from suite.training import Budget, make_optimizer
+from suite.training.global_state import settings_preserved
 
 
 def check_names(submissions: Sequence[Submission]) -> None:
@@ -37,6 +38,7 @@ def check_records(submission: Submission, trials: int) -> list[dict[str, Any]]:
     return trial_settings
 
 
+@settings_preserved()
 def check_settings(submission: Submission, trials: int) -> None:
     """Check that records can hold the first `trials` settings, and that an optimizer can be built with one of them.
 
@@ -62,6 +64,7 @@ def check_settings(submission: Submission, trials: int) -> None:
     raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {failures[0]}.")
 
 
+@settings_preserved()
 def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
     """Check that an architecture can be built for at least one of `tasks`; optimizers enter every task.
 

@@ -29,6 +29,7 @@ from suite.measures.registry import LOGIT_SCALE, Measure, Need, find_measure, me
 from suite.models import copy_of, evaluating
 from suite.storage.record import clean
 from suite.task import Loss, Split
+from suite.training.global_state import settings_preserved
 
 SAME_OUTPUTS = 1e-3
 """Outputs that differ by less than this (relative) count as equal; rounding alone stays far below."""
@@ -192,6 +193,7 @@ def _context(
     initial = None if initial is None else without_prefixes(initial)
     # Fused attention kernels have no second derivative.
     with (
+        settings_preserved(),
         evaluating(model),
         sdpa_kernel(SDPBackend.MATH),
         returning_logits(model, train.x[:2]) as pack,

@@ -12,7 +12,7 @@ import pickle
 import random
 import sys
 import types
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,55 @@ from suite.training.run import Device
 
 GeneratorStates = tuple[Any, ...]
 
+SMALLEST = 5e-324
+"""A subnormal number, which is zero where those are flushed."""
+
+
+AUTOCAST = ("cpu", "cuda")
+
+
+def _flushes_subnormals() -> bool:
+    return SMALLEST * 1.0 == 0.0
+
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # a default "cpu" slows every call of torch
+
+
+def _autocast() -> list[bool]:
+    return [torch.is_autocast_enabled(kind) for kind in AUTOCAST]
+
+
+def _set_autocast(values: list[bool]) -> None:
+    for kind, value in zip(AUTOCAST, values, strict=True):
+        torch.set_autocast_enabled(kind, value)
+
+
+def _backends() -> dict[tuple[Any, str], Any]:
+    cudnn, cuda, mkldnn = torch.backends.cudnn, torch.backends.cuda.matmul, torch.backends.mkldnn
+    places = ((cudnn, ("enabled", "deterministic", "benchmark", "allow_tf32")), (cuda, ("allow_tf32",)))
+    both = (*places, (mkldnn, ("enabled",)))
+    return {(place, name): getattr(place, name) for place, names in both for name in names}
+
+
+def _set_backends(values: dict[tuple[Any, str], Any]) -> None:
+    for (place, name), value in values.items():
+        setattr(place, name, value)
+
+
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, _set_default_device),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
-    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (_autocast, _set_autocast),
+    (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    # `torch.use_deterministic_algorithms` would import a compiler.
+    (torch.are_deterministic_algorithms_enabled, torch._C._set_deterministic_algorithms),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (_flushes_subnormals, torch.set_flush_denormal),
+    (_backends, _set_backends),
+    (np.geterr, lambda errors: np.seterr(**errors)),
 )
 """Settings of the process that decide numbers: how each is read and written."""
 
@@ -91,36 +134,57 @@ def generators_preserved(device: Device) -> Iterator[None]:
         set_generator_states(device, states)
 
 
-@functools.cache
-def global_state(make: MakeOptimizer) -> GlobalState:
-    """The global state that `make` can reach, as it was when this process first asked."""
-    return GlobalState(make)
+def _settings() -> list[Any]:
+    return [read() for read, _ in SETTINGS]
+
+
+def _set_settings(values: list[Any]) -> None:
+    for (read, write), value in zip(SETTINGS, values, strict=True):
+        if read() != value:
+            write(value)
+
+
+@contextlib.contextmanager
+def settings_preserved() -> Iterator[None]:
+    """Put the settings of torch and numpy back at the end, whatever foreign code made of them, also where it raises."""
+    values = _settings()
+    try:
+        yield
+    finally:
+        _set_settings(values)
 
 
 class GlobalState:
-    """Torch's settings, and the variables of the modules and classes that make an optimizer, as they were at first.
+    """Settings, as they are when it is made; the variables of what makes an optimizer, as this process first saw them.
 
     Variables are numbers, texts, containers, tensors, generators: what pickle takes and nobody can call.
     """
 
     def __init__(self, make: MakeOptimizer) -> None:
-        self._settings = [read() for read, _ in SETTINGS]
+        self._settings = _settings()
+        self._variables = _variables(make) if isinstance(make, Hashable) else _Variables(make)
+
+    def changed(self) -> bool:
+        """Whether anything is not as it was: what one run did then reaches the others."""
+        return self._settings != _settings() or self._variables.changed()
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        _set_settings(self._settings)
+        self._variables.restore()
+
+
+class _Variables:
+    """The variables of the modules and classes that `make` leads to, as they are now."""
+
+    def __init__(self, make: MakeOptimizer) -> None:
         self._places = _places(make)
         self._values = [pickled(place) for place in self._places]
 
     def changed(self) -> bool:
-        """Whether anything is not as it was: what one run did then reaches the others."""
-        return self._settings != [read() for read, _ in SETTINGS] or self._values != list(map(pickled, self._places))
-
-    def restore_settings(self) -> None:
-        """Put the settings of torch back as they were."""
-        for (read, write), value in zip(SETTINGS, self._settings, strict=True):
-            if read() != value:
-                write(value)
+        return self._values != list(map(pickled, self._places))
 
     def restore(self) -> None:
-        """Put everything back as it was."""
-        self.restore_settings()
         for number, place in enumerate(self._places):
             now, before = pickled(place), self._values[number]
             if now == before:
@@ -131,6 +195,9 @@ class GlobalState:
                 if now.get(name) != data:
                     _put_back(place, name, pickle.loads(data))
             self._values[number] = pickled(place)
+
+
+_variables = functools.cache(_Variables)
 
 
 class _ClassVariables(MutableMapping[str, Any]):

@@ -30,7 +30,7 @@ from suite.signature import MakeOptimizer
 from suite.task import Task
 from suite.training.behavior_probe import probe_behavior
 from suite.training.equivalence import affordable_lane, same_result, supports_vmap, vmap_is_faster
-from suite.training.global_state import generators_preserved
+from suite.training.global_state import generators_preserved, settings_preserved
 from suite.training.gradient_count import gradients_counted
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.source import LOCAL, GradientSource
@@ -40,6 +40,7 @@ from suite.training.tape import NotEquivalent
 
 
 @gradients_counted()
+@settings_preserved()
 def train(
     task: Task,
     runs: Sequence[TrainingRun],
@@ -75,8 +76,7 @@ def train(
         and (source is not LOCAL or supports_vmap(task, runs[0], device))  # another one is asked by `batched`
         and (batched or vmap_is_faster(task, runs, device))
     )
-    with generators_preserved(device), contextlib.ExitStack() as stack:
-        stack.callback(setup.globals.restore_settings)
+    with generators_preserved(device):
         if as_one_program:
             with contextlib.suppress(NotEquivalent):
                 results = _train_together(setup, runs, race)

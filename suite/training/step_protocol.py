@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Literal
@@ -31,7 +31,6 @@ from suite.training.global_state import (
     GlobalState,
     generator_states,
     generators_preserved,
-    global_state,
     same_generators,
     seed_generators,
 )
@@ -139,15 +138,14 @@ def training_setup(
     """How `make` trains on `task`, tried out on a copy of the network of `run`; raises what the optimizer raises."""
     descended = task.loss if loss is None else lambda outputs, targets: loss(outputs, targets, task.loss)
     budget = Budget(task.target.budget, len(run.problem.train))
-    reached = global_state(make) if isinstance(make, Hashable) else GlobalState(make)
+    reached = GlobalState(make)
     passes = source.passes(task, run, device)
     setup = TrainingSetup(task, device, make, budget, schedule or common_schedule, descended, reached, passes, source)
-    setup.globals.restore()
     protocol = with_process_group(lambda: probe_step_protocol(setup, run))
+    reached.restore()
     # One optimizer for several lanes has one step size for all of them, and each is annealed at a time of its own.
     is_entrywise = protocol.is_entrywise and not task.target.annealing
-    protocol = replace(protocol, is_entrywise=is_entrywise, shares_state=setup.globals.changed())
-    return replace(setup, protocol=protocol)
+    return replace(setup, protocol=replace(protocol, is_entrywise=is_entrywise))
 
 
 def has_eval_mode(optimizer: Any) -> bool:
@@ -212,6 +210,7 @@ def _attempt(setup: TrainingSetup, run: TrainingRun, model: nn.Module) -> _Attem
         GRADIENTS.expected += setup.passes
         return single.evaluate(*batch)[0]
 
+    setup.globals.restore()  # whatever the attempt before has made of it
     seed_generators(0)
     states, storages = generator_states(setup.device), _storages(model)
     try:
@@ -233,6 +232,7 @@ def _attempt(setup: TrainingSetup, run: TrainingRun, model: nn.Module) -> _Attem
         "needs_own_module": any(map(is_hooked, model.parameters())) or storages != _storages(model),
         "differentiates": gradients_of_others(others) > 0,
         "is_entrywise": is_entrywise(optimizer),
+        "shares_state": setup.globals.changed(),
         "has_eval_mode": has_eval_mode(optimizer),
     }
     protocol = replace(protocol, **seen)
