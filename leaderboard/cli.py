@@ -9,9 +9,10 @@ import click
 
 import leaderboard
 import suite
+from leaderboard.commands.compare import compare
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
 from leaderboard.commands.run import run, study
-from leaderboard.commands.show import agreement, compare, publish, table
+from leaderboard.commands.show import agreement, publish, table
 from leaderboard.commands.verify import verify
 from suite.errors import InputError
 

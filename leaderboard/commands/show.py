@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from suite.tracks import TRACKS, find_track
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
 
-LOG = click.Path(exists=True, path_type=Path)
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped]."
 )
@@ -76,7 +74,7 @@ def table(
     from leaderboard.tables import views
     from leaderboard.tables.formats import document
 
-    loaded = _load(find_log(results, track))
+    loaded = load_log(find_log(results, track))
     if tasks:
         loaded = loaded.of_tasks(tasks)
     kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
@@ -101,66 +99,6 @@ def table(
     else:
         for selection in tables:
             print_table(selection)
-
-
-@click.command()
-@click.argument("base", type=LOG)
-@click.argument("new", type=LOG)
-@click.option(
-    "--track",
-    default="quick",
-    show_default=True,
-    metavar="NAME",
-    help=f"The log of this track, where BASE or NEW is a directory: {', '.join(TRACKS)}.",
-)
-@click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=0.02, show_default=True, help="A score may fall by this much."
-)
-@click.option(
-    "--cost-tolerance",
-    type=click.FloatRange(min=0),
-    default=0.1,
-    show_default=True,
-    help="Gradient evaluations to the target loss may rise by this share.",
-)
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a pull request.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
-@click.option("--json", "as_json", is_flag=True, help="Print all differences as JSON.")
-def compare(
-    base: Path,
-    new: Path,
-    track: str,
-    tolerance: float,
-    cost_tolerance: float,
-    markdown: Path | None,
-    junit: Path | None,
-    as_json: bool,
-) -> None:
-    """Compare two results and exit with status 1 if NEW is worse than BASE.
-
-    A regression is a difference whose interval excludes 0 and which exceeds the tolerance. Only what both hold is
-    compared: submission by submission, task by task, seed by seed.
-
-    \b
-    Example: lowlands compare main-results results --markdown summary.md
-    """
-    from leaderboard.analysis.comparison import compare as compare_results
-    from leaderboard.tables import reports
-
-    before, after = (_load(find_log(path, track)) for path in (base, new))
-    comparison = compare_results(before, after, tolerance, cost_tolerance)
-    for path, report in ((markdown, reports.markdown), (junit, reports.junit)):
-        if path is not None:
-            try:
-                path.write_text(report(comparison), encoding="utf-8")
-            except OSError as error:
-                raise InputError(f"The file {path} cannot be written ({error.strerror}).") from error
-    if as_json:
-        click.echo(reports.as_json(comparison))
-    else:
-        print_table(reports.table(comparison))
-    if comparison.regressions:
-        sys.exit(1)
 
 
 @click.command()
@@ -197,7 +135,7 @@ def publish(
     from leaderboard.study import find_study, open_study
 
     path = find_log(results, track)
-    loaded = _load(path)
+    loaded = load_log(path)
     logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
     others = [other for other in (load([log]) for log in logs if log.is_file()) if other.track != loaded.track]
     study = open_study(study_log) if study_log else find_study(path.parent)
@@ -242,7 +180,7 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
             )
 
 
-def _load(path: Path) -> Results:
+def load_log(path: Path) -> Results:
     """The results of a log; what is wrong with it is noted on standard error."""
     from leaderboard.analysis.results import load
 

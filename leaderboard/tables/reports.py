@@ -1,25 +1,90 @@
-"""Comparisons of results -> tables, markdown for a pull request, JUnit XML, JSON."""
+"""Comparisons of two versions -> tables, markdown for a pull request, JUnit XML, JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from leaderboard.analysis.comparison import COST, Comparison, Difference
 from leaderboard.tables.formats import markdown_text, render
 from leaderboard.tables.table import Column, Table, TableCell, columns, digits, number, text
+from suite.storage.record import clean
 
 if TYPE_CHECKING:
     from leaderboard.analysis.fresh_seeds import ScoreGap
+    from suite.commands.updates import UpdateDifference
 
 NOTE = (
     "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals; scores: higher is better; "
     "cost: the change of gradient evaluations to the target loss, lower is better."
 )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that was compared, as JUnit knows it: the submission, the place in it, the name, and the `failure`."""
+
+    submission: str
+    place: str
+    name: str
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a comparison.
+
+    Attributes:
+        headline: the outcome in one sentence.
+        table: what people should see, `everything` the rest.
+        data: all of it for programs.
+    """
+
+    headline: str
+    table: Table
+    everything: Table
+    cases: tuple[Case, ...]
+    data: Any
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything became worse."""
+        return any(case.failure for case in self.cases)
+
+
+def markdown(report: Report) -> str:
+    """A summary for a pull request: what changed first, everything that was compared folded away."""
+    lines = [f"### Lowlands: {report.headline}", "", render(report.table, "markdown"), ""]
+    lines += [f"- {note}" for note in map(markdown_text, report.table.notes)]
+    lines += ["", "<details><summary>All that was compared</summary>", "", render(report.everything, "markdown"), ""]
+    return "\n".join([*lines, "</details>", ""])
+
+
+def as_json(report: Report) -> str:
+    """Everything with all digits."""
+    return json.dumps(clean(report.data), indent=1)
+
+
+def junit(report: Report) -> str:
+    """JUnit XML: a suite for every submission, a case for everything compared, a failure for what became worse."""
+    root = ElementTree.Element("testsuites", name="lowlands")
+    for submission in dict.fromkeys(case.submission for case in report.cases):
+        cases = [case for case in report.cases if case.submission == submission]
+        counts = {"tests": str(len(cases)), "failures": str(sum(bool(case.failure) for case in cases)), "errors": "0"}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _printable(submission), **counts})
+        for case in cases:
+            place = _printable(f"{submission}.{case.place}")
+            element = ElementTree.SubElement(suite, "testcase", classname=place, name=_printable(case.name), time="0")
+            if case.failure:
+                message = _printable(case.failure)
+                ElementTree.SubElement(element, "failure", message=message, type="regression")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def headline(comparison: Comparison) -> str:
@@ -70,43 +135,86 @@ def _change(difference: Difference) -> TableCell:
     return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=f"[{low}, {high}]")
 
 
-def markdown(comparison: Comparison) -> str:
-    """A summary for a pull request: what changed first, all differences folded away."""
-    lines = [f"### Lowlands: {headline(comparison)}", "", render(table(comparison), "markdown"), ""]
-    lines += [f"- {note}" for note in (NOTE, *map(markdown_text, comparison.notes))]
-    lines += ["", "<details><summary>All differences</summary>", "", render(table(comparison, True), "markdown"), ""]
-    return "\n".join([*lines, "</details>", ""])
+def report(comparison: Comparison) -> Report:
+    """The report of two sets of results."""
+    cases = tuple(
+        Case(
+            difference.submission,
+            difference.task or "all",
+            difference.axis,
+            f"{difference.base:.4g} became {difference.new:.4g}: {_change(difference).text}"
+            if difference.verdict == "regression"
+            else "",
+        )
+        for difference in comparison.differences
+    )
+    data = {
+        "regressions": len(comparison.regressions),
+        "improvements": len(comparison.improvements),
+        "differences": [asdict(difference) for difference in comparison.differences],
+        "notes": comparison.notes,
+    }
+    return Report(headline(comparison), table(comparison), table(comparison, everything=True), cases, data)
 
 
-def as_json(comparison: Comparison) -> str:
-    """All differences with all digits."""
-    return json.dumps(
-        {
-            "regressions": len(comparison.regressions),
-            "improvements": len(comparison.improvements),
-            "differences": [asdict(difference) for difference in comparison.differences],
-            "notes": comparison.notes,
-        },
-        indent=1,
+UPDATES = (
+    "The same gradients into both versions; each row: the first update that differs by more than rounding, by how much "
+    "of its largest entry, and NEW's update as a multiple of BASE's."
+)
+
+
+def updates(found: Mapping[str, Sequence[UpdateDifference]], notes: Sequence[str] = ()) -> Report:
+    """The report of what two versions do with the same gradients, by submission."""
+    shown = [one for differences in found.values() for one in differences]
+    header = (
+        *columns("submission", "outcome", "scenario", words=True),
+        Column("step", "step"),
+        *columns("tensor", words=True),
+        Column("relative", "differs by"),
+        Column("ratio", "NEW / BASE"),
+        Column("error", "error", words=True, data=not any(one.error for one in shown if one.differs)),
     )
 
+    def rows(everything: bool) -> tuple[tuple[TableCell, ...], ...]:
+        return tuple(
+            (
+                *map(text, (submission, one.outcome, one.scenario)),
+                number(one.step or None, "d"),
+                text(one.parameter),
+                number(100 * one.relative if one.step else None, ".3g", " %"),
+                number(one.ratio, ".4g"),
+                text(one.error),
+            )
+            for submission, differences in found.items()
+            for one in differences
+            if everything or one.differs
+        )
 
-def junit(comparison: Comparison) -> str:
-    """JUnit XML: a suite for every submission, a case for every difference, a failure for every regression."""
-    root = ElementTree.Element("testsuites", name="lowlands compare")
-    for submission in dict.fromkeys(difference.submission for difference in comparison.differences):
-        differences = [difference for difference in comparison.differences if difference.submission == submission]
-        failures = str(sum(difference.verdict == "regression" for difference in differences))
-        counts = {"tests": str(len(differences)), "failures": failures, "errors": "0"}
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _printable(submission), **counts})
-        for difference in differences:
-            place = _printable(f"{submission}.{difference.task or 'all'}")
-            case = ElementTree.SubElement(suite, "testcase", classname=place, name=difference.axis, time="0")
-            if difference.verdict == "regression":
-                message = f"{difference.base:.4g} became {difference.new:.4g}: {_change(difference).text}"
-                ElementTree.SubElement(case, "failure", message=message, type="regression")
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    words = "; ".join(f"{name}: {_of_updates(differences)}" for name, differences in found.items())
+    changed = Table("Updates of NEW against BASE", header, rows(False), stub=3, notes=(words, UPDATES, *notes))
+    cases = tuple(
+        Case(name, "updates", one.scenario, _of_update(one) if one.differs else "")
+        for name, differences in found.items()
+        for one in differences
+    )
+    data = {"updates": {name: [asdict(one) for one in differences] for name, differences in found.items()}}
+    return Report(words, changed, replace(changed, rows=rows(True)), cases, data | {"notes": [*notes]})
+
+
+def _of_updates(differences: Sequence[UpdateDifference]) -> str:
+    """The first update that differs, or that none does."""
+    differing = [one for one in differences if one.differs]
+    counts = Counter(str(one.outcome) for one in differences)
+    if not differing:
+        return "no update differs (" + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + ")"
+    first = min(differing, key=lambda one: one.step or math.inf)
+    return f"{_of_update(first)} ({first.scenario}; {len(differing)} of {len(differences)} scenarios differ)"
+
+
+def _of_update(one: UpdateDifference) -> str:
+    if not one.step:
+        return f"NEW refuses what BASE does: {one.error}"
+    return f"the update of {one.parameter} in step {one.step} differs by {100 * one.relative:.3g} %"
 
 
 def score_gaps(gaps: Sequence[ScoreGap]) -> Table:

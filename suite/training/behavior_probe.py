@@ -144,20 +144,32 @@ class _Walker:
         return after
 
     def _attach(self, gradients: Gradients, start: Sequence[Tensor], curvature: float) -> Tensor:
-        """Set the gradients of ``gradients . (w - start) + curvature / 2 |w - start|²`` at the weights w; its value."""
-        with torch.enable_grad():
-            value = torch.zeros((), dtype=start[0].dtype, device=start[0].device)
-            used = []
-            for parameter, gradient, origin in zip(self._parameters.values(), gradients, start, strict=True):
-                parameter.grad = None
-                if gradient is not None:
-                    moved = parameter - origin
-                    value = value + (gradient * moved).sum() + curvature / 2 * moved.square().sum()
-                    used.append(parameter)
-            found = torch.autograd.grad(value, used, create_graph=self._setup.protocol.needs_graph)
-            for parameter, gradient in zip(used, found, strict=True):
-                parameter.grad = gradient
-        return value.detach()
+        return attach_gradients(
+            list(self._parameters.values()), gradients, start, curvature, self._setup.protocol.needs_graph
+        )
+
+
+def attach_gradients(
+    parameters: Sequence[nn.Parameter],
+    gradients: Gradients,
+    start: Sequence[Tensor],
+    curvature: float,
+    needs_graph: bool = False,
+) -> Tensor:
+    """Set the gradients of ``gradients . (w - start) + curvature / 2 |w - start|²`` at the weights w; its value."""
+    with torch.enable_grad():
+        value = torch.zeros((), dtype=start[0].dtype, device=start[0].device)
+        used = []
+        for parameter, gradient, origin in zip(parameters, gradients, start, strict=True):
+            parameter.grad = None
+            if gradient is not None:
+                moved = parameter - origin
+                value = value + (gradient * moved).sum() + curvature / 2 * moved.square().sum()
+                used.append(parameter)
+        found = torch.autograd.grad(value, used, create_graph=needs_graph)
+        for parameter, gradient in zip(used, found, strict=True):
+            parameter.grad = gradient
+    return value.detach()
 
 
 def probe_behavior(setup: TrainingSetup, run: TrainingRun) -> Probe | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -61,6 +61,7 @@ def make_optimizer(
     budget: Budget,
     model: nn.Module,
     splits_matrices: bool = False,
+    groups: Sequence[Mapping[str, Any]] | None = None,
 ) -> Any:
     """Build an optimizer, with whatever else its constructor requires and the suite knows.
 
@@ -73,11 +74,14 @@ def make_optimizer(
         budget: for a constructor that asks for steps or samples.
         model: the module that `parameters` belong to, for a constructor that asks.
         splits_matrices: build matrices and AdamW for the rest at once.
+        groups: parameter groups with options of their own, which are handed over as they are, or not at all.
 
     Raises:
-        Exception: whatever the constructor raised on the plain parameters.
+        Exception: whatever the constructor raised on the plain parameters, or on the groups.
     """
     construct = functools.partial(_construct, make, settings=settings, budget=budget, model=model)
+    if groups is not None:
+        return construct(parameters, [dict(group) for group in groups])
     tensors = list(parameters.values())
     try:
         if splits_matrices:

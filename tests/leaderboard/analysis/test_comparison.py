@@ -15,7 +15,7 @@ from scipy.stats import ttest_rel
 import leaderboard
 from leaderboard.analysis.comparison import COST, OVERALL, Comparison, compare
 from leaderboard.analysis.results import Results, load
-from leaderboard.tables.reports import as_json, headline, junit, markdown
+from leaderboard.tables.reports import as_json, headline, junit, markdown, report
 from suite.errors import InputError
 from tests.leaderboard.helpers import record, runs_of
 
@@ -179,17 +179,17 @@ def mixed() -> Comparison:
 
 
 def test_markdown_says_what_changed_first(mixed: Comparison) -> None:
-    lines = markdown(mixed).splitlines()
+    lines = markdown(report(mixed)).splitlines()
     assert lines[0] == f"### Lowlands: {headline(mixed)}"
     assert headline(mixed).startswith(f"{len(mixed.regressions)} regressions, no improvements, ")
     rows = [line for line in lines if line.startswith("| regression")]
     assert len(rows) == 2 * len(mixed.regressions)  # once in the summary and once among all
     assert all(line.replace("\\|", "").count("|") == 8 for line in rows)
-    assert "<b>" not in markdown(mixed).replace("\\<b>", "")
+    assert "<b>" not in markdown(report(mixed)).replace("\\<b>", "")
 
 
 def test_junit_has_a_failure_for_every_regression(mixed: Comparison) -> None:
-    root = ElementTree.fromstring(junit(mixed))
+    root = ElementTree.fromstring(junit(report(mixed)))
     assert len(root.findall(".//testcase")) == len(mixed.differences)
     assert len(root.findall(".//failure")) == len(mixed.regressions) > 0
     assert {suite.get("name") for suite in root} == {"sgd", "muon", "<b> & |x|"}
@@ -198,6 +198,6 @@ def test_junit_has_a_failure_for_every_regression(mixed: Comparison) -> None:
 
 
 def test_json_carries_everything(mixed: Comparison) -> None:
-    made = json.loads(as_json(mixed))
+    made = json.loads(as_json(report(mixed)))
     assert made["regressions"] == len(mixed.regressions)
     assert made["differences"][0]["difference"]["low"] == mixed.differences[0].difference.low

@@ -61,7 +61,7 @@ def test_compare_with_a_worse_one_exits_1_and_writes_reports(base: Path, tmp_pat
 def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, sentence in (
-        ((base, tmp_path / "nowhere"), "does not exist"),
+        ((base, tmp_path / "nowhere"), "There are no results"),
         ((base, tmp_path / "empty"), "There are no results"),
         ((base, base, "--markdown", tmp_path / "no" / "summary.md"), "cannot be written"),
         ((base, base, "--tolerance", "-1"), "Invalid value for '--tolerance'"),
