@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from suite.errors import InputError, sentence
+from suite.errors import InputError, sentence, unknown
+from suite.predictions.methods import Method
 
 TUNING_SEED = 20180225
 """Seed of the quasi-random settings of the first search; those of the n-th have this seed plus n.
@@ -104,10 +105,12 @@ class Submission:
         loss: called as ``loss(outputs, targets, task_loss)`` and minimized in place of ``task_loss(outputs, targets)``.
             A run still ends when the task's loss reaches the target loss, and evaluations of either loss count alike.
         description: one paragraph; by default the docstring of the submission's file.
+        method: the `Method`, or its value such as ``"Adam"``, whose theory is held against an optimizer's runs
+            (`suite.predictions`); None: of none. It enters no score.
 
     Raises:
-        InputError: not exactly one of optimizer and architecture is given, the name cannot be printed, or the space,
-            the schedule or the loss cannot be used.
+        InputError: not exactly one of optimizer and architecture is given, the name cannot be printed, there is no such
+            method, or the space, the schedule or the loss cannot be used.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Submission:
     schedule: Callable[[float], float] | None = None
     loss: Callable[..., Any] | None = None
     description: str = ""
+    method: Method | str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -139,6 +143,14 @@ class Submission:
         for name, function in (("schedule", self.schedule), ("loss", self.loss)):
             if function is not None and (self.optimizer is None or not callable(function)):
                 raise InputError(f"Submission {self.name!r}: {name}= must be a function, and needs optimizer=.")
+        if self.method is not None:
+            if self.optimizer is None:
+                raise InputError(
+                    f"Submission {self.name!r}: method= says what an optimizer is, so it needs optimizer=."
+                )
+            if self.method not in set(Method):
+                raise unknown("method", str(self.method), [method.value for method in Method])
+            object.__setattr__(self, "method", Method(self.method))
         if self.schedule is not None:
             self._check_schedule(self.schedule)
         if self.loss is not None:

@@ -25,6 +25,7 @@ import numpy as np
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.statistics import Interval, mean_interval
 from suite.predictions import PREDICTIONS, Measured, Method, Prediction, Relation, method_of
+from suite.predictions.methods import SUBMISSIONS
 from suite.storage.record import Record
 
 
@@ -63,7 +64,7 @@ def judge(results: Results, predictions: Iterable[Prediction] = PREDICTIONS) -> 
     """Hold `predictions` against the scored runs of optimizers, in the order of predictions, then of submissions."""
     runs: defaultdict[tuple[str, Method], defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in results.scored():
-        method = method_of(record["submission"], record.get("placement", {}))
+        method = method_of(record)
         if record["kind"] == "optimizer" and method is not None:
             runs[record["task"], method][record["submission"]].append(record)
     return [
@@ -87,9 +88,9 @@ def _judged(
     if isinstance(prediction.value, Measured):
         others = records
         if prediction.value.method is not None:
-            # Of several submissions of the method the first: that without settings of its own, where there is one.
+            # Of several submissions of the method the built-in one without settings of its own, where there is one.
             group = runs.get((prediction.task, prediction.value.method), {})
-            others = group[min(group, key=len)] if group else []
+            others = group[min(group, key=lambda name: (name not in SUBMISSIONS, len(name), name))] if group else []
         right = _by_seed(others, prediction.value.measure)
     else:
         right = dict.fromkeys(left, prediction.value)

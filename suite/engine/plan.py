@@ -1,8 +1,8 @@
 """What to run, and the units of work that it consists of.
 
 For every search of every submission on every task: tuning units, then the protocol's selection, then scoring units with
-other seeds. Where every setting that trains is scored, its scored runs are trained ahead, beside its tuning runs: a
-program of more runs costs hardly more.
+other seeds. Where every setting that trains is scored, and a program of more runs costs hardly more, scored runs are
+trained ahead, beside the tuning runs.
 """
 
 from __future__ import annotations
@@ -133,8 +133,13 @@ class PlannedEntry:
 
     @property
     def in_one(self) -> bool:
-        """Whether tuning and scored runs are trained as one program."""
-        return self.task.batched and self.task.selection == "convergence" and len(self.trials) > 1
+        """Whether tuning and scored runs are trained as one program.
+
+        Not where every run has an optimizer of its own: each costs the same, and those of settings with which the
+        tuning runs miss the target loss, a quarter of SAM's on `quick`, would be trained for nothing.
+        """
+        shared = self.loaded.entrywise or self.loaded.submission.kind == "architecture"
+        return shared and self.task.batched and self.task.selection == "convergence" and len(self.trials) > 1
 
     def _unit(self, phase: str, trials: Sequence[Trial], seeds: Sequence[int], ahead: Sequence[int] = ()) -> Unit:
         plan = self.plan

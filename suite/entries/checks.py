@@ -39,17 +39,20 @@ def check_records(submission: Submission, trials: int) -> list[dict[str, Any]]:
 
 
 @settings_preserved()
-def check_settings(submission: Submission, trials: int) -> None:
+def check_settings(submission: Submission, trials: int) -> Any:
     """Check that records can hold the first `trials` settings, and that an optimizer can be built with one of them.
 
     It is built on the parameters of a small linear layer.
+
+    Returns:
+        The optimizer; None for an architecture.
 
     Raises:
         InputError: no setting can be built, or one cannot be written into a record.
     """
     trial_settings = check_records(submission, trials)
     if submission.optimizer is None:
-        return
+        return None
     failures, layer = [], nn.Linear(3, 2)
     parameters = dict(layer.named_parameters())
     for settings in trial_settings:
@@ -60,7 +63,7 @@ def check_settings(submission: Submission, trials: int) -> None:
             continue
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
             raise InputError(f"Submission {submission.name!r} builds a {type(optimizer).__name__}, not an optimizer.")
-        return
+        return optimizer
     raise InputError(f"Submission {submission.name!r}: the optimizer cannot be built with {failures[0]}.")
 
 

@@ -19,6 +19,7 @@ from suite.errors import InputError
 from suite.signature import signature
 from suite.storage.record import as_settings, clean
 from suite.submission import Choice, Distribution, Submission
+from suite.training.groups import is_entrywise
 
 LONGEST_TEXT = 20_000
 
@@ -37,6 +38,7 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
         origin: the full name of the submitted code, and the version of its package.
         hash: of its source, which can be computed elsewhere for files alone.
         arguments: the names of the arguments of its constructor: a task sets some of them.
+        entrywise: as in `LoadedSubmission`.
     """
 
     name: Word
@@ -47,6 +49,8 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
     origin: tuple[Word, Word]
     hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     arguments: Annotated[tuple[Argument, ...], Meta(max_length=1_000)]
+    method: Word | None
+    entrywise: bool
 
 
 def describe(text: str, trials: int) -> Described:
@@ -57,7 +61,7 @@ def describe(text: str, trials: int) -> Described:
     """
     loaded = load(text)
     submission = loaded.submission
-    check_settings(submission, trials)
+    optimizer = check_settings(submission, trials)
     return Described(
         name=submission.name,
         kind="architecture" if submission.optimizer is None else "optimizer",
@@ -67,6 +71,8 @@ def describe(text: str, trials: int) -> Described:
         origin=origin_of(submission),
         hash=loaded.source_hash,
         arguments=tuple(signature(submission.factory)),
+        method=submission.method,
+        entrywise=is_entrywise(optimizer),
     )
 
 
@@ -115,10 +121,12 @@ def described(
         space={name: _of_data(kind, content) for name, (kind, content) in answer.space.items()},
         explicit=answer.explicit,
         description=answer.description,
+        method=answer.method,
     )
     check_records(submission, trials)
     # A file is hashed here, from its bytes: its own process could claim any hash.
-    return LoadedSubmission(submission, text, source_hash(text, answer.origin) if source_of(text) else answer.hash)
+    digest = source_hash(text, answer.origin) if source_of(text) else answer.hash
+    return LoadedSubmission(submission, text, digest, answer.entrywise)
 
 
 def _of_data(kind: str, content: Any) -> Any:

@@ -26,6 +26,7 @@ from typing import Any
 import suite
 from suite.errors import InputError, sentence, unknown
 from suite.literals import literal, split
+from suite.predictions.methods import SUBMISSIONS, with_settings
 from suite.signature import signature, wraps
 from suite.submission import LogUniform, Submission
 
@@ -68,11 +69,14 @@ class LoadedSubmission:
     Attributes:
         text: what `load` was called with; workers load the submission by this text.
         source_hash: 16 hex digits that change with its source, the code that it imports, and the settings it fixes.
+        entrywise: whether it is known to be an optimizer of torch that steps every entry by itself: then one steps all
+            seeds of a trial, and a further seed costs hardly anything.
     """
 
     submission: Submission
     text: str
     source_hash: str
+    entrywise: bool = False
 
 
 def builtin_directory() -> Path:
@@ -167,6 +171,8 @@ def _from_file(path: Path, text: str) -> LoadedSubmission:
         raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(submission).__name__}.")
     if not submission.description:
         submission = replace(submission, description=(inspect.getdoc(module) or "").strip())
+    if submission.method is None and path.resolve() in map(Path.resolve, builtin_files().values()):
+        submission = replace(submission, method=SUBMISSIONS.get(path.stem))
     return LoadedSubmission(submission, text, source_hash(text, origin_of(submission)))
 
 
@@ -206,7 +212,12 @@ def _with_settings(text: str, options: str) -> LoadedSubmission:
     except InputError as error:
         raise InputError(f"{text}[{options}]: {error}") from None
     submission = loaded.submission
-    submission = replace(submission, name=f"{submission.name}[{options}]", space={**submission.space, **settings})
+    submission = replace(
+        submission,
+        name=f"{submission.name}[{options}]",
+        space={**submission.space, **settings},
+        method=with_settings(submission.method, settings),
+    )
     return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
 
 

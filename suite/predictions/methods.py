@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -50,30 +50,41 @@ SUBMISSIONS = {
     "muon": Method.MUON,
     "soap": Method.SOAP,
 }
-"""The built-in submissions that are one of the methods."""
+"""The methods that the built-in submissions declare, by the names of their files.
+
+Not in these files: a submission's hash is that of its file, and would say that another optimizer made its records."""
 
 STEP_SIZES = frozenset({"lr", "adamw_lr"})
 """Hyper-parameters that may be given by name, as in ``sgd[lr=0.1]``, without making another method of a submission."""
 
 
-def method_of(submission: str, placement: Mapping[str, Any]) -> Method | None:
-    """Which method stepped the weights of a run; None where theory has no name for it.
+def method_of(record: Mapping[str, Any]) -> Method | None:
+    """Which method stepped the weights of a run; None where theory has no name for it, or its submission claims none.
 
-    Args:
-        submission: its name, with the hyper-parameters that it was given.
-        placement: how many weights each algorithm stepped, by the name of its class. Where Muon left some weights to
-            AdamW the run is of neither; where it left all of them (weights that are no matrix) it is Adam's. A record
-            of before this was recorded does not say, so Muon's count for no method.
+    By the field `method` of its record, and by `placement`, how many weights each algorithm stepped: where Muon left
+    some weights to AdamW the run is of neither; where it left all of them (weights that are no matrix) it is Adam's. In
+    records of before these fields built-in names stand for methods, and Muon's runs, which do not say, for none.
     """
+    stated = record["method"] if "method" in record else _by_name(record["submission"])
+    if stated not in set(Method):
+        return None
+    if (method := Method(stated)) is Method.MUON:
+        placement = record.get("placement", {})
+        names = {"Muon": Method.MUON, "AdamW": Method.ADAM}
+        return names.get(next(iter(placement))) if len(placement) == 1 else None
+    return method
+
+
+def with_settings(method: Method | None, settings: Collection[str]) -> Method | None:
+    """What a submission of `method` is when hyper-parameters of these names are given: only step sizes leave it one."""
+    return method if STEP_SIZES.issuperset(settings) else None
+
+
+def _by_name(submission: str) -> Method | None:
+    """The method of a built-in name, with the hyper-parameters that it was given: ``sgd[lr=0.1]``."""
     name, _, options = submission.partition("[")
-    method = SUBMISSIONS.get(name)
     try:
         keys = {option.partition("=")[0].strip() for option in split(options.removesuffix("]"))}
     except InputError:
         return None
-    if method is None or not keys <= STEP_SIZES:
-        return None
-    if method is Method.MUON:
-        names = {"Muon": Method.MUON, "AdamW": Method.ADAM}
-        return names.get(next(iter(placement))) if len(placement) == 1 else None
-    return method
+    return with_settings(SUBMISSIONS.get(name), keys)

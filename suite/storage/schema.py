@@ -121,6 +121,7 @@ class _Fields(Struct):
     solution_hash: str | None
     environment: _Environment
     time: str
+    method: Name | None = None
     search: Count = 0
     isolation: str | None = None
     selection: str = ""

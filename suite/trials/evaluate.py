@@ -272,6 +272,7 @@ def declared(work: ResolvedUnit) -> Record:
         "kind": submission.kind,
         "explicit": submission.explicit,
         "submission_hash": work.loaded.source_hash,
+        "method": submission.method,
         "task": task.name,
         "family": task.family,
         "variant": dict(task.variant),

@@ -96,6 +96,8 @@ def test_searches_have_points_of_their_own_that_cover_the_space() -> None:
         ({"name": "x", "optimizer": 3}, "cannot be called"),
         ({"name": "x", "optimizer": print, "schedule": 0.1}, "schedule= must be a function"),
         ({"name": "x", "architecture": print, "loss": print}, "loss= must be a function, and needs optimizer="),
+        ({"name": "x", "architecture": print, "method": "Adam"}, "method= says what an optimizer is"),
+        ({"name": "x", "optimizer": print, "method": "adam"}, "no method 'adam': did you mean 'Adam'"),
         ({"name": "x", "optimizer": print, "schedule": lambda progress: -1}, r"schedule\(0.0\) must be a number"),
         ({"name": "x", "optimizer": print, "schedule": lambda p: 1 / p}, "raised ZeroDivisionError"),
     ],

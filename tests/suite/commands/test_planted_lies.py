@@ -99,6 +99,7 @@ LIES: list[tuple[str, dict[str, Lie], str]] = [
     (SCORED, put(suite_version="9.9"), "suite_version is '9.9'"),
     (SCORED, put(submission="sgd"), "sgd: its source was not given"),
     (SCORED, put(submission_hash=16 * "0"), "adam: the source is not the one that was recorded"),
+    (SCORED, put(method="SAM"), "method is 'SAM'"),
     (SCORED, put(kind="architecture"), "kind is 'architecture'"),
     (SCORED, put(explicit=True), "explicit is True"),
     (SCORED, put(task="max_margin"), "adam on max_margin"),

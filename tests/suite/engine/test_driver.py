@@ -413,6 +413,37 @@ def test_runs_that_are_scored_ahead_are_those_of_a_scoring_unit(tmp_path: Path, 
         ]
 
 
+def test_scored_runs_of_settings_that_do_not_train_are_skipped_where_they_would_cost(
+    tmp_path: Path, drifting: Plan
+) -> None:
+    """Where every run has an optimizer of its own; records are those of the runs that are trained ahead."""
+    carry_out(tmp_path / "torch.jsonl", what=drifting)
+    own = tmp_path / "subclass.py"
+    own.write_text(
+        "import torch\nfrom suite import LogUniform, Submission\nclass Own(torch.optim.SGD):\n    pass\n"
+        "submission = Submission('own', Own, space={'lr': LogUniform(0.1, 100.0)})\n"
+    )
+    scripted, what = Scripted(), plan(str(own), tasks=("valley_scalar",), trials=8)
+    assert [loaded.entrywise for loaded in (*drifting.submissions, *what.submissions)] == [True, False]
+    carry_out(tmp_path / "own.jsonl", scripted, what)
+    ahead, after = (
+        {key[2:]: r for key, r in runs_of(tmp_path / name).items()} for name in ("torch.jsonl", "own.jsonl")
+    )
+    trained = {trial for phase, trial, _ in ahead if phase == "score"}
+    assert [
+        (unit.phase, unit.seeds, unit.scored_ahead, {number for number, _ in unit.trials}) for unit in scripted.seen
+    ] == [
+        ("tune", (10_000,), (), set(range(8))),
+        ("score", (0, 1), (), trained),
+    ]
+    assert len(trained) < 8
+    assert after.keys() == ahead.keys()
+    for key, record in after.items():
+        assert record["status"] == ahead[key]["status"]
+        assert record["train_loss"] == pytest.approx(ahead[key]["train_loss"], rel=1e-9)
+        assert record["measures"] == pytest.approx(ahead[key]["measures"], rel=1e-9)
+
+
 @pytest.mark.parametrize("kept", [1, 8, 9])
 def test_an_interrupted_run_with_scores_ahead_goes_on_to_the_same_records(
     tmp_path: Path, drifting: Plan, kept: int

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from suite.entries.loading import builtin_files
+from suite.entries.description import describe, described
+from suite.entries.loading import builtin_files, load
+from suite.errors import InputError
 from suite.predictions import NORMS, PREDICTIONS, Measured, Method, Prediction, Relation, method_of
 from suite.predictions.methods import SUBMISSIONS
 from suite.tasks import find_task
@@ -74,7 +78,31 @@ def test_methods_are_submissions_with_a_norm() -> None:
     ],
 )
 def test_which_method_a_run_is_of(submission: str, placement: dict[str, int], method: Method | None) -> None:
-    assert method_of(submission, placement) is method
+    """A record of before the field `method` is known by its name; one of today says what the loaded submission is."""
+    old = {"submission": submission, "placement": placement}
+    assert method_of(old) is method
+    with contextlib.suppress(InputError):
+        assert method_of(old | {"method": load(submission).submission.method}) is method
+
+
+def test_what_is_stated_counts_and_not_the_name() -> None:
+    assert method_of({"submission": "adam", "method": None}) is None
+    assert method_of({"submission": "mine", "method": "Adam"}) is Method.ADAM
+    assert method_of({"submission": "mine", "method": "a method of a newer version"}) is None
+    assert method_of({"submission": "mine", "method": "Muon", "placement": {"AdamW": 20}}) is Method.ADAM
+
+
+def test_a_file_claims_no_method_by_its_name(tmp_path: Path) -> None:
+    """Only the built-in file called ``adam`` is Adam, whichever way it is named; others say so or are nothing."""
+    builtin, mine, declared = builtin_files()["adam"], tmp_path / "adam.py", tmp_path / "declared.py"
+    mine.write_bytes(builtin.read_bytes())
+    declared.write_text(mine.read_text().replace("optimizer=Adam,", 'optimizer=Adam, method="Adam",'))
+    assert load(str(mine)).submission.method is None
+    assert load(str(builtin)).submission.method is load("adam").submission.method is Method.ADAM
+    assert load(str(declared)).submission.method is Method.ADAM
+    assert load(f"{declared}[betas=(0.0,0.9)]").submission.method is None
+    assert load("torch.optim:Adam").submission.method is None
+    assert described(describe(str(declared), 1), str(declared), 1).submission.method is Method.ADAM
 
 
 def test_formulas() -> None:

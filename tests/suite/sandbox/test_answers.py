@@ -50,6 +50,8 @@ DESCRIBED = Described(
     origin=("own.Own", ""),
     hash=16 * "0",
     arguments=("params", "lr", "betas", "decay"),
+    method=None,
+    entrywise=False,
 )
 RESULT = TrainingResult(
     status=Status.CONVERGED,
@@ -140,6 +142,8 @@ DESCRIBED_FIELDS = {
     "origin": (["a"], ["a", "b", "c"], [201 * "x", ""], None),
     "hash": ("", 15 * "0", 17 * "0", 16 * "g", 16 * "A", 16 * "0" + "\n", None),
     "arguments": ([1], [""], ["lr\n"], ["l r"], 1_001 * ["x"], [201 * "x"], "params", None),
+    "method": (1, ["Adam"], 201 * "x"),
+    "entrywise": ("no", 1, None),
     "more": (1,),
     "type": ("network", None),
 }
