@@ -75,12 +75,12 @@ def method_of(record: Mapping[str, Any]) -> Method | None:
     return method
 
 
-def with_settings(method: Method | None, settings: Collection[str]) -> Method | None:
+def with_settings(method: str | None, settings: Collection[str]) -> str | None:
     """What a submission of `method` is when hyper-parameters of these names are given: only step sizes leave it one."""
     return method if STEP_SIZES.issuperset(settings) else None
 
 
-def _by_name(submission: str) -> Method | None:
+def _by_name(submission: str) -> str | None:
     """The method of a built-in name, with the hyper-parameters that it was given: ``sgd[lr=0.1]``."""
     name, _, options = submission.partition("[")
     try:
