@@ -93,7 +93,7 @@ def confinement() -> Confinement:
     if shutil.which("bwrap") is None:
         return Confinement()
     reason = ""
-    filters = (True, False) if _filter_of_calls() is not None else (False,)
+    filters = (True, False) if filter_of_calls() is not None else (False,)
     for filtered, own_user in ((filtered, own_user) for own_user in (True, False) for filtered in filters):
         tried = Confinement(True, own_user, filtered, "")
         try:
@@ -167,7 +167,7 @@ def confined(
             as_user = ["setpriv", f"--reuid={INSIDE}", f"--regid={INSIDE}", "--clear-groups", "--inh-caps=-all"]
             as_user += ["--bounding-set=-all", "--"]
         if how.filtered:
-            files.append(stack.enter_context(sealed(_filter_of_calls() or b"")))
+            files.append(stack.enter_context(sealed(filter_of_calls() or b"")))
             command += ["--seccomp", str(files[-1])]
         yield [*command, *_mounts(folder, source, package, limits, device), *as_user], tuple(files)
 
@@ -233,7 +233,7 @@ def _last_id(kind: str) -> int:
 
 
 @functools.cache
-def _filter_of_calls() -> bytes | None:
+def filter_of_calls() -> bytes | None:
     """A program for the kernel that answers the calls above with an error; None without pyseccomp and libseccomp."""
     try:
         import pyseccomp

@@ -1,5 +1,8 @@
 """Starts a guest process, confined as `confinement` says, watches it, and ends it. No torch import.
 
+Where bubblewrap confines guests, they are forked from a process that has imported torch (`suite.sandbox.forkserver`);
+elsewhere each is a Python of its own.
+
 Everything passes through three streams: the job is the guest's standard input, its answer the standard output, what it
 prints the standard error. The standard input of a guest that trains is a socket, on which it asks for gradients and is
 told (`suite.sandbox.service`). The host opens no file that a guest could have made, so no link, pipe or device that it
@@ -9,6 +12,7 @@ leaves is ever followed; it reads so many bytes, for so long, and no more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import select
@@ -19,13 +23,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
-from suite.sandbox.confinement import SHARED, SUITE, confined, confinement, package_path, sealed, site_packages
+from suite.errors import sentence
+from suite.sandbox.confinement import (
+    SHARED,
+    SUITE,
+    Confinement,
+    confined,
+    confinement,
+    filter_of_calls,
+    package_path,
+    sealed,
+    site_packages,
+)
+from suite.sandbox.forkserver import ForkServer, Report, Request, namespaces
 from suite.sandbox.limits import Limits
 from suite.sandbox.usage import Usage
 
@@ -40,11 +57,20 @@ MAIN = """
 from suite.sandbox.guest import main
 main(answer)
 """
+PRELOAD = {False: "import suite.sandbox.guest", True: "from suite.sandbox.guest import prepare; prepare()"}
+"""What the process that guests are forked from runs first: whether they train."""
+
+HOLDER = ("sh", "-c", "echo ready; read -r end")
+"""Keeps the namespaces of a forked guest until its standard input ends."""
+
 OUTPUT_TAIL = 2_000
 """Bytes at the end of the guest's output in which its last line is looked for."""
 
 END_SECONDS = 10.0
 """How long processes that were killed may take to be gone."""
+
+START_SECONDS = 60.0
+"""How long a guest that does nothing may take."""
 
 TICK = 0.05
 """Seconds after which the host looks at a guest again."""
@@ -89,11 +115,62 @@ def run(
             channel, theirs = (stack.enter_context(end) for end in socket.socketpair())
             stdin = theirs.fileno()
         command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
+        started: contextlib.AbstractContextManager[_Guest]
+        if command and device == "cpu" and guests_are_forked():
+            server = fork_server(service is not None)
+            started = _forked(command, files, stdin, folder, _search_path(package), server, MAIN)
+        else:
+            started = _executed(command, files, stdin, folder, _search_path(package))
+        guest = stack.enter_context(started)
+        if channel is not None:
+            theirs.close()
+        streams = _Streams(guest, limits, channel, service, job)
+        usage = Usage(guest.pids, limits, (str(folder), *SHARED) if command else ())
+        try:
+            status = _wait(guest, streams, usage, seconds)
+        finally:
+            # Whatever it started ends with it; bubblewrap's namespace ends those that left the session too.
+            killed = usage.kill()
+            guest.end()
+            streams.close()
+            ended = _wait_for_end(killed) if guest.namespace is None else guest.namespace.wait()
+    if not ended:
+        raise SandboxError(f"its processes did not end within {END_SECONDS:g} s of being killed")
+    if (reason := _failure(status, bytes(streams.tail))) is not None:
+        raise SandboxError(reason)
+    return bytes(streams.answer)
+
+
+@dataclass
+class _Guest:
+    """A guest, however it was started.
+
+    Attributes:
+        pids: the processes above which nothing is the guest's.
+        stdout, stderr: where it answers and prints, as open files that `_Streams` closes.
+        poll: its exit status, None as long as it runs.
+        end: end the processes `pids`, and wait for them.
+    """
+
+    pids: tuple[int, ...]
+    stdout: int
+    stderr: int
+    poll: Callable[[], int | None]
+    end: Callable[[], None]
+    namespace: _Namespace | None
+
+
+@contextlib.contextmanager
+def _executed(
+    command: list[str], files: tuple[int, ...], stdin: int, folder: Path, path: Sequence[str]
+) -> Iterator[_Guest]:
+    """A Python of its own, below `command`."""
+    with contextlib.ExitStack() as stack:
         namespace = stack.enter_context(_Namespace()) if command else None
         if namespace is not None:
             command, files = [command[0], *namespace.options, *command[1:]], (*files, namespace.file)
-        guest = subprocess.Popen(
-            [*command, sys.executable, "-I", "-c", START + MAIN, *_search_path(package)],
+        started = subprocess.Popen(
+            [*command, sys.executable, "-I", "-c", START + MAIN, *path],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -104,25 +181,119 @@ def run(
         )
         if namespace is not None:
             namespace.started()
-        if channel is not None:
-            theirs.close()
-        streams = _Streams(guest, limits, channel, service, job)
-        usage = Usage(guest.pid, limits, (str(folder), *SHARED) if confinement().bubblewrap else ())
+        assert started.stdout is not None
+        assert started.stderr is not None
+        stdout, stderr = (os.dup(stream.fileno()) for stream in (started.stdout, started.stderr))
+        started.stdout.close()
+        started.stderr.close()
+        yield _Guest((started.pid,), stdout, stderr, started.poll, lambda: _end(started), namespace)
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+
+
+@contextlib.contextmanager
+def _forked(
+    command: list[str],
+    files: tuple[int, ...],
+    stdin: int,
+    folder: Path,
+    path: Sequence[str],
+    server: ForkServer,
+    main: str,
+) -> Iterator[_Guest]:
+    """A child of `server` that runs `main`, in the namespaces that `command` makes."""
+    with contextlib.ExitStack() as stack:
+        namespace = stack.enter_context(_Namespace())
+        holder = subprocess.Popen(
+            [command[0], *namespace.options, *command[1:], *HOLDER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(folder),
+            cwd=folder,
+            start_new_session=True,
+            pass_fds=(*files, namespace.file),
+        )
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        stack.enter_context(holder.stdin)
+        stack.enter_context(holder.stdout)
+        stack.callback(_end, holder)
+        namespace.started()
+        line = holder.stdout.readline()
+        if line != b"ready\n" or namespace.first is None:
+            raise SandboxError(f"its namespaces cannot be made ({line.decode(errors='replace').strip()})")
+        program = filter_of_calls() if confinement().filtered else None
+        request = Request(START + main, ("-c", *path), str(folder), _environment(folder), program or b"")
         try:
-            status = _wait(guest, streams, usage, seconds)
-        finally:
-            # Whatever it started ends with it; bubblewrap's namespace ends those that left the session too.
-            killed = usage.kill()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(guest.pid, signal.SIGKILL)
-            guest.wait()
-            streams.close()
-            ended = _wait_for_end(killed) if namespace is None else namespace.wait()
-    if not ended:
-        raise SandboxError(f"its processes did not end within {END_SECONDS:g} s of being killed")
-    if (reason := _failure(status, bytes(streams.tail))) is not None:
-        raise SandboxError(reason)
-    return bytes(streams.answer)
+            (inside,) = psutil.Process(namespace.first).children()
+            readers, writers = zip(*(os.pipe() for _ in range(3)), strict=True)
+            stack.callback(os.close, readers[2])
+            try:
+                with namespaces(inside.pid) as entered:
+                    server.start(request, [stdin, *writers, *entered])
+            finally:
+                for writer in writers:
+                    os.close(writer)
+            report = Report(readers[2])
+        except (OSError, ValueError, psutil.Error) as error:
+            raise SandboxError(f"it cannot be started ({sentence(error)})") from error
+        yield _Guest((holder.pid, report.pid), readers[0], readers[1], report.poll, lambda: _end(holder), namespace)
+
+
+_servers: dict[str, ForkServer] = {}
+
+
+def fork_server(trains: bool) -> ForkServer:
+    """The process that guests are forked from: that of this process, or of the one that has forked it.
+
+    Raises:
+        SandboxError: it does not start.
+    """
+    preload = PRELOAD[trains]
+    server = _servers.get(preload)
+    if server is None or not server.alive():
+        try:
+            server = _servers[preload] = ForkServer(preload, _search_path(None), _environment(Path("/")))
+        except OSError as error:
+            raise SandboxError(sentence(error)) from error
+    return server
+
+
+def prepare_to_fork(trains: bool) -> None:
+    """Start what guests are forked from, where they are: children of this process then need none of their own."""
+    if guests_are_forked():
+        fork_server(trains)
+
+
+def guests_are_forked() -> bool:
+    """Whether guests are forked from a process that has imported torch, which is tried."""
+    return _forks(confinement())
+
+
+@functools.cache
+def _forks(how: Confinement) -> bool:
+    # A forked process can open the file of its program as the host has it: it must not be its own to write.
+    if not how.own_user or (os.geteuid() != 0 and os.access(os.path.realpath(sys.executable), os.W_OK)):
+        return False
+    with contextlib.suppress(OSError, SandboxError), contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        command, files = stack.enter_context(confined(how, folder, None, None, Limits(), "cpu"))
+        path = _search_path(None)
+        server = ForkServer("", path, _environment(Path("/")))
+        with open(os.devnull, "rb") as nothing:
+            guest = stack.enter_context(_forked(command, files, nothing.fileno(), folder, path, server, ""))
+        end = time.monotonic() + START_SECONDS
+        while (status := guest.poll()) is None and time.monotonic() < end:
+            time.sleep(0.001)
+        os.close(guest.stdout)
+        os.close(guest.stderr)
+        return status == 0
+    return False
 
 
 class _Namespace:
@@ -131,7 +302,10 @@ class _Namespace:
     bubblewrap itself ends before them, and says at the start which process that is.
     """
 
-    _first: int | None = None
+    first: int | None = None
+    """Its number here."""
+
+    _ended: int | None = None
 
     def __enter__(self) -> _Namespace:
         self._reader, self.file = os.pipe()
@@ -143,15 +317,17 @@ class _Namespace:
         os.close(self.file)
         self.file = -1
         found = re.search(rb'"child-pid": (\d+)', os.read(self._reader, 4096))
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            self._first = None if found is None else os.pidfd_open(int(found[1]))
+        if found is not None:
+            self.first = int(found[1])
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                self._ended = os.pidfd_open(self.first)
 
     def wait(self) -> bool:
         """Whether nothing of it runs any more, after a moment."""
-        return self._first is None or bool(select.select([self._first], [], [], END_SECONDS)[0])
+        return self._ended is None or bool(select.select([self._ended], [], [], END_SECONDS)[0])
 
     def __exit__(self, *_: object) -> None:
-        for file in (self._reader, self.file, self._first):
+        for file in (self._reader, self.file, self._ended):
             if file is not None and file >= 0:
                 os.close(file)
 
@@ -177,7 +353,7 @@ class _Streams:
 
     def __init__(
         self,
-        guest: subprocess.Popen[bytes],
+        guest: _Guest,
         limits: Limits,
         channel: socket.socket | None,
         service: Service | None,
@@ -191,10 +367,10 @@ class _Streams:
         if channel is not None:
             channel.setblocking(False)
             self._selector.register(channel, self._waits, "channel")
-        self._files = [file for file in (guest.stdout, guest.stderr) if file is not None]
+        self._files = (guest.stdout, guest.stderr)
         for file, kind in zip(self._files, ("answer", "output"), strict=True):
-            os.set_blocking(file.fileno(), False)
-            self._selector.register(file.fileno(), selectors.EVENT_READ, kind)
+            os.set_blocking(file, False)
+            self._selector.register(file, selectors.EVENT_READ, kind)
 
     def read(self, seconds: float) -> bool:
         """Take what comes within `seconds`; whether anything did. A `SandboxError` says that it is too much."""
@@ -248,13 +424,13 @@ class _Streams:
     def close(self) -> None:
         self._selector.close()
         for file in self._files:
-            file.close()
+            os.close(file)
 
 
-def _wait(guest: subprocess.Popen[bytes], streams: _Streams, usage: Usage, seconds: float) -> int:
+def _wait(guest: _Guest, streams: _Streams, usage: Usage, seconds: float) -> int:
     """The exit status of `guest`, whose streams are read meanwhile; a `SandboxError` if it exceeds a limit."""
     end = time.monotonic() + seconds
-    while guest.poll() is None:
+    while (status := guest.poll()) is None:
         if time.monotonic() > end:
             raise SandboxError(f"stopped by the time limit of {seconds:g} s")
         streams.read(TICK)
@@ -262,7 +438,7 @@ def _wait(guest: subprocess.Popen[bytes], streams: _Streams, usage: Usage, secon
             raise SandboxError(f"stopped: {excess}")
     while time.monotonic() <= end and streams.read(0):  # what a process that it left behind would write does not count
         pass
-    return guest.returncode
+    return status
 
 
 def _failure(status: int, output: bytes) -> str | None:

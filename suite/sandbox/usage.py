@@ -33,11 +33,14 @@ SHARED_MEMORY = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
 
 
 class Usage:
-    """Looks at the tree of processes below one process."""
+    """Looks at the trees of processes below some processes."""
 
-    def __init__(self, pid: int, limits: Limits, folders: Sequence[str]) -> None:
+    def __init__(self, pids: Sequence[int], limits: Limits, folders: Sequence[str]) -> None:
         """`folders` are file systems in memory that the guest has for itself, by their paths inside."""
-        self._root = psutil.Process(pid)
+        self._roots = []
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):  # it has ended already
+                self._roots.append(psutil.Process(pid))
         self._limits = limits
         self._folders = folders
         self._next = 0.0
@@ -70,9 +73,11 @@ class Usage:
         return processes
 
     def _processes(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.Error):
-            return [self._root, *self._root.children(recursive=True)]
-        return []
+        found = []
+        for root in self._roots:
+            with contextlib.suppress(psutil.Error):
+                found += [root, *root.children(recursive=True)]
+        return found
 
     def _files(self, processes: Sequence[psutil.Process]) -> int:
         """How many files, folders and links there are; what the last of `processes` sees is what the guest sees."""

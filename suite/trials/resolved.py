@@ -10,6 +10,7 @@ from suite.entries.entry import Entry, bind
 from suite.entries.loading import LoadedSubmission, load
 from suite.errors import InputError
 from suite.oracles.oracle_cache import cached_oracle
+from suite.sandbox.process import prepare_to_fork
 from suite.storage.cache import cached_in_memory
 from suite.storage.record import Record, RunKey, canonical, clean
 from suite.task import Oracle, Problem, Task
@@ -135,9 +136,11 @@ def resolve(unit: Unit) -> ResolvedUnit:
 def load_data(unit: Unit) -> None:
     """Build the unit's data, which this process keeps for other units; raises what the task raises.
 
-    No code of the submission runs.
+    No code of the submission runs. What its guests are forked from is started too.
     """
     suite_hash()
+    if unit.isolation is not None and unit.device == "cpu":
+        prepare_to_fork(unit.isolation.loaded.submission.kind == "optimizer")
     for seed in unit.all_seeds:
         _problem(find_task(unit.task), seed)
 

@@ -57,6 +57,7 @@ BODIES = {
     "patches the suite": "from suite.training import stopping; stopping.StoppingRule._verdict = lambda *_: 'converged'",
     "looks for data": """
 from suite.task import Problem, Split
+gc.unfreeze()  # what it has of the process that it was forked from
 for thing in gc.get_objects():
     if isinstance(thing, Problem) and (thing.test is not None or thing.validation is not None or thing.ground_truth):
         raise ValueError('found test data')
