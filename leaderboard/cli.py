@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,20 @@ from leaderboard.commands.lists import measure, measures, new, submissions, task
 from leaderboard.commands.run import run, study
 from leaderboard.commands.show import agreement, publish, table
 from leaderboard.commands.verify import verify
-from suite.errors import InputError
+from suite.errors import InputError, sentence
+
+if sys.platform != "win32":
+    import resource
 
 
 class Lowlands(click.Group):
     """A group whose commands report a mistake of the user as one sentence, with exit status 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what no path and no name can hold."""
+        if any("\0" in argument for argument in args):
+            raise click.UsageError("An argument holds the character NUL.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command; an InputError becomes click's own kind of error."""
@@ -27,6 +37,21 @@ class Lowlands(click.Group):
             return super().invoke(ctx)
         except InputError as error:
             raise click.UsageError(str(error)) from error
+        except (ImportError, MemoryError) as error:
+            if (limit := _address_space()) is None:
+                raise
+            raise click.UsageError(
+                f"Torch cannot be loaded within the {limit / 1e9:g} GB of address space that this process may use "
+                f"(`ulimit -v`): {sentence(error)}."
+            ) from error
+
+
+def _address_space() -> int | None:
+    """The bytes of address space that this process may use; None for no limit."""
+    if sys.platform == "win32":
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _check_modules() -> None:

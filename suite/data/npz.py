@@ -59,7 +59,8 @@ def _images(array: NDArray[np.generic], key: str, path: Path) -> torch.Tensor:
             f"channels, not {list(array.shape)}."
         )
     if array.dtype != np.uint8:
-        array = array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+            array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise InputError(f"{path}: {key} holds values that are not finite.")
     tensor = torch.from_numpy(array)

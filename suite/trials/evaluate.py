@@ -248,17 +248,16 @@ def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curve
     target = work.task.target
     try:
         fields = _judged(work, run, result.weights)
-        admitted = target.admits(fields["train_loss"])
-        if admitted and work.scored and work.unit.solutions is not None:
-            save(Path(work.unit.solutions), result.weights)
     except Exception as error:
         return {"converged": False, "status": Status.FAILED, "reason": f"Measuring raised {sentence(error)}"}
-    if not admitted:
+    if not target.admits(fields["train_loss"]):
         reason = (
             f"Training ended at the loss {result.train_loss:g}, but its network, built anew with its weights, has the "
             f"training loss {fields['train_loss']:g}; the target loss is {target.loss:g}"
         )
         return {"converged": False, "status": Status.FAILED, "reason": reason, "train_loss": fields["train_loss"]}
+    if work.scored and work.unit.solutions is not None:
+        save(Path(work.unit.solutions), result.weights)  # a full disk is no fault of the run: it is not recorded
     return fields | {"curves": curves | fields.get("curves", {})}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,22 +81,23 @@ def _last(log: Path) -> dict[tuple[object, ...], dict[str, object]]:
     return {tuple(record[key] for key in keys): identity(record) for record in read(log).records}
 
 
-def _command(results: Path | str) -> Result:
+def _command(results: Path | str, *more: str) -> Result:
     options = ["--task", "adaptive_trap", "--track", "smoke", "--trials", "1", "--seeds", "1", "--engine", "local:0"]
-    return CliRunner().invoke(main, ["run", "sgd", *options, "--results", str(results)])
+    return CliRunner().invoke(main, ["run", "sgd", *options, "--results", str(results), *more])
 
 
 def test_places_that_cannot_hold_results(tmp_path: Path, report: Report) -> None:
     (tmp_path / "file").write_text("")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    places = {
+    places: dict[str, Path | str] = {
         "below a file": tmp_path / "file" / "results",
         "a file": tmp_path / "file",
         "below a device": "/dev/null/results",
         "where nothing can be made": "/proc/results",
         "a name of 300 letters": tmp_path / (300 * "n"),
         "a link to itself": loop,
+        "a name with the character NUL": "a\0b",
     }
     for name, kind in (("smoke.jsonl", "directory"), ("smoke.jsonl", "loop"), (".lock", "directory")):
         folder = tmp_path / f"{name} {kind}"
@@ -109,7 +112,13 @@ def test_places_that_cannot_hold_results(tmp_path: Path, report: Report) -> None
         assert isinstance(told.exception, SystemExit), (what, told.exception)
         assert (told.exit_code, told.stderr[:7]) == (2, "Error: "), (what, told.stderr)
         assert len(told.stderr.strip().splitlines()) == 1, (what, told.stderr)
-    report(f"{len(places)} places that cannot hold results, through the command", "one sentence each, status 2")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "solutions").write_text("")
+    told = _command(kept, "--keep-solutions")
+    assert (told.exit_code, told.stderr[:32]) == (2, "Error: Solutions cannot be kept "), told.stderr
+    assert not read(kept / "smoke.jsonl").records  # the run is not to blame, and is repeated
+    report(f"{len(places) + 1} places that cannot hold results, through the command", "one sentence each, status 2")
 
 
 def test_places_with_odd_names(tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,3 +144,22 @@ def test_places_with_odd_names(tmp_path: Path, report: Report, monkeypatch: pyte
     assert target.is_file()
     assert not os.path.lexists("owned")
     report(f"{len(names)} odd places, without HOME and TMPDIR, through the command", "all records equal")
+
+
+@pytest.mark.parametrize(("gigabytes", "status"), [(1.5, 2), (4, 0)])
+def test_an_address_space_that_torch_does_not_fit_into(tmp_path: Path, gigabytes: float, status: int) -> None:
+    script = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, 2 * ({int(gigabytes * 1e9)},))\n"
+        "from leaderboard.__main__ import main; main()"
+    )
+    options = ["--task", "adaptive_trap", "--track", "smoke", "--trials", "1", "--seeds", "1", "--engine", "local:0"]
+    told = subprocess.run(
+        [sys.executable, "-c", script, "run", "sgd", *options, "--results", str(tmp_path / "results")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == status, told.stderr
+    assert "Traceback" not in told.stderr
+    assert ("Torch cannot be loaded within the 1.5 GB" in told.stderr) == bool(status)

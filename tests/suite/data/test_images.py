@@ -9,6 +9,7 @@ import pickle
 import socket
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -106,6 +107,19 @@ def _changed(**new: Callable[[Any], Any]) -> Callable[[Arrays], Arrays]:
         (_changed(y_train=lambda y: y * 0), "one class only"),
         (_changed(y_test=lambda y: y + 1), "y_test has labels from 1 to 3, y_train from 0 to 2"),
         (_changed(x_train=lambda x: np.array([object()])), "x_train must hold integers or real numbers, not pickled"),
+        (_changed(y_train=lambda y: y.astype(object)), "y_train must hold integers or real numbers, not pickled"),
+        (lambda a: a | {"x_train": np.array(None)}, "x_train must hold integers or real numbers, not pickled"),
+        (_changed(y_train=lambda y: y > 0), "y_train must hold integers, not bool"),
+        (_changed(y_train=lambda y: y.astype(str)), "y_train must hold integers or real numbers"),
+        (_changed(y_train=lambda y: y + 10**12), "the 3 classes in y_train must be labelled 0 to 2"),
+        (_changed(x_train=lambda x: np.full(x.shape, np.inf)), "x_train holds values that are not finite"),
+        (_changed(x_train=lambda x: x * 1e300), "x_train holds values that are not finite"),
+        (_changed(x_train=lambda x: x + 1j), "x_train must hold integers or real numbers, not complex128"),
+        (_changed(x_train=lambda x: np.float32(3)), r"x_train must be \[n, height, width\]"),
+        (_changed(x_train=lambda x: x[:, 0, 0]), r"x_train must be \[n, height, width\]"),
+        (_changed(x_train=lambda x: x[..., None]), r"x_train must be \[n, height, width\]"),
+        (_changed(x_train=lambda x: x[:0], y_train=lambda y: y[:0]), "x_train must be"),
+        (_changed(x_train=lambda x: np.zeros(12, "u1,u1")), "x_train must hold integers or real numbers"),
     ],
 )
 def test_npz_that_are_not_images(
@@ -113,6 +127,23 @@ def test_npz_that_are_not_images(
 ) -> None:
     np.savez(tmp_path / "mine.npz", **change(_arrays()))
     with pytest.raises(InputError, match=sentence):
+        _load_from(tmp_path, "mine", monkeypatch)
+
+
+def test_harmless_oddities_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that are all alike, members that are never read, and one whose name leads elsewhere."""
+    arrays = _arrays() | {"x_train": np.full((12, 4, 5, 3), 7, np.uint8)}
+    np.savez(tmp_path / "mine.npz", **arrays, more=np.array([object()]), texts=np.array(["a"]))
+    with zipfile.ZipFile(tmp_path / "mine.npz", "a") as archive:
+        archive.writestr("../outside.npy", b"x")
+    images = _load_from(tmp_path, "mine", monkeypatch)
+    assert images.train.x.unique().tolist() == [7]
+    assert not (tmp_path.parent / "outside.npy").exists()
+
+
+def test_a_link_to_itself_is_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.npz").symlink_to(tmp_path / "mine.npz")
+    with pytest.raises(InputError, match="There is no data set 'mine'"):
         _load_from(tmp_path, "mine", monkeypatch)
 
 

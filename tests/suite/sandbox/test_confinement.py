@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,23 @@ HANGS = {
 def test_nothing_makes_the_host_wait(what: str) -> None:
     with pytest.raises(SandboxError, match="stopped by the time limit of 2 s"):
         answer_to(HANGS[what], seconds=2)
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_the_end_of_a_guest_is_its_exit_status(status: int) -> None:
+    """Also if it leaves at its very end, when its answer is there."""
+    text = f"import atexit; atexit.register(os._exit, {status}); say('done')"
+    if not status:
+        assert answer_to(text) == "done"
+        return
+    with pytest.raises(SandboxError, match="exit status 7"):
+        answer_to(text)
+
+
+def test_the_hosts_folder_of_temporary_files_may_be_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/proc")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert answer_to("say('done')") == "done"
 
 
 def test_shared_memory_counts_once() -> None:
