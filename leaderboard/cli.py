@@ -12,8 +12,9 @@ import leaderboard
 import suite
 from leaderboard.commands.compare import compare
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
+from leaderboard.commands.references import references
 from leaderboard.commands.run import run, study
-from leaderboard.commands.show import agreement, publish, table
+from leaderboard.commands.show import agreement, export, figure, publish, table
 from leaderboard.commands.verify import verify
 from suite.errors import InputError, sentence
 
@@ -55,7 +56,7 @@ def _address_space() -> int | None:
 
 
 def _check_modules() -> None:
-    """PyPI has unrelated packages that install modules named `leaderboard` and `suite`: name the culprit."""
+    """PyPI has unrelated packages that install modules of the same names: name the culprit."""
     here = Path(__file__).resolve().parents[1]
     for module in (leaderboard, suite):
         root = Path(module.__file__ or "").resolve().parents[1]
@@ -78,5 +79,10 @@ def main() -> None:
     """
 
 
-for command in (run, tasks, submissions, measures, measure, new, table, compare, publish, agreement, study, verify):
+COMMANDS = (
+    run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, publish, agreement,
+    study, verify,
+)  # fmt: skip
+
+for command in COMMANDS:
     main.add_command(command)

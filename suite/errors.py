@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -16,6 +17,24 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, InputError) and text:
         return text[:500]
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+MAX_TRACE = 20_000
+"""Characters of a traceback that are kept: its end, where the error was raised."""
+
+
+class RunError(RuntimeError):
+    """What ended a training run in another process, with the traceback there."""
+
+    def __init__(self, text: str, trace: str) -> None:
+        super().__init__(text)
+        self.trace = trace
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of an error, as Python prints it, or its end if it is long."""
+    text = error.trace if isinstance(error, RunError) else "".join(traceback.format_exception(error))
+    return text[-MAX_TRACE:]
 
 
 def unknown(kind: str, name: str, names: Iterable[str], otherwise: str | None = None, where: str = "") -> InputError:

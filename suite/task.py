@@ -316,9 +316,13 @@ class Task:
         fixed: hyper-parameters that the task sets in every submission whose optimizer takes them.
         curves: solution -> what the site draws of it (a learned function, singular values, a slice of the loss).
         papers: the claim's sources; `suite.tasks.task` adds those that the docstring cites.
-        family: tasks of one family share a weight in the scores; the first word of the file's name.
+        family: tasks of one family share a weight in the scores; the first word of the file's name, and for a task that
+            is not of the suite the file's whole name, unless it says otherwise.
         name, description, variant: with the family set by `suite.tasks.task`, from the function's name, docstring and
             arguments.
+        source: a hash of the source of a task that is not of the suite; empty for the suite's own.
+        open_axes: axes that state no references, so that a file beside the task decides whether they are scored
+            (`suite.tasks.own_references`).
     """
 
     problem: Callable[[int], Problem]
@@ -345,3 +349,5 @@ class Task:
     name: str = ""
     description: str = ""
     variant: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    open_axes: tuple[Axis, ...] = ()

@@ -7,11 +7,15 @@ is an ordinary submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[dep
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from suite.errors import unknown
+from suite.errors import InputError, unknown
 
 TUNING_SEEDS_FROM = 10_000
 """The first tuning seed. Scoring seeds start at 0, so no seed serves both."""
@@ -34,6 +38,7 @@ class Track:
         measure_trials: whether every trial is trained to its end and measured, so that the expected score of a setting
             of the space is known, and not only that of the selected one. Selection sees nothing of it.
         fewer_seeds: by task, where a run costs so much that the track asks for fewer seeds.
+        first_seed: the first scored seed.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Track:
     searches: int = 1
     measure_trials: bool = False
     fewer_seeds: Mapping[str, int] = field(default_factory=dict)
+    first_seed: int = 0
 
     def with_seeds(self, seeds: int) -> Track:
         """The track with so many seeds on every task."""
@@ -65,7 +71,7 @@ class Track:
 
     def scored_seeds_of(self, task: str, search: int, searches: int) -> range:
         """The scored seeds of one of so many searches on a task: every so many-th. There are none beyond them."""
-        return range(search, self.seeds_of(task), searches)
+        return range(self.first_seed + search, self.first_seed + self.seeds_of(task), searches)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -154,8 +160,65 @@ TRACKS = {
 }
 
 
+OWN_SIZES = {"seeds": 10, "trials": 4, "tuning_seeds": 1, "searches": 2}
+"""Of a track in a file that does not say otherwise: those of `quick`."""
+
+
+def read_track(path: Path) -> Track:
+    """A track of the user's own, as a TOML file states it::
+
+        tasks = ["min_norm_regression", "my_task.py:spirals"]
+        seeds = 5  # and trials, tuning_seeds, searches, measure_trials, description, fewer_seeds
+
+    It is named after the file, and so is its log. Files of tasks are named relative to the track's file.
+
+    Raises:
+        InputError: the file cannot be read, or is no such track.
+    """
+
+    def wrong(what: str) -> InputError:
+        return InputError(f"The track {path}: {what}.")
+
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise wrong(f"it cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise wrong(f"it is not TOML ({error})") from None
+    known = {"tasks", "description", "measure_trials", "fewer_seeds", *OWN_SIZES}
+    if others := sorted(given.keys() - known):
+        raise wrong(f"there is no {others[0]!r}; it may state {', '.join(sorted(known))}")
+    tasks = given.get("tasks")
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, str) for task in tasks):
+        raise wrong('it needs a list of names, tasks = ["…"]')
+    fewer = given.get("fewer_seeds", {})
+    sizes = OWN_SIZES | {name: given[name] for name in OWN_SIZES if name in given}
+    for name, size in {**sizes, **(fewer if isinstance(fewer, dict) else {"fewer_seeds": fewer})}.items():
+        if type(size) is not int or size < 1:
+            raise wrong(f"{name} must be a whole number of at least 1, not {size!r}")
+    if path.stem in TRACKS or not re.fullmatch(r"[\w.-]+", path.stem):
+        raise wrong(f"a track cannot be named {path.stem!r}; rename the file")
+    return Track(
+        name=path.stem,
+        tasks=tuple(dict.fromkeys(_beside(path, task) for task in tasks)),
+        description=str(given.get("description", "")),
+        measure_trials=given.get("measure_trials") is True,
+        fewer_seeds={_beside(path, task): seeds for task, seeds in fewer.items()},
+        **sizes,
+    )
+
+
+def _beside(track: Path, task: str) -> str:
+    """The name of a task in a track's file: a file of tasks is found from the folder of the track."""
+    if ".py:" not in task or os.path.isabs(task):
+        return task
+    return os.path.normpath(track.parent / task)
+
+
 def find_track(name: str) -> Track:
-    """The track of this name; an `InputError` if there is none."""
+    """The track of this name, or that of a file ``NAME.toml``; an `InputError` if there is none."""
+    if name.endswith(".toml"):
+        return read_track(Path(name))
     if name not in TRACKS:
         raise unknown("track", name, TRACKS)
     return TRACKS[name]

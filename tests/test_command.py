@@ -15,6 +15,7 @@ import pytest
 
 from suite.storage.log import read
 from suite.storage.record import identity, seal
+from tests.suite.tasks.test_own_tasks import TASK
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--track", "smoke", "--task", "min_norm_regression", "--engine", "local:0")
@@ -152,6 +153,9 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
     (tmp_path / "bad.py").write_text(FAILING.format(body=body))
     result = lowlands("run", "bad.py", "sgd", *SMALL, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert f"{status.capitalize()} runs: bad 2." in result.stdout
+    ranking = result.stdout[result.stdout.index("Lowlands: optimizers") :]
+    assert ranking.index(" sgd ") < ranking.index(" bad (no solutions)")
     records = read(tmp_path / "results" / "smoke.jsonl").records
     bad = [r for r in records if r["submission"] == "bad"]
     assert {r["status"] for r in bad} == {status}
@@ -159,6 +163,15 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
     assert any(r["submission"] == "sgd" and r["converged"] for r in records)
     if status == "failed":
         assert {r["reason"] for r in bad} == {"RuntimeError: I give up"}
+        where = tmp_path / "results" / "failures" / "bad.txt"
+        assert "bad.py:6, in step: raise RuntimeError('I give up')" in result.stderr
+        assert result.stderr.count("The traceback:") == 1
+        assert where.read_text().count("Traceback (most recent call last)") == 1
+        assert "RuntimeError: I give up" in where.read_text()
+        alone = lowlands("run", "bad.py", *SMALL, cwd=tmp_path)  # resumed, and nothing of it works
+        assert alone.returncode == 1
+        assert "Every run has failed." in alone.stderr
+        assert not any("traceback" in record for record in records)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +224,24 @@ def test_images_of_your_own(tmp_path: Path) -> None:
     assert record["stepping"] == "alone"
 
 
+def test_tasks_and_a_track_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "my_task.py").write_text(TASK.format(name="line"))
+    (tmp_path / "mine.toml").write_text("tasks = ['my_task.py:line']\nseeds = 2\ntrials = 2\nsearches = 1\n")
+    result = lowlands("run", "sgd", "--track", "mine.toml", "--engine", "local:1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    records = [record for record in read(tmp_path / "results" / "mine.jsonl").records if record["phase"] == "score"]
+    assert [(record["task"], record["family"], record["track"]) for record in records] == [
+        ("my_task.py:line", "my_task", "mine")
+    ] * 2
+    assert all(record["measures"]["error"] < 1e-3 for record in records)  # the slope is the only solution
+    shown = lowlands("table", "--results", "results", "--format", "json", cwd=tmp_path)
+    assert json.loads(shown.stdout)[0]["rows"][0]["overall"]["value"] == pytest.approx(1, abs=1e-3)
+    refused = lowlands("verify", "results", "--sample", "1", cwd=tmp_path)  # no code runs because a log names it
+    assert refused.returncode == 1
+    named = lowlands("verify", "results", "--sample", "1", "--task", "my_task.py:line", cwd=tmp_path)
+    assert named.returncode == 0, named.stdout + named.stderr
+
+
 def test_a_factory_that_raises_is_found_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(
         "from suite import Submission\n"
@@ -248,7 +279,8 @@ def test_help_has_an_example(command: str, tmp_path: Path) -> None:
 
 
 def test_lists(tmp_path: Path) -> None:
-    assert "sparse_regression" in lowlands("tasks", cwd=tmp_path).stdout
+    listed = lowlands("tasks", cwd=tmp_path).stdout
+    assert all(name in listed for name in ("sparse_regression", "image:NAME", "my_task.py:function"))
     assert "arXiv" in lowlands("tasks", "max_margin", cwd=tmp_path).stdout
     assert "nesterov" in lowlands("submissions", cwd=tmp_path).stdout
 

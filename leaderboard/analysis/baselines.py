@@ -1,4 +1,4 @@
-"""The results that come with the package, which stand in a user's tables without being run again."""
+"""Where results lie, and those that come with the package: they stand in a user's tables without being run again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import leaderboard
 from suite.errors import InputError
+from suite.tracks import find_track
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
@@ -19,6 +20,43 @@ BASELINES = Path(leaderboard.__file__).parent / "baselines"
 def shipped_logs() -> list[Path]:
     """The shipped logs, one for a track."""
     return sorted(BASELINES.glob("*.jsonl"))
+
+
+SHIPPED_TRACK = "quick"
+"""The shipped results that are meant where no track is named."""
+
+
+def find_log(results: Path | None, track: str | None, otherwise: str | None = None) -> Path:
+    """The log of a track.
+
+    Args:
+        results: a log, which is returned as it is, or a directory of logs; None: the shipped ones.
+        track: its name; None: the only log of the directory, or `SHIPPED_TRACK` of the shipped ones.
+        otherwise: the track that is meant where none is named and the directory holds several logs.
+
+    Raises:
+        InputError: there is none, or no track is named and there are several.
+    """
+    if results is not None and results.is_file():
+        return results
+    if track is None and results is not None:
+        logs = sorted(results.glob("*.jsonl"))
+        if len(logs) > 1 and otherwise is not None:
+            return find_log(results, otherwise)
+        if len(logs) > 1:
+            raise InputError(
+                f"{results} holds results of {', '.join(log.stem for log in logs)}: name one with --track (track=)."
+            )
+        if not logs:
+            raise InputError(f"There are no results at {results}.")
+        return logs[0]
+    track = Path(track or SHIPPED_TRACK).name.removesuffix(".toml")
+    path = (BASELINES if results is None else results) / f"{track}.jsonl"
+    if not path.is_file():
+        if results is None:
+            find_track(track)
+        raise InputError(f"There are no results at {path}.")
+    return path
 
 
 def with_shipped(results: Results) -> Results:

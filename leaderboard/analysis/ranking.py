@@ -45,8 +45,8 @@ class Standing:
         relative_seconds: training time of a run in units of the time reference's; None where that is missing.
         converged, runs: how many of its runs reached the target loss, and how many it has.
         overall: the overall score; NaN where no task is scored.
-        rank: the place in the order of the overall scores; None for an incomplete submission, and for all where no task
-            is scored.
+        rank: the place in the order of the overall scores; None for an incomplete submission, for one of which no run
+            reached a target loss, and for all where no task is scored.
         tied: whether others share the rank, because their scores agree to all printed digits.
         rank_interval: the ranks that the seeds leave open, for all submissions together with 95 %.
         rough: whether that interval may be too narrow: few seeds, or an axis whose score is 0.
@@ -215,7 +215,9 @@ def _standings(
     samples = scores.resampled(resamples)
     axes = {axis: intervals(scores.axis_means[axis], samples[axis], scores.spread(axis)) for axis in scores.axes}
     overall = intervals(scores.overall, geometric_mean(list(samples.values())), scores.spread())
-    ranks = _ranks(scores.only(name for name in scores.names if not missing[name]), searched(scores, results))
+    solved = set(runs.loc[runs["converged"], "submission"])
+    complete = [name for name in scores.names if not missing[name] and name in solved]
+    ranks = _ranks(scores.only(complete), searched(scores, results))
     expected = expected_scores(scores, results)
     kind = str(runs["kind"].iloc[0])
     seconds, behaviors = relative_seconds(runs, TIME_REFERENCES[kind]), results.behaviors(kind)
@@ -232,7 +234,7 @@ def _standings(
         )
         for row, name in enumerate(scores.names)
     ]
-    return sorted(standings, key=lambda s: (s.rank is None, -s.overall.value, s.submission))
+    return sorted(standings, key=lambda s: (s.rank is None, not s.converged, -s.overall.value, s.submission))
 
 
 def _ranks(ranked: Scores, searched: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -330,7 +332,7 @@ def _unscored(results: Results, kind: str) -> list[Standing]:
     runs = pd.DataFrame(records, columns=list(RUN_KEYS))
     seconds = relative_seconds(runs, TIME_REFERENCES[kind])
     standings = [_unranked(str(name), group, seconds) for name, group in runs.groupby("submission")]
-    return sorted(standings, key=lambda s: (s.gradient_evaluations, s.submission))
+    return sorted(standings, key=lambda s: (not s.converged, s.gradient_evaluations, s.submission))
 
 
 def relative_seconds(runs: pd.DataFrame, reference: str) -> dict[str, float]:

@@ -77,6 +77,10 @@ class Results:
                 groups[record["submission"]].append(record)
         return {name: explicit(False, probes_of(group))[1] for name, group in groups.items()}
 
+    def submissions(self, kind: str) -> set[str]:
+        """The submissions of `kind`."""
+        return {record["submission"] for record in self.records if record["kind"] == kind}
+
     def kinds(self) -> list[str]:
         """The kinds of submission that there are: they are ranked separately, optimizers first."""
         return sorted({record["kind"] for record in self.records}, key=lambda kind: (kind != "optimizer", kind))

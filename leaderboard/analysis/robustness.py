@@ -26,6 +26,7 @@ from leaderboard.analysis.statistics import (
     rank_correlation,
     seeds_to_separate,
 )
+from suite.errors import unknown
 from suite.storage.record import Record, Status, search_of
 
 SMALLEST_SCORE = 1e-30
@@ -67,9 +68,16 @@ def _log_mean(a: float, b: float) -> float:
     return a if a == b else (a - b) / math.log(a / b)
 
 
-def neighbours(board: Board) -> dict[str, str]:
-    """Ranked submission -> the one above it in the table; for the first, the one below it."""
+def neighbours(board: Board, against: str | None = None) -> dict[str, str]:
+    """Ranked submission -> the one above it in the table; for the first, the one below it.
+
+    With `against`, every other submission -> that one; an InputError if it is not ranked.
+    """
     names = board.ranked_names
+    if against is not None:
+        if against not in names:
+            raise unknown("ranked submission", against, names)
+        return {name: against for name in names if name != against}
     return dict(zip(names, [*names[1:2], *names], strict=False)) if len(names) > 1 else {}
 
 
@@ -83,7 +91,7 @@ def leave_one_task_out(scores: Scores) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Separation:
-    """Two neighbours of the table, with the difference of their overall scores.
+    """Two submissions, the upper one first in the table, with the difference of their overall scores.
 
     Attributes:
         apart: whether the intervals of the ranks tell them apart.
@@ -99,8 +107,10 @@ class Separation:
     needed: int | None
 
 
-def separations(board: Board, power: float = 0.8) -> list[Separation]:
+def separations(board: Board, power: float = 0.8, against: str | None = None) -> list[Separation]:
     """How many seeds per task would tell each pair of neighbours apart with a probability of `power`.
+
+    With `against`, the pairs are those of every submission with that one; an InputError if it is not ranked.
 
     The test is that of the ranking in its first step, the strictest, with the variance of today's runs.
     """
@@ -111,7 +121,9 @@ def separations(board: Board, power: float = 0.8) -> list[Separation]:
     decided = rank_intervals(differences)
     level = 2 * float(ndtr(-decided.critical))
     result = []
-    for upper, lower in itertools.pairwise(names):
+    place = names.index
+    pairs = neighbours(board, against).items() if against else itertools.pairwise(names)
+    for upper, lower in (sorted(pair, key=place) for pair in pairs):
         pair = scores.names.index(upper), scores.names.index(lower)
         difference, seeds = float(differences.difference[pair]), int(differences.seeds[pair])
         error, freedom = float(differences.spread.error[pair]), float(differences.spread.freedom[pair])

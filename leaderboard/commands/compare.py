@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leaderboard.analysis.baselines import find_log
 from leaderboard.commands.console import print_table
-from leaderboard.commands.show import find_log, load_log
+from leaderboard.commands.show import load_log
 from suite.errors import InputError
 from suite.tracks import TRACKS
 

@@ -53,6 +53,11 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def file_stem(name: str) -> str:
+    """What a file of a submission or a task of this name is called, without its ending."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
 def output() -> Console:
     """Standard output, where no text is markup; a file or a pipe has no width of its own, and cuts no lines."""
     console = Console(markup=False)
@@ -61,12 +66,12 @@ def output() -> Console:
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal is."""
-    from leaderboard.tables.formats import terminal
+    from leaderboard.tables.formats import legend, terminal
 
     console = output()
     for part in terminal(table, console.width):
         console.print(part)
-    for note in table.notes:
+    for note in legend(table, console.width):
         console.print(note, style="dim", highlight=False)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import signal
 import sys
 import time
@@ -19,16 +20,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+import leaderboard
+import suite
 from leaderboard.analysis.baselines import shipped_logs
-from leaderboard.commands.console import BYTES, SECONDS, duration, print_table
+from leaderboard.commands.console import BYTES, SECONDS, duration, file_stem, print_table
 from suite.errors import InputError
 from suite.storage.record import Status
 
 if TYPE_CHECKING:
+    from suite.engine.costs import Costs
     from suite.engine.driver import Driver
     from suite.engine.driver import Progress as Step
     from suite.engine.executors import Engine
     from suite.engine.plan import Plan
+    from suite.storage.log import Log
 
 TIMED_OUT = 124
 """Exit status of a run that its time limit ended, as that of timeout(1)."""
@@ -98,37 +103,55 @@ def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
         yield engine
 
 
+@contextlib.contextmanager
+def opened(engine: Engine, plan: Plan, path: Path, trial_seconds: float | None = None) -> Iterator[tuple[Driver, Log]]:
+    """The driver of `plan` and its log at `path`, which no other run writes to until the end of the block.
+
+    An InputError says that the log cannot be read or written, or that the engine cannot run the plan.
+    """
+    from suite.engine.driver import Driver
+    from suite.engine.lock import locked
+    from suite.storage.log import Log
+
+    with locked(path.parent):
+        log = Log(path)
+        yield Driver(plan, log, engine, recorded_costs(), trial_seconds), log
+
+
+def recorded_costs() -> Costs:
+    """What training runs are expected to take, by the shipped records."""
+    from suite.engine.costs import Costs
+    from suite.storage.log import read
+
+    return Costs(record for shipped in shipped_logs() for record in read(shipped).records)
+
+
 def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> None:
     """Run `plan` on `engine`, with the log `path`; finished runs of the log are skipped.
 
     A dry run prints what is done and what is left, writes nothing, and exits with 0.
 
-    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed. An InputError
-    says that the log cannot be read or written, or that the engine cannot run the plan.
+    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed. Raises as
+    `opened`.
     """
-    from suite.engine.costs import Costs
     from suite.engine.driver import Driver, OutOfTime
-    from suite.engine.lock import locked
-    from suite.storage.log import Log, read
+    from suite.storage.log import Log
 
     console = Console(stderr=True, markup=False)
-    costs = Costs(record for shipped in shipped_logs() for record in read(shipped).records)
     if resources.dry_run:
-        _print_outlook(Driver(plan, Log(path, writable=False), engine, costs), path)
+        _print_outlook(Driver(plan, Log(path, writable=False), engine, recorded_costs()), path)
         sys.exit(0)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with locked(path.parent):
-            log = Log(path)
-            driver = Driver(plan, log, engine, costs, resources.trial_seconds)
+        with opened(engine, plan, path, resources.trial_seconds) as (driver, log):
             for note in log.notes:
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
             if driver.seconds_left():
                 if engine.shared is not None and plan.limits is None:
                     console.print(engine.shared, highlight=False, soft_wrap=True)
                 console.print(f"About {duration(driver.seconds_left())}, from recorded costs.", highlight=False)
-            _follow(driver.steps(resources.deadline), console)
+            _follow(driver.steps(resources.deadline), console, Failures(path))
     except (_Stopped, OutOfTime) as end:
         reason, status = (
             ("Stopped", end.status) if isinstance(end, _Stopped) else ("The time limit has passed", TIMED_OUT)
@@ -182,12 +205,54 @@ def _stop(number: int, _: object) -> None:
     raise _Stopped(number)
 
 
-def _follow(steps: Iterator[Step], console: Console) -> None:
-    """A progress bar with an estimate on a terminal, else a plain line per finished unit."""
+class Failures:
+    """What submissions raised: each traceback is written once to a file of the submission, in a folder beside a log."""
+
+    def __init__(self, log: Path) -> None:
+        self.folder = log.parent / "failures"
+        self._seen: dict[str, set[str]] = {}
+
+    def note(self, step: Step) -> list[str]:
+        """Lines that say where the runs of a unit failed: the last frames outside of the suite, and the file."""
+        if not step.traces:
+            return []
+        name = step.records[0]["submission"]
+        seen = self._seen.setdefault(name, set())
+        new = [trace for trace in step.traces if trace not in seen]
+        path = self.folder / f"{file_stem(name)}.txt"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("a" if seen else "w", encoding="utf-8") as file:
+                file.writelines(f"{line(step)}\n{trace}\n" for trace in new)
+        except OSError as error:
+            return [f"{path} cannot be written ({error.strerror})."]
+        seen |= set(new)
+        return [*(text for trace in new for text in own_frames(trace)), f"  The traceback: {path}"] if new else []
+
+
+FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)\n(?:    (.*)\n)?', re.MULTILINE)
+"""A frame of a traceback as Python prints it: file, line, function and, where it is known, the line's source."""
+
+MOST_FRAMES = 3
+
+
+def own_frames(trace: str) -> list[str]:
+    """The last frames of a traceback in files of the user's own, a line each; of all files where there are none."""
+    frames = FRAME.findall(trace)
+    theirs = (str(Path(leaderboard.__file__).parent), str(Path(suite.__file__).parent), sys.prefix, sys.base_prefix)
+    own = [frame for frame in frames if not frame[0].startswith((*theirs, "<frozen"))]
+    return [
+        f"  {file}:{number}, in {function}" + (f": {source}" if source else "")
+        for file, number, function, source in (own or frames)[-MOST_FRAMES:]
+    ]
+
+
+def _follow(steps: Iterator[Step], console: Console, failures: Failures) -> None:
+    """A progress bar with an estimate on a terminal, else a plain line per finished unit; and where runs failed."""
     if not console.is_terminal:
         for step in steps:
             if step.records:
-                click.echo(_line(step), err=True)
+                click.echo("\n".join([line(step), *failures.note(step)]), err=True)
         return
     description = TextColumn("{task.description}", markup=False)  # names of tasks have brackets
     left = TextColumn("{task.fields[left]} left")
@@ -198,10 +263,12 @@ def _follow(steps: Iterator[Step], console: Console) -> None:
             unit = f"{step.unit.task} {step.unit.phase}"
             bar.update(handle, completed=step.done, description=unit, left=duration(step.left))
             if not all(Status(record["status"]).trained for record in step.records):
-                bar.console.print(_line(step), style="yellow", highlight=False)
+                bar.console.print(line(step), style="yellow", highlight=False)
+                for text in failures.note(step):
+                    bar.console.print(text, highlight=False, soft_wrap=True)
 
 
-def _line(step: Step) -> str:
+def line(step: Step) -> str:
     """What became of a unit."""
     converged = sum(record["converged"] for record in step.records)
     first = step.records[0]

@@ -18,13 +18,14 @@ from suite.errors import InputError
 @click.option("--verbose", "-v", is_flag=True, help="The claim, the oracle, the references and the papers of each.")
 @click.option("--format", "style", type=click.Choice(("markdown", "html")), help="The catalogue as a page.")
 def tasks(names: tuple[str, ...], verbose: bool, style: str | None) -> None:
-    """List the tasks, or explain those named.
+    """List the tasks, or explain those named: also image:NAME (your data) and my_task.py:function (your task).
 
     \b
     Example: lowlands tasks 'sparse_regression[alpha=0.01]'
     """
     from leaderboard.tables import catalogue
     from suite.commands.task_list import task_list
+    from suite.tasks import data_functions
 
     entries = task_list(names)
     if style is not None:
@@ -34,6 +35,10 @@ def tasks(names: tuple[str, ...], verbose: bool, style: str | None) -> None:
     else:
         for entry in entries:
             click.echo(f"{entry['name']:24}{entry['family']:14}{entry['description'].splitlines()[0]}")
+        click.echo("\nOn your own data and code (docs/own_tasks.md):")
+        for name, function in data_functions().items():
+            click.echo(f"{f'{name}:NAME':24}{'':14}{(function.__doc__ or '').splitlines()[0]}")
+        click.echo(f"{'my_task.py:function':24}{'':14}A function that returns a lowlands.Task.")
 
 
 @click.command()

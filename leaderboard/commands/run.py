@@ -16,9 +16,11 @@ import click
 from leaderboard.commands.console import output, print_table
 from leaderboard.commands.execution import Resources, execute, resource_options, start_engine
 from suite.errors import InputError
-from suite.tracks import PRESETS, TRACKS, find_preset, find_track
+from suite.storage.record import Status
+from suite.tracks import PRESETS, TRACKS, Track, find_preset, find_track
 
 if TYPE_CHECKING:
+    from leaderboard.analysis.results import Results
     from suite.sandbox.limits import Limits
 
 RESULTS = Path("results")
@@ -33,6 +35,11 @@ DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "s
 TRACK_HELP = ", ".join(f"{track.name} ({track.description})" for track in TRACKS.values())
 PRESET_HELP = ", ".join(f"{preset.name} ({preset.description})" for preset in PRESETS.values())
 
+TASK_HELP = (
+    "Only this task (repeatable): one of `lowlands tasks`, image:NAME on your images NAME.npz in --data, "
+    "or my_task.py:function."
+)
+
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The directory of the logs."
 )
@@ -44,8 +51,15 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 
 @click.command()
 @click.argument("submissions", nargs=-1, metavar="[SUBMISSION]...")
-@click.option("--track", "track_name", default="quick", show_default=True, metavar="NAME", help=f"{TRACK_HELP}.")
-@click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable), e.g. max_margin.")
+@click.option(
+    "--track",
+    "track_name",
+    default="quick",
+    show_default=True,
+    metavar="NAME",
+    help=f"{TRACK_HELP}; or your own, in a file NAME.toml.",
+)
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help=TASK_HELP)
 @click.option("--seeds", type=click.IntRange(min=1), help="Scored seeds per task [default: the track's].")
 @click.option("--trials", type=click.IntRange(min=1), help="Tuning trials per task [default: the track's].")
 @click.option(
@@ -89,20 +103,19 @@ def run(
 
     A SUBMISSION is a built-in name (see `lowlands submissions`), a path to a file, or module:Class. Without any,
     eight well-known optimizers run. The ranking shows the shipped results of the same runs beside yours. Runs are
-    resumable: finished runs are skipped.
+    resumable: finished runs are skipped. The log is named after the track.
 
     \b
     Example: lowlands run adam my_optimizer.py --track quick --task mnist5k_mlp
     """
-    sizes: dict[str, Any] = {
-        "trials": trials,
-        "tuning_seeds": tuning_seeds,
-        "searches": searches,
-        "measure_trials": measure_trials,
-    }
-    given = {name: size for name, size in sizes.items() if size is not None}
-    track = dataclasses.replace(find_track(track_name), **given)
-    track = track.with_seeds(seeds) if seeds else track
+    track = sized_track(
+        track_name,
+        seeds,
+        trials=trials,
+        tuning_seeds=tuning_seeds,
+        searches=searches,
+        measure_trials=measure_trials,
+    )
     use_data(data)
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None
@@ -112,7 +125,23 @@ def run(
 
         plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions, engine)
         execute(engine, plan, path, resources)
-    _print_results(path, implicit_only)
+    results_of_all = _print_results(path, implicit_only)
+    names = {loaded.submission.name for loaded in plan.submissions}
+    ends = {record["status"] for record in results_of_all.scored() if record["submission"] in names}
+    if ends and ends <= {Status.FAILED, Status.UNAVAILABLE}:
+        click.echo("Every run has failed.", err=True)
+        sys.exit(1)
+
+
+def sized_track(name: str, seeds: int | None = None, **sizes: Any) -> Track:
+    """The track `name` with other sizes (fields of `Track`), where they are not None, and with `seeds` on every task.
+
+    Raises:
+        InputError: there is no such track.
+    """
+    given = {size: value for size, value in sizes.items() if value is not None}
+    track = dataclasses.replace(find_track(name), **given)
+    return track.with_seeds(seeds) if seeds else track
 
 
 def use_data(directory: Path | None) -> None:
@@ -140,12 +169,13 @@ def isolation_limits(seconds: float | None = None, memory: int | None = None) ->
     return Limits(seconds or default.seconds, memory or default.memory)
 
 
-def _print_results(path: Path, implicit_only: bool) -> None:
-    """The measures of the log's runs, and the ranking with the shipped results beside them."""
+def _print_results(path: Path, implicit_only: bool) -> Results:
+    """Print the measures of the log's runs, and the ranking with the shipped results beside them; returns the runs."""
     from leaderboard.analysis.baselines import with_shipped
     from leaderboard.analysis.ranking import board, boards
     from leaderboard.analysis.results import load
     from leaderboard.tables import views
+    from leaderboard.tables.selection import naming_shipped
 
     results = load([path])
     with_baselines = with_shipped(results)
@@ -155,13 +185,12 @@ def _print_results(path: Path, implicit_only: bool) -> None:
         print_table(views.measures(local, results))
         joint = board(with_baselines, local.kind, implicit_only=implicit_only)
         print_table(views.profile(joint, with_baselines))
-        ranking = views.ranking(joint, with_baselines)
         shipped = [name for name in joint.names if name not in local.names]
-        if shipped:
-            note = f"From the shipped results, not run here: {', '.join(shipped)}."
-            ranking = dataclasses.replace(ranking, notes=(*ranking.notes, note))
-        print_table(ranking)
+        print_table(naming_shipped(views.ranking(joint, with_baselines), shipped))
     click.echo(f"Records: {path}")
+    if len(with_baselines.records) > len(results.records):
+        click.echo(f"Other tables of both: lowlands table --results {path} --with shipped --view tasks")
+    return results
 
 
 @click.command()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leaderboard.analysis.baselines import BASELINES
-from leaderboard.commands.console import print_table, progress
+from leaderboard.analysis.baselines import SHIPPED_TRACK, find_log
+from leaderboard.commands.console import file_stem, print_table, progress
 from leaderboard.tables import FORMATS, VIEWS
 from suite.errors import InputError
 from suite.literals import split
-from suite.tracks import TRACKS, find_track
+from suite.tracks import TRACKS
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
 results_option = click.option(
     "--results", type=click.Path(path_type=Path), help="A log, or a directory of logs [default: shipped]."
 )
-track_option = click.option(
-    "--track", default="quick", show_default=True, metavar="NAME", help=f"The track: {', '.join(TRACKS)}."
+with_option = click.option(
+    "--with",
+    "beside",
+    type=click.Choice(("shipped",)),
+    help="Beside yours the shipped results of the same track, tasks and seeds.",
 )
-
-
-def find_log(results: Path | None, track: str) -> Path:
-    """The log of `track`: in the directory `results`, or that file itself, or among the shipped ones."""
-    directory = BASELINES if results is None else results
-    path = directory if directory.is_file() else directory / f"{track}.jsonl"
-    if not path.is_file():
-        if results is None:
-            find_track(track)
-        raise InputError(f"There are no results at {path}.")
-    return path
+track_option = click.option(
+    "--track",
+    metavar="NAME",
+    help=f"The track: {', '.join(TRACKS)}, or your own [default: the directory's only log; quick, if shipped].",
+)
 
 
 @click.command()
@@ -42,6 +39,8 @@ def find_log(results: Path | None, track: str) -> Path:
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: a table for the terminal]")
 @results_option
 @track_option
+@with_option
+@click.option("--against", metavar="NAME", help="In why and separation: compare with this one, not with neighbours.")
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
 @click.option("--implicit-only", is_flag=True, help="Leave out submissions that regularize on purpose (†).")
@@ -54,7 +53,9 @@ def table(
     view: str,
     style: str | None,
     results: Path | None,
-    track: str,
+    track: str | None,
+    beside: str | None,
+    against: str | None,
     tasks: Sequence[str],
     kind: str | None,
     implicit_only: bool,
@@ -70,34 +71,31 @@ def table(
     \b
     Example: lowlands table --view tasks --kind optimizer --format latex --columns task,axis,sgd,adam
     """
-    from leaderboard.analysis.ranking import board
-    from leaderboard.tables import views
     from leaderboard.tables.formats import document
+    from leaderboard.tables.selection import tables_of
 
-    loaded = load_log(find_log(results, track))
+    own = load_log(find_log(results, track))
+    loaded = _beside(own, beside)
     if tasks:
         loaded = loaded.of_tasks(tasks)
-    kinds = [name for name in loaded.kinds() if kind in (None, name, name + "s")]
-    if not loaded.records:
-        raise InputError("The results hold no records.")
-    if not kinds:
-        raise InputError(f"The results hold no {kind!r}: there are {', '.join(loaded.kinds()) or 'no submissions'}.")
-    tables = []
-    for name in kinds:
-        selection = getattr(views, view)(board(loaded, name, implicit_only=implicit_only), loaded)
-        for condition in filters:
-            selection = selection.filter(condition)
+    shown = tables_of(
+        loaded,
+        view,
+        kind,
+        own=own if beside else None,
+        against=against,
+        implicit_only=implicit_only,
+        filters=filters,
+        sort=sort,
+        columns=split(columns) if columns else (),
+    )
+    for name, selection in shown.items():
         if filters and not selection.rows:
             click.echo(f"No row of the {name}s meets {' and '.join(filters)}.", err=True)
-        if sort:
-            selection = selection.sort(sort)
-        if columns:
-            selection = selection.choose(split(columns))
-        tables.append(selection)
     if style is not None:
-        click.echo(document(tables, style))
+        click.echo(document(list(shown.values()), style))
     else:
-        for selection in tables:
+        for selection in shown.values():
             print_table(selection)
 
 
@@ -105,6 +103,7 @@ def table(
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @results_option
 @track_option
+@with_option
 @click.option(
     "--asv",
     type=click.Path(file_okay=False, path_type=Path),
@@ -120,7 +119,13 @@ def table(
     help="The study's log, for the page of its findings [default: a complete one in the directory of the results].",
 )
 def publish(
-    directory: Path, results: Path | None, track: str, asv: Path, asv_pages: str, study_log: Path | None
+    directory: Path,
+    results: Path | None,
+    track: str | None,
+    beside: str | None,
+    asv: Path,
+    asv_pages: str,
+    study_log: Path | None,
 ) -> None:
     """Write the static site to DIRECTORY: it works from a file, without a network.
 
@@ -134,8 +139,8 @@ def publish(
     from leaderboard.site import publish as write_site
     from leaderboard.study import find_study, open_study
 
-    path = find_log(results, track)
-    loaded = load_log(path)
+    path = find_log(results, track, SHIPPED_TRACK)
+    loaded = _beside(load_log(path), beside)
     logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
     others = [other for other in (load([log]) for log in logs if log.is_file()) if other.track != loaded.track]
     study = open_study(study_log) if study_log else find_study(path.parent)
@@ -178,6 +183,81 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
                 f"{kind}s: Kendall's tau {estimate(result.tau).text} over {len(result.names)} submissions "
                 f"({result.tasks[0]} tasks of {names[0]}, {result.tasks[1]} of {names[1]})."
             )
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--format", "style", type=click.Choice(("svg", "pdf", "png")), default="pdf", show_default=True)
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The file [default: NAME.FORMAT]."
+)
+@click.option(
+    "--columns", type=click.IntRange(1, 2), help="As wide as so many columns of a paper [default: by figure]."
+)
+@results_option
+@track_option
+@with_option
+@click.option("--kind", help="Of optimizers or of architectures [default: optimizers].")
+def figure(
+    name: str | None,
+    style: str,
+    output: Path | None,
+    columns: int | None,
+    results: Path | None,
+    track: str | None,
+    beside: str | None,
+    kind: str | None,
+) -> None:
+    """Write a figure of the site to a file, with sizes and letters for a two-column paper; list them without NAME.
+
+    \b
+    Example: lowlands figure scores --format pdf
+    """
+    from leaderboard.site.figure_list import FIGURES
+    from leaderboard.site.figure_list import figure as draw
+
+    if name is None:
+        for each, meaning in FIGURES.items():
+            click.echo(f"{each:22}{meaning}")
+        return
+    picture = draw(_beside(load_log(find_log(results, track)), beside), name, kind).for_paper(columns)
+    path = output or Path(f"{file_stem(name)}.{style}")
+    try:
+        path.write_bytes(picture.file(style))
+    except OSError as error:
+        raise InputError(f"The file {path} cannot be written ({error.strerror}).") from error
+    click.echo(f"Wrote {path}: {picture.alt}")
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--format", "style", type=click.Choice(("parquet", "csv")), default="csv", show_default=True)
+@results_option
+@track_option
+@with_option
+def export(directory: Path, style: str, results: Path | None, track: str | None, beside: str | None) -> None:
+    """Write records as tables for other programs to DIRECTORY: runs, scores, measures, settings and curves.
+
+    docs/export.md says what their columns hold.
+
+    \b
+    Example: lowlands export tables --format csv
+    """
+    from leaderboard.analysis.frames import write
+
+    paths = write(_beside(load_log(find_log(results, track)), beside), directory, style)
+    for path in paths:
+        click.echo(f"Wrote {path}")
+
+
+def _beside(own: Results, beside: str | None) -> Results:
+    """The results, with the shipped ones where the option asks for them; what keeps them apart is noted."""
+    from leaderboard.analysis.baselines import with_shipped
+
+    joint = own if beside is None else with_shipped(own)
+    for note in joint.notes[len(own.notes) :]:
+        click.echo(note, err=True)
+    return joint
 
 
 def load_log(path: Path) -> Results:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
 @click.option("--nonce", help="Nonce that determines the fresh seeds (printed; pass it to repeat a verification).")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
+@click.option("--task", "tasks", multiple=True, metavar="FILE.py:NAME", help="A task of your own (repeatable).")
 @data_option
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 def verify(
@@ -44,14 +45,16 @@ def verify(
     fresh: int,
     nonce: str | None,
     tolerance: float | None,
+    tasks: tuple[str, ...],
     data: Path | None,
     isolate: bool,
 ) -> None:
     """Check recorded results: checksums, sources, choices, stored solutions, and a sample of runs repeated.
 
-    RESULTS is a log or a directory of logs; name the SUBMISSIONs that are not built in, as for `lowlands run`. Runs
-    that another version of the suite recorded, such as the shipped ones, are repeated on this version and their numbers
-    compared. Exits with 1 if anything disagrees or differs, or if nothing could be checked.
+    RESULTS is a log or a directory of logs; name the SUBMISSIONs and tasks that are not built in, as for `lowlands
+    run`: no code is run because a log names it. Runs that another version of the suite recorded, such as the shipped
+    ones, are repeated on this version and their numbers compared. Exits with 1 if anything disagrees or differs, or if
+    nothing could be checked.
 
     \b
     Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
@@ -64,8 +67,11 @@ def verify(
     from suite.engine.executors import connect
     from suite.entries.loading import builtin_files
     from suite.storage.log import read
+    from suite.tasks import open_task
 
     use_data(data)
+    for task in tasks:
+        open_task(task)
     logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
     if not logs or not all(log.is_file() for log in logs):
         raise InputError(f"There are no results at {results}.")

@@ -13,6 +13,7 @@ from leaderboard.figures.comparisons import (
     Strip,
     critical_difference,
     distributions,
+    scores,
     track_agreement,
     tradeoff,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "curves",
     "distributions",
     "runtimes",
+    "scores",
     "small_multiples",
     "track_agreement",
     "tradeoff",

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from leaderboard.analysis.statistics import Array, Interval
-from leaderboard.figures.style import VARIABLES
-from leaderboard.figures.svg import Picture, themed
+from leaderboard.figures.svg import Picture, ShownFigure
 
 POINTS_PER_PIXEL = 72 / 100
 """Of matplotlib's default resolution, in which positions are found before anything is drawn."""
@@ -42,7 +38,7 @@ class Canvas:
     ) -> None:
         rows = math.ceil(panels / columns)
         width, height = size[0] * columns, size[1] * rows
-        self.figure = Figure(figsize=(width, height), layout=None if small else "constrained")
+        self.figure = ShownFigure(figsize=(width, height), layout=None if small else "constrained")
         # Fixed margins (in inches) cost nothing to find.
         margins = {"left": 0.42 / width, "right": 1 - 0.08 / width, "bottom": 0.4 / height, "top": 1 - 0.22 / height}
         spaces = {"wspace": 0.5 / (size[0] - 0.5), "hspace": 0.45 / (size[1] - 0.45)}
@@ -54,10 +50,7 @@ class Canvas:
 
     def picture(self, name: str, alt: str) -> Picture:
         """The finished picture; `name` keeps its identifiers apart from those of others on the same page."""
-        stream = io.StringIO()
-        with mpl.rc_context({"svg.hashsalt": name}):
-            self.figure.savefig(stream, format="svg", metadata={"Date": None}, pad_inches=0.02)
-        return Picture(themed(stream.getvalue(), name, alt, VARIABLES), alt)
+        return Picture(self.figure, name, alt)
 
 
 def error_bars(interval: Interval) -> list[list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -114,6 +114,30 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
         winners = ", ".join(place.name for place, best in zip(places, front, strict=True) if best)
         sentences.append(f"{panel.title}: on the Pareto front are {winners or 'none'}.")
     return canvas.picture(name, "Flatness measure against test error, lower is better. " + " ".join(sentences))
+
+
+@mpl.rc_context(STYLE)
+def scores(
+    name: str, names: Sequence[str], overall: Sequence[Interval], axes: Mapping[str, Sequence[float]]
+) -> Picture:
+    """The overall scores with their intervals, best first, and the scores of each axis beside them."""
+    canvas = Canvas(size=(6.4, 1.0 + 0.24 * len(names)))
+    panel = canvas.axes[0]
+    rows = np.arange(len(names))
+    for (axis, values), colour, marker in zip(axes.items(), (WARM, GOOD, MUTED), "sD^", strict=False):
+        panel.plot(values, rows, linestyle="", marker=marker, markersize=3.5, color=colour, alpha=0.8, label=axis)
+    for row, interval in enumerate(overall):
+        label = "overall" if row == 0 else None
+        panel.errorbar(
+            interval.value, row, xerr=error_bars(interval), color=ACCENT, marker="o", markersize=5, label=label
+        )
+    panel.set_yticks(rows, names)
+    panel.set_ylim(len(names) - 0.5, -0.5)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel("score (95 % intervals over seeds)")
+    canvas.figure.legend(loc="outside upper center", ncols=2, fontsize=8.5)
+    best = ", ".join(f"{each} {interval.value:.2f}" for each, interval in zip(names, overall, strict=True))
+    return canvas.picture(name, f"Overall scores, best first: {best}.")
 
 
 @mpl.rc_context(STYLE)

@@ -20,6 +20,7 @@ VARIABLES = {
 
 STYLE: Any = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": "sans-serif",
     "text.color": INK,
     "text.parse_math": False,  # a name with a $ in it is a name

@@ -1,14 +1,34 @@
-"""What matplotlib writes -> SVG text for a page or a file: themed, described and small."""
+"""A drawn figure -> a file for a paper, or SVG text for a page: themed, described and small."""
 
 from __future__ import annotations
 
+import functools
 import html
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from leaderboard.figures.style import STYLE, VARIABLES
+
+FORMATS = ("svg", "pdf", "png")
+"""What a picture can be written as."""
+
+COLUMN, PAGE = 3.35, 6.9
+"""Widths in inches of a column and of both columns of a paper."""
+
+PAPER_SCALE = 0.8
+"""Of letters and heights in a paper: 9.5 points become 7.6, and no letter is smaller than 5."""
+
+PRINT_DPI = 300
 
 PALETTE = Path(__file__).parent / "palette.css"
 
@@ -31,12 +51,62 @@ REDUNDANT = re.compile(r"font-family:|stroke-linejoin: miter|stroke-linecap: (sq
 """Declarations that the style sheet makes, or that change nothing that a reader can see."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure: SVG text for a page with the site's style sheets, and what it shows in words."""
+class ShownFigure(Figure):
+    """A figure of matplotlib that notebooks show, without pyplot."""
 
-    svg: str
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(stream, format="png", facecolor="white", dpi=110)
+        return stream.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure, what its identifiers begin with, and what it shows in words."""
+
+    figure: Figure
+    name: str
     alt: str
+
+    @functools.cached_property
+    def svg(self) -> str:
+        """SVG text for a page with the site's style sheets."""
+        return themed(self._saved("svg", {"Date": None}).decode(), self.name, self.alt, VARIABLES)
+
+    def _saved(self, style: str, metadata: dict[str, Any] | None, **options: Any) -> bytes:
+        """What matplotlib writes; the same data give the same bytes."""
+        stream = io.BytesIO()
+        with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}):
+            self.figure.savefig(stream, format=style, metadata=metadata, pad_inches=0.02, **options)
+        return stream.getvalue()
+
+    def file(self, style: str) -> bytes:
+        """The picture as a file of one of `FORMATS`. A PDF embeds its fonts as TrueType; PNG has 300 dots an inch."""
+        if style == "svg":
+            return self.standalone().encode()
+        if style == "pdf":
+            return self._saved("pdf", {"CreationDate": None})
+        return self._saved("png", {"Software": None}, dpi=PRINT_DPI, facecolor="white")
+
+    def for_paper(self, columns: int | None = None) -> Picture:
+        """The picture as wide as so many columns of a two-column paper, with letters to match; changes the figure.
+
+        Without a number, one column for a figure that is narrower than a page, and both for others.
+        """
+        if columns is None:
+            columns = 1 if self.figure.get_figwidth() < PAGE else 2
+        height = self.figure.get_figheight() * PAPER_SCALE
+        self.figure.set_size_inches(COLUMN if columns == 1 else PAGE, height)
+        for text in self.figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_fontsize(max(5.0, float(text.get_fontsize()) * PAPER_SCALE))
+        for axes in self.figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                size = axis.get_tick_params().get("labelsize")
+                if isinstance(size, int | float):  # ticks that are yet to be made
+                    axis.set_tick_params(labelsize=max(5.0, size * PAPER_SCALE))
+        return self
 
     def standalone(self) -> str:
         """SVG text for a file of its own, which any browser shows, light or dark."""

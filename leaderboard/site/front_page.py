@@ -41,9 +41,9 @@ def index(context: SiteContext) -> Page:
             "ranking": views.ranking(board, context.results),
             "implicit": _implicit(context, board),
             "explicit": any(standing.explicit for standing in board.standings),
-            "tradeoff": _tradeoff(context, board),
+            "tradeoff": tradeoff_of(context, board),
             "heat": _heat(board),
-            "ranks": _mean_ranks(board),
+            "ranks": mean_ranks_of(board),
         }
         for board in context.boards
     ]
@@ -58,7 +58,7 @@ def _implicit(context: SiteContext, board: Board) -> Table | None:
     return views.ranking(board_of(context.results, board.kind, implicit_only=True), context.results)
 
 
-def _tradeoff(context: SiteContext, board: Board) -> Picture | None:
+def tradeoff_of(context: SiteContext, board: Board) -> Picture | None:
     """A panel for every task with a flatness measure and a test error."""
     explicit = {standing.submission: standing.explicit for standing in board.standings}
     tasks: dict[str, dict[str, MeasureValues]] = defaultdict(dict)
@@ -96,7 +96,7 @@ def _heat(board: Board) -> dict[str, Any] | None:
     return {"cells": cells, "rows": rows}
 
 
-def _mean_ranks(board: Board) -> Picture | None:
+def mean_ranks_of(board: Board) -> Picture | None:
     ranked = board.ranked
     if len(ranked.names) < 3 or len(ranked.cells) < 2:
         return None

@@ -33,7 +33,7 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
         "why": why.choose(["task", "axis", "score", "against", "other", "points"]),
         "settings": _settings(runs),
         "tuning": tuning(name, [trial for trial in context.trials if trial.submission == name]),
-        "training": _training(name, runs),
+        "training": training_of(name, runs),
         "records": _records(runs),
     }
     return Page(path, "submission", "index.html", content)
@@ -91,7 +91,7 @@ def _records(records: Sequence[Record]) -> Table:
     return Table("Scored runs", header, rows, stub=2)
 
 
-def _training(name: str, records: Sequence[Record]) -> Picture | None:
+def training_of(name: str, records: Sequence[Record]) -> Picture | None:
     """The training loss of the first seed on every task."""
     first: dict[str, Record] = {}  # of several settings the first
     for record in _in_order(records):

@@ -56,8 +56,8 @@ def _task_kind(context: SiteContext, board: Board, name: str) -> dict[str, Any]:
         "kind": board.kind,
         "numbers": _task_values(board, rows, cells, runs, theory),
         "predictions": theory.choose(["submission", "prediction", "measured", "seeds", "verdict", "basis", "source"]),
-        "distributions": _distributions(name, board, rows, runs),
-        "curves": list(_task_curves(name, board, runs)),
+        "distributions": distributions_of(name, board, rows, runs),
+        "curves": list(curves_of(name, board, runs)),
     }
 
 
@@ -67,7 +67,7 @@ def _of_task(predictions: Table, name: str) -> Table:
     return replace(predictions, rows=tuple(row for row in predictions.rows if row[place].value == name))
 
 
-def _distributions(name: str, board: Board, rows: Sequence[MeasureValues], runs: Sequence[Record]) -> Picture | None:
+def distributions_of(name: str, board: Board, rows: Sequence[MeasureValues], runs: Sequence[Record]) -> Picture | None:
     """The values of every run, measure by measure."""
     words = {True: "(higher is better)", False: "(lower is better)", None: ""}
     strips = [
@@ -78,7 +78,7 @@ def _distributions(name: str, board: Board, rows: Sequence[MeasureValues], runs:
     return distributions(f"{name}-{board.kind}", strips) if strips else None
 
 
-def _task_curves(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tuple[Picture, str]]:
+def curves_of(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tuple[Picture, str]]:
     """The training curves of all submissions, then whatever the task draws of its solutions."""
     order = {name: place for place, name in enumerate(board.names)}
     lines: dict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)

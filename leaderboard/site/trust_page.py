@@ -29,7 +29,7 @@ def trust(context: SiteContext) -> Page:
             "robustness": views.robustness(board, context.results),
             "separation": views.separation(board, context.results),
             "improvement": views.improvement(board, context.results),
-            "best_of": _best_of(context, board),
+            "best_of": best_of(context, board),
         }
         for board in context.boards
         if len(board.ranked.names) > 1
@@ -52,7 +52,7 @@ def _agreements(context: SiteContext) -> Iterator[dict[str, Any]]:
             }
 
 
-def _best_of(context: SiteContext, board: Board) -> Picture | None:
+def best_of(context: SiteContext, board: Board) -> Picture | None:
     """The expected best of smaller tuning budgets, task by task."""
     of_task: dict[str, list[TuningCurve]] = defaultdict(list)
     for curve in tuning_curves(trial for trial in context.trials if trial.submission in board.names):

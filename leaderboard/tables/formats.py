@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from leaderboard.analysis.frames import inert
 from leaderboard.analysis.statistics import Interval
-from leaderboard.tables.table import DAGGER, Table, TableCell, digits
+from leaderboard.tables.table import AFTER, DAGGER, EITHER, EXPLICIT, IN_BRACKETS, Table, TableCell, digits
 from suite.errors import InputError, unknown
 from suite.storage.record import clean
 
@@ -107,6 +108,8 @@ def _latex(table: Table) -> str:
     source = _aligned(table, "latex_booktabs", lambda cell: cell.text.join(BOLD) if cell.best else cell.text)
     # A bracket at the start of a row would be read as the argument of the row before it.
     source = re.sub(r"^(\s*)\[", r"\1{[}", source, flags=re.MULTILINE)
+    if DAGGER in source:  # what marks a name is said where the table stands
+        source = f"{source}\n\n{{\\footnotesize {EXPLICIT}}}"
     return "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
 
 
@@ -126,20 +129,12 @@ def _csv(table: Table) -> str:
     for n, column in enumerate(table.columns):
         values = [row[n].value for row in table.rows]
         ends = ("", "_low", "_high") if any(isinstance(value, Interval) for value in values) else ("",)
-        lines[0] += [_inert(f"{column.key}{end}") for end in ends]
+        lines[0] += [inert(f"{column.key}{end}") for end in ends]
         for line, value in zip(lines[1:], values, strict=True):
-            line += astuple(value) if isinstance(value, Interval) else (_inert(value), None, None)[: len(ends)]
+            line += astuple(value) if isinstance(value, Interval) else (inert(value), None, None)[: len(ends)]
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue().rstrip("\n")
-
-
-def _inert(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula, with an apostrophe in front; all else as it is."""
-    if not isinstance(value, str):
-        return value
-    formula = value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return (("'" if formula else "") + value).replace("\r", " ")  # which csv does not quote, and readers break at
 
 
 def _json(table: Table) -> str:
@@ -154,8 +149,22 @@ def _json(table: Table) -> str:
 WRITERS = {"markdown": _markdown, "latex": _latex, "csv": _csv, "html": _html, "json": _json}
 
 
+def fits(table: Table, width: int) -> bool:
+    """Whether the terminal has `width` for the whole table."""
+    # Wide tables have a line and two spaces between columns and lines at both ends, narrow ones two spaces in between.
+    return sum(_widths(table.for_people(), gap=3)) + 1 <= width
+
+
+def legend(table: Table, width: int) -> tuple[str, ...]:
+    """The notes of a table as it is printed in a terminal of `width` columns: they say what that has, and no more."""
+    if fits(table, width):
+        return tuple(note.replace(EITHER, IN_BRACKETS) for note in table.notes)
+    short = [f"{column.short} {column.title}" for column in table.for_people().columns if column.short]
+    return (*(note.replace(EITHER, AFTER) for note in table.notes), *([f"Short: {', '.join(short)}."] if short else []))
+
+
 def terminal(table: Table, width: int) -> list[RichTable]:
-    """`table` for a terminal of `width` columns.
+    """`table` for a terminal of `width` columns; `legend` has its notes.
 
     Where it does not fit, intervals are written as ± half their width and titles are shortened; where it still does not
     fit, its columns are spread over several tables, each with the columns that name the rows.
@@ -163,8 +172,7 @@ def terminal(table: Table, width: int) -> list[RichTable]:
     from rich.text import Text
 
     table = table.for_people()
-    # Wide tables have a line and two spaces between columns and lines at both ends, narrow ones two spaces in between.
-    if sum(_widths(table, gap=3)) + 1 <= width:
+    if fits(table, width):
         parts = [_rich(table, narrow=False)]
     else:
         titles = tuple(replace(column, title=column.short or column.title) for column in table.columns)

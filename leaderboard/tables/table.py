@@ -20,6 +20,11 @@ DASH = "–"
 DAGGER = "†"
 """Marks a submission that regularizes on purpose."""
 
+EXPLICIT = f"{DAGGER} regularizes on purpose."
+
+IN_BRACKETS, AFTER, EITHER = "in brackets", "after ±", "in brackets (or after ±)"
+"""Where intervals stand: in wide tables, in narrow ones, and in a note that does not know which."""
+
 ARROWS = {True: "↑", False: "↓", None: ""}
 """Whether higher values of a measure are better -> the mark that says so."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -29,8 +30,9 @@ from leaderboard.analysis.statistics import Interval
 from leaderboard.analysis.step_sizes import step_sizes
 from leaderboard.tables.table import (
     ARROWS,
-    DAGGER,
     DASH,
+    EITHER,
+    EXPLICIT,
     Column,
     Table,
     TableCell,
@@ -43,11 +45,11 @@ from leaderboard.tables.table import (
 )
 from suite.behavior import regularizes
 from suite.predictions import NORMS, PREDICTIONS, Basis
+from suite.storage.record import Status
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
-SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds in brackets (or after ±)."
+SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds {EITHER}."
 SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
-EXPLICIT = f"{DAGGER} regularizes on purpose."
 RANKS = "Ranks are the order of the overall scores; in brackets the ranks that the seeds leave open, all together 95 %."
 ROUGHLY = f"{ROUGH} such a range may be too narrow: fewer than five seeds, or an axis whose score is 0."
 TASKS = "± tasks: half of the 95 % interval that holds over other tasks of such families too (dash: not known)."
@@ -91,10 +93,10 @@ MISSING_TASKS_NAMED = 2
 
 
 def _name(standing: Standing) -> TableCell:
-    """The submission, whether it is explicit, and the tasks that it lacks."""
+    """The submission, whether it is explicit, and the tasks or the solutions that it lacks."""
     missing = standing.missing
     tasks = ", ".join(missing) if len(missing) <= MISSING_TASKS_NAMED else f"{len(missing)} tasks"
-    detail = f"(lacks {tasks})" if missing else ""
+    detail = " ".join([f"(lacks {tasks})"] * bool(missing) + ["(no solutions)"] * (not standing.converged))
     return TableCell(standing.submission, standing.submission, detail=detail, explicit=standing.explicit)
 
 
@@ -107,6 +109,21 @@ def _explicit_in_words(board: Board) -> list[str]:
         if standing.behaviors is not None
     ]
     return [EXPLICIT, *([f"Measured: {'; '.join(reasons)}."] if reasons else [])] if explicit else []
+
+
+ENDINGS = {Status.DIVERGED: "Diverged", Status.STALLED: "Stalled", Status.FAILED: "Failed"}
+
+
+def _endings_in_words(board: Board, results: Results) -> list[str]:
+    """How many scored runs of whom diverged, stalled or failed."""
+    counts = Counter(
+        (record["submission"], record["status"]) for record in results.scored() if record["kind"] == board.kind
+    )
+    words = {
+        word: ", ".join(f"{name} {counts[name, status]}" for name in board.names if counts[name, status])
+        for status, word in ENDINGS.items()
+    }
+    return [f"{word} runs: {names}." for word, names in words.items() if names]
 
 
 def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -172,7 +189,7 @@ def ranking(board: Board, results: Results) -> Table:
         *([_aggregates_in_words(sensitivity_of(board.ranked))] if len(board.ranked_names) > 2 else []),
         " ".join([*explicit, BEST_OVERALL, cost]),
     )
-    notes = scored if board.scores.cells else (UNSCORED, cost)
+    notes = (*(scored if board.scores.cells else (UNSCORED, cost)), *_endings_in_words(board, results))
     track = f", {board.track} track" if board.track else ""
     return Table(f"Lowlands: {board.kind}s{track}", header, rows, stub=2, notes=notes)
 
@@ -368,8 +385,8 @@ def improvement(board: Board, results: Results) -> Table:
     )
 
 
-def why(board: Board, results: Results) -> Table:
-    """The difference of each overall score from its neighbour's, split over tasks and axes."""
+def why(board: Board, results: Results, against: str | None = None) -> Table:
+    """The difference of each overall score from its neighbour's, or `against` one submission, over tasks and axes."""
     rows = tuple(
         (
             *map(text, (name, other, part.task, part.axis)),
@@ -377,13 +394,15 @@ def why(board: Board, results: Results) -> Table:
             number(part.other_score, "z.2f"),
             number(part.points, "+z.3f"),
         )
-        for name, other in neighbours(board).items()
+        for name, other in neighbours(board, against).items()
         for part in contributions(board.ranked, name, other)
     )
     words = columns("submission", "against", "task", "axis", words=True)
-    header = (*words, *columns("score"), Column("other", "its neighbour's"), *columns("points"))
+    other = "its neighbour's" if against is None else f"score of {against}"
+    header = (*words, *columns("score"), Column("other", other), *columns("points"))
     note = "Points add up to the difference of the two overall scores (log-mean Divisia index)."
-    return Table("Why this rank: against the neighbour above (the first: below)", header, rows, stub=2, notes=(note,))
+    whom = "the neighbour above (the first: below)" if against is None else against
+    return Table(f"Why this rank: against {whom}", header, rows, stub=2, notes=(note,))
 
 
 def robustness(board: Board, results: Results) -> Table:
@@ -397,8 +416,8 @@ def robustness(board: Board, results: Results) -> Table:
     return Table("Ranks with one task left out", (Column("task", "left out", words=True), *columns(*names)), rows)
 
 
-def separation(board: Board, results: Results) -> Table:
-    """How many seeds per task would tell neighbours apart."""
+def separation(board: Board, results: Results, against: str | None = None) -> Table:
+    """How many seeds per task would tell neighbours apart, or each submission from `against`."""
     rows = tuple(
         (
             text(pair.upper),
@@ -408,7 +427,7 @@ def separation(board: Board, results: Results) -> Table:
             number(pair.seeds, "d"),
             text("no number") if pair.needed is None else number(pair.needed, "d"),
         )
-        for pair in separations(board)
+        for pair in separations(board, against=against)
     )
     header = (
         *columns("submission", "next", words=True),
@@ -418,7 +437,8 @@ def separation(board: Board, results: Results) -> Table:
         Column("needed", "seeds needed"),
     )
     note = "Seeds per task with which the ranking's test detects the difference of the two with a power of 80 %."
-    return Table("What would separate neighbours", header, rows, stub=2, notes=(note,))
+    whom = "neighbours" if against is None else f"each from {against}"
+    return Table(f"What would separate {whom}", header, rows, stub=2, notes=(note,))
 
 
 def tuning(board: Board, results: Results) -> Table:

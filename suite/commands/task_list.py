@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from suite import plugins
 from suite.task import Task
-from suite.tasks import find_task, task_functions
+from suite.tasks import find_task, open_task, task_functions
 from suite.tracks import TRACKS
 
 
@@ -17,7 +18,7 @@ def task_list(names: Sequence[str] = ()) -> list[dict[str, Any]]:
     Raises:
         InputError: there is no such task or variant.
     """
-    tasks = [find_task(name) for name in names or task_functions()]
+    tasks = [open_task(name) for name in names or (*task_functions(), *plugins.names("tasks"))]
     return [_entry(task) for task in (tasks if names else sorted(tasks, key=lambda task: task.family))]
 
 

@@ -33,7 +33,7 @@ from suite.storage.log import scan
 from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, search_of
 from suite.storage.solutions import load
 from suite.task import Weights
-from suite.tasks import find_task
+from suite.tasks import find_task, own_file
 from suite.tasks.twins import has_twins, twin_name
 from suite.tracks import SEEDS_OF_A_SEARCH, TUNING_SEEDS_FROM
 from suite.trials import (
@@ -290,7 +290,8 @@ def _check_sources(
         if name not in sources:
             notes.add(f"{name}: its source was not given")
         elif task not in hashes:
-            notes.add(f"{task}: this version of the suite has no such task")
+            why = "it was not named (--task)" if own_file(task) else "this version of the suite has no such task"
+            notes.add(f"{task}: {why}")
         elif hashes[task] != record["task_hash"]:
             elsewhere.append(record)
             if sources[name].source_hash != record["submission_hash"]:

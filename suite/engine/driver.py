@@ -33,7 +33,7 @@ from suite.engine.plan import Plan, PlannedEntry, planned_entries
 from suite.engine.worker import Failure
 from suite.errors import InputError, sentence
 from suite.storage.log import Log, many_records
-from suite.storage.record import Record, RunKey, Status, run_key
+from suite.storage.record import TRACEBACK, Record, RunKey, Status, run_key
 from suite.training.retry import parts_to_retry
 from suite.trials.evaluate import failed, run_unit
 from suite.trials.resolved import load_data
@@ -52,12 +52,14 @@ class Progress:
     Attributes:
         done: how much of the work is done, in [0, 1].
         left: expected seconds to the end.
+        traces: the tracebacks of what was raised in runs that failed, each once.
     """
 
     done: float
     left: float
     unit: Unit
     records: list[Record]
+    traces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ class Driver:
         """Write the records that are new; open the scoring stage after the last tuning unit."""
         entry, unit = job.entry, job.unit
         keys = entry.resolved(unit).run_keys()
+        traces = dict.fromkeys(record.pop(TRACEBACK) for record in records if TRACEBACK in record)
         records, ahead = records[: len(keys)], records[len(keys) :]
         keys_ahead = entry.resolved(unit).ahead(records).run_keys()
         if [run_key(record) for record in records] != keys or [run_key(record) for record in ahead] != keys_ahead:
@@ -278,7 +281,7 @@ class Driver:
         ]
         self._log.append(*new)
         done = min(1.0, max(0.0, 1.0 - self._work_left / self._work)) if self._work > 0 else 1.0
-        return Progress(done, self.seconds_left(), unit, new)
+        return Progress(done, self.seconds_left(), unit, new, tuple(traces) if new else ())
 
 
 def _outcome(future: Future[Any]) -> list[Record] | Failure:

@@ -24,7 +24,7 @@ from suite.sandbox.host import describe as describe_in_sandbox
 from suite.sandbox.limits import Limits
 from suite.storage.record import Record, RunKey
 from suite.task import Task
-from suite.tasks import find_task
+from suite.tasks import open_task, own_file
 from suite.tracks import Track
 from suite.trials.resolved import ResolvedUnit
 from suite.trials.selection import select
@@ -68,7 +68,10 @@ def make_plan(
         InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
             its settings cannot be recorded, or an architecture fits none of the tasks.
     """
-    opened = tuple(map(find_task, tasks))
+    opened = tuple(map(open_task, tasks))
+    own = [task.name for task in opened if own_file(task.name)]
+    if limits is not None and own:
+        raise InputError(f"{own[0]} cannot be run with --isolate: the sandbox sees no task of your own.")
     loaded = open_submissions(submissions, track.trials, limits, tasks, engine)
     check_names([each.submission for each in loaded])
     return Plan(loaded, opened, track, device, limits, solutions)
@@ -88,7 +91,7 @@ def open_submissions(
     if limits is not None:
         loaded = tuple(describe_in_sandbox(text, limits, trials) for text in texts)
         for each in loaded if tasks else ():
-            check_interfaces(each.submission, [find_task(task) for task in tasks])
+            check_interfaces(each.submission, [open_task(task) for task in tasks])
         return loaded
     return tuple(_opened(text, trials, tuple(tasks), engine) for text in texts)
 
@@ -98,7 +101,7 @@ def _describe(request: tuple[str, int, tuple[str, ...]]) -> Any:
     text, trials, tasks = request
     answer = describe(text, trials)
     if tasks:
-        check_interfaces(load(text).submission, [find_task(task) for task in tasks])
+        check_interfaces(load(text).submission, [open_task(task) for task in tasks])
     return msgspec.to_builtins(answer)
 
 

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
+from types import ModuleType
 from typing import Any
 
 from suite.errors import InputError, sentence
@@ -212,7 +213,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, session), daemon=False)
-        with _interrupts_blocked():
+        with _interrupts_blocked(), _without_main():
             self._process.start()
         theirs.close()
         # A process waits for its children before it ends, so it must kill them first. A Dask worker is itself a child
@@ -296,6 +297,24 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_STARTING = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that is started here does not import the program that is running: workers need the suite alone.
+
+    It would run a script again, from its first line, that calls the suite without asking for its own name.
+    """
+    with _STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 class WorkerPool:

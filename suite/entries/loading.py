@@ -4,8 +4,9 @@
 
     NAME[a=1,b=(2,3)]  ->  load(NAME), with these hyper-parameters fixed (values: `suite.literals`)
     a built-in name    ->  the file submissions/*/NAME.py
-    a path to a file   ->  its variable `submission`
+    a path to a file   ->  its variable `submission`, or the Submission that a file of `PICKLED` holds
     MODULE:CLASS       ->  the class as an optimizer with the default space, or a Submission of that name
+    a plug-in's name   ->  the MODULE:CLASS that an installed package gives it (`suite.plugins`)
     anything else      ->  an InputError that suggests the nearest built-in name
 """
 
@@ -16,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 import suite
+from suite import plugins
 from suite.errors import InputError, sentence, unknown
 from suite.literals import literal, split
 from suite.predictions.methods import SUBMISSIONS, with_settings
@@ -35,6 +38,10 @@ MAX_STEP_SIZE = 1.0
 
 STEP_SIZES_WITHOUT_DEFAULT = LogUniform(1e-4, MAX_STEP_SIZE)
 """The space of an optimizer that names no default step size."""
+
+PICKLED = ".pickle"
+"""Ends the name of a file with a pickled Submission, such as `lowlands.run` writes of one that has no source file.
+Reading one runs code, as importing a submission's file does."""
 
 STEP_SIZE_AS_FACTOR = 1.0
 """A default of exactly 1 is a factor on a step that the optimizer finds by itself (Prodigy, D-Adaptation, Adadelta,
@@ -141,9 +148,13 @@ def source_hash(text: str, origin: tuple[str, str]) -> str:
     return file_hash if options is None else _hash(file_hash.encode(), options)
 
 
+FILE_MODULE = "lowlands_submission_"
+"""Begins the name of the module of a file that is no part of a package."""
+
+
 def import_file(path: Path) -> ModuleType:
     """The module in the file `path`; an `InputError` if it cannot be imported."""
-    spec = importlib.util.spec_from_file_location(f"lowlands_submission_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{FILE_MODULE}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
@@ -161,19 +172,40 @@ def import_file(path: Path) -> ModuleType:
 def _from_file(path: Path, text: str) -> LoadedSubmission:
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    submission, description = _unpickled(path) if path.suffix == PICKLED else _imported(path)
+    if not isinstance(submission, Submission):
+        raise InputError(f"{path}: `submission` must be a lowlands.Submission, not {type(submission).__name__}.")
+    if not submission.description:
+        submission = replace(submission, description=description)
+    if submission.method is None and path.resolve() in map(Path.resolve, builtin_files().values()):
+        submission = replace(submission, method=SUBMISSIONS.get(path.stem))
+    return LoadedSubmission(submission, text, source_hash(text, origin_of(submission)))
+
+
+def _imported(path: Path) -> tuple[Any, str]:
+    """The variable `submission` of a file, and the file's docstring."""
     module = import_file(path)
     if not hasattr(module, "submission"):
         raise InputError(
             f"{path} defines no `submission`; it needs a line `submission = Submission(name=…, optimizer=…)`."
         )
-    submission = module.submission
-    if not isinstance(submission, Submission):
-        raise InputError(f"{path}: `submission` must be a suite.Submission, not {type(submission).__name__}.")
-    if not submission.description:
-        submission = replace(submission, description=(inspect.getdoc(module) or "").strip())
-    if submission.method is None and path.resolve() in map(Path.resolve, builtin_files().values()):
-        submission = replace(submission, method=SUBMISSIONS.get(path.stem))
-    return LoadedSubmission(submission, text, source_hash(text, origin_of(submission)))
+    return module.submission, (inspect.getdoc(module) or "").strip()
+
+
+def _unpickled(path: Path) -> tuple[Any, str]:
+    """What a file of `PICKLED` holds, and no description."""
+    try:
+        return pickle.loads(path.read_bytes()), ""
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path} cannot be read ({sentence(error)}).") from error
+
+
+def of_factory(factory: Callable[..., Any], name: str) -> Submission:
+    """The submission of an optimizer that comes without a space: the default one; explicit if it decays by default."""
+    decay = getattr(signature(factory).get("weight_decay"), "default", None)
+    explicit = isinstance(decay, int | float) and decay > 0  # it decays weights unless told not to
+    description = (inspect.getdoc(factory) or "").split("\n\n")[0]
+    return Submission(name, factory, space=default_space(factory), explicit=explicit, description=description)
 
 
 def _from_import_path(text: str) -> LoadedSubmission:
@@ -188,11 +220,7 @@ def _from_import_path(text: str) -> LoadedSubmission:
     if not isinstance(submission, Submission):
         if not callable(submission):
             raise InputError(f"{text!r} is not a class or a function.")
-        decay = getattr(signature(submission).get("weight_decay"), "default", None)
-        explicit = isinstance(decay, int | float) and decay > 0  # it decays weights unless told not to
-        description = (inspect.getdoc(submission) or "").split("\n\n")[0]
-        space = default_space(submission)
-        submission = Submission(class_name, submission, space=space, explicit=explicit, description=description)
+        submission = of_factory(submission, class_name)
     try:
         source = inspect.getsource(inspect.getmodule(submission.factory) or module).encode()
     except (OSError, TypeError):
@@ -235,4 +263,6 @@ def load(text: str) -> LoadedSubmission:
         return _from_file(path, text)
     if ":" in text:
         return _from_import_path(text)
-    raise unknown("submission", text, builtin_files())
+    if text in (found := plugins.names("submissions")):
+        return replace(_from_import_path(found[text]), text=text)
+    raise unknown("submission", text, [*builtin_files(), *found])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from suite.errors import unknown
+from suite import plugins
+from suite.errors import InputError, unknown
 from suite.estimate import Kind
 
 if TYPE_CHECKING:
@@ -143,7 +145,20 @@ def measures() -> dict[str, Measure]:
     package = importlib.import_module("suite.measures")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         importlib.import_module(f"suite.measures.{module.name}")
+    _load_plugins()
     return dict(_registry)
+
+
+@functools.cache
+def _load_plugins() -> None:
+    """Import what installed packages declare; an `InputError` if one of them takes the name of another measure."""
+    own = dict(_registry)
+    for name in plugins.names("measures"):
+        plugins.load("measures", name)
+    for name, measure in own.items():
+        if _registry[name] is not measure:
+            _registry.update(own)
+            raise InputError(f"A plug-in declares a measure {name!r}, which there is already.")
 
 
 def find_measure(name: str) -> Measure:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from suite.behavior import Probe
 from suite.entries.description import Described, Text, Word
-from suite.errors import sentence
+from suite.errors import sentence, trace_of
 from suite.sandbox.network import Network
 from suite.training.run import Stepping, TrainingResult
 
@@ -34,9 +34,10 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class Failed(Struct, tag="failed", frozen=True, forbid_unknown_fields=True):
-    """The guest could not do its job, or not this run of it."""
+    """The guest could not do its job, or not this run of it; `trace` is the traceback of what a submission raised."""
 
     reason: Text
+    trace: Text = ""
 
 
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
@@ -82,7 +83,7 @@ def of_results(results: Sequence[TrainingResult | Exception]) -> tuple[Runs, dic
     answers: list[Trained | Failed] = []
     for number, result in enumerate(results):
         if isinstance(result, Exception):
-            answers.append(Failed(sentence(result)))
+            answers.append(Failed(sentence(result), trace_of(result)))
             continue
         weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
         fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}

@@ -32,6 +32,9 @@ LIMITS_ONLY = "limits only"
 
 SUITE = Path(suite.__file__).resolve().parent
 
+FRONT = SUITE.with_name("lowlands")
+"""The package that submissions import their names from, which imports the suite."""
+
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 """What Python, torch and a compiler need of the system; the rest of /etc, /home and /root is hidden."""
 
@@ -174,7 +177,7 @@ def confined(
 
 def _mounts(folder: Path, source: Path | None, package: str | None, limits: Limits, device: str) -> list[str]:
     visible = [*SYSTEM, sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent.parent)]
-    visible += [*site_packages(), str(SUITE), str(builtin_directory())]
+    visible += [*site_packages(), str(SUITE), str(FRONT), str(builtin_directory())]
     visible += [str(path) for path in (package_path(package), source and source.resolve()) if path is not None]
     command = ["--proc", "/proc", "--dev", "/dev"]
     for shared in SHARED:

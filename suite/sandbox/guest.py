@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from suite.entries import load
 from suite.entries.description import describe
 from suite.entries.entry import bind
-from suite.errors import InputError, sentence
+from suite.errors import InputError, sentence, trace_of
 from suite.kernels.malloc import disable_trim
 from suite.models import copy_of
 from suite.sandbox.answers import Answer, Failed, Runs, encode, of_results
@@ -98,7 +98,7 @@ def _train(job: Job, connection: Connection) -> Runs:
     except AnotherProcess:
         return Runs((), alone=True)
     except Exception as error:
-        return Runs((Failed(sentence(error)),) * len(runs))
+        return Runs((Failed(sentence(error), trace_of(error)),) * len(runs))
     if (name := patched(before)) is not None:
         raise InputError(f"the submission replaced {name}")
     return of_results([replace(result, weights={}) for result in results])[0]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from suite.entries.description import Described, described
 from suite.entries.loading import LoadedSubmission, source_of
-from suite.errors import InputError
+from suite.errors import InputError, RunError
 from suite.models import hold
 from suite.sandbox import process
 from suite.sandbox.answers import Failed, Runs, T, Trained, decode
@@ -164,7 +164,8 @@ def _result(
     Whether a run that claims to have converged has done so, its weights say: `suite.trials.evaluate` judges them.
     """
     if isinstance(row, Failed):
-        return RuntimeError(printable(row.reason)[:500])
+        trace = "\n".join(map(printable, row.trace.split("\n")))
+        return RunError(printable(row.reason)[:500], trace)
     if initial is not None and _shapes(weights) != _shapes(initial):
         return RuntimeError("the weights that came back are not those of the network")
     evaluations = [0, *(at for at, _ in row.history), row.gradient_evaluations]

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 SCHEMA = 2
 """Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
-VOLATILE = frozenset({"seconds", "measure_seconds", "unit_seconds", "peak_memory", "time", "checksum"})
+TRACEBACK = "traceback"
+"""What a worker adds to a sealed record of a run that failed, for the driver, which takes it off: no log has it."""
+
+VOLATILE = frozenset({"seconds", "measure_seconds", "unit_seconds", "peak_memory", "time", "checksum", TRACEBACK})
 """Fields that may differ between two repetitions of the same run on the same machine."""
 
 Record = dict[str, Any]

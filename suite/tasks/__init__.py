@@ -21,6 +21,24 @@ training finds what the claim says; and `docs/tasks.md` printed anew, which a te
 weights depend on the seed alone, by `suite.seeding.torch_stream`.
 """
 
-from suite.tasks.registry import find_task, task, task_functions, task_name
+from suite.tasks.registry import (
+    data_functions,
+    find_task,
+    open_task,
+    own_file,
+    place_of_references,
+    task,
+    task_functions,
+    task_name,
+)
 
-__all__ = ["find_task", "task", "task_functions", "task_name"]
+__all__ = [
+    "data_functions",
+    "find_task",
+    "open_task",
+    "own_file",
+    "place_of_references",
+    "task",
+    "task_functions",
+    "task_name",
+]

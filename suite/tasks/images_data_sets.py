@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 from suite.data import load_images
 from suite.data.image_set import PUBLISHED, Published
 from suite.data.splits import training_size
 from suite.models import cnn, mlp, resnet
 from suite.task import Task
-from suite.tasks.images import Network, data_set_task
+from suite.tasks.images import IMAGE_AXES, REPORTED, Network, data_set_task
 from suite.tasks.images_adversarial_init import from_adversarial_init
+from suite.tasks.own_references import file_of_data, referenced
 from suite.tasks.registry import task, task_name
 
 WIDE_MLP = functools.partial(mlp, widths=(256, 256))
@@ -116,7 +118,8 @@ def image(data: str, network: str = "cnn", subset: int = 0) -> Task:
     tenth of the training images is for validation, the rest (or `subset` of it) for training, drawn anew for every
     seed. `network` is ``cnn``, ``mlp`` (two hidden layers of 128) or ``resnet``.
 
-    Measures of `mnist5k_mlp`. There are no frozen references, so the measures are reported and not scored.
+    Measures of `mnist5k_mlp`. They are reported, and scored once ``lowlands references image:NAME`` has made references
+    for them.
     """
     if network not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {network!r}")
@@ -124,4 +127,5 @@ def image(data: str, network: str = "cnn", subset: int = 0) -> Task:
     channels, height, width = images.train.x.shape[1:]
     published = Published(len(images.train), (channels, height, width), images.classes)
     name = task_name(image, data=data, network=network, subset=subset)
-    return data_set_task(name, data, NETWORKS[network], subset, epochs=100, rate=3_000, published=published)
+    made = data_set_task(name, data, NETWORKS[network], subset, epochs=100, rate=3_000, published=published)
+    return referenced(replace(made, reported=REPORTED), IMAGE_AXES, file_of_data(data), name)

@@ -34,7 +34,7 @@ from msgspec import to_builtins
 from torch import Tensor, nn
 
 import suite
-from suite.errors import sentence
+from suite.errors import sentence, trace_of
 from suite.estimate import uncertainties
 from suite.models import hold, restore
 from suite.sandbox import host
@@ -42,7 +42,7 @@ from suite.sandbox.answers import Runs, decode, encode, of_results
 from suite.sandbox.child import in_child, is_child
 from suite.sandbox.confinement import isolation
 from suite.storage.cache import read_only
-from suite.storage.record import SCHEMA, Record, Status, clean, seal
+from suite.storage.record import SCHEMA, TRACEBACK, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun, train
@@ -74,7 +74,13 @@ def run_unit(unit: Unit) -> list[Record]:
     records = _run_unit(unit)
     # What a unit costs beside training and measuring is in no run's own time: data, oracles, checks, probes.
     spent = {"unit_seconds": round((time.perf_counter() - begin) / unit.size, 4), "peak_memory": _peak_memory()}
-    return [seal(record | spent) for record in records]
+    return [_sealed(record | spent) for record in records]
+
+
+def _sealed(record: Record) -> Record:
+    """The sealed record; the traceback of a run that failed stays outside of what is sealed."""
+    trace = record.pop(TRACEBACK, "")
+    return seal(record) | ({TRACEBACK: trace} if trace else {})
 
 
 def _peak_memory() -> int | None:
@@ -95,7 +101,7 @@ def _run_unit(unit: Unit) -> list[Record]:
         try:
             problems = {seed: work.problem(seed) for seed in unit.all_seeds}
         except Exception as error:
-            return failed(work, sentence(error), Status.UNAVAILABLE)
+            return failed(work, sentence(error), Status.UNAVAILABLE, trace_of(error))
         runs = [
             TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_may_be_probed(work, trial, seed))
             for trial in unit.trials
@@ -133,15 +139,15 @@ def _may_be_probed(work: ResolvedUnit, trial: Trial, seed: int) -> bool:
     return _is_probed(part, trial.number, seed) and is_theirs
 
 
-def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED) -> list[Record]:
+def failed(work: ResolvedUnit, reason: str, status: Status = Status.FAILED, trace: str = "") -> list[Record]:
     """The records of a unit that gave none: its worker died or was stopped, or there are no data. Needs no data."""
 
     def fields(part: ResolvedUnit) -> Record:
         axes = resolve_axes(work.task.axes, None) if part.measured else {}
-        return {"status": status, "reason": reason, "axes": axes}
+        return {"status": status, "reason": reason, "axes": axes, TRACEBACK: trace}
 
     return _records(
-        work, lambda part, trial, seed: seal(_blank(part, trial.number, trial.settings, seed) | fields(part))
+        work, lambda part, trial, seed: _sealed(_blank(part, trial.number, trial.settings, seed) | fields(part))
     )
 
 
@@ -225,7 +231,10 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
     """The record of a run that was trained, or whose submission raised."""
     begin = time.perf_counter()
     record = _blank(work, run.trial, run.settings, run.seed) | {"data_fingerprint": work.fingerprint(run.seed)}
-    record |= _trained(result) if isinstance(result, TrainingResult) else {"reason": str(result)}
+    if isinstance(result, TrainingResult):
+        record |= _trained(result)
+    else:
+        record |= {"reason": str(result), TRACEBACK: trace_of(result)}
     if not _is_probed(work, run.trial, run.seed):
         record["probe"] = None
     if work.measured:
@@ -234,6 +243,7 @@ def _record(work: ResolvedUnit, run: TrainingRun, result: TrainingResult | Excep
         except Exception as error:
             if work.scored:  # a trial goes without: selection needs no oracle
                 ended = {"converged": False, "status": Status.UNAVAILABLE, "reason": sentence(error)}
+                ended |= {TRACEBACK: trace_of(error)}
                 return record | ended | {"axes": resolve_axes(work.task.axes, None)}
     if isinstance(result, TrainingResult):
         if work.scored and run.seed == CURVE_SEED:
@@ -249,7 +259,8 @@ def _verdict(work: ResolvedUnit, run: TrainingRun, result: TrainingResult, curve
     try:
         fields = _judged(work, run, result.weights)
     except Exception as error:
-        return {"converged": False, "status": Status.FAILED, "reason": f"Measuring raised {sentence(error)}"}
+        reason = f"Measuring raised {sentence(error)}"
+        return {"converged": False, "status": Status.FAILED, "reason": reason, TRACEBACK: trace_of(error)}
     if not target.admits(fields["train_loss"]):
         reason = (
             f"Training ended at the loss {result.train_loss:g}, but its network, built anew with its weights, has the "

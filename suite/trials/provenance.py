@@ -77,8 +77,9 @@ def _is_docstring(node: Any) -> bool:
 
 
 def task_hash(task: Task) -> str:
-    """What a task's numbers depend on: its name with variant, and the suite's code."""
-    return hashlib.sha256(f"{task.name} {suite_hash()}".encode()).hexdigest()[:16]
+    """What a task's numbers depend on: its name with variant, the suite's code, and the source of one of the user's."""
+    own = f" {task.source}" if task.source else ""
+    return hashlib.sha256(f"{task.name} {suite_hash()}{own}".encode()).hexdigest()[:16]
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from suite.sandbox.process import prepare_to_fork
 from suite.storage.cache import cached_in_memory
 from suite.storage.record import Record, RunKey, canonical, clean
 from suite.task import Oracle, Problem, Task
-from suite.tasks import find_task
+from suite.tasks import open_task
 from suite.trials.provenance import suite_hash, task_hash
 from suite.trials.selection import select
 from suite.trials.unit import Unit
@@ -26,8 +26,8 @@ ORACLES = 256
 """How many oracles a worker keeps."""
 
 
-def _name_and_seed(task: Task, seed: int) -> tuple[str, int]:
-    return task.name, seed
+def _name_and_seed(task: Task, seed: int) -> tuple[str, str, int]:
+    return task.name, task.source, seed
 
 
 def _size(result: tuple[Problem, str]) -> int:
@@ -48,7 +48,7 @@ def _oracle(task: Task, seed: int) -> Oracle:
     if task.oracle is None:
         return Oracle()
     problem, fingerprint = _problem(task, seed)
-    return cached_oracle(f"{task.name} {fingerprint} {suite_hash()}", partial(task.oracle, problem, seed))
+    return cached_oracle(f"{task.name} {fingerprint} {task_hash(task)}", partial(task.oracle, problem, seed))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ResolvedUnit:
                 f"A worker's {self.loaded.submission.name!r} is not the one of the command; nothing of this run of it "
                 f"was recorded. Was its file edited, or do the machines not see the same files?"
             )
-        return replace(self, loaded=loaded, entry=bind(loaded.submission, find_task(self.unit.task)))
+        return replace(self, loaded=loaded, entry=bind(loaded.submission, open_task(self.unit.task)))
 
     def run_keys(self) -> list[RunKey]:
         """The keys of the unit's training runs on its `seeds`, in the order of its records."""
@@ -130,7 +130,7 @@ class ResolvedUnit:
 def resolve(unit: Unit) -> ResolvedUnit:
     """`unit` with its submission and its task; raises `InputError` if there are none, or they do not fit together."""
     loaded = unit.loaded()
-    return ResolvedUnit(unit, loaded, bind(loaded.submission, find_task(unit.task)))
+    return ResolvedUnit(unit, loaded, bind(loaded.submission, open_task(unit.task)))
 
 
 def load_data(unit: Unit) -> None:
@@ -142,7 +142,7 @@ def load_data(unit: Unit) -> None:
     if unit.isolation is not None and unit.device == "cpu":
         prepare_to_fork(unit.isolation.loaded.submission.kind == "optimizer")
     for seed in unit.all_seeds:
-        _problem(find_task(unit.task), seed)
+        _problem(open_task(unit.task), seed)
 
 
 def load_ground(unit: Unit) -> None:
@@ -151,7 +151,7 @@ def load_ground(unit: Unit) -> None:
     It is called before the submission is loaded: afterwards nothing that this process computes may reach another one.
     """
     load_data(unit)
-    task = find_task(unit.task)
+    task = open_task(unit.task)
     for seed in unit.all_seeds:
         task.model(_problem(task, seed)[0], seed)
         if unit.phase == "score" or unit.measured or seed in unit.scored_ahead:

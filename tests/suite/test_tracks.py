@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -67,3 +68,33 @@ def test_the_quick_track_has_ten_seeds_on_small_tasks_and_five_on_digits() -> No
 def test_an_unknown_track() -> None:
     with pytest.raises(InputError, match="did you mean 'quick'"):
         find_track("quik")
+
+
+def test_a_track_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('tasks = ["max_margin", "tasks/own.py:line[a=1]"]\nseeds = 3\n[fewer_seeds]\nmax_margin = 2\n')
+    track = find_track(str(path))
+    assert track.name == "mine"
+    assert track.tasks == ("max_margin", f"{tmp_path}/tasks/own.py:line[a=1]")
+    assert (track.seeds_of("max_margin"), track.seeds_of(track.tasks[1]), track.trials) == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("mine", None, "cannot be read"),
+        ("mine", "tasks = [", "is not TOML"),
+        ("mine", "seeds = 3", "needs a list of names"),
+        ("mine", "tasks = ['max_margin']\nseed = 3", "there is no 'seed'"),
+        ("mine", "tasks = ['max_margin']\nseeds = 0", "seeds must be a whole number of at least 1"),
+        ("mine", "tasks = ['max_margin']\nfewer_seeds = 3.5", "fewer_seeds must be"),
+        ("quick", "tasks = ['max_margin']", "cannot be named 'quick'"),
+        ("my own", "tasks = ['max_margin']", "cannot be named 'my own'"),
+    ],
+)
+def test_what_is_wrong_with_a_track_is_one_sentence(tmp_path: Path, name: str, text: str | None, sentence: str) -> None:
+    path = tmp_path / f"{name}.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        find_track(str(path))

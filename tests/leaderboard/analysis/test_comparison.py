@@ -14,6 +14,7 @@ from scipy.stats import ttest_rel
 
 import leaderboard
 from leaderboard.analysis.comparison import COST, OVERALL, Comparison, compare
+from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import Results, load
 from leaderboard.tables.reports import as_json, headline, junit, markdown, report
 from suite.errors import InputError
@@ -112,6 +113,9 @@ def test_more_gradient_evaluations_are_a_regression_and_fewer_are_not() -> None:
     cost = next(d for d in found.differences if d.axis == COST)
     assert math.exp(cost.difference.value) == pytest.approx(1.3, rel=0.02)
     assert {d.axis for d in compare(slower, before).improvements} == {COST}
+    for difference in (d for d in found.differences if d.axis == COST):  # tables count alike
+        shown = {standing.submission: standing.gradient_evaluations for standing in board(before).standings}
+        assert difference.base == pytest.approx(shown[difference.submission])
     assert not compare(before, slower, cost_tolerance=0.4).regressions
 
 

@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.cli import main
 from leaderboard.commands.console import BYTES, SECONDS, Quantity
-from suite.storage.log import Log
+from suite.storage.log import Log, read
+from suite.storage.record import seal
 from suite.tracks import TRACKS
 from tests.leaderboard.helpers import noisy
 
@@ -208,3 +209,52 @@ def test_a_reader_that_stops_reading_ends_the_command_quietly() -> None:
     os.close(writing)
     assert result.returncode == 1
     assert result.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the log of a submission of one's own, which found what SGD finds."""
+    folder = tmp_path_factory.mktemp("mine")
+    records = [record for record in read(BASELINES / "smoke.jsonl").records if record["submission"] == "sgd"]
+    lines = [json.dumps(seal(record | {"submission": "mine"}), sort_keys=True) for record in records]
+    (folder / "smoke.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_own_and_shipped_share_every_table(mine: Path) -> None:
+    options = ("--results", str(mine), "--with", "shipped", "--kind", "optimizer", "--format", "json")
+    for view in ("ranking", "why", "separation", "tuning"):
+        result = lowlands("table", *options, "--view", view)
+        assert result.exit_code == 0, result.output
+        (table,) = json.loads(result.stdout)
+        if view != "tuning":  # which has rows on image tasks alone
+            assert {"mine", "adam"} <= {row["submission"] for row in table["rows"]}, view
+        assert "not run here" in table["notes"][-1]
+        assert "mine" not in table["notes"][-1]
+    alone = json.loads(lowlands("table", *options[:2], *options[4:]).stdout)
+    assert [row["submission"] for row in alone[0]["rows"]] == ["mine"]
+
+
+def test_every_submission_against_one(mine: Path) -> None:
+    options = ("--results", str(mine), "--with", "shipped", "--kind", "optimizer", "--format", "json")
+    (why,) = json.loads(lowlands("table", *options, "--view", "why", "--against", "adam").stdout)
+    assert {row["against"] for row in why["rows"]} == {"adam"}
+    assert "adam" not in {row["submission"] for row in why["rows"]}
+    points = sum(row["points"] for row in why["rows"] if row["submission"] == "mine")
+    (ranking,) = json.loads(lowlands("table", *options).stdout)
+    overall = {row["submission"]: row["overall"]["value"] for row in ranking["rows"]}
+    assert points == pytest.approx(overall["mine"] - overall["adam"])
+    (separation,) = json.loads(lowlands("table", *options, "--view", "separation", "--against", "adam").stdout)
+    pairs = [{row["submission"], row["next"]} for row in separation["rows"]]
+    assert pairs == [{name, "adam"} for name in overall if name != "adam"]
+    for view, name, sentence in (("why", "adm", "did you mean 'adam'"), ("tasks", "adam", "compares with nobody")):
+        result = lowlands("table", *options, "--view", view, "--against", name)
+        assert result.exit_code == 2
+        assert sentence in result.output
+
+
+def test_a_folder_with_one_log_needs_no_track_and_one_with_several_names_them(mine: Path) -> None:
+    assert "mine" in lowlands("table", "--results", str(mine)).output
+    result = lowlands("table", "--results", str(BASELINES))
+    assert result.exit_code == 2
+    assert "full, quick, smoke, theory" in result.output

@@ -1,0 +1,117 @@
+"""The figures of the site by name, for files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from leaderboard.analysis.aggregates import THRESHOLDS, aggregates, performance_profile
+from leaderboard.analysis.ranking import Board
+from leaderboard.analysis.results import Results
+from leaderboard.figures import Chart, Line, Picture, curves, scores, tuning
+from leaderboard.site.front_page import mean_ranks_of, tradeoff_of
+from leaderboard.site.shared import SiteContext
+from leaderboard.site.submission_page import training_of
+from leaderboard.site.task_page import curves_of, distributions_of
+from leaderboard.site.trust_page import best_of
+from suite.errors import InputError, unknown
+
+FIGURES = {
+    "scores": "overall scores and axes of every submission, with intervals",
+    "tradeoff": "flatness against test error, task by task",
+    "ranks": "mean ranks with the critical distance",
+    "performance": "the share of runs that score at least so much, with interquartile means",
+    "best-of": "what smaller tuning budgets would have given",
+    "runs:TASK": "the measures of every run on a task",
+    "curves:TASK": "training curves on a task",
+    "curves:TASK:CURVE": "another curve that the task records, such as a learned function",
+    "tuning:SUBMISSION": "tuning trials over the step size, task by task",
+    "training:SUBMISSION": "training curves of a submission, task by task",
+}
+"""What can be drawn, and what it shows."""
+
+LOSS = "training_loss"
+
+Maker = Callable[[], Picture | None]
+
+
+def figure(results: Results, name: str, kind: str | None = None) -> Picture:
+    """The figure `name` of `FIGURES`.
+
+    Args:
+        results: what it shows.
+        name: as in `FIGURES`, with a task's, a curve's or a submission's own name.
+        kind: of submission; None: optimizers, or what else there is.
+
+    Raises:
+        InputError: there is no such figure, or nothing to draw in it.
+    """
+    if not results.scored():
+        raise InputError("The results hold no scored run: there is nothing to draw.")
+    context = SiteContext(results, (), (), "", None)
+    board = next((board for board in context.boards if kind in (None, board.kind, f"{board.kind}s")), None)
+    if board is None:
+        raise InputError(f"The results hold no {kind!r}: there are {', '.join(results.kinds())}.")
+    makers = _makers(context, board)
+    if name not in makers:
+        raise unknown("figure", name, makers, f"there are {', '.join(FIGURES)}.")
+    picture = makers[name]()
+    if picture is None:
+        raise InputError(f"These results hold nothing for the figure {name!r} of {board.kind}s.")
+    return picture
+
+
+def _makers(context: SiteContext, board: Board) -> dict[str, Maker]:
+    """By name what draws each figure that the records may have."""
+    makers: dict[str, Maker] = {
+        "scores": partial(_scores, board),
+        "tradeoff": partial(tradeoff_of, context, board),
+        "ranks": partial(mean_ranks_of, board),
+        "performance": partial(_performance, board),
+        "best-of": partial(best_of, context, board),
+    }
+    for task, runs in context.runs_of_task.items():
+        makers[f"runs:{task}"] = partial(_runs, context, board, task)
+        for curve in dict.fromkeys(name for run in runs for name in run.get("curves", {})):
+            name = f"curves:{task}" if curve == LOSS else f"curves:{task}:{curve}"
+            makers[name] = partial(_curves, context, board, task, curve)
+    for name in board.names:
+        trials = [trial for trial in context.trials if trial.submission == name]
+        makers[f"tuning:{name}"] = partial(tuning, name, trials)
+        makers[f"training:{name}"] = partial(training_of, name, context.runs_of_submission[name])
+    return makers
+
+
+def _scores(board: Board) -> Picture | None:
+    standings = [standing for standing in board.standings if standing.axes]
+    axes = {
+        axis: [standing.axes[axis].value if axis in standing.axes else float("nan") for standing in standings]
+        for axis in board.scores.axes
+    }
+    names = [standing.submission for standing in standings]
+    return scores(f"scores-{board.kind}", names, [each.overall for each in standings], axes) if standings else None
+
+
+def _performance(board: Board) -> Picture | None:
+    ranked = board.ranked
+    if not ranked.names:
+        return None
+    shares, means = performance_profile(ranked), aggregates(ranked)["iqm"]
+    by_name = {
+        name: Line(f"{name} ({mean:.2f})", list(THRESHOLDS), list(share))
+        for name, share, mean in zip(ranked.names, shares, means, strict=True)
+    }
+    chart = Chart("", [by_name[name] for name in board.ranked_names], "score", "share of runs that score as much")
+    alt = "The share of runs that score at least so much; in brackets the mean of the middle half of all runs."
+    return curves(f"performance-{board.kind}", [chart], alt)
+
+
+def _runs(context: SiteContext, board: Board, task: str) -> Picture | None:
+    rows = [row for row in context.measure_values[board.kind] if row.task == task and row.reported]
+    runs = [record for record in context.runs_of_task[task] if record["kind"] == board.kind]
+    return distributions_of(task, board, rows, runs)
+
+
+def _curves(context: SiteContext, board: Board, task: str, curve: str) -> Picture | None:
+    runs = [record for record in context.runs_of_task[task] if record["kind"] == board.kind]
+    return next((picture for picture, _ in curves_of(task, board, runs) if picture.name.endswith(f"-{curve}")), None)
