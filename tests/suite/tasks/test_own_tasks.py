@@ -12,7 +12,7 @@ from suite import plugins
 from suite.engine.plan import make_plan
 from suite.entries import load
 from suite.errors import InputError
-from suite.measures import find_measure
+from suite.measures import find_measure, registry
 from suite.sandbox.limits import Limits
 from suite.tasks import find_task, open_task, own_file
 from suite.tracks import find_track
@@ -118,6 +118,7 @@ def test_the_sandbox_sees_no_file_of_a_task(own: Path) -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package with a task, a measure and a submission."""
+    before = registry.measures()
     (tmp_path / "plugged.py").write_text(
         TASK.format(name="inner")
         + "\nfrom lowlands import Submission, declare\n"
@@ -134,10 +135,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.names.cache_clear()
-    from suite.measures import registry
-
     registry._load_plugins.cache_clear()
-    before = dict(registry._registry)
     yield
     plugins.names.cache_clear()
     registry._registry.clear()
