@@ -205,12 +205,33 @@ class ArchitectureInterface:
     Attributes:
         input_shape, outputs: the shape of one sample, and the network's outputs per sample.
         optimizer, space: constructs the optimizer from parameters and hyper-parameters; those that are tuned.
+        tokens: whether samples are sequences of token numbers. Then architectures are called as
+            ``architecture(vocabulary, context)``: ``input_shape`` is ``(context,)``, and `outputs`, the vocabulary, are
+            those at each place. Networks map [n, T], int64, to [n, T, vocabulary].
     """
 
     input_shape: tuple[int, ...]
     outputs: int
     optimizer: Callable[..., Any]
     space: Mapping[str, Any]
+    tokens: bool = False
+
+    @property
+    def arguments(self) -> tuple[Any, Any]:
+        """What an architecture is called with."""
+        return (self.outputs, *self.input_shape) if self.tokens else (self.input_shape, self.outputs)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of a network's outputs for one sample."""
+        return (*self.input_shape, self.outputs) if self.tokens else (self.outputs,)
+
+    def samples(self, count: int, dtype: torch.dtype, generator: torch.Generator | None = None) -> Tensor:
+        """So many random samples: token numbers, or N(0, 1) of this precision."""
+        shape = (count, *self.input_shape)
+        if self.tokens:
+            return torch.randint(self.outputs, shape, generator=generator)
+        return torch.randn(shape, dtype=dtype, generator=generator)
 
 
 @dataclass(frozen=True)

@@ -124,10 +124,11 @@ FULL = THEORY + _names(
     """
     mnist5k_mlp mnist5k_bad_start mnist_mlp mnist_cnn[subset=10000] mnist_noisy[subset=10000]
     cifar10_cnn[subset=2000] cifar10_cnn[batch=200,subset=2000] cifar10_resnet[subset=2000]
-    cifar10_bad_start[subset=2000]
+    cifar10_bad_start[subset=2000] tiny_lm
     """
 )
-"""The theory track and image tasks, some with label noise, small batches or an adversarial initialization."""
+"""The theory track, image tasks (some with label noise, small batches or an adversarial initialization), and a language
+model."""
 
 TRACKS = {
     track.name: track

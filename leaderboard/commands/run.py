@@ -44,7 +44,9 @@ results_option = click.option(
     "--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="The directory of the logs."
 )
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="The directory of the data sets [default: $LOWLANDS_DATA]."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The directory of the data sets, or the text of tiny_lm[data=text] [default: $LOWLANDS_DATA].",
 )
 device_option = click.option("--device", default="cpu", show_default=True, help="Torch device, e.g. cuda.")
 
@@ -144,13 +146,17 @@ def sized_track(name: str, seeds: int | None = None, **sizes: Any) -> Track:
     return track.with_seeds(seeds) if seeds else track
 
 
-def use_data(directory: Path | None) -> None:
-    """Search data sets in `directory` first, here and in the processes to come; an InputError if it is none."""
-    if directory is None:
+def use_data(path: Path | None) -> None:
+    """Search data sets in the directory `path` first, here and in the processes to come; or take the text in this file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if path is None:
         return
-    if not directory.is_dir():
-        raise InputError(f"There is no directory {directory} (--data).")
-    os.environ["LOWLANDS_DATA"] = str(directory.resolve())
+    if not path.exists():
+        raise InputError(f"There is no directory or file {path} (--data).")
+    os.environ["LOWLANDS_DATA"] = str(path.resolve())
 
 
 def isolation_limits(seconds: float | None = None, memory: int | None = None) -> Limits:

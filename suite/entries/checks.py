@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from suite.entries.entry import build_network
+from suite.entries.entry import accepts, build_network, reads_tokens
 from suite.errors import InputError, sentence
 from suite.submission import Submission
 from suite.task import Task
@@ -79,10 +79,11 @@ def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
     if submission.architecture is None:
         return
     failures = []
-    for task in (task for task in tasks if task.interface is not None):
+    for task in (task for task in tasks if accepts(task, submission)):
         try:
             build_network(submission.architecture, task, seed=0)
             return
         except InputError as error:
             failures.append(f"Submission {submission.name!r} on {task.name}: {error}")
-    raise InputError([*failures, f"None of the tasks takes architectures, such as {submission.name!r}."][0])
+    kind = "architectures of token sequences" if reads_tokens(submission.architecture) else "architectures"
+    raise InputError([*failures, f"None of the tasks takes {kind}, such as {submission.name!r}."][0])

@@ -41,9 +41,20 @@ class Entry:
         return self.optimizer.settings(trials, search)
 
 
+TOKEN_ARGUMENTS = ("vocabulary", "context")
+"""The arguments of an architecture that reads token numbers; all others read real inputs."""
+
+
+def reads_tokens(architecture: Callable[..., Any]) -> bool:
+    """Whether an architecture is one of token sequences: its arguments say so."""
+    return set(TOKEN_ARGUMENTS) <= set(signature(architecture))
+
+
 def accepts(task: Task, submission: Submission) -> bool:
-    """Whether the submission can enter the task: architectures need an interface."""
-    return submission.optimizer is not None or task.interface is not None
+    """Whether the submission can enter the task: architectures need an interface to inputs of their kind."""
+    if submission.architecture is None:
+        return True
+    return task.interface is not None and task.interface.tokens == reads_tokens(submission.architecture)
 
 
 def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn.Module:
@@ -57,12 +68,15 @@ def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(task.name, seed, "init"))
         try:
-            model = architecture(interface.input_shape, interface.outputs)
+            model = architecture(*interface.arguments)
         except Exception as error:
-            raise InputError(
-                f"The architecture raised for input shape {interface.input_shape} and {interface.outputs} outputs "
-                f"({sentence(error)})."
-            ) from error
+            first, second = interface.arguments
+            given = (
+                f"{first} tokens and a context of {second}"
+                if interface.tokens
+                else f"input shape {first} and {second} outputs"
+            )
+            raise InputError(f"The architecture raised for {given} ({sentence(error)}).") from error
         if not isinstance(model, nn.Module):
             raise InputError(f"The architecture returned a {type(model).__name__}, not an nn.Module.")
         if not list(model.parameters()):
@@ -74,12 +88,12 @@ def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn
 
 def _check_outputs(model: nn.Module, interface: ArchitectureInterface, dtype: torch.dtype) -> None:
     """Outputs of a wrong shape would be broadcast against the targets and still give a loss: they are refused."""
-    input_shape, output_shape = (2, *interface.input_shape), (2, interface.outputs)
+    input_shape, output_shape = (2, *interface.input_shape), (2, *interface.output_shape)
     try:
         with torch.no_grad():
-            materialize(model, interface.input_shape, dtype)
+            materialize(model, interface.input_shape, torch.long if interface.tokens else dtype)
             network = copy_of(model).eval()  # running statistics of the model itself stay untouched
-            outputs = network(torch.randn(input_shape, dtype=dtype))
+            outputs = network(interface.samples(2, dtype))
             shape = tuple(outputs.shape)
     except Exception as error:
         raise InputError(
@@ -101,6 +115,9 @@ def bind(submission: Submission, task: Task) -> Entry:
     assert architecture is not None
     if interface is None:
         raise InputError(f"Task {task.name!r} takes no architectures, so {submission.name!r} cannot enter it.")
+    if not accepts(task, submission):
+        kind = "token numbers" if interface.tokens else "real inputs"
+        raise InputError(f"Task {task.name!r} has {kind}, which {submission.name!r} does not read.")
 
     def model(problem: Problem, seed: int) -> nn.Module:
         return build_network(architecture, task, seed)

@@ -96,7 +96,7 @@ class MeasureContext:
         train: the training data, x [n, ...] and y [n] or [n, outputs].
         test: the test data, or None.
         initial: the weights before training, by parameter name, or None.
-        matched_loss: the training loss (nats) of the matched context.
+        matched_loss: the training loss (nats) of the matched context; None: as in this one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class MeasureContext:
         *,
         test: Split | None = None,
         initial: Mapping[str, Tensor] | None = None,
-        matched_loss: float = MATCHED_LOSS,
+        matched_loss: float | None = MATCHED_LOSS,
     ) -> None:
         """Without `loss`, `default_loss` chooses one."""
         self.model, self.train, self.test, self.initial = model, train, test, initial
@@ -180,7 +180,7 @@ class MeasureContext:
         `InputError` if no factor reaches that loss. The factor is computed when a measure first asks for it: some do
         not need it.
         """
-        if not self._is_matched:
+        if not self._is_matched or self.matched_loss is None:
             return 1.0
         plain, weights = self._unscaled_loss is cross_entropy, None
         if not plain:

@@ -99,7 +99,7 @@ def measure(
     loss: Loss | None = None,
     test: Data | None = None,
     initial: Mapping[str, Tensor] | None = None,
-    matched_loss: float = MATCHED_LOSS,
+    matched_loss: float | None = MATCHED_LOSS,
 ) -> dict[str, Estimate]:
     """The measures `names` of `model` on its training data.
 
@@ -128,7 +128,7 @@ def measure(
             mean squared error otherwise.
         test: test data in the form of `data`, for the measures that need it.
         initial: the weights before training by parameter name, for the measures that need them.
-        matched_loss: the training loss (nats) at which classification solutions are compared.
+        matched_loss: the training loss (nats) at which classification solutions are compared; None: the network's own.
 
     Returns:
         The values by name, each with its kind and error; a measure of every layer gives one entry a layer,
@@ -154,7 +154,7 @@ def measure_all(
     loss: Loss | None = None,
     test: Data | None = None,
     initial: Mapping[str, Tensor] | None = None,
-    matched_loss: float = MATCHED_LOSS,
+    matched_loss: float | None = MATCHED_LOSS,
 ) -> Report:
     """Every measure of `names`, or of all, that can be taken of `model`, and why others cannot.
 
@@ -183,7 +183,7 @@ def _context(
     loss: Loss | None,
     test: Data | None,
     initial: Mapping[str, Tensor] | None,
-    matched_loss: float,
+    matched_loss: float | None,
 ) -> Iterator[MeasureContext]:
     """The one context in which all measures of a call are taken, with checks of what all of them rest on."""
     model = unwrapped(model)
@@ -267,8 +267,9 @@ def _check_needs(measure: Measure, context: MeasureContext) -> None:
 
 def _take(measure: Measure, context: MeasureContext) -> dict[str, Estimate]:
     """The values of one measure by name, at matched training loss where it declares invariance to the logits' scale."""
+    matches = LOGIT_SCALE in measure.invariances and context.matched_loss is not None
     try:
-        result = measure.function(context.matched if LOGIT_SCALE in measure.invariances else context)
+        result = measure.function(context.matched if matches else context)
     except InputError:
         raise
     except Exception as error:
