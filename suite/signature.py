@@ -1,4 +1,4 @@
-"""What an optimizer's constructor asks for, judged by the names of its arguments. No torch import.
+"""What a constructor asks for, judged by the names of its arguments. No torch import.
 
 The sets hold the names under which optimizers ask for the same thing: parameters, named parameters, the model, the
 number of steps, the number of samples, the class or an instance of another optimizer.
@@ -31,6 +31,9 @@ SAMPLES = _names("num_data num_samples n_samples dataset_size train_size")
 BASE_CLASS = _names("base_optimizer base_optimizer_cls optimizer_class optimizer_cls")
 BASE_INSTANCE = _names("optimizer base inner_optimizer")
 
+TOKENS = _names("vocabulary context")
+"""The arguments of an architecture of token sequences; all others take real inputs."""
+
 
 def signature(make: MakeOptimizer) -> Mapping[str, inspect.Parameter]:
     """The parameters of `make` by name; empty for a callable that does not tell them."""
@@ -38,6 +41,11 @@ def signature(make: MakeOptimizer) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(make).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def reads_tokens(architecture: Callable[..., Any]) -> bool:
+    """Whether an architecture is one of token sequences."""
+    return set(signature(architecture)) >= TOKENS
 
 
 def required(make: MakeOptimizer) -> list[str]:

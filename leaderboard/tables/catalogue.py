@@ -134,7 +134,9 @@ def _facts(task: Task) -> list[str]:
         shape = " x ".join(map(str, interface["input_shape"]))
         space = ", ".join(f"{name} in {value}" for name, value in interface["space"].items())
         training = f"trained by `{interface['optimizer']}` with `{space}`"
-        facts.append(f"Architectures: inputs {shape}, outputs {interface['outputs']}, {training}.")
+        outputs = interface["outputs"]
+        given = f"{outputs} tokens, context {shape}" if interface["tokens"] else f"inputs {shape}, outputs {outputs}"
+        facts.append(f"Architectures: {given}, {training}.")
     return facts + [_escaped(paper) for paper in task["papers"]]
 
 

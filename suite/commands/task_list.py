@@ -32,6 +32,7 @@ def _entry(task: Task) -> dict[str, Any]:
             "outputs": task.interface.outputs,
             "optimizer": task.interface.optimizer.__name__,
             "space": {name: str(value) for name, value in task.interface.space.items()},
+            "tokens": task.interface.tokens,
         }
     return {
         "name": task.name,

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from suite.entries.entry import accepts, build_network, reads_tokens
+from suite.entries.entry import accepts, build_network
 from suite.errors import InputError, sentence
+from suite.signature import reads_tokens
 from suite.submission import Submission
 from suite.task import Task
 from suite.training import Budget, make_optimizer

@@ -16,7 +16,7 @@ from torch import nn
 from suite.errors import InputError, sentence
 from suite.models import copy_of, materialize
 from suite.seeding import seed_of
-from suite.signature import MakeOptimizer, signature
+from suite.signature import MakeOptimizer, reads_tokens, signature
 from suite.submission import Submission
 from suite.task import ArchitectureInterface, Problem, Task
 
@@ -39,15 +39,6 @@ class Entry:
     def settings(self, trials: int, search: int = 0) -> list[dict[str, Any]]:
         """The first `trials` settings of the optimizer in the search of this number."""
         return self.optimizer.settings(trials, search)
-
-
-TOKEN_ARGUMENTS = ("vocabulary", "context")
-"""The arguments of an architecture that reads token numbers; all others read real inputs."""
-
-
-def reads_tokens(architecture: Callable[..., Any]) -> bool:
-    """Whether an architecture is one of token sequences: its arguments say so."""
-    return set(TOKEN_ARGUMENTS) <= set(signature(architecture))
 
 
 def accepts(task: Task, submission: Submission) -> bool:

@@ -56,8 +56,15 @@ PARAMETER_FLAGS = {"bias": ("in_proj_bias", "bias"), "add_bias_kv": ("bias_k",)}
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[form.Network, dict[str, Tensor]]:
+def describe(
+    model: nn.Module, input_shape: tuple[int, ...], vocabulary: int = 0
+) -> tuple[form.Network, dict[str, Tensor]]:
     """`model` as data from which `suite.sandbox.rebuild` builds the same network: a description and named tensors.
+
+    Args:
+        model: the network.
+        input_shape: the shape of one sample.
+        vocabulary: samples are numbers of so many tokens; 0: they are real.
 
     Raises:
         InputError: it does something that is not in the vocabulary, what it does depends on its data, or the network
@@ -69,11 +76,17 @@ def describe(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[form.Netwo
         raise InputError("two of the network's layers share a parameter")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     generator = torch.Generator().manual_seed(0)
-    examples = [torch.randn(count, *input_shape, generator=generator).to(dtype) for count in SAMPLES]
+    shapes = [(count, *input_shape) for count in SAMPLES]
+    examples = [
+        torch.randint(vocabulary, shape, generator=generator)
+        if vocabulary
+        else torch.randn(shape, generator=generator).to(dtype)
+        for shape in shapes
+    ]
     description = _module(model, "", [example.clone() for example in examples], tensors)
     frozen = tuple(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
     network = form.Network(description, frozen)
-    _compare(model, rebuild(network, tensors, input_shape), examples[0])
+    _compare(model, rebuild(network, tensors, input_shape, vocabulary), examples[0])
     return network, tensors
 
 

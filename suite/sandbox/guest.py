@@ -70,12 +70,12 @@ def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[st
     assert architecture is not None
     torch.manual_seed(request.seed)
     try:
-        model = architecture(request.input_shape, request.outputs)
+        model = architecture(*request.arguments)
     except Exception as error:
         raise InputError(sentence(error)) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
-    return describe_network(model, request.input_shape)
+    return describe_network(model, request.input_shape, request.vocabulary)
 
 
 def _train(job: Job, connection: Connection) -> Runs:

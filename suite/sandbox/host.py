@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import msgspec
 import torch
@@ -33,6 +34,7 @@ from suite.sandbox.process import SandboxError, printable
 from suite.sandbox.protocol import Job, NetworkRequest
 from suite.sandbox.rebuild import rebuild
 from suite.sandbox.service import GradientService
+from suite.signature import TOKENS
 from suite.storage.record import Status
 from suite.task import Problem, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun
@@ -41,15 +43,29 @@ from suite.training.retry import by_run, by_trial, train_in_parts
 
 
 def _sandboxed_architecture(text: str, limits: Limits, input_shape: Sequence[int], outputs: int) -> nn.Module:
-    """Stands for an architecture whose code runs in the sandbox only: its network comes out as data.
+    """Stands for an architecture whose code runs in the sandbox only: its network comes out as data."""
+    shape = tuple(input_shape)
+    return _drawn_in_sandbox(text, limits, (shape, outputs), shape)
+
+
+def _sandboxed_language_model(text: str, limits: Limits, vocabulary: int, context: int) -> nn.Module:
+    """The same for an architecture of token sequences."""
+    return _drawn_in_sandbox(text, limits, (vocabulary, context), (context,), vocabulary)
+
+
+def _drawn_in_sandbox(
+    text: str, limits: Limits, arguments: tuple[Any, Any], input_shape: tuple[int, ...], vocabulary: int = 0
+) -> nn.Module:
+    """The network that an architecture makes of `arguments`.
 
     It is drawn from the seed of torch's global generator, as the architecture's code would draw it here.
     """
-    answer = _network(Job(text, limits, request=NetworkRequest(tuple(input_shape), outputs, torch.initial_seed())))
+    request = NetworkRequest(arguments, input_shape, vocabulary, torch.initial_seed())
+    answer = _network(Job(text, limits, request=request))
     if isinstance(answer, InputError):
         raise answer
     network, tensors = answer
-    return rebuild(network, tensors, tuple(input_shape))
+    return rebuild(network, tensors, input_shape, vocabulary)
 
 
 @functools.lru_cache(maxsize=64)
@@ -72,7 +88,9 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
         answer, _ = _ask(Job(text, limits, trials), limits.seconds, Described)
         description = "\n".join(map(printable, answer.description.splitlines()))
         answer = msgspec.structs.replace(answer, description=description)
-        return described(answer, text, trials, partial(_sandboxed_architecture, text, limits))
+        of_tokens = set(answer.arguments) >= TOKENS
+        stand_in = _sandboxed_language_model if of_tokens else _sandboxed_architecture
+        return described(answer, text, trials, partial(stand_in, text, limits))
     except (SandboxError, TypeError, ValueError) as error:
         raise InputError(f"{text}: it cannot be described in the sandbox ({error}).") from error
 

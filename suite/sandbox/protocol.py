@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -12,10 +13,17 @@ from suite.training import TrainingRun
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """Asks an architecture for its network with inputs and outputs of these sizes, drawn from `seed`."""
+    """Asks an architecture for its network, drawn from `seed`.
 
+    Attributes:
+        arguments: what it is called with.
+        input_shape: the shape of one sample.
+        vocabulary: samples are numbers of so many tokens; 0: they are real.
+    """
+
+    arguments: tuple[Any, Any]
     input_shape: tuple[int, ...]
-    outputs: int
+    vocabulary: int
     seed: int
 
 

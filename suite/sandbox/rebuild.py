@@ -71,13 +71,16 @@ class Graph(nn.Module):
         return values[self.output]
 
 
-def rebuild(network: form.Network, tensors: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> nn.Module:
+def rebuild(
+    network: form.Network, tensors: Mapping[str, Tensor], input_shape: tuple[int, ...], vocabulary: int = 0
+) -> nn.Module:
     """The network that `suite.sandbox.export.describe` described, with its tensors by name.
 
     Args:
         network: its description.
         tensors: its parameters, buffers and constants.
         input_shape: the sizes of one sample, with which it is tried.
+        vocabulary: samples are numbers of so many tokens; 0: they are real.
 
     Raises:
         InputError: it names what is not in the vocabulary, it does not fit its tensors, or it computes too much.
@@ -87,7 +90,7 @@ def rebuild(network: form.Network, tensors: Mapping[str, Tensor], input_shape: t
             shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
             model = _module(network.network, "", shapes)
             _load(model, shapes)
-            _try(model, input_shape)
+            _try(model, input_shape, torch.long if vocabulary else None)
         _load(model, {name: tensor.clone() for name, tensor in tensors.items()})
         parameters = dict(model.named_parameters())
         if not parameters.keys() >= set(network.frozen):
@@ -240,9 +243,12 @@ class _Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return results
 
 
-def _try(model: nn.Module, input_shape: tuple[int, ...]) -> None:
-    """Run `model`, which has no memory, on inputs that have none, in both modes; refuse what computes too much."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+def _try(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None) -> None:
+    """Run `model`, which has no memory, on inputs that have none, in both modes; refuse what computes too much.
+
+    Inputs are of `dtype`, or in the precision of the model.
+    """
+    dtype = dtype or next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     for training in (True, False):
         flops = FlopCounterMode(display=False)
         with torch.no_grad(), flops, _Sizes():  # type: ignore[no-untyped-call]

@@ -30,7 +30,10 @@ from suite.sandbox.rebuild import rebuild
 from suite.tasks import find_task
 from suite.training import TrainingRun, train
 
-ARCHITECTURES = [name for name in builtin_files() if load(name).submission.kind == "architecture"]
+OF_TOKENS = ("gru", "transformer_small")
+ARCHITECTURES = [
+    name for name in builtin_files() if load(name).submission.kind == "architecture" and name not in OF_TOKENS
+]
 
 
 def _as_answer(model: nn.Module, *input_shape: int) -> nn.Module:
@@ -66,6 +69,24 @@ def test_built_in_architectures_come_back_as_they_are(name: str, task: str) -> N
         pytest.skip("it takes images alone")
     again = _as_answer(model, *interface.input_shape)
     _same(model.double(), again.double(), torch.randn(5, *interface.input_shape, dtype=torch.float64))
+
+
+def test_a_transformer_of_tokens_comes_back_as_it_is() -> None:
+    architecture = load("transformer_small").submission.architecture
+    assert architecture is not None
+    torch.manual_seed(0)
+    model = architecture(20, 12)
+    network, tensors = decode(encode(*describe(model, (12,), 20)), Network)
+    assert isinstance(network, Network)
+    again = rebuild(network, tensors, (12,), 20)
+    _same(model.double(), again.double(), torch.randint(20, (5, 12)))
+
+
+def test_a_recurrent_network_cannot_leave() -> None:
+    architecture = load("gru").submission.architecture
+    assert architecture is not None
+    with pytest.raises(InputError, match="calls gru, which is not known"):
+        describe(architecture(20, 12), (12,), 20)
 
 
 class Mixed(nn.Module):
