@@ -219,7 +219,7 @@ class ArchitectureInterface:
     @property
     def arguments(self) -> tuple[Any, Any]:
         """What an architecture is called with."""
-        return (self.outputs, *self.input_shape) if self.tokens else (self.input_shape, self.outputs)
+        return (self.outputs, self.input_shape[0]) if self.tokens else (self.input_shape, self.outputs)
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -221,7 +221,8 @@ def _on_grammar() -> Task:
 
     def problem(seed: int) -> Problem:
         windows = language().sample(sum(SIZES), CONTEXT, torch_stream("tiny_lm", seed, "data"))
-        return Problem(*map(next_tokens, torch.split(windows, SIZES)))
+        train, validation, test = map(next_tokens, torch.split(windows, list(SIZES)))
+        return Problem(train, validation, test)
 
     def oracle(problem: Problem, seed: int) -> Oracle:
         grammar = language()
