@@ -227,7 +227,7 @@ def test_flatness_that_is_not_proved_to_keep_still_scores_nothing(
 ) -> None:
     axes = (Axis("flatness", "adaptive_sharpness", "log", 1.0, 0.01),)
     task = replace(find_task("univariate_relu"), axes=axes, measure=flatness, oracle=None, target=Target(0.3, 300))
-    monkeypatch.setattr(resolved, "find_task", lambda _: task)
+    monkeypatch.setattr(resolved, "open_task", lambda _: task)
     monkeypatch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
     path = tmp_path / "cumulated.py"
     path.write_text(source)

@@ -109,8 +109,8 @@ def test_every_search_is_checked_by_itself(tmp_path: Path) -> None:
 
 def test_a_setting_that_trains_and_was_left_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = replace(find_task(TASK), selection="convergence")
-    for module in (plan_module, resolved, verification):
-        monkeypatch.setattr(module, "find_task", lambda name: every)
+    for module, name in ((plan_module, "open_task"), (resolved, "open_task"), (verification, "find_task")):
+        monkeypatch.setattr(module, name, lambda _: every)
     whole = run(tmp_path / "whole", "sgd").parent
     report = check(whole, "sgd", sample=4, fresh=2, nonce="one")
     assert (report.disagreements, report.measured, report.rerun) == ([], 4, 4)

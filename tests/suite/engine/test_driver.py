@@ -170,7 +170,7 @@ def test_runs_without_data_are_run_again_and_are_noted_once(
         raise InputError("There is no such data set.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(resolved, "find_task", lambda name: replace(find_task(name), problem=nothing))
+        patch.setattr(resolved, "open_task", lambda name: replace(find_task(name), problem=nothing))
         patch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
         assert len(carry_out(log)) == 2
         first = log.read_bytes()
@@ -365,8 +365,8 @@ def drifting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A submission with a wide space on a task of which every setting that trains is scored."""
     task = find_task("valley_scalar")
     short = replace(task, target=replace(task.target, budget=200))
-    monkeypatch.setattr(plan_module, "find_task", lambda name: short)
-    monkeypatch.setattr(resolved, "find_task", lambda name: short)
+    monkeypatch.setattr(plan_module, "open_task", lambda name: short)
+    monkeypatch.setattr(resolved, "open_task", lambda name: short)
     own = tmp_path / "own.py"
     own.write_text(
         "import torch\nfrom suite import LogUniform, Submission\n"

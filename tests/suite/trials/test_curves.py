@@ -36,7 +36,7 @@ def test_a_task_adds_curves_of_the_solution(monkeypatch: pytest.MonkeyPatch) -> 
         oracle = solution.oracle.solutions["min_norm"].tolist()
         return {"weights": Curve(range(len(weight)), weight, "feature", "weight", oracle, points=True)}
 
-    monkeypatch.setattr(resolved, "find_task", lambda name: replace(find_task(name), curves=curves))
+    monkeypatch.setattr(resolved, "open_task", lambda name: replace(find_task(name), curves=curves))
     record = run_unit(_unit("score", (0,)))[0]
     drawn = record["curves"]["weights"]
     assert drawn["points"]

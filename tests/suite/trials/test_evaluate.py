@@ -42,7 +42,7 @@ def changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
 
     def change(**parts: Any) -> None:
         task: Task = replace(find_task(TASK), **parts)
-        monkeypatch.setattr(resolved, "find_task", lambda _: task)
+        monkeypatch.setattr(resolved, "open_task", lambda _: task)
         monkeypatch.setattr(resolved, "_problem", resolved._problem.__wrapped__)
         monkeypatch.setattr(resolved, "_oracle", resolved._oracle.__wrapped__)
 
