@@ -219,8 +219,11 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
 
 
 def _on_twin(unit: Unit, nonce: str, engine: Engine | None) -> list[Record]:
-    """The records of `unit`; of a linear task, those of the twin that the nonce draws, under the task's own name."""
-    if not has_twins(find_task(unit.task)):
+    """The records of an optimizer's `unit` on the twin that the nonce draws, under the task's own name.
+
+    Of `unit` itself where a task has no twins; an architecture is the network whose shapes a twin changes.
+    """
+    if unit.loaded().submission.kind != "optimizer" or not has_twins(find_task(unit.task)):
         return _run(unit, engine)
     twin = replace(unit, task=twin_name(unit.task, nonce))
     return [record | {"task": unit.task} for record in _run(twin, engine)]

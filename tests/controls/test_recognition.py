@@ -15,8 +15,7 @@ from suite.engine.plan import make_plan
 from suite.storage.log import Log
 from suite.tracks import Track
 
-TASK = "min_norm_regression"
-TRACK = Track("tiny", (TASK,), seeds=3, trials=1, tuning_seeds=1, description="for tests")
+LINEAR, WIDE = "min_norm_regression", "sparse_regression"
 
 SOURCE = '''"""Gradient descent where it knows the task, else sign descent, which is what it is elsewhere."""
 import torch
@@ -38,23 +37,26 @@ submission = Submission(name="knowing", optimizer=Knowing, space={"lr": 1.0})
 '''
 
 SIGNS = {
-    "its shape": 'tuple(self.param_groups[0]["params"][0].shape)[-1:] == (200,)',
-    "its budget": "total_steps == 4_000",
+    "the shape of a linear task": (LINEAR, 'tuple(self.param_groups[0]["params"][0].shape)[-1:] == (200,)'),
+    "the budget of a linear task": (LINEAR, "total_steps == 4_000"),
+    "the shape of another task": (WIDE, 'tuple(self.param_groups[0]["params"][0].shape) == (100,)'),
 }
 
 
 @pytest.mark.parametrize("sign", SIGNS)
 def test_a_task_that_is_recognized_is_met_as_a_twin(tmp_path: Path, sign: str) -> None:
+    name, known = SIGNS[sign]
+    track = Track("tiny", (name,), seeds=3, trials=1, tuning_seeds=1, description="for tests")
     cheater, honest = tmp_path / "knowing.py", tmp_path / "honest.py"
-    cheater.write_text(SOURCE.replace("{known}", SIGNS[sign]))
+    cheater.write_text(SOURCE.replace("{known}", known))
     honest.write_text(SOURCE.replace("{known}", "True").replace('"knowing"', '"honest"'))
     log = Log(tmp_path / "tiny.jsonl")
     files = [str(cheater), str(honest)]
     with connect("local:0") as engine:
-        list(Driver(make_plan(files, (TASK,), TRACK), log, engine, Costs()).steps())
+        list(Driver(make_plan(files, (name,), track), log, engine, Costs()).steps())
     report = verify([log.path], Request(submissions=files, sample=0, fresh=3, nonce="drawn"))
-    assert {record["task"] for record in report.fresh} == {TASK}
+    assert {record["task"] for record in report.fresh} == {name}
     gaps = {gap.submission: gap for gap in score_gaps(report.checkable, report.fresh)}
-    assert gaps["knowing"].claimed == gaps["honest"].claimed > 0.9
+    assert gaps["knowing"].claimed == gaps["honest"].claimed > 0.4
     assert gaps["knowing"].suspicious
     assert not gaps["honest"].suspicious

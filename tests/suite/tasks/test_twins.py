@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.task import Solution
+from suite.task import Oracle, Solution
 from suite.tasks import find_task, task_functions
 from suite.tasks.twins import has_twins, twin, twin_name
+from suite.tracks import QUICK
 from suite.training import train
 from suite.training.run import TrainingRun
 
@@ -17,12 +22,66 @@ LINEAR = ("min_norm_regression", "init_memory", "adaptive_trap", "benign_overfit
           "max_margin", "spectral_margin", "linf_box")  # fmt: skip
 
 
-def test_the_linear_tasks_have_twins() -> None:
-    assert {name for name in LINEAR if has_twins(find_task(name))} == set(LINEAR)
-    assert not has_twins(find_task("sparse_regression"))
-    with pytest.raises(InputError, match="only linear tasks have twins"):
-        find_task("sparse_regression~1")
+def test_every_task_of_quick_has_twins() -> None:
+    for name in {*LINEAR, *QUICK}:
+        assert has_twins(find_task(name)), name
+    assert not has_twins(find_task("adam_epsilon"))  # its network keeps points of its path in buffers
+    with pytest.raises(InputError, match="it has no twins"):
+        find_task("adam_epsilon~1")
     assert not any("~" in name for name in task_functions())
+
+
+@pytest.mark.parametrize("name", sorted({*QUICK} - {*LINEAR, "mnist5k_mlp"}))
+def test_wider_parameters_change_nothing_but_the_shapes(name: str) -> None:
+    """Every number of a shape is another one; loss and gradients are the task's, and dead entries have none."""
+    task, other = find_task(name), find_task(twin_name(name, "a nonce"))
+    problem, changed = task.problem(1), other.problem(1)
+    network, model = task.model(problem, 1), other.model(changed, 1)
+    assert task.target.budget < other.target.budget <= 1.08 * task.target.budget
+    (own, parameters), (theirs, wide) = (
+        (
+            dict(
+                zip(
+                    dict(n.named_parameters()),
+                    torch.autograd.grad(task.loss(n(p.train.x), p.train.y), list(n.parameters())),
+                    strict=True,
+                )
+            ),
+            dict(n.named_parameters()),
+        )
+        for n, p in ((network, problem), (model, changed))
+    )
+    assert wide.keys() == parameters.keys()
+    for key, parameter in parameters.items():
+        live = tuple(map(slice, parameter.shape))
+        assert all(b > a for a, b in zip(parameter.shape, wide[key].shape, strict=True))
+        assert torch.equal(wide[key][live], parameter)
+        torch.testing.assert_close(theirs[key][live], own[key], rtol=1e-9, atol=1e-12)
+        for tensor in (wide[key], theirs[key]):
+            assert tensor.count_nonzero() == tensor[live].count_nonzero()
+    copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for twice in copies:
+        assert torch.equal(twice(changed.train.x), model(changed.train.x))
+    oracle = Oracle() if task.oracle is None else task.oracle(problem, 1)
+    measured = [
+        one.measure(Solution(net.eval(), {k: v.detach() for k, v in net.named_parameters()}, data, oracle, 1))
+        for one, net, data in ((task, network, problem), (other, model, changed))
+    ]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "sam"])
+def test_honest_methods_end_on_a_wide_twin_where_they_end_on_the_task(name: str) -> None:
+    submission = load(name).submission
+    assert submission.optimizer is not None
+    settings = submission.settings(4)[1]
+    task = find_task("teacher_student")
+    short = {"target": replace(task.target, budget=60, loss=0.0, at_end=False)}
+    ends = []
+    for one in (task, twin(task, "77")):
+        (end,) = train(replace(one, **short), [TrainingRun(one.problem(0), 0, 0, settings)], submission.optimizer)
+        ends.append(end.train_loss)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted({*LINEAR} - {"adaptive_trap"}))  # whose columns are alike but for their rows
