@@ -60,8 +60,10 @@ def max_margin(objective: str = "log_exponential") -> Task:
     """Which margin does the optimizer maximize?
 
     Claim. On separable data gradient descent converges in direction to the l2 max-margin separator (Soudry et al. 2018,
-    arXiv:1710.10345), sign descent and Adam to the l_inf one (Zhang et al. 2024, arXiv:2406.10650), coordinate descent
-    to the l1 one (Gunasekar et al. 2018, arXiv:1802.08246).
+    arXiv:1710.10345), sign descent (Fan et al. 2025, arXiv:2502.04664) and Adam without its epsilon (Zhang et al. 2024,
+    arXiv:2406.10650) to the l_inf one, coordinate descent to the l1 one (Gunasekar et al. 2018, arXiv:1802.08246). All
+    of this is of full batches: on single samples Adam may end elsewhere (Baek, Song and Yun 2025, arXiv:2510.26303; see
+    `stochastic_margin`), and with epsilon it turns to l2 in the end (`adam_epsilon`).
 
     Data. n = 40 samples, d = 20 features, X ~ N(0, 1), labels by a Gaussian teacher without noise; draws that are not
     separable cannot occur. Model: x @ w from w = 0.
