@@ -11,7 +11,6 @@ draws twins from its nonce.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,7 +91,6 @@ def _with_weight(task: Task, seed: int, change: Callable[[Tensor], Tensor]) -> n
     return network
 
 
-@functools.cache
 def _wider(kind: type[nn.Module]) -> type[nn.Module]:
     """Modules of this class of whose parameters whoever computes sees the first entries only: as many as `live` says.
 
@@ -100,7 +98,7 @@ def _wider(kind: type[nn.Module]) -> type[nn.Module]:
     """
 
     def first(self: Any, name: str) -> Any:
-        value = kind.__getattr__(self, name)
+        value: Any = kind.__getattr__(self, name)
         shape = self.__dict__.get("live", {}).get(name)
         return value if shape is None else _first(value, shape)
 
