@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,10 @@ ROUNDING = 1e-14
 
 SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
 """How far outputs of the canonical form may lie from the network's: rounding of ill-conditioned weights."""
+
+
+Ends = frozenset[tuple[str, Node | None]]
+"""What reads an activation: the name of the function, and its result."""
 
 
 class Unproved(Exception):
@@ -211,6 +215,7 @@ class _Canonical:
         self.recorder = recorder
         with torch.no_grad():
             self.parts = {site.number: _part(site) for site in recorder.sites}
+        self.by_call = {part.site.after: part for part in self.parts.values()}
         self.free: list[Part] = []
         self.iso: dict[int, object] = {}
 
@@ -220,6 +225,8 @@ class _Canonical:
         self._fold_batch_norms()
         self._free_norms()
         self._find_blocks()
+        self._pass_constants_on()
+        self._take_out_redundancies()
         self._fold_constants()
         self._merge_constants()
         self._center()
@@ -337,10 +344,8 @@ class _Canonical:
             if self._are_fixed(part.site.writes):
                 continue
             block = self._roots(part.site.writes)
-            for root in block:
-                for event in histories[root] - {(part.site.number, "write")}:
-                    if event[1] != "read" or self.parts[event[0]].weight is None:
-                        raise Unproved("what a norm returns goes elsewhere than to linear maps")
+            if part.site.name == "group_norm" or self._goes_elsewhere(part, histories):
+                raise Unproved("what a norm returns goes elsewhere than to linear maps, or is normalized in groups")
             readers = self._readers(block)
             for reader, columns in readers:
                 weight = reader.weight
@@ -360,8 +365,15 @@ class _Canonical:
                 reader.changed = True
             part.gain = part.shift = None
             part.trained, part.changed = set(), True
-            if part.site.name != "group_norm":
-                self.free.append(part)
+            self.free.append(part)
+
+    def _goes_elsewhere(self, part: Part, histories: Mapping[int, frozenset[Event]]) -> bool:
+        """Whether others than linear maps read what a norm returns, or others than it write to that."""
+        events = {event for root in self._roots(part.site.writes) for event in histories[root]}
+        return any(
+            event[1] != "read" or self.parts[event[0]].weight is None
+            for event in events - {(part.site.number, "write")}
+        )
 
     # -- linear maps in a row -----------------------------------------------------------------------------------------
 
@@ -390,9 +402,11 @@ class _Canonical:
             for part, rows in self._writers(block):
                 if part.shift is None or part.shift.dim() > 1:
                     continue
-                constant = part.shift[rows]
+                constant, reached = part.shift[rows], self._maps_reached(part)
                 for reader, columns in readers:
                     assert reader.weight is not None
+                    if reader not in reached:
+                        continue
                     moved = sum(reader.weight[:, places].sum(2) @ constant for places in columns)
                     assert isinstance(moved, Tensor)
                     reader.add_shift(moved, trained="shift" in part.trained or "shift" in reader.trained)
@@ -630,26 +644,91 @@ class _Canonical:
 
     # -- constants ----------------------------------------------------------------------------------------------------
 
-    def _merge_constants(self) -> None:
-        """Constants that are added to each other, with nothing in between that sees them, become one."""
-        above: dict[Node, Node] = {}
-
-        def top(node: Node) -> Node:
-            while node in above:
-                node = above[node]
-            return node
-
-        for node in self.recorder.nodes:
-            if len(node.uses) == 1 and node.uses[0][0] in ("move", "mean", "add"):
-                other = node.uses[0][1]
-                if other is not None and top(node) is not top(other):
-                    above[top(node)] = top(other)
-        groups: dict[tuple[int, frozenset[int]], list[Part]] = {}
+    def _constants(self) -> dict[tuple[Ends, frozenset[int]], list[Part]]:
+        """Those that are added to each other, by where their sum goes and by their channels."""
+        groups: dict[tuple[Ends, frozenset[int]], list[Part]] = {}
         for part in self.parts.values():
             if part.shift is not None and "shift" in part.trained:
-                key = id(top(part.site.after)), frozenset(self._roots(_written(part)))
+                key = frozenset(self._ends(part.site.after)), frozenset(self._roots(_written(part)))
                 groups.setdefault(key, []).append(part)
-        for (_, channels), parts in groups.items():
+        return groups
+
+    def _maps_reached(self, part: Part) -> set[Part]:
+        """The linear maps that read what a part writes, or a sum with it."""
+        called = {self.by_call[node] for _, node in self._ends(part.site.after) if node in self.by_call}
+        return {part for part in called if part.weight is not None}
+
+    def _pass_constants_on(self) -> None:
+        """Move constants past the linear maps that read them, into these and into what is added later.
+
+        Of ``x + b`` that a linear map W reads before c is added, W's constant gets W b, and c gets b. Of what norms
+        forget of b, W's constant alone gets it.
+        """
+        hidden = {root for _, block in self.blocks for root in block}
+        groups: dict[tuple[Ends, frozenset[int]], list[tuple[Part, set[Part]]]] = {}
+        for (ends, channels), parts in self._constants().items():
+            if channels & hidden:
+                continue
+            for part in parts:
+                maps = self._maps_reached(part)
+                others = frozenset(end for end in ends if self.by_call.get(end[1]) not in maps)  # type: ignore[arg-type]
+                groups.setdefault((others, channels), []).append((part, maps))
+        for (ends, channels), found in groups.items():
+            if any(name == "factor" and node is not None and _is_added(node) for name, node in ends):
+                raise Unproved("a number multiplies a constant before another is added")
+            fewest = min((maps for _, maps in found), key=len)
+            if any(maps != fewest for _, maps in found):
+                homes = [part for part, maps in found if maps == fewest and part.shift.dim() == 1]  # type: ignore[union-attr]
+                if not homes or any(not maps >= fewest for _, maps in found):
+                    raise Unproved("constants are added before and after linear maps read their sum")
+                for part, maps in found:
+                    if part is not homes[-1]:
+                        self._move_constant(part, self._by_channel(part, channels), maps - fewest, homes[-1])
+            for part, maps in found:
+                is_forgotten = bool(ends) and all(node in self.recorder.forgetting for _, node in ends)
+                if maps and is_forgotten and part.shift is not None and part.shift.dim() == 1:
+                    mean = self._by_channel(part, channels).mean().expand(len(channels))
+                    self._move_constant(part, mean, maps, None)
+        by_channels: dict[frozenset[int], list[Ends]] = {}
+        for ends, channels in groups:
+            by_channels.setdefault(channels, []).append(ends)
+        for sets in by_channels.values():
+            rows = list(frozenset().union(*sets))
+            meets = torch.tensor([[float(end in ends) for ends in sets] for end in rows], dtype=torch.float64)
+            if not rows or int(torch.linalg.matrix_rank(meets)) < len(sets):
+                raise Unproved("constants that are added in several places may stand for each other")
+
+    def _by_channel(self, part: Part, channels: frozenset[int]) -> Tensor:
+        """A constant [channels] in the order of their numbers; one that differs between positions, its mean."""
+        assert part.shift is not None
+        place = {root: at for at, root in enumerate(self._roots(_along_last(part)))}
+        flat = part.shift.reshape(-1, part.shift.shape[-1]).mean(0)
+        return flat[[place[root] for root in sorted(channels)]]
+
+    def _move_constant(self, part: Part, constant: Tensor, maps: set[Part], home: Part | None) -> None:
+        """Take a constant out of a part, give it to another, and what maps make of it to these."""
+        block = sorted(self._roots(_along_last(part)))
+        for other, sign in ((part, -1.0), (home, 1.0)):
+            if other is not None:
+                order = {root: at for at, root in enumerate(block)}
+                values = sign * constant[[order[root] for root in self._roots(_along_last(other))]]
+                other.add_shift(values, trained=True)
+        for reader, columns in self._readers(block):
+            if reader not in maps:
+                continue
+            if _is_padded(reader.site):
+                raise Unproved("a constant meets the padding of a convolution")
+            assert reader.weight is not None
+            for places in columns:
+                reader.add_shift(reader.weight[:, places].sum(2) @ constant, trained=True)
+        if part.shift is not None and part.shift.dim() == 1 and home is not None:
+            part.drop_shift()
+
+    def _merge_constants(self) -> None:
+        """Constants that are added to each other, with nothing in between that sees them, become one."""
+        for (_, channels), parts in self._constants().items():
+            if any(part.shift.dim() > 1 and _is_averaged(part.site.after) for part in parts):  # type: ignore[union-attr]
+                raise Unproved("constants that differ between positions are averaged over these")
             if len(parts) < 2:
                 continue
             home = max(parts, key=lambda part: part.shift.dim())  # type: ignore[union-attr]
@@ -675,26 +754,28 @@ class _Canonical:
             found |= self._ends(other) if through and other is not None else {(name, other)}
         return found
 
-    def _all_read_by(self, part: Part, kind: str) -> list[Part]:
-        """The norms of a kind that what a part writes goes to, and to nothing else; none otherwise.
+    def _are_forgotten(self, part: Part) -> bool:
+        """Whether all that reads what a part writes forgets what its channels have in common.
 
         Raises:
-            Unproved: such a norm reads other channels than the part writes.
+            Unproved: one of these reads other channels than the part writes.
         """
-        ends = self._ends(part.site.after)
-        if {name for name, _ in ends} != {kind}:
-            return []
-        norms = [norm for norm in self._norms() if any(norm.site.after is node for _, node in ends)]
+        found = [self.recorder.forgetting.get(node) for _, node in self._ends(part.site.after)]  # type: ignore[arg-type]
+        return self._all_read(part, found)
+
+    def _all_read(self, part: Part, found: Sequence[Tensor | None]) -> bool:
+        if not found or any(channels is None for channels in found):
+            return False
         written = set(self._roots(_written(part)))
-        if any(set(self._roots(norm.site.reads)) != written for norm in norms):
+        if any(set(self._roots(channels)) != written for channels in found if channels is not None):
             raise Unproved("a norm reads some of the channels that a map writes")
-        return norms
+        return True
 
     def _center(self) -> None:
         """Take out what a layer norm forgets, and with logits that may be shifted, what all of them have in common."""
         classes = frozenset(self._roots(self.recorder.channels(self.outputs, 1)))
         for part in self.parts.values():
-            forgets = bool(self._all_read_by(part, "layer_norm"))
+            forgets = self._are_forgotten(part)
             if self.logit_shift and not forgets and part.site.name in (*LINEAR, "add"):
                 is_last = {name for name, _ in self._ends(part.site.after)} == {"outputs"}
                 forgets = is_last and frozenset(self._roots(_written(part))) == classes
@@ -705,13 +786,59 @@ class _Canonical:
             if part.shift is not None:
                 part.shift = part.shift - part.shift.mean(-1, keepdim=True)
             part.changed = True
-        for part in self.parts.values():
-            if part.shift is not None and part.site.name in LINEAR:
-                groups = {norm.site.arguments["num_groups"] for norm in self._all_read_by(part, "group_norm")}
-                if len(groups) == 1:
-                    grouped = part.shift.view(groups.pop(), -1)
-                    part.shift = (grouped - grouped.mean(1, keepdim=True)).view(-1)
-                    part.changed = True
+        for part in self._linear():
+            ends = {self.by_call.get(node) for _, node in self._ends(part.site.after)}  # type: ignore[arg-type]
+            norms = [norm for norm in ends if norm is not None and norm.site.name == "group_norm"]
+            if len(norms) < len(ends) or not self._all_read(part, [norm.site.reads for norm in norms]):
+                continue
+            groups = {norm.site.arguments["num_groups"] for norm in norms}
+            if len(groups) > 1:
+                continue
+            count = groups.pop()
+            if part.shift is not None:
+                part.shift = _less_mean(part.shift, count)
+                part.changed = True
+            if part.site.after.tensor[0].numel() == len(part.site.writes):  # there is one position alone
+                assert part.weight is not None
+                part.weight = _less_mean(part.weight, count)
+                part.changed = True
+
+    def _redundancies(self) -> Iterator[tuple[Node, Tensor, Tensor, float]]:
+        """Activations, their channels [c], and a vector [c] of norm 1 whose product with them is always this number."""
+        for norm in self._norms():
+            if norm.site.name == "layer_norm" and self._are_fixed(norm.site.writes):
+                gain = torch.ones(len(norm.site.writes), dtype=torch.float64) if norm.gain is None else norm.gain
+                vector = (gain == 0).double() if bool((gain == 0).any()) else 1 / gain
+                vector = vector / torch.linalg.vector_norm(vector)
+                yield (
+                    norm.site.after,
+                    norm.site.writes,
+                    vector,
+                    0.0 if norm.shift is None else float(vector @ norm.shift),
+                )
+        for node, channels in self.recorder.shares.items():
+            vector = torch.full((len(channels),), len(channels) ** -0.5, dtype=torch.float64)
+            yield node, channels, vector, float(vector[0])
+
+    def _take_out_redundancies(self) -> None:
+        """Of maps that read a layer norm with its gains, or a softmax: what a constant can do as well."""
+        for node, channels, vector, number in self._redundancies():
+            place = {root: at for at, root in enumerate(self._roots(channels))}
+            block = sorted(place)
+            vector = vector[[place[root] for root in block]]
+            direct = {self.by_call.get(result) for result in _read_directly(node)}
+            for reader, columns in self._readers(block):
+                if reader not in direct:
+                    continue
+                if number and _is_padded(reader.site):
+                    raise Unproved("a constant meets the padding of a convolution")
+                assert reader.weight is not None
+                reader.weight = reader.weight.clone()
+                for places in columns:
+                    amount = torch.einsum("oit,i->ot", reader.weight[:, places], vector)
+                    reader.weight[:, places] -= (amount[:, :, None] * vector).transpose(1, 2)
+                    reader.add_shift(amount.sum(1) * number, trained="weight" in reader.trained)
+                reader.changed = True
 
     # -- streams ------------------------------------------------------------------------------------------------------
 
@@ -720,7 +847,10 @@ class _Canonical:
         streams: dict[frozenset[int], list[Part]] = {}
         for part in self.free:
             streams.setdefault(frozenset(self._roots(part.site.reads)), []).append(part)
+        fixed = set(self.recorder.fixed().tolist())
         for roots, norms in streams.items():
+            if roots <= fixed:
+                continue
             block = sorted(roots)
             self._check_stream(block, norms)
             keeps_mean = any(part.site.name == "layer_norm" for part in norms)
@@ -982,6 +1112,42 @@ def _given(site: Site) -> Iterator[Tensor]:
 def _written(part: Part) -> Tensor:
     """The channels of a shift's entries."""
     return part.site.writes if part.site.labels is None else part.site.labels
+
+
+def _along_last(part: Part) -> Tensor:
+    """The channels along the last axis of a shift."""
+    written = _written(part)
+    return written.reshape(-1, written.shape[-1])[0]
+
+
+def _less_mean(values: Tensor, groups: int) -> Tensor:
+    grouped = values.view(groups, -1, *values.shape[1:])
+    return (grouped - grouped.mean(1, keepdim=True)).view(values.shape)
+
+
+def _is_averaged(node: Node) -> bool:
+    """Whether means are taken of an activation, or of a sum with it."""
+    return any(
+        name == "mean" or (name in ("move", "add") and other is not None and _is_averaged(other))
+        for name, other in node.uses
+    )
+
+
+def _is_added(node: Node) -> bool:
+    """Whether an activation is added to something."""
+    return any(
+        name == "add" or (name in ("move", "mean") and other is not None and _is_added(other))
+        for name, other in node.uses
+    )
+
+
+def _read_directly(node: Node) -> set[Node]:
+    """The results of what reads an activation itself, or entries or means of it."""
+    found: set[Node] = set()
+    for name, other in node.uses:
+        if other is not None:
+            found |= _read_directly(other) if name in ("move", "mean") else {other}
+    return found
 
 
 def _is_parameter(value: Tensor) -> bool:

@@ -216,6 +216,8 @@ class Recorder(Calls):
         sites: the calls that operands enter.
         nodes: the activations, in order.
         products: of every head, its number, and the channels of queries and keys that are multiplied with each other.
+        forgetting: results of layer norms and softmaxes, and the channels whose common part these forget.
+        shares: results of softmaxes, and their channels: these add up to 1.
         problems: functions that are not known, by name; empty if everything is understood.
     """
 
@@ -228,6 +230,8 @@ class Recorder(Calls):
         self._history: list[tuple[Event, Tensor]] = []
         self.nodes: list[Node] = []
         self.products: list[tuple[object, Tensor, Tensor]] = []
+        self.forgetting: dict[Node, Tensor] = {}
+        self.shares: dict[Node, Tensor] = {}
         self._nodes: dict[int, Node] = {}
         per_entry = self._fresh(x[0].numel(), fixed=True).view(x.shape[1:])
         self._add(x, per_entry.expand(x.shape))
@@ -328,7 +332,9 @@ class Recorder(Calls):
             self._problem(name, sources, result)
         elif name in MOVES or func in TRANSPOSED or name == "pad" or (name in DROPOUTS and result is sources[0].tensor):
             self._moved(func, name, args, options, sources, result)
-        elif name in ELEMENTWISE or (name in ("mul", "__mul__") and len(sources) == 2):
+        elif name in ("softmax", "log_softmax") and isinstance(result, Tensor):
+            self._normalized(name, args, options, sources[0], result)
+        elif name in ELEMENTWISE or (name in ("mul", "__mul__") and len(sources) == 2 and _are_alike(sources)):
             for source in sources:
                 self.fix(source.labels)
             channels, places = _numbered(sources[0].labels)
@@ -407,6 +413,25 @@ class Recorder(Calls):
             "mean", [source], result
         )
 
+    def _normalized(self, name: str, args: Sequence[Any], options: Arguments, source: Node, result: Tensor) -> None:
+        """A softmax over channels, which forgets what is added to all of them."""
+        axis = options.get("dim", args[1] if len(args) > 1 else None)
+        channels = None if axis is None else self._along(source.labels, axis)
+        if channels is None or len(_unique(channels)) < len(channels):
+            self._unknown(name, [source], result) if self._is_fixed(source.labels) else self._problem(
+                name, [source], result
+            )
+            return
+        self.fix(channels)
+        shape = [1] * result.dim()
+        shape[axis] = -1
+        node = self._add(
+            result, self._fresh(len(channels), fixed=True).view(shape).expand(result.shape), name, [source]
+        )
+        self.forgetting[node] = channels
+        if name == "softmax":
+            self.shares[node] = node.labels.movedim(axis, -1).reshape(-1, len(channels))[0]
+
     def _attended(self, args: Sequence[Any], options: Arguments, result: Tensor) -> None:
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = dict(zip(names, args, strict=False)) | options
@@ -432,9 +457,9 @@ class Recorder(Calls):
             self.remember((event, "key"), key)
             self.remember((event, "value"), value)
         labels = values.view(1, *result.shape[1:-2], 1, result.shape[-1]).expand(result.shape)
-        known[0].uses.append(("query", None))
-        known[1].uses.append(("key", None))
-        self._add(result, labels, "mean", [known[2]])
+        mixed = self._add(result, labels, "mean", [known[2]])
+        known[0].uses.append(("query", mixed))
+        known[1].uses.append(("key", mixed))
 
     def site(self, number: int, func: Callable[..., Any], name: str, arguments: Arguments) -> Any:
         source = self.node(arguments.get("input"))
@@ -488,6 +513,8 @@ class Recorder(Calls):
         after = self._add(result, writes.view(shape).expand(result.shape), name, [source] if source else [])
         self.remember((number, "write"), writes)
         self.sites.append(Site(number, name, arguments, source, after, reads, writes))
+        if name == "layer_norm":
+            self.forgetting[after] = reads
 
     def _added(
         self, number: int, arguments: Arguments, source: Node | None, other: Node | None, result: Tensor
@@ -501,6 +528,9 @@ class Recorder(Calls):
             return
         name = "input" if source is None else "other"
         operand, labels = arguments[name], known[0].labels
+        if isinstance(operand, int | float) and operand == 0:  # what `sum` begins with
+            self._add(result, labels, "move", known)
+            return
         if not isinstance(operand, Tensor) or labels.shape != result.shape or arguments.get("alpha", 1) != 1:
             self._problem("add", known, result)
             return
@@ -539,6 +569,11 @@ def _numbered(channels: Tensor) -> tuple[Tensor, Tensor]:
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     one, other = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
     return one, other
+
+
+def _are_alike(nodes: Sequence[Node]) -> bool:
+    """Whether every channel of a product has a factor of its own: one factor for several does not fix their axes."""
+    return len({(node.tensor.shape[1:], len(_unique(node.labels))) for node in nodes}) == 1
 
 
 def _are_trained(values: Sequence[Any], activations: Sequence[Node]) -> bool:

@@ -1,0 +1,209 @@
+"""Symmetries that nobody listed: directions in weight space along which a network's outputs do not change are computed
+from its Jacobian, and followed. Flatness stays as it was, or says that it is not canonical."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+from suite.measures import Estimate, measure
+from suite.seeding import torch_stream
+from suite.task import Split
+
+FEATURES, CLASSES, SAMPLES, TOKENS = 6, 3, 60, 3
+STEPS, LENGTH = 3, 0.05
+"""Of the walk: its length as a share of the weights' norm."""
+SAME_RANK = 1e-9
+"""Singular values of the Jacobian below this share of the largest belong to symmetries."""
+
+
+class Net(nn.Module):
+    """Layers, and what is computed with them."""
+
+    def __init__(self, run: Callable[..., Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.run, self.layers = run, nn.ModuleDict(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x, **self.layers)
+
+
+def linear(*sizes: int, bias: bool = True) -> nn.Module:
+    return nn.Linear(*sizes, bias=bias)
+
+
+def attend(x: Tensor, qkv: Any, out: Any) -> Tensor:
+    queries, keys, values = qkv(x).unflatten(-1, (3, 1, -1)).permute(2, 0, 3, 1, 4)
+    return out(scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2))
+
+
+def transformer(x: Tensor, e: Any, first: Any, qkv: Any, out: Any, last: Any, h: Any) -> Tensor:
+    x = e(x.view(len(x), TOKENS, -1))
+    return h(last(x + attend(first(x), qkv, out)).mean(1))
+
+
+Make = Callable[[], nn.Module]
+PROVED: dict[str, Make] = {
+    "a layer reads what another constant is added to": lambda: Net(
+        lambda x, e, a, b, h: h((e(x) + b(a(e(x)).tanh())).tanh()),
+        e=linear(FEATURES, 5), a=linear(5, 4), b=linear(4, 5), h=linear(5, CLASSES),
+    ),
+    "layers read a layer and more": lambda: Net(
+        lambda x, e, a, h: h(torch.cat([e(x), a(e(x)).tanh()], 1)),
+        e=linear(FEATURES, 4), a=linear(4, 3), h=linear(7, CLASSES),
+    ),
+    "branches into a layer norm": lambda: Net(
+        lambda x, e, f, n, h: h(n(e(x) + f(x.tanh())).tanh()),
+        e=linear(FEATURES, 4), f=linear(FEATURES, 4), n=nn.LayerNorm(4), h=linear(4, CLASSES),
+    ),
+    "a stream of RMS norms": lambda: Net(
+        lambda x, e, n, a, b, m, h: h(m(e(x) + b(a(n(e(x))).tanh()))),
+        e=linear(FEATURES, 4), n=nn.RMSNorm(4), a=linear(4, 3), b=linear(3, 4), m=nn.RMSNorm(4), h=linear(4, CLASSES),
+    ),
+    "a layer norm behind a nonlinearity": lambda: Net(
+        lambda x, e, n, h: h(n(e(x).tanh())), e=linear(FEATURES, 5), n=nn.LayerNorm(5), h=linear(5, CLASSES)
+    ),
+    "a layer norm that a layer and a nonlinearity read": lambda: Net(
+        lambda x, e, n, a, h: h(torch.cat([n(e(x)).tanh(), a(n(e(x)))], 1)),
+        e=linear(FEATURES, 4), n=nn.LayerNorm(4), a=linear(4, 3), h=linear(7, CLASSES),
+    ),
+    "a group norm of vectors": lambda: Net(
+        lambda x, e, n, h: h(n(e(x)).tanh()), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
+    ),
+    "a batch norm": lambda: nn.Sequential(linear(FEATURES, 5), nn.BatchNorm1d(5), nn.Tanh(), linear(5, CLASSES)),
+    "a softmax inside": lambda: nn.Sequential(linear(FEATURES, 4), nn.Softmax(1), linear(4, CLASSES)),
+    "log-probabilities": lambda: nn.Sequential(linear(FEATURES, 4), nn.Tanh(), linear(4, CLASSES), nn.LogSoftmax(1)),
+    "gates of their own": lambda: Net(
+        lambda x, a, b, h: h(silu(a(x)) * b(x)), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
+    "channels times functions of them": lambda: Net(
+        lambda x, e, g, h: h(e(x) * g(e(x)).sigmoid()), e=linear(FEATURES, 4), g=linear(4, 4), h=linear(4, CLASSES)
+    ),
+    "a low-rank change of fixed weights": lambda: Net(
+        lambda x, w, a, b, h: h((w(x) + 2 * b(a(x))).relu()),
+        w=linear(FEATURES, 5).requires_grad_(False), a=linear(FEATURES, 2, bias=False), b=linear(2, 5, bias=False),
+        h=linear(5, CLASSES),
+    ),
+    "a transformer of one block": lambda: Net(
+        transformer, e=linear(2, 4), first=nn.LayerNorm(4), qkv=linear(4, 12), out=linear(4, 4), last=nn.LayerNorm(4),
+        h=linear(4, CLASSES),
+    ),
+}  # fmt: skip
+
+MARKED: dict[str, Make] = {
+    "one gate for several channels": lambda: Net(
+        lambda x, g, a, h: h(g(x).sigmoid() * a(x)), g=linear(FEATURES, 1), a=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
+    "a gate that is repeated": lambda: Net(
+        lambda x, g, a, h: h(g(x).sigmoid().expand(-1, 4) * a(x)),
+        g=linear(FEATURES, 1), a=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
+    "experts": lambda: Net(
+        lambda x, g, a, b, h: h(sum(g(x).softmax(1)[:, i : i + 1] * each(x) for i, each in enumerate((a, b)))),
+        g=linear(FEATURES, 2), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
+    "a group norm in front of a layer": lambda: Net(
+        lambda x, e, n, h: h(n(e(x))), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
+    ),
+    "norms after the sum": lambda: Net(
+        lambda x, e, n, a, b, m, h: h(m(n(e(x)) + b(a(n(e(x))).tanh()))),
+        e=linear(FEATURES, 4), n=nn.LayerNorm(4), a=linear(4, 3), b=linear(3, 4), m=nn.LayerNorm(4),
+        h=linear(4, CLASSES),
+    ),
+    "a factor between constants": lambda: Net(
+        lambda x, e, a, h: h((0.5 * e(x) + a(x)).tanh()),
+        e=linear(FEATURES, 4), a=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
+    "a recurrent cell": lambda: Net(
+        lambda x, c, h: h(c(x.view(len(x), -1, 2))[0][:, -1]), c=nn.GRU(2, 3, batch_first=True), h=linear(3, CLASSES)
+    ),
+}  # fmt: skip
+
+
+class Weights:
+    """A network's weights as a vector [P], with the outputs on samples that it decides."""
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        self.model, self.x = model, x
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.start = torch.cat([p.detach().flatten() for p in self.trained.values()])
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        pieces = vector.split([p.numel() for p in self.trained.values()])
+        return {name: piece.view_as(p) for (name, p), piece in zip(self.trained.items(), pieces, strict=True)}
+
+    def outputs(self, vector: Tensor) -> Tensor:
+        return functional_call(self.model, self.named(vector), (self.x,)).flatten()
+
+    def decomposed(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The Jacobian's singular vectors and values without those that are zero."""
+        at = vector.clone().requires_grad_()
+        outputs = self.outputs(at)
+        rows = torch.eye(len(outputs), dtype=outputs.dtype)
+        (jacobian,) = torch.autograd.grad(outputs, at, rows, is_grads_batched=True)
+        u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
+        kept = s > SAME_RANK * s[0]
+        return u[:, kept], s[kept], v[kept]
+
+    def elsewhere(self) -> tuple[Tensor, int]:
+        """Other weights with the same outputs, and how many directions the walk could choose from at its start."""
+        wanted, vector = self.outputs(self.start), self.start
+        direction = torch.randn(len(vector), generator=torch_stream("walk"), dtype=vector.dtype)
+        dimensions = len(vector) - len(self.decomposed(vector)[1])
+        for _ in range(STEPS if dimensions else 0):
+            _, _, v = self.decomposed(vector)
+            step = direction - v.T @ (v @ direction)
+            vector = vector + LENGTH / STEPS * self.start.norm() * step / step.norm()
+            for _ in range(4):
+                u, s, v = self.decomposed(vector)
+                vector = vector - v.T @ ((u.T @ (self.outputs(vector) - wanted)) / s)
+        return vector, dimensions
+
+
+def walked(make: Make) -> tuple[Estimate, Estimate, int, float]:
+    """Flatness at the start and at the end, how many symmetries there are, and how far outputs are apart."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = make().double().eval()
+    stream = torch_stream("unlisted")
+    x = torch.randn(SAMPLES, FEATURES, generator=stream, dtype=torch.float64)
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.3 * torch.randn(p.shape, generator=stream, dtype=torch.float64)
+        data = Split(x, model(x).argmax(1))
+    weights = Weights(model, x)
+    vector, dimensions = weights.elsewhere()
+    start = weights.outputs(weights.start).detach()
+    gap = float((weights.outputs(vector) - start).norm() / start.norm())
+    values = []
+    for each in (weights.start, vector):
+        with torch.no_grad():
+            for name, value in weights.named(each).items():
+                weights.trained[name].copy_(value)
+        values.append(measure(model, data, ["adaptive_sharpness"], matched_loss=0.3)["adaptive_sharpness"])
+    return values[0], values[1], dimensions, gap
+
+
+@pytest.mark.parametrize("name", PROVED)
+def test_what_the_jacobian_finds_moves_nothing(name: str) -> None:
+    before, after, dimensions, gap = walked(PROVED[name])
+    assert gap < 1e-9
+    assert dimensions > 0
+    assert not before.note
+    assert not after.note
+    assert after == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_what_would_move_is_marked(name: str) -> None:
+    before, after, dimensions, gap = walked(MARKED[name])
+    assert gap < 1e-9
+    assert dimensions > 0
+    assert before.note.startswith("Not canonical:")
+    assert after != pytest.approx(before, rel=1e-5)
