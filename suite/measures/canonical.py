@@ -4,8 +4,9 @@ Changes of the weights that leave the function alone are found in the calls of t
 
     linear maps in a row        their product stands in one of them, the others copy; where a layer between is narrower
                                 than both ends (attention), factors U S^½ and S^½ V' of the product's singular values
-    constants                   go through linear maps into the last one; what a softmax over keys or a layer norm
-                                forgets is dropped; constants that are added to each other are one constant
+    constants                   go through linear maps into the last one; what a softmax or a layer norm forgets is
+                                dropped; constants that are added to each other are one constant
+    redundant inputs            of layers that read a softmax, whose sum is 1, or a norm with its gains, are taken out
     normalization               gain and bias are multiplied into the linear maps that follow; batch norm into the one
                                 before it
     a stream between norms      is turned to the principal axes of what the norms read
