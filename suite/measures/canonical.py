@@ -672,7 +672,8 @@ class _Canonical:
                 continue
             for part in parts:
                 maps = self._maps_reached(part)
-                others = frozenset(end for end in ends if self.by_call.get(end[1]) not in maps)  # type: ignore[arg-type]
+                seen = {node for node, reader in self.by_call.items() if reader in maps}
+                others = frozenset(end for end in ends if end[1] not in seen)
                 groups.setdefault((others, channels), []).append((part, maps))
         for (ends, channels), found in groups.items():
             if any(name == "factor" and node is not None and _is_added(node) for name, node in ends):

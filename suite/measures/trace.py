@@ -416,8 +416,8 @@ class Recorder(Calls):
     def _normalized(self, name: str, args: Sequence[Any], options: Arguments, source: Node, result: Tensor) -> None:
         """A softmax over channels, which forgets what is added to all of them."""
         axis = options.get("dim", args[1] if len(args) > 1 else None)
-        channels = None if axis is None else self._along(source.labels, axis)
-        if channels is None or len(_unique(channels)) < len(channels):
+        channels = self._along(source.labels, axis) if isinstance(axis, int) else None
+        if not isinstance(axis, int) or channels is None or len(_unique(channels)) < len(channels):
             self._unknown(name, [source], result) if self._is_fixed(source.labels) else self._problem(
                 name, [source], result
             )
