@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import importlib.util
 import os
 import shutil
 import site
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +24,9 @@ from pathlib import Path
 import suite
 from suite.entries.loading import builtin_directory
 from suite.sandbox.limits import Limits
+
+if sys.platform == "linux":  # elsewhere there is no bubblewrap either
+    import fcntl
 
 BUBBLEWRAP = "bubblewrap"
 LIMITS_ONLY = "limits only"
@@ -69,8 +70,9 @@ others hold memory that belongs to no process."""
 NAMESPACES = (0x10000000, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000)
 """The flags of `clone` that make a namespace: CLONE_NEWUSER, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET."""
 
-FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 16)
-"""Kinds of sockets that may be made: a network namespace does not confine all others. 16 is netlink."""
+FAMILIES = (1, 2, 10, 16)
+"""Kinds of sockets that may be made: a network namespace does not confine all others. AF_UNIX, AF_INET, AF_INET6 and
+AF_NETLINK of Linux."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     host                            server, started once    its child                 the guest
     start bubblewrap, which makes
     the namespaces and waits
-    send these, streams and text -> fork                 -> enter the namespaces
+    send these, streams and text -> fork                 -> join the control group, if
+                                                            any, enter the namespaces
                                                             fork                   -> give up every right
     read how it ended            <------------------------- wait, tell                run the text
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import importlib
 import itertools
@@ -32,6 +32,9 @@ from pathlib import Path
 import msgspec
 
 from suite.sandbox.confinement import INSIDE
+
+if sys.platform == "linux":
+    import fcntl
 
 SCRIPT = """
 import sys
@@ -64,6 +67,7 @@ class Request(msgspec.Struct, frozen=True):
         folder: where it begins.
         environment: all of its environment.
         filter: a program for the kernel that answers system calls; empty for none.
+        grouped: whether a file comes by which a control group is joined.
     """
 
     text: str
@@ -71,6 +75,7 @@ class Request(msgspec.Struct, frozen=True):
     folder: str
     environment: dict[str, str]
     filter: bytes
+    grouped: bool = False
 
 
 class ForkServer:
@@ -106,7 +111,11 @@ class ForkServer:
             return False
 
     def start(self, request: Request, files: Sequence[int]) -> None:
-        """Start a guest; `files` are its standard streams, a pipe for `Report`, and what `namespaces` gives."""
+        """Start a guest.
+
+        `files` are its standard streams, a pipe for `Report`, the file by which a control group is joined, if any, and
+        what `namespaces` gives.
+        """
         data = msgspec.msgpack.encode(request)
         if len(data) > MOST_REQUEST:
             raise OSError("a request to the server of guests is too long")
@@ -179,7 +188,11 @@ def _child(data: bytes, files: Sequence[int]) -> str:
     try:
         request = msgspec.msgpack.decode(data, type=Request)
         os.setsid()
-        for namespace in files[4:]:
+        namespaces = files[4:]
+        if request.grouped:
+            os.write(namespaces[0], b"0")
+            namespaces = namespaces[1:]
+        for namespace in namespaces:
             _enter(namespace)
         guest = os.fork()
         if not guest:
@@ -194,12 +207,9 @@ def _child(data: bytes, files: Sequence[int]) -> str:
     os._exit(0)
 
 
-_C = ctypes.CDLL(None, use_errno=True)
-
-
 def _call(name: str, *arguments: object) -> None:
     """Call a function of the C library; an `OSError` if it fails."""
-    if getattr(_C, name)(*arguments) < 0:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name} failed ({os.strerror(number)})")
 

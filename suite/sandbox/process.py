@@ -31,6 +31,7 @@ from typing import Any, Protocol
 import psutil
 
 from suite.errors import sentence
+from suite.sandbox import cgroup
 from suite.sandbox.confinement import (
     SHARED,
     SUITE,
@@ -115,12 +116,13 @@ def run(
             channel, theirs = (stack.enter_context(end) for end in socket.socketpair())
             stdin = theirs.fileno()
         command, files = stack.enter_context(confined(confinement(), folder, source, package, limits, device))
+        control = stack.enter_context(cgroup.group(limits)) if command else None
         started: contextlib.AbstractContextManager[_Guest]
         if command and device == "cpu" and guests_are_forked():
             server = fork_server(service is not None)
-            started = _forked(command, files, stdin, folder, _search_path(package), server, MAIN)
+            started = _forked(command, files, stdin, folder, _search_path(package), server, MAIN, control)
         else:
-            started = _executed(command, files, stdin, folder, _search_path(package))
+            started = _executed(command, files, stdin, folder, _search_path(package), control)
         guest = stack.enter_context(started)
         if channel is not None:
             theirs.close()
@@ -128,6 +130,8 @@ def run(
         usage = Usage(guest.pids, limits, (str(folder), *SHARED) if command else ())
         try:
             status = _wait(guest, streams, usage, seconds)
+            if status and control is not None and (excess := control.excess()) is not None:
+                raise SandboxError(f"stopped: {excess}")
         finally:
             # Whatever it started ends with it; bubblewrap's namespace ends those that left the session too.
             killed = usage.kill()
@@ -162,13 +166,20 @@ class _Guest:
 
 @contextlib.contextmanager
 def _executed(
-    command: list[str], files: tuple[int, ...], stdin: int, folder: Path, path: Sequence[str]
+    command: list[str],
+    files: tuple[int, ...],
+    stdin: int,
+    folder: Path,
+    path: Sequence[str],
+    control: cgroup.Group | None,
 ) -> Iterator[_Guest]:
     """A Python of its own, below `command`."""
     with contextlib.ExitStack() as stack:
         namespace = stack.enter_context(_Namespace()) if command else None
         if namespace is not None:
             command, files = [command[0], *namespace.options, *command[1:]], (*files, namespace.file)
+        if control is not None:
+            command, files = cgroup.joining(control, command), (*files, control.joins)
         started = subprocess.Popen(
             [*command, sys.executable, "-I", "-c", START + MAIN, *path],
             stdin=stdin,
@@ -204,6 +215,7 @@ def _forked(
     path: Sequence[str],
     server: ForkServer,
     main: str,
+    control: cgroup.Group | None = None,
 ) -> Iterator[_Guest]:
     """A child of `server` that runs `main`, in the namespaces that `command` makes."""
     with contextlib.ExitStack() as stack:
@@ -227,15 +239,18 @@ def _forked(
         line = holder.stdout.readline()
         if line != b"ready\n" or namespace.first is None:
             raise SandboxError(f"its namespaces cannot be made ({line.decode(errors='replace').strip()})")
+        joins = [] if control is None else [control.joins]
         program = filter_of_calls() if confinement().filtered else None
-        request = Request(START + main, ("-c", *path), str(folder), _environment(folder), program or b"")
+        request = Request(
+            START + main, ("-c", *path), str(folder), _environment(folder), program or b"", control is not None
+        )
         try:
             (inside,) = psutil.Process(namespace.first).children()
             readers, writers = zip(*(os.pipe() for _ in range(3)), strict=True)
             stack.callback(os.close, readers[2])
             try:
                 with namespaces(inside.pid) as entered:
-                    server.start(request, [stdin, *writers, *entered])
+                    server.start(request, [stdin, *writers, *joins, *entered])
             finally:
                 for writer in writers:
                     os.close(writer)

@@ -22,6 +22,16 @@ def nothing() -> None:
     """Prepare nothing: such a worker starts in a fraction of a second."""
 
 
+def without_forks() -> None:
+    """Prepare a worker to be as on a system that cannot fork."""
+    import suite.engine.worker
+    import suite.sandbox.child
+    from suite.engine.executors import _warm_up
+
+    suite.sandbox.child.FORKS = suite.engine.worker.FORKS = False
+    _warm_up()
+
+
 def session(token: str, prepare: Callable[[], None] = nothing, memory: int | None = None) -> Session:
     return Session(token, prepare, os.getcwd(), memory=memory)
 
