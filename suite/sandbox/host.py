@@ -143,6 +143,9 @@ def _train_in_guest(
         # The gradient that comes with the loss at which a run ends is not counted: no step is taken with it.
         impossible = isinstance(row, Trained) and row.gradient_evaluations < counted - 1
         rows.append(Failed("it has asked for more gradients than it says") if impossible else row)
+    steps = [row.steps if isinstance(row, Trained) else 0 for row in answer.runs]
+    if len(steps) == len(runs) and service.tried_too_much(steps):
+        rows = [Failed("it has asked for more gradients beside its training than it takes to try it out")] * len(rows)
     return results_of(Runs(tuple(rows)), weights, runs, [hold(model) for model in models], seconds)
 
 

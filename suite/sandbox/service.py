@@ -44,6 +44,9 @@ from suite.training.source import LOCAL
 MOST_TRIED = 2_000
 """Gradients beside training: twelve steps in each of several ways, and steps of some runs that are compared."""
 
+TRIED_PER_CALL = 60
+"""Gradients beside training that trying out takes at most: for each call of a closure in a step, and once more."""
+
 MOST_OPENED = 200
 """Networks beside those that are trained."""
 
@@ -90,6 +93,16 @@ class GradientService:
         program, lane = self._trained[run]
         assert program.network is not None
         return program.evaluations[lane], program.network.snapshot(lane)
+
+    def tried_too_much(self, steps: Sequence[int]) -> bool:
+        """Whether it asked for more beside training than trying out takes, and than in training.
+
+        How often a step calls its closure, and so how much is tried out, is told by the gradients of `steps`, which say
+        how many steps each run took: few steps can be claimed of gradients that were counted.
+        """
+        counted = [self.outcome(run)[0] for run in range(len(self._runs))]
+        calls = max([1, *(math.ceil(count / max(1, taken)) for count, taken in zip(counted, steps, strict=True))])
+        return self._tried > max(TRIED_PER_CALL * (1 + calls), sum(counted))
 
     def read(self, data: bytearray) -> tuple[AnyRequest, int] | None:
         """The request with which `data` begins and how many bytes it has in all; None if its header is not whole.

@@ -206,6 +206,41 @@ def test_what_is_tried_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(gradients, OpenNetwork(0, False))
 
 
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (torch.optim.Adam, {}),
+        (Twice, {}),
+        (torch.optim.LBFGS, {}),
+        (torch.optim.LBFGS, {"max_iter": 4}),
+        (torch.optim.LBFGS, {"line_search_fn": "strong_wolfe"}),
+    ],
+)
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_what_an_honest_guest_tries_is_not_too_much(make: Any, settings: dict[str, Any], lanes: int) -> None:
+    gradients = GradientService(toy(None), (own := runs(lanes)), "cpu")
+    source = RemoteSource(Local(gradients), own)  # type: ignore[arg-type]
+    results = train(toy(None), own, lambda *a, **k: make(*a, **k, **settings), batched=lanes > 1, source=source)
+    assert gradients._tried
+    assert not gradients.tried_too_much([result.steps for result in results])
+
+
+def test_gradients_beside_training_do_not_replace_it() -> None:
+    """As many as in training are borne; so are two steps' worth of what is tried out."""
+    gradients, weights = service(1), [tensor[0] for tensor in weights_of(1)]
+    beside, trained = AskGradient(0, (0,), Batch(0, ()), None, False), AskGradient(1, (0,), Batch(1, (0,)), None, False)
+    ask(gradients, OpenNetwork(0, False))
+    ask(gradients, OpenProgram((0,), False))
+    for tried in range(1, 150):
+        ask(gradients, beside, weights)
+        assert gradients.tried_too_much([0]) == (tried > 120), tried
+    for counted in range(1, 150):
+        ask(gradients, trained, weights)
+        assert gradients.tried_too_much([counted]) == (counted < 149), counted
+    assert not gradients.tried_too_much([149])
+    assert not gradients.tried_too_much([50])
+
+
 def test_headers_that_lie() -> None:
     gradients = service()
     assert gradients.read(bytearray()) is None
