@@ -15,7 +15,8 @@ import contextlib
 import math
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -197,14 +198,16 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
     repeatable = [(record, True) for record in scored] + [(record, False) for record in _scored(elsewhere)]
     drawn = random.Random(request.seed).sample(repeatable, min(request.sample, len(repeatable)))
     first = {(r["submission"], r["task"], search_of(r)): r["trial"] for r in _by_trial(scored)}
+    accompanied = _accompanied(checkable)
     for record, same in drawn:
         is_first = first.get((record["submission"], record["task"], search_of(record))) == record["trial"]
-        _run_again(record, sources[record["submission"]], same, is_first, request, report, engine)
+        beside = same and accompanied(record)
+        _run_again(record, sources[record["submission"]], same, is_first, beside, request, report, engine)
     report.recorded = _origin([record for record, same in drawn if not same])
     # Selection rests on them. What lost a race depends on who else was in it.
     tuned = [r for r in checkable if r["phase"] == "tune" and r["status"] not in (Status.RACED, Status.UNAVAILABLE)]
     for record in random.Random(request.seed).sample(tuned, min(request.sample, len(tuned))):
-        _run_again(record, sources[record["submission"]], True, False, request, report, engine)
+        _run_again(record, sources[record["submission"]], True, False, accompanied(record), request, report, engine)
     for searches in _by_search(scored) if request.fresh else ():
         loaded, task = sources[searches[0][0]["submission"]], searches[0][0]["task"]
         seeds = fresh_seeds(loaded, task, request.fresh, request.nonce)
@@ -216,6 +219,18 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
                 except RuntimeError as error:
                     report.unchecked.append(f"{loaded.submission.name} on {task}, fresh seeds: {error}")
     return report
+
+
+def _accompanied(records: Sequence[Record]) -> Callable[[Record], bool]:
+    """Whether `records` hold other runs of a record's unit: on tasks that are trained as one program."""
+    batched = {name: find_task(name).batched for name in {record["task"] for record in records}}
+
+    def unit_of(record: Record) -> tuple[Any, ...]:
+        trial = record["trial"] if record["phase"] == "score" else None
+        return record["submission"], record["track"], record["task"], record["phase"], search_of(record), trial
+
+    units = Counter(map(unit_of, records))
+    return lambda record: batched[record["task"]] and units[unit_of(record)] > 1
 
 
 def _on_twin(unit: Unit, nonce: str, engine: Engine | None) -> list[Record]:
@@ -438,6 +453,7 @@ def _run_again(
     loaded: LoadedSubmission,
     same: bool,
     is_first: bool,
+    accompanied: bool,
     request: Request,
     report: Report,
     engine: Engine | None,
@@ -445,12 +461,19 @@ def _run_again(
     """Repeat a run and compare.
 
     `same`: it was recorded by the source of today, so a difference refutes the record. `is_first`: its trial is the
-    first scored one of its search, so that it shows the optimizer's probe where it has the seed for it.
+    first scored one of its search, so that it shows the optimizer's probe where it has the seed for it. `accompanied`:
+    there are records of other runs of its unit.
     """
-    # A run of a batch is repeated with another seed beside it, so that the same kernels run.
-    seeds = [record["seed"], record["seed"] + 1] if record["stepping"] not in ("alone", None) else [record["seed"]]
+    alone, beside = [record["seed"]], [record["seed"], record["seed"] + 1]
     try:
+        # A run of a batch is repeated with another seed beside it, so that the same kernels run.
+        seeds = beside if accompanied or record["stepping"] not in ("alone", None) else alone
         repeated = _run(_unit(record, loaded, seeds, request.limits), engine)[0]
+        if record["stepping"] == "alone" != repeated["stepping"] and repeated["stepping"] is not None:
+            # That of a run whose unit was lost and tried again in parts is true; its numbers decide.
+            where, stepping = run_name(record), repeated["stepping"]
+            report.unchecked.append(f"{where}: it says that it was stepped alone; beside another it is {stepping} here")
+            repeated = _run(_unit(record, loaded, alone, request.limits), engine)[0]
     except RuntimeError as error:
         report.add(run_name(record), "re-run", [f"it cannot be repeated ({error})"])
         return

@@ -140,6 +140,7 @@ LIES: list[tuple[str, dict[str, Lie], str]] = [
     (TUNED, changed(target_evaluations=lambda value: value - 1), "target_evaluations is"),
     (SCORED, changed(steps=lambda value: value - 1), "steps is"),
     (SCORED, put(stepping="rendezvous"), "stepping is 'rendezvous'"),
+    (TUNED, put(stepping="alone"), "it says that it was stepped alone; beside another it is stacked here"),
     (SCORED, put(placement={"muon": 200}), "placement.muon is 200"),
     (SCORED, put(probe=None), "probe is None"),
     (SCORED, changed(probe=_part("behaviors", lambda _: ["decays its weights"])), "probe.behaviors"),
