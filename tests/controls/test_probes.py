@@ -18,6 +18,10 @@ from suite.entries.entry import build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
 from suite.measures import measure, measures
+from suite.sandbox.answers import decode, encode
+from suite.sandbox.export import describe
+from suite.sandbox.network import Network
+from suite.sandbox.rebuild import rebuild
 from suite.seeding import torch_stream
 from suite.task import Axis, Solution, Target
 from suite.tasks import find_task
@@ -137,6 +141,28 @@ def test_every_kind_is_found_and_empties_its_measures(
     assert set(found) == names
     assert all(text.startswith(reason) for text in found.values())
     assert all(torch.equal(tensor, before[name].to(dtype)) for name, tensor in network.state_dict().items())
+
+
+LEAVE = (RoundedInputs, Sawtooth)
+"""The kinds that can be said in the vocabulary of the sandbox, which has no `detach` and one answer for both modes."""
+
+
+@pytest.mark.parametrize(("make", "names", "reason"), KINDS)
+def test_a_network_that_leaves_the_sandbox_is_probed_as_it_is(
+    make: Callable[[], nn.Module], names: set[str], reason: str
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = make()
+    if make not in LEAVE:
+        with pytest.raises(InputError, match=r"detach|the number of samples, the mode, or chance"):
+            describe(network, (6,))
+        return
+    answer, tensors = decode(encode(*describe(network, (6,))), Network)
+    assert isinstance(answer, Network)
+    found = probe(rebuild(answer, tensors, (6,)), torch.float64)
+    assert set(found) == names
+    assert all(text.startswith(reason) for text in found.values())
 
 
 @pytest.mark.parametrize("make", [_Net, Dropping])

@@ -14,6 +14,9 @@ from suite.engine.plan import make_plan
 from suite.storage.log import Log, read
 from suite.tracks import Track
 
+QUICK = ("test_reports.py", "test_trials.py")
+"""These break nothing."""
+
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 PLAN = make_plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression",), Track("smoke", (), 2, 2, 1, ""))
 
@@ -21,7 +24,7 @@ PLAN = make_plan(("sgd", "momentum", "nesterov", "adam"), ("min_norm_regression"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and item.path.name != "test_reports.py":  # these break nothing and are quick
+        if here in item.path.parents and item.path.name not in QUICK:
             item.add_marker(pytest.mark.faults)
 
 

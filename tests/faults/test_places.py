@@ -116,7 +116,8 @@ def test_places_that_cannot_hold_results(tmp_path: Path, report: Report) -> None
     kept.mkdir()
     (kept / "solutions").write_text("")
     told = _command(kept, "--keep-solutions")
-    assert (told.exit_code, told.stderr[:32]) == (2, "Error: Solutions cannot be kept "), told.stderr
+    assert told.exit_code == 2, told.stderr
+    assert told.stderr.splitlines()[-1].startswith("Error: Solutions cannot be kept "), told.stderr
     assert not read(kept / "smoke.jsonl").records  # the run is not to blame, and is repeated
     report(f"{len(places) + 1} places that cannot hold results, through the command", "one sentence each, status 2")
 
