@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +19,7 @@ from suite.oracles.arithmetic import (
 )
 from suite.seeding import torch_stream
 from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
-from suite.tasks.common import adam_interface, hessian_norm, normal, weights
+from suite.tasks.common import adam_interface, hessian_norm, normal, require_choice, weights
 from suite.tasks.losses import log_pairwise_exponential, logistic, mean_squared_error
 from suite.tasks.registry import task
 
@@ -189,18 +192,41 @@ def modular_addition() -> Task:
 
 
 @torch.no_grad()
-def influences(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean over x [n, d] in {-1, +1} of the squared change of the output when a coordinate is flipped, [d].
+def influences(predict: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Mean over x [n, d] of the squared change of the output when a coordinate is flipped, [d].
 
-    Four times the influence of O'Donnell (2014, Analysis of Boolean Functions, section 8.4).
+    Four times the influence of O'Donnell (2014, Analysis of Boolean Functions, section 8.4). Coordinates are -1 and +1,
+    or the tokens 0 and 1.
     """
-    base = model(x)
-    flips = 1 - 2 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return torch.stack([(model(x * flip) - base).square().mean() for flip in flips])
+    base, flipped = predict(x), -x if x.is_floating_point() else 1 - x
+    changes = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+    return torch.stack([(predict(torch.where(change, flipped, x)) - base).square().mean() for change in changes])
+
+
+class OfBits(nn.Module):
+    """A network of inputs in {-1, +1} as one of tokens 0 and 1: [n, d] to logits [n, d, 2], the same at every place."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logit = self.network(2.0 * x - 1)
+        return torch.cat([torch.zeros_like(logit), logit], 1)[:, None].expand(-1, x.shape[1], -1)
+
+
+def last_log_odds(outputs: Tensor) -> Tensor:
+    """The difference [n, 1] of the two logits at the last place of outputs [n, d, 2]."""
+    return outputs[:, -1, 1:] - outputs[:, -1, :1]
+
+
+def last_logistic(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean logistic loss of the last place of outputs [n, d, 2] for labels [n, 1] in {-1, +1}."""
+    return logistic(last_log_odds(outputs), targets)
 
 
 @task
-def sparse_parity() -> Task:
+def sparse_parity(inputs: str = "signs") -> Task:
     """Are the few relevant inputs found after the data are fitted?
 
     Claim. Networks fit a sparse parity by memorising first; longer training with decay finds the relevant inputs and
@@ -221,36 +247,51 @@ def sparse_parity() -> Task:
     property of the function, not of weights. `test_error`: a guess has 0.5. AdamW with a decay of 0.3 finds the inputs;
     six tuned optimizers without decay stay at chance or near it (errors of 0.37 to 0.51), so that a score would only
     say who decays, and otherwise be noise.
+
+    Variant. ``[inputs=tokens]``: the same points as sequences of 20 tokens 0 and 1, whose class is read from the logits
+    after the last one. The network is the same, and so is every optimizer's solution; the variant is for architectures
+    of token sequences, which must find three places.
     """
     d, k, n, tests, width = 20, 3, 400, 1_000, 64
+    require_choice("inputs", inputs, ("signs", "tokens"))
+    of_tokens = inputs == "tokens"
+    loss = last_logistic if of_tokens else logistic
 
-    def initial_network(seed: int) -> nn.Sequential:
-        return relu_network(d, [width], torch_stream("sparse_parity", seed, "init"), dtype=torch.float32)
+    def initial_network(seed: int) -> nn.Module:
+        network = relu_network(d, [width], torch_stream("sparse_parity", seed, "init"), dtype=torch.float32)
+        return OfBits(network) if of_tokens else network
 
     def problem(seed: int) -> Problem:
         stream = torch_stream("sparse_parity", seed, "data")
-        x = torch.randint(0, 2, (2 * n + tests, d), generator=stream) * 2.0 - 1
-        y = x[:, :k].prod(1, keepdim=True)
+        bits = torch.randint(0, 2, (2 * n + tests, d), generator=stream)
+        signs = bits * 2.0 - 1
+        y = signs[:, :k].prod(1, keepdim=True)
+        x = bits if of_tokens else signs
         train, validation, test = map(Split, *(torch.split(part, [n, n, tests]) for part in (x, y)))
-        return Problem(train, validation, test, lipschitz=hessian_norm(initial_network(seed), train, logistic))
+        return Problem(train, validation, test, lipschitz=hessian_norm(initial_network(seed), train, loss))
 
     @torch.no_grad()
     def measure(solution: Solution) -> dict[str, float]:
         test = solution.problem.required_test
-        influence = influences(solution.model, test.x)
+
+        def predict(x: Tensor) -> Tensor:
+            outputs: Tensor = solution.model(x)
+            return last_log_odds(outputs) if of_tokens else outputs
+
+        influence = influences(predict, test.x)
         return {
             "relevant_influence": float(influence[:k].sum() / influence.sum()),
-            "test_error": float((torch.sign(solution.model(test.x)) != test.y).double().mean()),
+            "test_error": float((torch.sign(predict(test.x)) != test.y).double().mean()),
         }
 
     return Task(
         problem=problem,
         model=lambda problem, seed: initial_network(seed),
-        loss=logistic,
+        loss=loss,
         target=Target(0.1, budget=3_000, at_end=True),
         measure=measure,
         reported=("relevant_influence", "test_error"),
         selection="validation_loss",
         dtype=torch.float32,
-        interface=adam_interface(d),
+        interface=replace(adam_interface(d, 2), tokens=True) if of_tokens else adam_interface(d),
     )

@@ -36,6 +36,7 @@ NAMES = [
     "stochastic_margin[batch=8]",
     "stochastic_margin[data=rademacher]",
     "adam_epsilon[epsilon=1e-08]",
+    "sparse_parity[inputs=tokens]",
 ]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from suite.task import Solution
+from suite.entries import load
+from suite.entries.entry import bind
+from suite.task import Oracle, Solution, Target, Task
 from suite.tasks import find_task
 from suite.tasks.features_grokking import influences
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import oracle_of, trained
 
 
@@ -58,3 +63,28 @@ class Parity(torch.nn.Module):
 def test_influences_of_the_parity_itself() -> None:
     x = torch.randint(0, 2, (50, 6)) * 2.0 - 1
     assert influences(Parity(), x).tolist() == [4, 4, 4, 0, 0, 0]
+
+
+def test_the_parity_of_tokens_is_the_same_problem() -> None:
+    """The same network and the same steps: what is measured agrees; and a flipped bit is a flipped sign."""
+    values = [
+        trained(_short(name), "sgd", 0.5, seeds=1)[0] for name in ("sparse_parity", "sparse_parity[inputs=tokens]")
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+    x = torch.randint(0, 2, (50, 6))
+    assert influences(lambda bits: Parity()(2.0 * bits - 1), x).tolist() == [4, 4, 4, 0, 0, 0]
+
+
+def _short(name: str, steps: int = 30) -> Task:
+    return replace(find_task(name), target=Target(1.0, budget=steps, at_end=True))
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer_small"])
+def test_architectures_of_tokens_enter_the_parity(name: str) -> None:
+    entry = bind(load(name).submission, _short("sparse_parity[inputs=tokens]", 3))
+    problem = entry.task.problem(0)
+    (result,) = train(entry.task, [TrainingRun(problem, 0, 0, {"lr": 3e-3})], entry.make)
+    model = entry.task.model(problem, 0)
+    model.load_state_dict(result.weights)
+    values = entry.task.measure(Solution(model.eval(), result.initial, problem, Oracle(), 0))
+    assert 0 < values["relevant_influence"] < 1

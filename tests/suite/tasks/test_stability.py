@@ -32,6 +32,28 @@ def test_heavy_ball_ends_at_a_limit_of_its_own() -> None:
     assert measures["heavy_ball_ratio"] == pytest.approx(1, abs=0.06)
 
 
+def test_heavy_ball_is_thrown_back_from_its_edge() -> None:
+    """So the curvature at the end may lie far below the edge, although it was there."""
+    task, edge = find_task("edge_of_stability"), (2 + 2 * 0.9) / 0.1
+    data = task.problem(0).train
+    model = task.model(task.problem(0), 0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses, tops = [], []
+    for step in range(301):
+        loss = task.loss(model(data.x), data.y)
+        if step in (0, 250, 300):
+            hessian = Hessian(Network(model), data, task.loss)
+            losses.append(loss.item())
+            tops.append(lanczos(hessian, 1, torch_stream("test")).values[0].item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert tops[0] < edge / 2
+    assert edge < tops[1] < 1.1 * edge
+    assert tops[2] < edge / 2
+    assert losses[2] > 5 * losses[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0.001, 0.01])
 def test_adam_ends_at_the_limit_of_the_preconditioned_hessian(step: float) -> None:
