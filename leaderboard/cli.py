@@ -10,7 +10,7 @@ import click
 
 import leaderboard
 import suite
-from leaderboard.commands.compare import compare
+from leaderboard.commands.compare import bench, compare
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
 from leaderboard.commands.references import references
 from leaderboard.commands.run import run, study
@@ -80,8 +80,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, publish, agreement,
-    study, verify,
+    run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, bench, publish,
+    agreement, study, verify,
 )  # fmt: skip
 
 for command in COMMANDS:

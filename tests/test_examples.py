@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from suite.storage.record import seal
 from suite.tracks import find_track
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = ("run", "references", "study", "publish", "verify")
+LONG = ("run", "references", "study", "publish", "verify", "bench")
 """Commands that take minutes: their examples are parsed here, and what can be done of them is done nightly."""
 
 PLACEHOLDER = re.compile(r" \.\.\. |\\$")
@@ -69,6 +70,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for language, name in (("python", "my_task.py"), ("toml", "mine.toml")):
         (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[:1]
         (tmp_path / name).write_text(block)
+    (tmp_path / "my_library.py").write_text("from torch.optim import AdamW\n")
+    (tmp_path / "my_adamw.py").write_text(
+        "from torch.optim import AdamW\n\nfrom suite import LogUniform, Submission\n\n"
+        "submission = Submission(name='my_adamw', optimizer=AdamW, space={'lr': LogUniform(1e-4, 1.0)})\n"
+    )
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "my_library.py"], [*identity, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *command], check=True)
     return tmp_path
 
 

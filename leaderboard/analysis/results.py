@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from suite.behavior import explicit
-from suite.errors import InputError
+from suite.errors import InputError, unknown
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source, search_of
 
@@ -209,8 +209,26 @@ def check(records: Sequence[Record]) -> None:
             )
 
 
-def load(paths: Iterable[Path]) -> Results:
+PREVIOUS = " (before)"
+"""Follows the name of a submission whose records are of the source before the newest."""
+
+
+def _previous(records: Sequence[Record]) -> list[Record]:
+    """The records of each submission's source before its newest, on the newest source of the task, renamed."""
+    newest = {(record["submission"], record["task"]): record for record in records}
+    older = [
+        record
+        for record in records
+        for last in [newest[record["submission"], record["task"]]]
+        if record["task_hash"] == last["task_hash"] and record["submission_hash"] != last["submission_hash"]
+    ]
+    return [record | {"submission": record["submission"] + PREVIOUS} for record in _newest(older)]
+
+
+def load(paths: Iterable[Path], previous: bool = False) -> Results:
     """Read and check the logs at `paths`; later logs win where two hold the same run.
+
+    With `previous`, the source of a submission before the newest is there too, as a submission of its own (`PREVIOUS`).
 
     Raises:
         InputError: a log cannot be read, or the records must not share a table.
@@ -225,8 +243,23 @@ def load(paths: Iterable[Path]) -> Results:
     available = [record for record in records if record["status"] != Status.UNAVAILABLE]
     missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
     notes += [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
-    newest = _measured_explicit(_newest(available))
-    if len(newest) < len(available):
-        notes.append(f"{len(available) - len(newest)} records of older sources or repeated runs are left out.")
-    check(newest)
-    return Results(newest, notes)
+    counted = _measured_explicit([*_newest(available), *(_previous(available) if previous else [])])
+    if len(counted) < len(available):
+        notes.append(f"{len(available) - len(counted)} records of older sources or repeated runs are left out.")
+    check(counted)
+    return Results(counted, notes)
+
+
+def two_sources(path: Path, submission: str) -> tuple[Results, Results]:
+    """The records of the source before the newest of `submission`, and those of the newest, in the log at `path`.
+
+    Raises:
+        InputError: the log cannot be read, or holds no two sources of it.
+    """
+    records = load([path], previous=True).records
+    sides = [[r for r in records if r["submission"] == name] for name in (submission + PREVIOUS, submission)]
+    if not sides[1]:
+        raise unknown("submission", submission, {record["submission"] for record in records}, where=f"in {path}")
+    if not sides[0]:
+        raise InputError(f"{path} holds one source of {submission!r} only: run it again after your edit.")
+    return Results([record | {"submission": submission} for record in sides[0]]), Results(sides[1])

@@ -44,6 +44,7 @@ track_option = click.option(
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
 @click.option("--implicit-only", is_flag=True, help="Leave out submissions that regularize on purpose (†).")
+@click.option("--previous", is_flag=True, help="Show the source of a submission before the newest beside it.")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
 @click.option("--sort", metavar="NAME", help="Rows by this column; -NAME: from the highest.")
 @click.option(
@@ -59,6 +60,7 @@ def table(
     tasks: Sequence[str],
     kind: str | None,
     implicit_only: bool,
+    previous: bool,
     columns: str | None,
     sort: str | None,
     filters: Sequence[str],
@@ -74,7 +76,7 @@ def table(
     from leaderboard.tables.formats import document
     from leaderboard.tables.selection import tables_of
 
-    own = load_log(find_log(results, track))
+    own = load_log(find_log(results, track), previous)
     loaded = _beside(own, beside)
     if tasks:
         loaded = loaded.of_tasks(tasks)
@@ -260,11 +262,11 @@ def _beside(own: Results, beside: str | None) -> Results:
     return joint
 
 
-def load_log(path: Path) -> Results:
+def load_log(path: Path, previous: bool = False) -> Results:
     """The results of a log; what is wrong with it is noted on standard error."""
     from leaderboard.analysis.results import load
 
-    results = load([path])
+    results = load([path], previous)
     for note in results.notes:
         click.echo(note, err=True)
     return results

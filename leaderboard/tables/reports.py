@@ -10,18 +10,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from leaderboard.analysis.comparison import COST, Comparison, Difference
+from leaderboard.analysis.comparison import Comparison, Difference, Quantity, Verdict
+from leaderboard.analysis.statistics import Interval
 from leaderboard.tables.formats import markdown_text, render
 from leaderboard.tables.table import Column, Table, TableCell, columns, digits, number, text
 from suite.storage.record import clean
 
 if TYPE_CHECKING:
     from leaderboard.analysis.fresh_seeds import ScoreGap
+    from suite.commands.bench import StepCost
     from suite.commands.updates import UpdateDifference
 
 NOTE = (
-    "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals; scores: higher is better; "
-    "cost: the change of gradient evaluations to the target loss, lower is better."
+    "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals. Scores, and measures in "
+    "shares of the distance from score 0 to score 1: higher is better. Gradient evaluations: lower is better."
 )
 
 
@@ -43,6 +45,7 @@ class Report:
         headline: the outcome in one sentence.
         table: what people should see, `everything` the rest.
         data: all of it for programs.
+        blind: whether something that was asked for cannot fail.
     """
 
     headline: str
@@ -50,6 +53,7 @@ class Report:
     everything: Table
     cases: tuple[Case, ...]
     data: Any
+    blind: bool = False
 
     @property
     def failed(self) -> bool:
@@ -88,21 +92,34 @@ def junit(report: Report) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """The outcome in one sentence."""
+    """The outcome in one sentence, and first what the comparison cannot see."""
+    differences = comparison.differences
     counts = {
         "regression": len(comparison.regressions),
         "improvement": len(comparison.improvements),
-        "difference": len(comparison.differences),
+        "difference": len(differences),
     }
     words = [f"{count or 'no'} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items()]
-    return f"{', '.join(words)} compared."
+    identical = sum(difference.verdict == Verdict.IDENTICAL for difference in differences)
+    outcome = f"{', '.join(words)} compared" + (f", {identical} of them identical." if identical else ".")
+    return " ".join([*_blind(comparison), outcome])
+
+
+def _blind(comparison: Comparison) -> list[str]:
+    """A sentence for every submission with tasks on which nothing could become worse."""
+    sentences = []
+    for name, tasks in comparison.blind.items():
+        where = "any task" if len(tasks) == comparison.compared[name] else ", ".join(tasks)
+        sentences.append(f"Cannot fail: {name} on {where}, where fewer than two seeds of BASE met the target loss.")
+    return sentences
 
 
 def table(comparison: Comparison, everything: bool = False) -> Table:
     """What changed, and the summaries over tasks; or `everything` that was compared."""
-    differences = [d for d in comparison.differences if everything or not d.task or d.verdict != "same"]
-    order = ("regression", "improvement", "same")
-    rows = tuple(_row(difference) for difference in sorted(differences, key=lambda d: order.index(d.verdict)))
+    calm = (Verdict.SAME, Verdict.IDENTICAL)
+    differences = [d for d in comparison.differences if everything or not d.task or d.verdict not in calm]
+    order = tuple(Verdict)
+    rows = tuple(_row(difference) for difference in sorted(differences, key=lambda d: order.index(Verdict(d.verdict))))
     header = (
         *columns("verdict", "submission", "task", "axis", words=True),
         Column("base", "BASE"),
@@ -113,10 +130,13 @@ def table(comparison: Comparison, everything: bool = False) -> Table:
     return Table("NEW against BASE: " + headline(comparison), header, rows, stub=4, notes=(NOTE, *comparison.notes))
 
 
+STYLES = {Quantity.SCORE: ".3f", Quantity.MEASURE: ".4g", Quantity.COST: ".0f", Quantity.TARGET: ".0f"}
+
+
 def _row(difference: Difference) -> tuple[TableCell, ...]:
-    style = ".0f" if difference.axis == COST else ".3f"
+    style = STYLES[difference.quantity]
     return (
-        *map(text, (difference.verdict, difference.submission, difference.task or "all", difference.axis)),
+        *map(text, (str(difference.verdict), difference.submission, difference.task or "all", difference.axis)),
         number(difference.base, style),
         number(difference.new, style),
         _change(difference),
@@ -125,14 +145,19 @@ def _row(difference: Difference) -> tuple[TableCell, ...]:
 
 
 def _change(difference: Difference) -> TableCell:
-    """The difference with its sign; that of a cost, the logarithm of a ratio, in percent."""
+    """The difference with its sign; that of a cost, the logarithm of a ratio, and that of runs in percent."""
     bounds, unit = [difference.difference.value, difference.difference.low, difference.difference.high], ""
-    if difference.axis == COST:
+    if difference.quantity is Quantity.COST:
         bounds, unit = [100 * math.expm1(bound) for bound in bounds], " %"
-    texts = digits(bounds) if all(map(math.isfinite, bounds)) else [f"{bound:.3g}" for bound in bounds]
-    value, low, high = (part if part.startswith("-") else f"+{part}" for part in texts)
-    regression = difference.verdict == "regression"
-    return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=f"[{low}, {high}]")
+    elif difference.quantity is Quantity.TARGET:
+        bounds, unit = [100 * bound for bound in bounds], " %"
+    known = bounds if all(map(math.isfinite, bounds)) else bounds[:1]
+    value, *limits = (part if part.startswith("-") else f"+{part}" for part in digits(known))
+    detail = f"[{', '.join(limits)}]" if limits else ""
+    if difference.p_value is not None:
+        detail = f"(p = {difference.p_value:.2g})"
+    regression = difference.verdict == Verdict.REGRESSION
+    return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=detail)
 
 
 def report(comparison: Comparison) -> Report:
@@ -143,7 +168,7 @@ def report(comparison: Comparison) -> Report:
             difference.task or "all",
             difference.axis,
             f"{difference.base:.4g} became {difference.new:.4g}: {_change(difference).text}"
-            if difference.verdict == "regression"
+            if difference.verdict == Verdict.REGRESSION
             else "",
         )
         for difference in comparison.differences
@@ -152,9 +177,11 @@ def report(comparison: Comparison) -> Report:
         "regressions": len(comparison.regressions),
         "improvements": len(comparison.improvements),
         "differences": [asdict(difference) for difference in comparison.differences],
+        "blind": comparison.blind,
         "notes": comparison.notes,
     }
-    return Report(headline(comparison), table(comparison), table(comparison, everything=True), cases, data)
+    shown, everything = table(comparison), table(comparison, everything=True)
+    return Report(headline(comparison), shown, everything, cases, data, blind=bool(comparison.blind_submissions))
 
 
 UPDATES = (
@@ -191,7 +218,7 @@ def updates(found: Mapping[str, Sequence[UpdateDifference]], notes: Sequence[str
         )
 
     words = "; ".join(f"{name}: {_of_updates(differences)}" for name, differences in found.items())
-    changed = Table("Updates of NEW against BASE", header, rows(False), stub=3, notes=(words, UPDATES, *notes))
+    changed = Table("Updates of NEW against BASE", header, rows(False), stub=3, notes=(UPDATES, *notes))
     cases = tuple(
         Case(name, "updates", one.scenario, _of_update(one) if one.differs else "")
         for name, differences in found.items()
@@ -215,6 +242,50 @@ def _of_update(one: UpdateDifference) -> str:
     if not one.step:
         return f"NEW refuses what BASE does: {one.error}"
     return f"the update of {one.parameter} in step {one.step} differs by {100 * one.relative:.3g} %"
+
+
+STEPS = (
+    "Paired blocks of steps in one process: the median of the ratios NEW / BASE with its interval. Slower: the "
+    "interval lies above 1.1; larger: a tenth more bytes of state."
+)
+
+
+def steps(found: Sequence[StepCost]) -> Report:
+    """The report of what steps cost."""
+    header = (
+        *columns("verdict", "submission", "tensors", words=True),
+        Column("base", "µs, BASE"),
+        Column("new", "µs, NEW"),
+        *columns("ratio"),
+        Column("base_bytes", "bytes/weight, BASE"),
+        Column("new_bytes", "bytes/weight, NEW"),
+    )
+    rows = tuple(
+        (
+            *map(text, (_of_step(one) or "same", one.submission, one.shapes)),
+            *(number(1e6 * seconds, ".3g") for seconds in one.seconds),
+            TableCell(
+                Interval(one.ratio, one.low, one.high),
+                f"{one.ratio:.3f}",
+                one.slower,
+                f"[{one.low:.3f}, {one.high:.3f}]",
+            ),
+            *(number(size, ".3g") for size in one.bytes),
+        )
+        for one in found
+    )
+    worse = [f"{one.submission} on {one.shapes} is {_of_step(one)}" for one in found if _of_step(one)]
+    words = f"{'; '.join(worse)}." if worse else f"No step is slower or larger, of {len(found)}."
+    shown = Table("Steps of NEW against BASE", header, rows, stub=3, notes=(STEPS,))
+    cases = tuple(Case(one.submission, "steps", one.shapes, _of_step(one)) for one in found)
+    return Report(words, shown, shown, cases, {"steps": [asdict(one) for one in found]})
+
+
+def _of_step(one: StepCost) -> str:
+    """What became worse; empty where nothing did."""
+    slower = f"slower by a factor of {one.ratio:.2f}" if one.slower else ""
+    larger = f"larger: {one.bytes[0]:.3g} bytes of state per weight became {one.bytes[1]:.3g}" if one.larger else ""
+    return " and ".join(filter(None, (slower, larger)))
 
 
 def score_gaps(gaps: Sequence[ScoreGap]) -> Table:

@@ -28,10 +28,14 @@ KEPT = frozenset({"suite", "leaderboard", "torch", "numpy", *sys.stdlib_module_n
 
 
 class Version:
-    """The code in a folder, or what is installed where there is no `folder`."""
+    """The code in a folder, or what is installed where there is no `folder`.
+
+    Attributes:
+        paths: where `import` looks first: the folder, and `src` in it.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._paths = [] if folder is None else [path for path in (folder / "src", folder) if path.is_dir()]
+        self.paths = [] if folder is None else [path for path in (folder / "src", folder) if path.is_dir()]
         self._modules: dict[str, ModuleType] = {}
         self._names: frozenset[str] = frozenset()
         self.folder = folder
@@ -51,7 +55,7 @@ class Version:
                 own = {f"lowlands_submission_{path.stem}"}
                 if text not in builtin_files() and not path.is_absolute():
                     text = str(self.folder / text)
-            provided = {module.name for module in pkgutil.iter_modules(map(str, self._paths))}
+            provided = {module.name for module in pkgutil.iter_modules(map(str, self.paths))}
             self._names = frozenset(own | provided) - KEPT
         with self.active():
             submission = load(text).submission
@@ -64,7 +68,7 @@ class Version:
     def _check_place(self, text: str) -> None:
         module = sys.modules[text.partition(":")[0]]
         places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-        roots = [root.resolve() for root in self._paths]
+        roots = [root.resolve() for root in self.paths]
         if not any(Path(place).resolve().is_relative_to(root) for place in places if place for root in roots):
             raise InputError(f"The folder {self.folder} does not hold the module of {text!r}: it was found elsewhere.")
 
@@ -76,7 +80,7 @@ class Version:
             return
         aside, search = _take(self._names), list(sys.path)
         sys.modules.update(self._modules)
-        sys.path[:0] = map(str, self._paths)
+        sys.path[:0] = map(str, self.paths)
         importlib.invalidate_caches()
         load.cache_clear()
         try:
@@ -122,4 +126,12 @@ def _export(revision: str, folder: Path) -> None:
     except (OSError, subprocess.CalledProcessError):
         raise InputError(f"{revision!r} is neither a folder nor a revision of a git repository here.") from None
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
+        files.extractall(folder, filter=_within)
+
+
+def _within(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """A file of an archive as it is safe to write; links that lead elsewhere are left out."""
+    try:
+        return tarfile.data_filter(member, folder)
+    except tarfile.FilterError:
+        return None

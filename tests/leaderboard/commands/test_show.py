@@ -53,10 +53,10 @@ def test_compare_with_a_worse_one_exits_1_and_writes_reports(base: Path, tmp_pat
     summary, xml = tmp_path / "summary.md", tmp_path / "junit.xml"
     result = lowlands("compare", base, worse / "quick.jsonl", "--markdown", summary, "--junit", xml)
     assert result.exit_code == 1, result.output
-    assert summary.read_text().startswith("### Lowlands: 4 regressions")
-    assert len(ElementTree.parse(xml).getroot().findall(".//failure")) == 4
+    assert summary.read_text().startswith("### Lowlands: 7 regressions")
+    assert len(ElementTree.parse(xml).getroot().findall(".//failure")) == 7
     assert lowlands("compare", base, worse, "--tolerance", "0.2").exit_code == 0
-    assert json.loads(lowlands("compare", base, worse, "--json").stdout)["regressions"] == 4
+    assert json.loads(lowlands("compare", base, worse, "--json").stdout)["regressions"] == 7
 
 
 def test_mistakes_of_compare_exit_2(base: Path, tmp_path: Path) -> None:
