@@ -16,6 +16,7 @@ No torch import.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -26,6 +27,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -39,8 +41,9 @@ if sys.platform == "linux":
 SCRIPT = """
 import sys
 socket, preload, *sys.path[:] = sys.argv[1:]
-from suite.sandbox.forkserver import serve
+from suite.sandbox.forkserver import leave, serve
 exec(serve(int(socket), preload))
+leave()
 """
 """What the server runs. `serve` returns in guests only, which run its result as the interpreter runs any program."""
 
@@ -261,6 +264,15 @@ def _give_up_rights() -> None:
     _call("capset", header, (ctypes.c_uint32 * 6)())
     _control(PR_SET_NO_NEW_PRIVS, 1)
     _control(PR_SET_DUMPABLE, 1)  # as after an exec: files below /proc/self are its own
+
+
+def leave() -> None:
+    """End a guest as the interpreter ends, but for taking modules apart: that would copy what is shared, for 0.4 s."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 class _Program(ctypes.Structure):

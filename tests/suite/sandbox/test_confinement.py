@@ -170,6 +170,20 @@ def test_the_end_of_a_guest_is_its_exit_status(status: int) -> None:
         answer_to(text)
 
 
+def test_a_guest_ends_with_its_last_thread() -> None:
+    text = """
+def late():
+    time.sleep(0.2)
+    say("late ")
+
+import atexit
+atexit.register(say, "at its end")
+threading.Thread(target=late).start()
+print("unflushed", end="")
+"""
+    assert answer_to(text) == "late at its end"
+
+
 def test_the_hosts_folder_of_temporary_files_may_be_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc")
     monkeypatch.setattr(tempfile, "tempdir", None)
