@@ -36,7 +36,7 @@ TRACK_HELP = ", ".join(f"{track.name} ({track.description})" for track in TRACKS
 PRESET_HELP = ", ".join(f"{preset.name} ({preset.description})" for preset in PRESETS.values())
 
 TASK_HELP = (
-    "Only this task (repeatable): one of `lowlands tasks`, image:NAME on your images NAME.npz in --data, "
+    "Only this task (repeatable): one of `lowlands tasks`, image:NAME or tabular:NAME on your data NAME.npz in --data, "
     "or my_task.py:function."
 )
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from suite.data.archive import read_arrays
+from suite.data.tables import read_samples
 from suite.entries.loading import import_file, load
 from suite.errors import InputError, sentence
 from suite.measures import MATCHED_LOSS, Report, measure_all, unwrapped, without_prefixes
 from suite.task import Split
 from suite.tasks import find_task
-
-MAX_CLASSES = 10**6
-"""A network of more outputs would not be built for the classes of a file."""
 
 
 def measure_checkpoint(
@@ -142,47 +136,8 @@ def _data(text: str, seed: int, max_bytes: int | None) -> tuple[Split, Split | N
         task = find_task(text)
         problem = task.problem(seed)
         return problem.train, problem.test, lambda: task.model(problem, seed)
-    path = Path(text)
-    arrays = read_arrays(path, partial(_keys, path), max_bytes)
-    train = _pair(path, arrays, "x", "y") if "x" in arrays else _pair(path, arrays, "x_train", "y_train")
-    return train, _pair(path, arrays, "x_test", "y_test") if "x_test" in arrays else None, None
-
-
-def _keys(path: Path, names: Sequence[str]) -> list[str]:
-    """Those of `names` that hold training data, and test data where there are some; others are not read."""
-    pairs = [pair for pair in (("x", "y"), ("x_train", "y_train")) if {*pair} <= {*names}]
-    if not pairs:
-        content = ", ".join(names) or "nothing"
-        raise InputError(f"{path} holds {content}; it must hold x and y, or x_train and y_train.")
-    test = ("x_test", "y_test")
-    return [*pairs[0], *(test if {*test} <= {*names} else ())]
-
-
-def _pair(path: Path, arrays: Mapping[str, NDArray[Any]], x: str, y: str) -> Split:
-    """The arrays named `x` and `y` as real or integer inputs and targets.
-
-    An InputError says that they are no samples: of different numbers, or none, or not finite, or of negative classes.
-    """
-    inputs, targets = arrays[x], arrays[y]
-    for name, array in ((x, inputs), (y, targets)):
-        if array.ndim == 0 or not len(array):
-            raise InputError(f"{path}: {name} must hold at least one sample, and its shape is {array.shape}.")
-        if not np.isfinite(array).all():
-            raise InputError(f"{path}: {name} holds values that are not finite.")
-    if len(inputs) != len(targets):
-        raise InputError(f"{path}: {x} holds {len(inputs)} samples and {y} {len(targets)}.")
-    if targets.dtype.kind == "f":
-        return Split(torch.from_numpy(_numbers(inputs)), torch.from_numpy(targets))
-    if targets.size and not 0 <= targets.min() <= targets.max() < MAX_CLASSES:
-        raise InputError(
-            f"{path}: {y} must hold real targets, or classes from 0 to at most {MAX_CLASSES - 1:,}, "
-            f"not {targets.min()} to {targets.max()}."
-        )
-    return Split(torch.from_numpy(_numbers(inputs)), torch.from_numpy(targets.astype(np.int64)))
-
-
-def _numbers(inputs: NDArray[Any]) -> NDArray[Any]:
-    return inputs if inputs.dtype.kind == "f" else inputs.astype(np.int64)
+    train, test = read_samples(Path(text), max_bytes)
+    return train, test, None
 
 
 def _network(architecture: str, train: Split, test: Split | None) -> nn.Module:
