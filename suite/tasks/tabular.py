@@ -29,13 +29,13 @@ REPORTED = ("lambda_max", "hessian_trace", "l2_norm", "test_loss")
 
 def _axes(classes: int | None) -> tuple[Axis, ...]:
     """What may be scored: flatness and, for classes, the axes of image tasks; for real targets slopes and errors."""
-    open_ = {"score_0": math.nan, "score_1": math.nan}
-    flatness = Axis("flatness", "adaptive_sharpness", "log", **open_)
+    unknown = math.nan
+    flatness = Axis("flatness", "adaptive_sharpness", "log", unknown, unknown)
     if classes:
-        margin = Axis("norm", "input_margin", "log", **open_, higher=True)
-        return flatness, margin, Axis("generalization", "test_error", "log", **open_, floor=1e-4)
-    slope = Axis("norm", "jacobian_norm", "log", **open_)
-    return flatness, slope, Axis("generalization", "test_loss", "log", **open_)
+        margin = Axis("norm", "input_margin", "log", unknown, unknown, higher=True)
+        return flatness, margin, Axis("generalization", "test_error", "log", unknown, unknown, floor=1e-4)
+    slope = Axis("norm", "jacobian_norm", "log", unknown, unknown)
+    return flatness, slope, Axis("generalization", "test_loss", "log", unknown, unknown)
 
 
 @task
