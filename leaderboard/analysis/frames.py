@@ -113,8 +113,7 @@ def write(results: Results, directory: Path, style: str) -> list[Path]:
         for name, make in FRAMES.items():
             table, path = make(results), directory / f"{name}.{style}"
             if style == "csv":
-                words = table.select_dtypes(exclude="number").columns
-                table.assign(**{column: table[column].map(inert) for column in words}).to_csv(path, index=False)
+                path.write_text(as_csv(table), encoding="utf-8")
             else:
                 table.to_parquet(path, index=False)
             paths.append(path)
@@ -123,6 +122,13 @@ def write(results: Results, directory: Path, style: str) -> list[Path]:
     except OSError as error:
         raise InputError(f"{directory} cannot be written to ({error.strerror or error}).") from error
     return paths
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A frame as the text of a CSV file, in which no text is a formula (`inert`)."""
+    words = table.select_dtypes(exclude="number").columns
+    inactive = {column: table[column].astype(object).map(inert) for column in words}
+    return str(table.assign(**inactive).to_csv(index=False, lineterminator="\n"))
 
 
 def inert(value: Any) -> Any:
