@@ -52,7 +52,7 @@ def test_parquet_is_read_by_pandas_polars_and_duckdb(results: Results, tmp_path:
     assert polars.read_parquet(tmp_path / "runs.parquet").height == len(results.records)
     duckdb = pytest.importorskip("duckdb")
     query = f"select sum(value), count(*) from '{tmp_path / 'measures.parquet'}'"
-    total, rows = duckdb.sql(query).fetchone()
+    ((total, rows),) = duckdb.sql(query).fetchall()
     expected = FRAMES["measures"](results)["value"]
     assert rows == len(expected)
     assert total == pytest.approx(expected.sum())
