@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from rliable import metrics
+from rliable import library, metrics
 from scipy import stats
 
-from leaderboard.analysis.aggregates import aggregates, performance_profile, sensitivity
+from leaderboard.analysis.aggregates import THRESHOLDS, aggregates, performance_profile, sensitivity
 from leaderboard.analysis.statistics import interquartile_mean
 from tests.leaderboard.helpers import runs_of, scores_of
 
@@ -75,3 +75,9 @@ def test_sensitivity_counts_places() -> None:
 def test_performance_profile_by_hand() -> None:
     scores = scores_of(runs_of({("x", "a1", "norm"): [0.2, 0.5, 1.1, 1.25], ("x", "b1", "norm"): [0.0, 0.9]}))
     assert_allclose(performance_profile(scores, (0.1, 0.5, 1.0)), [[(1 + 0.5) / 2, (0.75 + 0.5) / 2, 0.25]])
+
+
+def test_the_performance_profile_is_rliables() -> None:
+    runs = np.random.default_rng(0).uniform(size=(10, 4))  # [seeds, tasks]; none is at a threshold
+    scores = scores_of(runs_of({("x", f"a{task}", "norm"): runs[:, task] for task in range(4)}))
+    assert_allclose(performance_profile(scores)[0], library.score_distributions(runs, np.array(THRESHOLDS)))
