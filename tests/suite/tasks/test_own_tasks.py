@@ -36,6 +36,7 @@ def {name}(slope: float = 2.0) -> Task:
         return Problem(train=Split(x, slope * x))
 
     def model(problem, seed):
+        torch.manual_seed(seed)
         return torch.nn.Linear(1, 1, bias=False).double()
 
     return Task(

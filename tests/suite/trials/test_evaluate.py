@@ -13,7 +13,7 @@ import pytest
 
 from suite.errors import InputError
 from suite.oracles.solvers import OracleError
-from suite.storage.record import checksum
+from suite.storage.record import TRACEBACK, checksum
 from suite.task import Task
 from suite.tasks import find_task
 from suite.trials import resolved, select
@@ -56,6 +56,7 @@ def test_data_that_cannot_be_had(changed: Callable[..., None], phase: str) -> No
     assert [(r["seed"], r["status"], r["reason"]) for r in records] == [
         (seed, "unavailable", "There is no CIFAR-10 here.") for seed in (0, 1)
     ]
+    assert all("There is no CIFAR-10 here." in r.pop(TRACEBACK) for r in records)  # beside what is sealed
     assert all(r["data_fingerprint"] is None and not r["converged"] and r["checksum"] == checksum(r) for r in records)
 
 
