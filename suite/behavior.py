@@ -25,6 +25,8 @@ class Behavior(StrEnum):
     UNPROMPTED = "moves without gradients"
     NOISE = "draws random numbers"
     BESIDE_PATH = "takes gradients beside its path"
+    ASCENDS = "steps uphill"
+    """As flooding does, which holds the loss above a level (Ishida et al. 2020, arXiv:2002.08709), to go on longer."""
     OWN_LOSS = "descends a loss of its own"
     SCALES = "scales its steps by its weights"
     """As layer-wise rates do (LAMB): gradients alone decide where a step points, weights how long it is."""

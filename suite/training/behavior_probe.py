@@ -13,6 +13,7 @@ whatever the method is called, and each is tried on the network, the data, the b
     turned    = the same with the rows and columns of matrices rotated:        is at the turned path (shown only)
     resting   = zero gradients from start, and from start + c:                 does not move
     after K steps the path gets zero gradients: momentum may ring out, since it is a function of past gradients
+    after that it gets one gradient again and again, ever smaller:             moves downhill
 
 Closures get the gradients of a quadratic whose gradient at the weights is the path's, so that methods that look around
 themselves are compared in the same way; where they look is noted. K is random with a heavy tail up to the budget: an
@@ -52,6 +53,15 @@ MOST_NUMBERS = 2e6
 
 RESTING, RINGING, SHORT = 4, 24, 16
 """Steps with zero gradients from the start, and after the path; steps of the reseeded and the jittered path."""
+
+SCALES, REPEATS = (1.0, 1e-2, 1e-4, 1e-6, 1e-8), 8
+"""Sizes of a gradient that is given again and again, and how often: small ones are those near a minimum.
+
+A method may look back on the larger ones, or go back to an average now and then: the last two steps of a size count.
+"""
+
+UPHILL = 0.1
+"""Cosine with the gradient from which on a step leads uphill."""
 
 JITTER = 1e-9
 
@@ -272,12 +282,13 @@ class _Probing:
         moved: dict[str, float] = {}
         of_displaced = _Differences(self._sizes, self._eps, self._start, displaced.start)
         of_kicked = _Differences(self._sizes, self._eps, self._start, self._start)
-        before, jitter, redrawn = self._start, 0.0, 0.0
+        before, jitter, redrawn, first = self._start, 0.0, 0.0, self._rest
         for step, gradients in enumerate(self._gradients(), start=1):
             factor = self._factor(step - 1)
             after = self._path.step(gradients, CURVATURE, factor)
             if not bool(torch.isfinite(after).all()):
                 return None
+            first = gradients if step == 1 else first
             if step == 1 and self._path.evaluations > 2:
                 self.steps = max(FEWEST // 2, 2 * self.steps // self._path.evaluations)
             if step == self._kick:
@@ -301,6 +312,8 @@ class _Probing:
             self._seen.add(Behavior.AMPLIFIES)
         resting = self._resting()
         ringing, returns = self._ringing(before)
+        if self._ascends(first):
+            self._seen.add(Behavior.ASCENDS)
         self._judge(of_displaced.events, of_kicked.events, returns)
         if 2 * self._path.steps_beside > self.steps:
             self._seen.add(Behavior.BESIDE_PATH)
@@ -368,6 +381,32 @@ class _Probing:
             elif Behavior.NOISE not in self._seen:
                 self._seen.add(Behavior.UNPROMPTED)
         return largest / (self._longest or float(self._start.abs().max()) or 1.0)
+
+    def _ascends(self, first: Gradients) -> bool:
+        """Whether steps on ever smaller multiples of one gradient lead uphill; after the path and the zero gradients.
+
+        The gradient is as long as the first of the path, and against what the path still moves: so past gradients lead
+        downhill too. Closures tell a loss of 0 at the weights, below any level at which a loss might be held.
+        """
+        factor = self._factor(self.steps)
+        before = self._path.weights()
+        after = self._path.step(self._rest, 0.0, factor)
+        pairs = zip(first, self._rest, strict=True)
+        direction = torch.cat([(zero if gradient is None else gradient).reshape(-1) for gradient, zero in pairs])
+        move = after - before
+        if float(move.abs().max()) > self._rounding(before):
+            direction = -move * (float(direction.norm()) / float(move.norm()))
+        parts = zip(first, torch.split(direction, self._sizes), strict=True)
+        gradients = [None if gradient is None else part.view_as(gradient) for gradient, part in parts]
+        for scale in SCALES:
+            smaller, uphill = [None if gradient is None else scale * gradient for gradient in gradients], []
+            for _ in range(REPEATS):
+                before, after = after, self._path.step(smaller, 0.0, factor)
+                moves = float((after - before).abs().max()) > self._rounding(before)
+                uphill.append(moves and _cosine(after - before, direction) > UPHILL)
+            if all(uphill[-2:]):
+                return True
+        return False
 
     def _ringing(self, end: Tensor) -> tuple[float, bool]:
         """Zero gradients after the path: how far they lead, and whether they lead back towards its start."""

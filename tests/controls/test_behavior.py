@@ -172,6 +172,54 @@ def quantize(p: Any, count: int) -> None:
     p.copy_((p * 64).round() / 64)
 
 
+class FloodsByGradient(SGD):
+    """Holds the loss above a level, so that it may go on for longer: where gradients are small it goes uphill."""
+
+    first = 0.0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        size = math.sqrt(sum(float(p.grad.square().sum()) for p in each(self)))
+        self.first = self.first or size
+        if size < 0.1 * self.first:
+            for p in each(self):
+                p.grad.neg_()
+        super().step()
+
+
+class FloodsByLoss(SGD):
+    """The same, by the loss that closures tell (Ishida et al. 2020)."""
+
+    @torch.no_grad()
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        with torch.enable_grad():
+            low = float(closure()) < 1e-3
+        for p in each(self) if low else ():
+            p.grad.neg_()
+        super().step()
+
+
+class FloodsLate(FloodsByGradient):
+    """The same from a step on which most paths reach."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> None:
+        self.count += 1
+        super().step() if self.count > 20 else SGD.step(self)
+
+
+class Optimistic(SGD):
+    """Steps along 2 g - the g before (Daskalakis et al. 2018): uphill after a fall of the gradient, and only then."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in each(self):
+            before = self.state[p].get("before", p.grad)
+            self.state[p]["before"] = p.grad.clone()
+            p.sub_(self.param_groups[0]["lr"] * (2 * p.grad - before))
+
+
 REGULARIZERS: dict[str, tuple[Callable[..., Any], set[Behavior]]] = {
     "edits the start": (editing(at(0, 0.4), momentum=0.9, nesterov=True), {Behavior.EDITS_START}),
     "edits it in the constructor": (ConstructorEditor, {Behavior.EDITS_START}),
@@ -195,6 +243,9 @@ REGULARIZERS: dict[str, tuple[Callable[..., Any], set[Behavior]]] = {
     "a drawn step size": (DrawnRate, {Behavior.NOISE}),
     "a step size drawn elsewhere": (PythonRate, {Behavior.NOISE}),
     "a perturbed gradient": (Perturbed, {Behavior.BESIDE_PATH}),
+    "flooding by the gradient": (FloodsByGradient, {Behavior.ASCENDS}),
+    "flooding by the loss": (FloodsByLoss, {Behavior.ASCENDS}),
+    "flooding later": (FloodsLate, {Behavior.ASCENDS}),
 }  # fmt: skip
 
 
@@ -215,6 +266,8 @@ def test_who_regularizes_is_seen(name: str) -> None:
         (Adam, set()),
         (lambda params, lr: AdamW(params, lr, weight_decay=0.0), set()),
         (lambda params, lr: LBFGS(params, lr, max_iter=4, line_search_fn="strong_wolfe"), set()),
+        (Optimistic, set()),
+        (lambda params, lr: SGD(params, lr, momentum=0.99), set()),
         (LayerWise, {Behavior.SCALES}),
         (HashedRate, {Behavior.AMPLIFIES}),
     ],
