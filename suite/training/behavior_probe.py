@@ -391,8 +391,8 @@ class _Probing:
         factor = self._factor(self.steps)
         before = self._path.weights()
         after = self._path.step(self._rest, 0.0, factor)
-        pairs = zip(first, self._rest, strict=True)
-        direction = torch.cat([(zero if gradient is None else gradient).reshape(-1) for gradient, zero in pairs])
+        pairs = zip(first, self._path.model.parameters(), strict=True)
+        direction = torch.cat([(torch.zeros_like(p) if g is None else g).detach().reshape(-1) for g, p in pairs])
         move = after - before
         if float(move.abs().max()) > self._rounding(before):
             direction = -move * (float(direction.norm()) / float(move.norm()))
