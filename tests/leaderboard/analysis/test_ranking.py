@@ -406,3 +406,20 @@ def test_the_uncertainty_over_tasks_is_shown() -> None:
         assert standing.half_over_tasks > standing.overall.high - standing.overall.value, "tasks say less than seeds"
         low, high = standing.rank_over_tasks or (0, 0)
         assert low <= (standing.rank or 0) <= high
+
+
+def _failing(name: str, *tasks: str) -> list[dict[str, Any]]:
+    """Runs of which none has a solution."""
+    ended = {"converged": False, "status": "failed", "measures": {}, "gradient_evaluations": 0}
+    return [record(name, task, seed, 0.0) | ended for task in tasks for seed in range(2)]
+
+
+def test_who_has_no_solution_stands_below_everyone_who_has_one() -> None:
+    """Below one that scores 0 with solutions, and below one that lacks a task; names and costs would say otherwise."""
+    works = [record("z_works", task, seed, 1.0) for task in ("a1", "b1") for seed in range(2)]
+    lacks = [record("z_lacks", "a1", seed, 0.5) for seed in range(2)]
+    found = board(Results([*_failing("a_fails", "a1", "b1"), *works, *lacks]))
+    assert found.names == ["z_works", "z_lacks", "a_fails"]
+    assert [standing.rank for standing in found.standings] == [1, None, None]
+    unscored = [run | {"axes": {}} for run in (*_failing("a_fails", "a1"), *works)]
+    assert board(Results(unscored)).names == ["z_works", "a_fails"]
