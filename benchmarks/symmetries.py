@@ -136,7 +136,7 @@ def table(rows: list[tuple[str, dict[str, Estimate]]]) -> str:
 
 LEVELS = {"normalisation": ("none", "layer"), "data": ("digits", "teacher"), "depth": (1, 3)}
 COMPARED = (*MEASURES, "canonical_sharpness", "hessian_trace", "l2_norm")
-SEEDS = 2
+SEEDS = 3
 
 
 def runs() -> pd.DataFrame:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from suite.errors import InputError
 from suite.measures.context import MeasureContext
-from suite.measures.registry import LAYER_RESCALING, LOGIT_SCALE, RESCALING, declare
+from suite.measures.registry import CANONICAL, LAYER_RESCALING, LOGIT_SCALE, declare
 
 BARTLETT = "Bartlett et al. 2017, arXiv:1706.08498"
 IMPLICIT_BIAS = "Gunasekar et al. 2018, arXiv:1802.08246"
@@ -23,7 +23,9 @@ declare_norm = partial(declare, kind="exact", cost=0)
 declare_weight_norm = partial(declare_norm, unit="weight")
 declare_product = partial(declare_norm, unit="output / input", invariances=(LAYER_RESCALING,))
 declare_rank = partial(declare_norm, unit="rank", invariances=(LAYER_RESCALING, LOGIT_SCALE))
-declare_predictor_norm = partial(declare_norm, unit="output / input", needs=("predictor",), invariances=RESCALING)
+declare_predictor_norm = partial(
+    declare_norm, unit="output / input", needs=("predictor",), invariances=CANONICAL - {LOGIT_SCALE}
+)
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

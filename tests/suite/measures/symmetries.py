@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from suite.measures.registry import (
     ATTENTION,
     LINEAR_PAIR,
+    LOGIT_SCALE,
     LOGIT_SHIFT,
     NEURON_RESCALING,
     NORMALIZATION,
@@ -286,6 +287,18 @@ def _shift_logits(model: Any, stream: Generator, condition: float) -> None:
     head.bias += _shift(stream, 1, condition)
 
 
+def _scale_logits(model: Any, stream: Generator, condition: float) -> None:
+    """Of outputs that are compared at one training loss."""
+    head: Any = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    factor = condition**0.25
+    head.weight *= factor
+    head.bias *= factor
+
+
+def _scale_predictor(model: Any, stream: Generator, condition: float) -> None:
+    model.head *= condition**0.25
+
+
 def _shift_predictor(model: Any, stream: Generator, condition: float) -> None:
     model.head += _shift(stream, model.head.shape[1], condition) / 10
 
@@ -293,7 +306,11 @@ def _shift_predictor(model: Any, stream: Generator, condition: float) -> None:
 _FOR: dict[str, dict[str, list[Change]]] = {
     "mlp": {NEURON_RESCALING: [_rescale_neurons]},
     "deep_linear": {LINEAR_PAIR: [_mix_linear]},
-    "linear_full": {LINEAR_PAIR: [_mix_factors], LOGIT_SHIFT: [_shift_predictor]},
+    "linear_full": {
+        LINEAR_PAIR: [_mix_factors],
+        LOGIT_SHIFT: [_shift_predictor],
+        LOGIT_SCALE: [_scale_predictor],
+    },
     "cnn": {NEURON_RESCALING: [_rescale_neurons]},
     "cnn_batchnorm": {NEURON_RESCALING: [_rescale_neurons], NORMALIZATION: [_feed_batch_norms]},
     "layernorm_mlp": {NEURON_RESCALING: [_rescale_neurons], NORMALIZATION: [_feed_layer_norms]},
@@ -301,9 +318,74 @@ _FOR: dict[str, dict[str, list[Change]]] = {
     "vit": {ATTENTION: [_mix_heads], NORMALIZATION: [_move_gains], RESIDUAL_STREAM: [_turn_stream]},
 }
 CHANGES: dict[str, dict[str, list[Change]]] = {
-    name: {LOGIT_SHIFT: [_shift_logits]} | changes for name, changes in _FOR.items()
+    name: {LOGIT_SHIFT: [_shift_logits], LOGIT_SCALE: [_scale_logits]} | changes for name, changes in _FOR.items()
 }
 """By architecture, the changes that it has, by the names of the invariances."""
+
+
+# -- orders -----------------------------------------------------------------------------------------------------------
+
+
+def _reorder(parts: list[Any], order: Tensor) -> None:
+    """What writes to neurons or channels, in another order of these."""
+    for part in parts:
+        for tensor in (*part.parameters(), *(buffer for buffer in part.buffers() if buffer.dim())):
+            tensor.copy_(tensor[order])
+
+
+def _reorder_inputs(layer: Any, order: Tensor) -> None:
+    """A layer that reads them; of images in front of a flat layer, their channels."""
+    weight = layer.weight
+    weight.copy_(weight.unflatten(1, (len(order), -1))[:, order].flatten(1, 2))
+
+
+def _permute_neurons(model: nn.Module, stream: Generator, _: float) -> None:
+    layers: Any = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    norms: Any = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.LayerNorm)]
+    for at, (before, after) in enumerate(itertools.pairwise(layers)):
+        order = torch.randperm(len(before.weight), generator=stream)
+        _reorder([before, *norms[at : at + 1]], order)
+        _reorder_inputs(after, order)
+
+
+def _permute_factors(model: Any, stream: Generator, _: float) -> None:
+    for before, after in itertools.pairwise([*model.layers, model.head]):
+        order = torch.randperm(len(before), generator=stream)
+        before.copy_(before[order])
+        after.copy_(after[:, order])
+
+
+def _permute_blocks(model: Any, stream: Generator, _: float) -> None:
+    """Within blocks of the residual network: groups that are normalized together, and channels in them."""
+    for block in (m for m in model if hasattr(m, "shortcut")):
+        norm = block.body[1]
+        groups = torch.arange(norm.num_channels).view(norm.num_groups, -1)[
+            torch.randperm(norm.num_groups, generator=stream)
+        ]
+        order = torch.cat([group[torch.randperm(len(group), generator=stream)] for group in groups])
+        _reorder([block.body[0], norm], order)
+        _reorder_inputs(block.body[3], order)
+
+
+def _permute_heads(model: Any, stream: Generator, _: float) -> None:
+    """Heads, and the hidden neurons of what follows them."""
+    for block in model.blocks[:-1]:
+        attention, order = block.attend[1], torch.randperm(block.attend[1].heads, generator=stream)
+        for tensor in attention.queries_keys_values.parameters():
+            heads = tensor.unflatten(0, (3, len(order), -1))
+            tensor.copy_(heads[:, order].flatten(0, 2))
+        _reorder_inputs(attention.out, order)
+        order = torch.randperm(block.think[1].out_features, generator=stream)
+        _reorder([block.think[1]], order)
+        _reorder_inputs(block.think[3], order)
+
+
+PERMUTATIONS: dict[str, Change] = dict.fromkeys(_FOR, _permute_neurons) | {
+    "linear_full": _permute_factors,
+    "resnet": _permute_blocks,
+    "vit": _permute_heads,
+}
+"""By architecture, another order of its neurons, channels or heads."""
 
 
 @torch.no_grad()
