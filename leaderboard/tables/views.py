@@ -103,11 +103,8 @@ def _name(standing: Standing) -> TableCell:
 def _explicit_in_words(board: Board) -> list[str]:
     """What the dagger means, and what those that have it were seen to do."""
     explicit = [standing for standing in board.standings if standing.explicit]
-    reasons = [
-        f"{standing.submission} {' and '.join(seen for seen in standing.behaviors if regularizes([seen]))}"
-        for standing in explicit
-        if standing.behaviors is not None
-    ]
+    words = {s.submission: [seen for seen in s.behaviors or () if regularizes([seen])] for s in explicit}
+    reasons = [f"{name} {' and '.join(seen)}" for name, seen in words.items() if seen]
     return [EXPLICIT, *([f"Measured: {'; '.join(reasons)}."] if reasons else [])] if explicit else []
 
 

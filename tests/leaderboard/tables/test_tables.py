@@ -403,3 +403,18 @@ def test_names_are_not_markup_on_a_terminal(width: int) -> None:
     shown = console.export_text()
     for name in (*names, "task[alpha=1]", "t[b=1]", "of [/b] and [red]"):
         assert name in shown
+
+
+def test_the_dagger_is_explained_only_where_the_shown_runs_show_why() -> None:
+    """A submission may have earned it on tasks that are not shown."""
+    harmless, decays = (
+        {"steps": 16, "behaviors": [word]} for word in ("keeps copies of its weights", "decays its weights")
+    )
+    runs = [
+        record(name, "a", seed, 0.1 * seed, explicit=True, probe=probe)
+        for name, probe in (("averages", harmless), ("decays", decays))
+        for seed in range(3)
+    ]
+    (note,) = [n for n in views.ranking(board(Results(runs)), Results(runs)).notes if "Measured" in n]
+    assert "Measured: decays decays its weights." in note
+    assert "averages" not in note
