@@ -1,4 +1,4 @@
-"""What `lowlands compare` finds: ``python -m benchmarks.power [--false-alarms]``, at the lowest priority; docs/ci.md.
+"""What `lowlands compare` finds: ``python -m benchmarks.power [--false-alarms] [TASK]...``; docs/ci.md.
 
 Twelve regressions are planted (`benchmarks.planted`). Each is looked for in two ways: by the updates of both versions
 (`lowlands compare --updates`), and by runs of both on a few tasks with as many seeds as the track has (`lowlands
@@ -32,10 +32,10 @@ SEEDS, POOL, DRAWS = 10, 40, 200
 HARMLESS = ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
 
-def run(text: str, folder: Path, seeds: int = SEEDS) -> Results:
-    """The records of a submission on `TASKS`: no setting is tuned."""
-    tasks = [part for task in TASKS for part in ("--task", task)]
-    options = [*tasks, "--seeds", str(seeds), "--trials", "1", "--results", str(folder), "--engine", "local:0"]
+def run(text: str, folder: Path, tasks: Sequence[str], seeds: int = SEEDS) -> Results:
+    """The records of a submission: no setting is tuned."""
+    chosen = [part for task in tasks for part in ("--task", task)]
+    options = [*chosen, "--seeds", str(seeds), "--trials", "1", "--results", str(folder), "--engine", "local:0"]
     result = CliRunner().invoke(lowlands, ["run", text, *options], catch_exceptions=False)
     if result.exit_code:
         raise SystemExit(result.output)
@@ -63,7 +63,7 @@ def outcome(comparison: Comparison) -> str:
     return words + (f"; {better} better" if better else "")
 
 
-def power() -> None:
+def power(tasks: Sequence[str]) -> None:
     """Print the table of plants."""
     shipped = load([BASELINES / "quick.jsonl"])
     print("| planted | by updates | seconds | by runs | seconds |\n| --- | --- | ---: | --- | ---: |", flush=True)
@@ -73,7 +73,7 @@ def power() -> None:
         if kind.__name__ not in runs:
             begin = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
-                results = run(f"benchmarks.planted:run_{kind.__name__}", Path(folder))
+                results = run(f"benchmarks.planted:run_{kind.__name__}", Path(folder), tasks)
             runs[kind.__name__] = results, time.process_time() - begin
         return runs[kind.__name__]
 
@@ -101,22 +101,22 @@ def disjoint(pool: Results, generator: np.random.Generator) -> Comparison:
     return compare(*sides)
 
 
-def false_alarms() -> None:
+def false_alarms(tasks: Sequence[str]) -> None:
     """Print how many comparisons of equals raise an alarm."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = run("torch.optim:Adam[lr=0.01]", Path(folder), POOL)
+        pool = run("torch.optim:Adam[lr=0.01]", Path(folder), tasks, POOL)
         alarms = [bool(disjoint(pool, np.random.default_rng(draw)).regressions) for draw in range(DRAWS)]
         print(f"disjoint seeds: {sum(alarms)} alarms in {DRAWS} draws", flush=True)
         for name in HARMLESS:
             sides = []
             for foreach in (False, True):
                 text = f"torch.optim:{name}[lr=0.01,foreach={foreach}]"
-                results = run(text, Path(folder) / f"{name}{foreach}", SEEDS)
+                results = run(text, Path(folder) / f"{name}{foreach}", tasks)
                 sides.append(Results([record | {"submission": name} for record in results.records]))
             found = compare(*sides)
             same = sum(one.verdict == "identical" for one in found.differences)
             cost = [one for one in found.differences if one.quantity is Quantity.TARGET and not one.task]
-            reached = f"{cost[0].base:.0f} and {cost[0].new:.0f} of {SEEDS * len(TASKS)} runs at the target loss"
+            reached = f"{cost[0].base:.0f} and {cost[0].new:.0f} of {SEEDS * len(tasks)} runs at the target loss"
             print(
                 f"{name}, foreach off and on: {len(found.regressions)} alarms, {same} of {len(found.differences)} "
                 f"differences identical, {reached}",
@@ -126,8 +126,9 @@ def false_alarms() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Print what is asked for."""
-    os.nice(19)
-    false_alarms() if "--false-alarms" in arguments else power()
+    os.nice(5)
+    tasks = [name for name in arguments if not name.startswith("-")] or TASKS
+    (false_alarms if "--false-alarms" in arguments else power)(tasks)
 
 
 if __name__ == "__main__":
