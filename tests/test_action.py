@@ -99,7 +99,7 @@ class _Runner:
         own = {name: self._value(str(text)) for name, text in step.get("env", {}).items()}
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
         self._output.write_text("")
-        done = subprocess.run(command, cwd=self.repository, env=self.environment | own, timeout=500)
+        done = subprocess.run(command, cwd=self.repository, env=self.environment | own, timeout=1500)
         for line in self._output.read_text().splitlines():
             name, _, value = line.partition("=")
             self.values[f"steps.{step['id']}.outputs.{name}"] = value
@@ -122,6 +122,7 @@ def _outcome(repository: Path, folder: Path, **inputs: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_an_unchanged_commit_is_green_and_a_planted_one_is_red(tmp_path: Path) -> None:
     repository = tmp_path / "library"
     repository.mkdir()
