@@ -120,8 +120,18 @@ def run_together(unit: Unit) -> list[Record]:
     return run_unit(unit)
 
 
-@pytest.mark.parametrize("place", ["top", "init", "step"])
-@pytest.mark.parametrize("lie", LIES)
+EVERYWHERE = "the judge"
+"""The lie that the fast tests tell in every place; the others they tell in a step."""
+
+
+@pytest.mark.parametrize(
+    ("lie", "place"),
+    [
+        pytest.param(lie, place, marks=() if place == "step" or lie == EVERYWHERE else pytest.mark.slow)
+        for lie in LIES
+        for place in ("top", "init", "step")
+    ],
+)
 def test_no_patch_reaches_the_judge(engine: Engine, tmp_path: Path, honest: Record, lie: str, place: str) -> None:
     assert honest["status"] == "converged"
     assert _record(engine, _file(tmp_path, LIES[lie], place)) == honest
