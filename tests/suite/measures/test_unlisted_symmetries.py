@@ -51,11 +51,11 @@ def transformer(x: Tensor, e: Any, first: Any, qkv: Any, out: Any, last: Any, h:
 Make = Callable[[], nn.Module]
 PROVED: dict[str, Make] = {
     "a layer reads what another constant is added to": lambda: Net(
-        lambda x, e, a, b, h: h((e(x) + b(a(e(x)).tanh())).tanh()),
+        lambda x, e, a, b, h: h(((y := e(x)) + b(a(y).tanh())).tanh()),
         e=linear(FEATURES, 5), a=linear(5, 4), b=linear(4, 5), h=linear(5, CLASSES),
     ),
     "layers read a layer and more": lambda: Net(
-        lambda x, e, a, h: h(torch.cat([e(x), a(e(x)).tanh()], 1)),
+        lambda x, e, a, h: h(torch.cat([y := e(x), a(y).tanh()], 1)),
         e=linear(FEATURES, 4), a=linear(4, 3), h=linear(7, CLASSES),
     ),
     "branches into a layer norm": lambda: Net(
@@ -63,14 +63,14 @@ PROVED: dict[str, Make] = {
         e=linear(FEATURES, 4), f=linear(FEATURES, 4), n=nn.LayerNorm(4), h=linear(4, CLASSES),
     ),
     "a stream of RMS norms": lambda: Net(
-        lambda x, e, n, a, b, m, h: h(m(e(x) + b(a(n(e(x))).tanh()))),
+        lambda x, e, n, a, b, m, h: h(m((y := e(x)) + b(a(n(y)).tanh()))),
         e=linear(FEATURES, 4), n=nn.RMSNorm(4), a=linear(4, 3), b=linear(3, 4), m=nn.RMSNorm(4), h=linear(4, CLASSES),
     ),
     "a layer norm behind a nonlinearity": lambda: Net(
         lambda x, e, n, h: h(n(e(x).tanh())), e=linear(FEATURES, 5), n=nn.LayerNorm(5), h=linear(5, CLASSES)
     ),
     "a layer norm that a layer and a nonlinearity read": lambda: Net(
-        lambda x, e, n, a, h: h(torch.cat([n(e(x)).tanh(), a(n(e(x)))], 1)),
+        lambda x, e, n, a, h: h(torch.cat([(y := n(e(x))).tanh(), a(y)], 1)),
         e=linear(FEATURES, 4), n=nn.LayerNorm(4), a=linear(4, 3), h=linear(7, CLASSES),
     ),
     "a group norm of vectors": lambda: Net(
@@ -83,7 +83,7 @@ PROVED: dict[str, Make] = {
         lambda x, a, b, h: h(silu(a(x)) * b(x)), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, CLASSES)
     ),
     "channels times functions of them": lambda: Net(
-        lambda x, e, g, h: h(e(x) * g(e(x)).sigmoid()), e=linear(FEATURES, 4), g=linear(4, 4), h=linear(4, CLASSES)
+        lambda x, e, g, h: h((y := e(x)) * g(y).sigmoid()), e=linear(FEATURES, 4), g=linear(4, 4), h=linear(4, CLASSES)
     ),
     "a low-rank change of fixed weights": lambda: Net(
         lambda x, w, a, b, h: h((w(x) + 2 * b(a(x))).relu()),
@@ -112,7 +112,7 @@ MARKED: dict[str, Make] = {
         lambda x, e, n, h: h(n(e(x))), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
     ),
     "norms after the sum": lambda: Net(
-        lambda x, e, n, a, b, m, h: h(m(n(e(x)) + b(a(n(e(x))).tanh()))),
+        lambda x, e, n, a, b, m, h: h(m((y := n(e(x))) + b(a(y).tanh()))),
         e=linear(FEATURES, 4), n=nn.LayerNorm(4), a=linear(4, 3), b=linear(3, 4), m=nn.LayerNorm(4),
         h=linear(4, CLASSES),
     ),
