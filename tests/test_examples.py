@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,36 @@ ROOT = Path(__file__).resolve().parent.parent
 LONG = ("run", "references", "study", "publish", "verify", "bench")
 """Commands that take minutes: their examples are parsed here, and what can be done of them is done nightly."""
 
-PLACEHOLDER = re.compile(r" \.\.\. |\\$")
+PLACEHOLDER = re.compile(r" (\.\.\.|…)( |$)|\\$")
 """An abridged command."""
+
+PAGES = (
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 
 
 def _examples() -> Iterator[str]:
     """Every command line after ``Example:`` in a help text, and in the shell blocks of the documentation."""
     for command in main.commands.values():
         yield from re.findall(r"Example: (lowlands .*)", command.help or "")
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    for page in PAGES:
+        for block in _blocks(page, "sh"):
             for line in block.splitlines():
                 yield from (part for part in line.split(" && ") if part.startswith("lowlands "))
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    """The code of one language on a page."""
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return found
+
+
+def _mentioned() -> Iterator[str]:
+    """Every command in the text of the documentation, which may have words such as NAME for its arguments."""
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        yield from (" ".join(found.split()) for found in re.findall(r"`(lowlands [a-z][^`]*)`", text))
 
 
 EXAMPLES = [example for example in dict.fromkeys(_examples()) if not PLACEHOLDER.search(example)]
@@ -118,6 +137,31 @@ def test_a_long_example_is_understood(here: Path, example: str) -> None:
     if words[0] == "run":
         track = find_track(arguments["track_name"])
         assert make_plan(arguments["submissions"] or ("sgd",), arguments["tasks"] or track.tasks[:1], track)
+
+
+@pytest.mark.parametrize("command", [each for each in dict.fromkeys(_mentioned()) if not PLACEHOLDER.search(each)])
+def test_a_command_that_the_text_mentions_is_understood(here: Path, command: str) -> None:
+    words = _words(command.partition(" > ")[0])
+    assert words[0] in main.commands
+    if len(words) > 1:
+        _parsed(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_of_the_documentation_runs(page: Path, tmp_path: Path) -> None:
+    """A submission enters a run; what begins a cluster that is not installed here is compiled alone."""
+    for number, block in enumerate(_blocks(page, "python")):
+        code = compile(block, str(page), "exec")
+        if find_spec(re.findall(r"^from (\w+)", block, re.MULTILINE)[0]) is None:
+            continue
+        if "Submission(" in block:
+            path = tmp_path / f"{page.stem}_{number}.py"
+            path.write_text(block)
+            assert make_plan([str(path)], ["min_norm_regression"], find_track("smoke")).submissions
+        else:
+            x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+            model = torch.nn.Linear(4, 3)
+            exec(code, {"model": model, "x": x, "y": model(x).argmax(1)})
 
 
 @pytest.mark.slow
