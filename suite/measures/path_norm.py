@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from suite.errors import InputError
 from suite.measures.context import MeasureContext
@@ -44,6 +45,8 @@ def l2_path_norm(model: nn.Module, input_shape: Sequence[int]) -> float:
     exact, dtype = in_double(model, ones)
     if dtype != torch.float64:
         raise InputError("The path norm is not defined: the network does not run in double precision.")
+    if any(map(_computes_weights, exact.modules())):
+        raise InputError("The path norm is not defined for weights that hooks or parametrizations compute.")
     holder = nn.Sequential(exact.eval())
     for name, module in list(holder.named_modules()):
         if name:
@@ -67,7 +70,14 @@ def _is_affine(model: nn.Module, like: Tensor) -> bool:
 def has_path_norm(model: nn.Module) -> bool:
     """Whether `model` is a plain chain of modules through which paths are defined."""
     parts = (nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Identity)
-    return all(_has_forward_of(module, parts) for module in model.modules())
+    if is_scripted(model):
+        return False
+    return all(_has_forward_of(module, parts) and not _computes_weights(module) for module in model.modules())
+
+
+def _computes_weights(module: nn.Module) -> bool:
+    """Whether a module's weights may be no parameters of it: weight or spectral norm, say, whose parts have squares."""
+    return bool(module._forward_pre_hooks) or is_parametrized(module)
 
 
 def _has_forward_of(module: nn.Module, types: Sequence[type[nn.Module]]) -> bool:

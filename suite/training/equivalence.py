@@ -129,7 +129,7 @@ def median_seconds(work: Callable[[], object], device: Device) -> float:
 
 CHECKED_STEPS = 20
 
-GROWTH = 4 / 3
+GROWTH = 1.5
 """After the first steps a lane is checked each time their number has grown by this factor, to the end of the run."""
 
 TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}
@@ -256,11 +256,12 @@ class EquivalenceCheck:
 
     def after_step(self) -> None:
         """To be asked when the lanes have stepped."""
-        if any(group.replaced_storage() for group in self._groups):
-            raise NotEquivalent("a parameter is no part of the stack any more")
+        for group in self._groups:
+            if group.replaced_storage():
+                raise NotEquivalent("a parameter is no part of the stack any more")
         if self._stepped is not None:
             self._stepped.require_agreement()
-        self._stepped = None
+            self._stepped = None
 
     def in_closures(self, waiting: Sequence[int], batch: CurrentBatch) -> None:
         """To be asked when the gradients that the closures of `waiting` lanes want are there."""

@@ -164,7 +164,8 @@ class Group:
             seed_generators(seed)
         self.optimizer = build(self.parameters, settings)
         # The global generators between two steps: what a lane draws must not depend on its neighbours.
-        self._storages = [parameter.data_ptr() for parameter in self.parameters.values()]
+        self._pointers = [parameter.data_ptr for parameter in self.parameters.values()]
+        self._storages = [pointer() for pointer in self._pointers]
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
         self._rates = ScheduledRates(self.optimizer)
@@ -211,4 +212,4 @@ class Group:
 
     def replaced_storage(self) -> bool:
         """Whether a parameter is no view of the stack any more, so that the stack has not its value."""
-        return self._storages != [parameter.data_ptr() for parameter in self.parameters.values()]
+        return self._storages != [pointer() for pointer in self._pointers]

@@ -80,11 +80,16 @@ def train(
         if as_one_program:
             with contextlib.suppress(NotEquivalent):
                 results = _train_together(setup, runs, race)
-                lane = affordable_lane(results)
-                if lane is None or same_result(results[lane], _train_together(setup, [runs[lane]])[0]):
+                if _as_if_alone(setup, runs, results):
                     return _probed(setup, runs, results)
             source.begin_again()
         return _probed(setup, runs, _train_one_by_one(setup, runs, race))
+
+
+def _as_if_alone(setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]) -> bool:
+    """Whether one of `runs` has the same result by itself, where it costs little to find out."""
+    lane = affordable_lane(results)
+    return lane is None or same_result(results[lane], _train_together(setup, [runs[lane]])[0])
 
 
 def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> list[TrainingResult]:
@@ -106,14 +111,24 @@ def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: b
 def _probed(
     setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]
 ) -> list[TrainingResult]:
-    """The results with the probes that runs ask for."""
+    """The results with the probes that runs ask for, but for those that no record states.
+
+    Of several trials it is the first selected one: none behind a trial whose every run has converged, and before it
+    none that never did.
+    """
+    converged: dict[int, list[bool]] = {}
+    for run, result in zip(runs, results, strict=True):
+        converged.setdefault(run.trial, []).append(result.converged)
+    complete = [trial for trial, ended in converged.items() if all(ended)]
+    stated = {trial for trial, ended in converged.items() if not complete or (trial <= min(complete) and any(ended))}
 
     def probe(run: TrainingRun) -> Probe | None:
         setup.globals.restore()
         return probe_behavior(setup, run)
 
     return [
-        replace(result, probe=probe(run)) if run.probed else result for run, result in zip(runs, results, strict=True)
+        replace(result, probe=probe(run)) if run.probed and run.trial in stated else result
+        for run, result in zip(runs, results, strict=True)
     ]
 
 

@@ -229,6 +229,12 @@ def test_parameters_without_axes(make: Make, more: dict[str, Any]) -> None:
     _measures_its_hessian(model, data, mse_loss)
 
 
+@pytest.mark.parametrize("more", [{"fused": True}, {"foreach": True}, {"amsgrad": True}], ids=str)
+def test_flags_of_torch(more: dict[str, Any]) -> None:
+    result = _alone_and_together(Adam, lr=0.05, **more)
+    _equals_the_loop(lambda model: Adam(model.parameters(), lr=0.05, **more), result, lr=0.05, **more)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

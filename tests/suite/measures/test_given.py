@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from suite.errors import InputError
-from suite.measures import measure, measure_all
+from suite.measures import has_path_norm, measure, measure_all
 from suite.measures.given import without_prefixes
 from tests.suite.curvature.helpers import Called, classification, convolutional, images, network
 
@@ -195,3 +195,20 @@ def test_a_named_measure_that_fails_leaves_the_others_their_values() -> None:
     report = measure_all(network(), (DATA.x, LABELS), ["l2_norm", "test_error", "lambda_max"])
     assert list(report.values) == ["l2_norm", "lambda_max"]
     assert list(report.skipped) == ["test_error"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated", "ignore:`torch.jit.script` is")
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm, torch.jit.script],
+    ids=["weight norm by hooks", "spectral norm by hooks", "weight norm by parametrizations", "scripted"],
+)
+def test_there_is_no_path_norm_of_weights_that_are_computed(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    """Squares of what weight norm is made of are not the squares of the weights: 158, called exact, for 71."""
+    model = nn.Sequential(wrap(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3)).double()
+    data = classification()
+    with torch.no_grad():
+        y = model(data.x).argmax(1)
+    assert not has_path_norm(model)
+    with pytest.raises(InputError, match="path norm is not defined"):
+        measure(model, (data.x, y), ["path_norm"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from suite.entries.loading import builtin_files, load
 from suite.seeding import torch_stream
@@ -288,3 +289,18 @@ def test_data_are_freed_with_the_last_reference_to_them() -> None:
             assert data() is None
         finally:
             gc.enable()
+
+
+def test_only_a_run_whose_trial_may_be_the_first_selected_one_is_probed() -> None:
+    """Trial 0 stands still, 1 and 2 arrive: what 2 does beside following gradients, no record states."""
+
+    def probed(rates: Sequence[float]) -> list[bool]:
+        runs = [
+            TrainingRun(regression(seed), seed, trial, {"lr": lr}, probed=seed == 0)
+            for trial, lr in enumerate(rates)
+            for seed in range(2)
+        ]
+        return [result.probe is not None for result in train(toy(None, 400, target_loss=0.2), runs, SGD)]
+
+    assert probed([0.0, 0.1, 0.2]) == [False, False, True, False, False, False]
+    assert probed([0.0, 1e-9, 0.0]) == [True, False] * 3
