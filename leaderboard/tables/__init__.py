@@ -21,6 +21,7 @@ VIEWS = (
     "predictions",
     "verdicts",
     "rotation",
+    "rotations",
 )
 """The functions of `leaderboard.tables.views`, each of which shows a board as a table."""
 

@@ -43,7 +43,7 @@ from leaderboard.tables.table import (
     number,
     text,
 )
-from suite.behavior import regularizes
+from suite.behavior import Invariance, regularizes
 from suite.predictions import NORMS, PREDICTIONS, Basis
 from suite.storage.record import Status
 
@@ -595,6 +595,23 @@ def rotation(board: Board, results: Results) -> Table:
     )
     notes = (ROTATIONS,) if rows else (NO_ROTATIONS,)
     return Table("The same gradients in rotated coordinates", header, rows, notes=notes)
+
+
+def rotations(board: Board, results: Results) -> Table:
+    """Whether each optimizer takes the same steps in rotated coordinates on each task, and by how much if not."""
+    found = {name: probes for name, probes in rotation_probes(results, board.kind).items() if name in board.names}
+    names = [name for name in board.names if name in found]
+    by_task: dict[str, dict[str, TableCell]] = {}
+    for name in names:
+        for probe in found[name]:
+            moved = "" if probe.invariance is Invariance.ANY else f" ({probe.rotated:.2g})"
+            by_task.setdefault(probe.task, {})[name] = TableCell(probe.rotated, f"{probe.invariance}{moved}")
+    rows = tuple(
+        (text(task), *(cells.get(name, text("")) for name in names)) for task, cells in sorted(by_task.items())
+    )
+    header = (*columns("task", words=True), *(Column(name, name, words=True) for name in names))
+    notes = (ROTATIONS,) if rows else (NO_ROTATIONS,)
+    return Table("Rotation invariant, task by task (moved by)", header, rows, notes=notes)
 
 
 def _judgements(results: Results, board: Board) -> list[Judgement]:

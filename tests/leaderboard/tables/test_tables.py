@@ -57,12 +57,42 @@ def ranking(made: Board, results: Results) -> Table:
 
 
 def test_the_command_knows_the_views_and_formats(made: Board, results: Results) -> None:
-    assert [name for name, view in vars(views).items() if _takes_a_board(view)] == list(VIEWS)
+    public = {name: view for name, view in vars(views).items() if not name.startswith("_")}
+    assert [name for name, view in public.items() if _takes_a_board(view)] == list(VIEWS)
     assert tuple(WRITERS) == FORMATS
 
 
 def _takes_a_board(view: object) -> bool:
     return inspect.isfunction(view) and list(inspect.signature(view).parameters) == ["board", "results"]
+
+
+def test_rotations_task_by_task() -> None:
+    """A word for every task, and by how much the path moves where the method knows coordinates."""
+    found = {
+        ("blind", "a1"): (1e-12, None),
+        ("blind", "b1"): (2e-4, 0.0),
+        ("sided", "a1"): (1.25, 1e-5),
+        ("sided", "b1"): (0.5, 0.3),
+    }
+    rows = [
+        record(
+            name, task, seed, 0.5, probe={"behaviors": [], "rotated": rotated, "turned": turned} if seed == 0 else None
+        )
+        for (name, task), (rotated, turned) in found.items()
+        for seed in range(2)
+    ]
+    results = Results([*rows, *(record("unprobed", task, 0, 0.4) for task in ("a1", "b1"))])
+    table = views.rotations(board(results), results)
+    lines = list(csv.reader(io.StringIO(render(table, "markdown"), newline=""), delimiter="|"))
+    shown = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    names = shown[0][1:]
+    cells = {(name, row[0]): cell for row in shown[2:] for name, cell in zip(names, row[1:], strict=True)}
+    assert cells == {
+        ("blind", "a1"): "yes",
+        ("blind", "b1"): "yes",
+        ("sided", "a1"): "of inputs and outputs (1.2)",
+        ("sided", "b1"): "no (0.5)",
+    }
 
 
 def test_markdown(ranking: Table) -> None:
