@@ -51,7 +51,8 @@ def test_a_track_may_ask_for_fewer_seeds_on_a_task() -> None:
 
 def test_the_quick_track_holds_every_family_and_every_axis_on_a_third_of_its_tasks() -> None:
     tasks = [find_task(name) for name in TRACKS["quick"].tasks]
-    scored = [task for task in map(find_task, TRACKS["full"].tasks) if task.axes]
+    # What takes a minute a run is for `full` alone.
+    scored = [task for task in map(find_task, TRACKS["full"].tasks) if task.axes and (task.seconds or 0) < 60]
     assert {task.family for task in tasks} == {task.family for task in scored}
     axes = Counter(axis.axis for task in tasks for axis in task.axes)
     assert all(task.axes for task in tasks)

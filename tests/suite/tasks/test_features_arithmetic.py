@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
+
 import pytest
 import torch
 
+from suite.errors import InputError
 from suite.models import TwoLayerQuadratic
 from suite.oracles.arithmetic import modular_addition_network
-from suite.task import Oracle, Solution
+from suite.task import Oracle, Solution, Target
 from suite.tasks import find_task
 from suite.tasks.features_grokking import squared_distance, sum_share
+from suite.training import TrainingRun, train
 from tests.suite.tasks.helpers import trained
 
 
@@ -79,3 +84,31 @@ def test_decay_finds_the_rule_and_so_do_long_steps_of_muon_but_not_adam() -> Non
         assert ruled["sum_share"] > 0.95
     assert memorised["test_error"] > 0.8
     assert memorised["sum_share"] < task.axes[0].score_0
+
+
+def test_decay_of_the_task_is_that_of_torchs_own_optimizer() -> None:
+    """Coupled decay of torch's SGD, over the Lipschitz constant as the loss is, takes the same steps."""
+    short = Target(1.0, budget=20, at_end=True)
+    task, decayed = (
+        replace(find_task(name), target=short) for name in ("modular_addition", "modular_addition[decay=0.01]")
+    )
+    run = TrainingRun(task.problem(0), 0, 0, {"lr": 0.5})
+    (ours,) = train(decayed, [run], torch.optim.SGD)
+    (theirs,) = train(task, [run], functools.partial(torch.optim.SGD, weight_decay=0.01 / run.problem.lipschitz))
+    (without,) = train(task, [run], torch.optim.SGD)
+    for name, weight in ours.weights.items():
+        assert torch.allclose(weight, theirs.weights[name], rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(weight, without.weights[name], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("decay", ["-1", "2"])
+def test_a_decay_is_a_share(decay: str) -> None:
+    with pytest.raises(InputError, match="decay must be between 0 and 1"):
+        find_task(f"modular_addition[decay={decay}]")
+
+
+@pytest.mark.slow
+def test_adam_finds_the_rule_with_the_decay_of_the_task() -> None:
+    (found,) = trained(find_task("modular_addition[decay=0.0001]"), "adam", 0.01, seeds=1)
+    assert found["test_error"] < 0.02
+    assert found["sum_share"] > 0.95
