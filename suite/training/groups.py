@@ -169,7 +169,7 @@ class Group:
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
         self._rates = ScheduledRates(self.optimizer)
-        is_plain = stacked and is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
+        is_plain = is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
         self._wrapped: Callable[..., Any] | None = type(self.optimizer).step if is_plain else None
 
     def attach_gradients(self) -> None:
@@ -199,7 +199,7 @@ class Group:
             self._generators = generator_states(self._device, everything=self._draws)
 
     def _step_plainly(self) -> None:
-        """``optimizer.step()``; for stacked lanes without what torch does around it for profilers.
+        """``optimizer.step()``; of torch's own classes without what torch does around it for profilers.
 
         That takes as long as the step itself. An optimizer that is not as `is_entrywise` found it is called as usual.
         """

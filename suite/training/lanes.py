@@ -14,8 +14,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import pickle
+import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state
@@ -41,7 +44,10 @@ class StackedModels:
     Attributes:
         parameters, buffers: name -> [S, *shape], without a graph; optimizers write into views of the parameters.
         gradients: name -> [S, *shape], new tensors at every `evaluate`: an optimizer may keep those that it was given.
+        runs_hooks: whether the last `evaluate` was a backward pass that ran the hooks of parameters.
     """
+
+    runs_hooks = False
 
     def __init__(self, models: Sequence[nn.Module], loss: Loss, scales: Tensor, task_loss: Loss | None = None) -> None:
         """Stack copies of the weights of S `models`; the first one also serves as the function of all.
@@ -60,7 +66,7 @@ class StackedModels:
         self._batched = self._vmapped(loss)
         self._batched_task_loss = self._batched if task_loss is None or task_loss is loss else self._vmapped(task_loss)
         self._reached: list[str] = []
-        self._gradients: Callable[..., list[Tensor]] = self._differentiate
+        self._gradients: Callable[..., list[Tensor]] = lambda *given: [g.clone() for g in self._differentiate(*given)]
         if not _has_hooks(models[0]) and (task_loss is None or task_loss is loss):  # an own loss may count its calls
             state = (*self.parameters.values(), *self.buffers.values(), scales)
             self._gradients = Replayed(self._differentiate, state, functools.partial(_remembered, models[0]))
@@ -92,14 +98,12 @@ class StackedModels:
         """
         losses, *gradients = self._gradients(x, y, index, decay)
         self.gradients = {}
-        # Copies: the memory of the results is used again; fused optimizers silently update wrongly where a gradient's
-        # strides differ from its parameter's; and one tensor may be the gradient of two parameters.
         for name, gradient in zip(self._reached, gradients, strict=True):
             if index is None:
-                self.gradients[name] = torch.empty_like(self.parameters[name]).copy_(gradient)
+                self.gradients[name] = _laid_out_like(self.parameters[name], gradient)
             else:
                 self.gradients[name] = torch.zeros_like(self.parameters[name]).index_copy_(0, index, gradient)
-        return losses.clone()
+        return losses
 
     def _differentiate(self, x: Tensor, y: Tensor, index: Tensor | None, decay: Tensor | None) -> list[Tensor]:
         """The losses, and the gradients of the parameters on which they depend: those in `_reached`.
@@ -137,17 +141,31 @@ class StackedModels:
         return self._states[lane] | {name: t[lane].clone() for name, t in (self.parameters | self.buffers).items()}
 
 
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in memory as its parameter is: fused optimizers silently update wrongly where strides differ."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
 def _has_hooks(model: nn.Module) -> bool:
     """Whether anything but its own code is called when `model` is."""
     kinds = [name for name in vars(nn.Module()) if name.endswith("_hooks") and "state_dict" not in name]
     return any(getattr(module, kind) for module in model.modules() for kind in kinds)
 
 
-def _remembered(model: nn.Module) -> list[dict[str, bytes]]:
-    """What the modules of `model` keep beside parameters, buffers and modules, as far as it is data."""
+def _remembered(model: nn.Module) -> list[object]:
+    """What the modules of `model` keep beside parameters, buffers and modules, as far as it is data.
+
+    And the random numbers of Python and numpy, which no kernel draws.
+    """
     return [
-        pickled({name: value for name, value in vars(module).items() if name not in OWN_ATTRIBUTES})
-        for module in model.modules()
+        *(
+            pickled({name: value for name, value in vars(module).items() if name not in OWN_ATTRIBUTES})
+            for module in model.modules()
+        ),
+        random.getstate(),
+        pickle.dumps(np.random.get_state()),  # noqa: NPY002 (networks draw from it)
     ]
 
 
@@ -177,6 +195,26 @@ class SingleModel(StackedModels):
         self._leaves = dict(model.named_parameters())
         self.parameters = {name: p.detach().unsqueeze(0) for name, p in self._leaves.items()}
         self.gradients = {}
+        self.runs_hooks = True
+        self._replayed: Replayed | None = None
+        self._trained: list[nn.Parameter] = []
+        self._depends_on: list[nn.Parameter] = []
+        self._addresses: list[int] = []
+
+    def replay(self) -> None:
+        """From now on compute gradients once and replay them where possible (see `suite.training.tape`).
+
+        For an optimizer that knows its parameters and their gradients alone, not the model nor the graph.
+        """
+        if not self._graph and not _has_hooks(self._module) and self._loss is self._task_loss:
+            self._trained = [leaf for leaf in self._leaves.values() if leaf.requires_grad]
+            self._addresses = self._find_addresses()
+            state = [tensor.detach() for tensor in (*self._leaves.values(), *self._module.buffers(), self.scales)]
+            self._replayed = Replayed(self._differentiate, state, functools.partial(_remembered, self._module))
+
+    def _find_addresses(self) -> list[int]:
+        """Where the parameters that are trained have their values: elsewhere once an optimizer replaces them."""
+        return [leaf.data_ptr() for leaf in self._leaves.values() if leaf.requires_grad]
 
     def leaf(self, name: str, lanes: slice | int) -> nn.Parameter:
         return self._leaves[name]
@@ -187,13 +225,13 @@ class SingleModel(StackedModels):
     def evaluate(self, x: Tensor, y: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         for leaf in self._leaves.values():
             leaf.grad = None
+        if self._replayed is not None:
+            if self._addresses == self._find_addresses() and not any(map(is_hooked, self._trained)):
+                return self._replay(self._replayed, x, y, decay)
+            self._replayed = None
+        self.runs_hooks = True
         with torch.enable_grad():
-            loss = self._loss(self._module(x[0]), y[0])
-            objective = loss
-            if decay is not None:
-                objective = loss + decay[0] / 2 * sum(p.square().sum() for p in self._leaves.values())
-            if not self._unscaled:
-                objective = objective / self.scales[0]
+            loss, objective = self._objective(x, y, decay)
             if self._graph:
                 leaves = list(self._leaves.values())
                 gradients = torch.autograd.grad(objective, leaves, create_graph=True, allow_unused=True)
@@ -203,6 +241,30 @@ class SingleModel(StackedModels):
                 # Not `autograd.grad`: optimizers may have hooks on the parameters that this accumulates into.
                 torch.autograd.backward(objective)
         return loss.detach().reshape(1)
+
+    def _objective(self, x: Tensor, y: Tensor, decay: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss, and what is descended."""
+        loss = objective = self._loss(self._module(x[0]), y[0])
+        if decay is not None:
+            objective = loss + decay[0] / 2 * sum(p.square().sum() for p in self._leaves.values())
+        return loss, objective if self._unscaled else objective / self.scales[0]
+
+    def _replay(self, replayed: Replayed, x: Tensor, y: Tensor, decay: Tensor | None) -> Tensor:
+        """What `evaluate` does, by kernels that were recorded."""
+        self.runs_hooks = False
+        loss, *gradients = replayed(x, y, None, decay)
+        for leaf, gradient in zip(self._depends_on, gradients, strict=True):
+            leaf.grad = _laid_out_like(leaf, gradient)
+        return loss.reshape(1)
+
+    def _differentiate(self, x: Tensor, y: Tensor, index: Tensor | None, decay: Tensor | None) -> list[Tensor]:
+        """The loss, and the gradients of the parameters that it depends on: those in `_depends_on`."""
+        with torch.enable_grad():
+            loss, objective = self._objective(x, y, decay)
+            gradients = torch.autograd.grad(objective, self._trained, allow_unused=True)
+        found = [(leaf, each) for leaf, each in zip(self._trained, gradients, strict=True) if each is not None]
+        self._depends_on = [leaf for leaf, _ in found]
+        return [loss.detach(), *(gradient for _, gradient in found)]
 
     def statistics_kept(self) -> contextlib.AbstractContextManager[None]:
         return statistics_kept(self._module)

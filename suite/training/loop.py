@@ -100,12 +100,20 @@ def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: b
         spent, complete = 0, True
         for run in trial:
             limit = max(0, best - spent) * complete if race and best is not None else None
-            results += _train_together(setup, [run], limit=limit)
+            results.append(_train_alone(setup, run, limit))
             spent += results[-1].gradient_evaluations
             complete &= results[-1].converged
         if complete:
             best = spent if best is None else min(best, spent)
     return results
+
+
+def _train_alone(setup: TrainingSetup, run: TrainingRun, limit: int | None) -> TrainingResult:
+    """Train one run; without replayed gradients where its network turns out to be another function later."""
+    with contextlib.suppress(NotEquivalent):
+        return _train_together(setup, [run], limit=limit)[0]
+    setup.source.begin_again()
+    return _train_together(replace(setup, replays=False), [run], limit=limit)[0]
 
 
 def _probed(

@@ -93,6 +93,7 @@ class TrainingSetup:
     Attributes:
         passes: backward passes in one gradient of the task's network; several where it recomputes parts of itself.
         source: of losses and gradients.
+        replays: whether gradients of a run that is trained alone may be replayed (see `suite.training.tape`).
     """
 
     task: Task
@@ -105,6 +106,7 @@ class TrainingSetup:
     passes: int = 1
     source: GradientSource = LOCAL
     protocol: StepProtocol = PLAIN
+    replays: bool = True
 
     @property
     def requires_single(self) -> bool:

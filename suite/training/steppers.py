@@ -25,7 +25,7 @@ from suite.training.equivalence import EquivalenceCheck
 from suite.training.global_state import seed_generators
 from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
-from suite.training.lanes import StackedModels
+from suite.training.lanes import SingleModel, StackedModels
 from suite.training.optimizer_factory import BuildOptimizer, Parameters, placement
 from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
@@ -53,6 +53,8 @@ class Stepper:
         self._stack, self._dataset, self._batches = setup.source.program(
             task, setup.loss, runs, models, device, setup.protocol.needs_graph
         )
+        if isinstance(self._stack, SingleModel) and setup.replays and not setup.requires_single:
+            self._stack.replay()
         self.initial = [self._stack.snapshot(lane) for lane in lanes]
         self.final: list[Weights] = [{} for _ in lanes]
         self.evaluations, self.steps = [0 for _ in lanes], [0 for _ in lanes]
@@ -100,8 +102,8 @@ class Stepper:
         x, y, strengths = self._batch(lanes)
         before, index = GRADIENTS.total, self._dataset.index(lanes)
         losses = self._stack.evaluate(x, y, index, strengths)
-        # A program calls no hook of an optimizer while it is differentiated, and has no pass where it plays a tape.
-        GRADIENTS.expected += self._setup.passes if len(self._stack) == 1 else GRADIENTS.total - before
+        # What a hook of the optimizer asks for meanwhile is its own. A tape that is played has no pass.
+        GRADIENTS.expected += self._setup.passes if self._stack.runs_hooks else GRADIENTS.total - before
         return losses
 
     def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:

@@ -5,7 +5,7 @@ same kernels anew in every step. A `Tape` is the list of these kernels, each wit
 
     tape = Tape(compute, inputs)    # compute() ran once, and the kernels that it called were recorded
     write new values into inputs
-    tape.play()                     # the same kernels, in the same order, into the same memory
+    tape.play()                     # the same kernels, in the same order
     tape.outputs                    # what compute() would return, to the last bit
 
 What a recording does not show is refused: random numbers, choices that depend on values, changes of the inputs.
@@ -14,6 +14,7 @@ What a recording does not show is refused: random numbers, choices that depend o
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ EMPTY = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_emp
 
 PROOFS = 4
 """A tape is compared with its computation when it has been played 1, 4, 16, ... times."""
+
+TRIED = 3
+"""A tape that took longer than its computation in so many comparisons is given up: kernels without an ``out=`` copy."""
 
 MOST_TAPES = 32
 """So many tapes a computation has at most: a line search may ask for any set of lanes."""
@@ -81,6 +85,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.called: list[tuple[OpOverload, Sequence[Any], dict[str, Any], Any]] = []
+        self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -91,6 +96,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise Unrecordable(f"{func} depends on values, or draws")
         result = func(*args, **(kwargs or {}))
         self.called.append((func, args, kwargs or {}, result))
+        self._sizes |= {_memory(each): each.untyped_storage().nbytes() for each in _tensors([result])}
+        if sum(self._sizes.values()) > MOST_BYTES:
+            raise Unrecordable("it needs too much memory")
         return result
 
 
@@ -115,15 +123,27 @@ class Tape:
         with torch.no_grad():
             calls = _needed([_Call(*called) for called in recorder.called], outputs, inputs)
             self._kernels = [_repetition(call) for call in calls]
+        self._renewed = [*_renewable(calls, self._kernels, self.outputs)]
+        self._overwritten = {*range(len(outputs))} - {number for _, _, number, _ in self._renewed}
         # Views and constants live as long as a kernel reads them.
         results = {_memory(result): result.untyped_storage().nbytes() for call in calls for result in call.results}
         self.size = sum(results.values())
 
     def play(self) -> None:
-        """Compute the outputs anew from the present values of the inputs."""
+        """Compute the outputs anew from the present values of the inputs.
+
+        An output that one kernel writes and none reads gets new memory, so that nobody has to copy it.
+        """
         with torch.no_grad():
+            for writing, memory, number, view in self._renewed:
+                writing.keywords["out"] = fresh = torch.empty_like(memory)
+                self.outputs[number] = fresh if view is None else fresh.as_strided(*view)
             for kernel in self._kernels:
                 kernel()
+
+    def results(self) -> list[Tensor]:
+        """The outputs, in memory of their own that no later play overwrites."""
+        return [output.clone() if n in self._overwritten else output for n, output in enumerate(self.outputs)]
 
 
 class Replayed:
@@ -147,7 +167,7 @@ class Replayed:
         self._of_shapes: dict[object, _Played | None] = {}
 
     def __call__(self, *arguments: Tensor | None) -> list[Tensor]:
-        """What the function returns, in memory that the next call may overwrite."""
+        """What the function returns, each tensor in memory of its own."""
         key = tuple([None if argument is None else (argument.shape, argument.dtype) for argument in arguments])
         if key not in self._of_shapes:
             return self._first_call(key, arguments)
@@ -161,7 +181,7 @@ class Replayed:
                 if played.is_new:
                     self._make_room()
                 return results
-        return self._function(*arguments)
+        return [result.clone() for result in self._function(*arguments)]
 
     def _first_call(self, key: object, arguments: Sequence[Tensor | None]) -> list[Tensor]:
         before = None if self._remembered is None else self._remembered()
@@ -169,7 +189,7 @@ class Replayed:
         is_pure = self._remembered is None or before == self._remembered()
         has_room = len(self._of_shapes) < MOST_TAPES
         self._of_shapes[key] = _Played(self._function, self._state) if is_pure and has_room else None
-        return results
+        return [result.clone() for result in results]
 
     def _make_room(self) -> None:
         """Give up the oldest tapes, if they take too much memory: lanes end, and no program grows."""
@@ -188,6 +208,7 @@ class _Played:
         self._function, self._state = function, state
         self._tape: Tape | None = None
         self._count, self._next_proof = 0, 1
+        self._gained: list[float] = []
         self._memory: list[Tensor | None] = []
         self._sources: list[tuple[Tensor, int] | None] = []
 
@@ -210,7 +231,7 @@ class _Played:
                 self._tape = Tape(lambda: self._function(*self._memory), inputs)
             except Exception as error:  # what is wrong with the function itself, it says when it is called as before
                 raise Unrecordable(str(error)) from error
-            return self._tape.outputs
+            return self._tape.results()
         for number, (memory, argument) in enumerate(zip(self._memory, arguments, strict=True)):
             if memory is None or argument is None:
                 continue
@@ -218,17 +239,25 @@ class _Played:
             if source is None or source[0] is not argument or source[1] != argument._version:
                 memory.copy_(argument)
                 self._sources[number] = argument, argument._version
+        begin = time.perf_counter()
         self._tape.play()
         self._count += 1
         if self._count == self._next_proof:
-            self._prove(arguments)
-        return self._tape.outputs
+            self._prove(arguments, time.perf_counter() - begin)
+        return self._tape.results()
 
-    def _prove(self, arguments: Sequence[Tensor | None]) -> None:
+    def _prove(self, arguments: Sequence[Tensor | None], seconds: float) -> None:
+        """Compare a play that took so many `seconds` with the computation itself."""
         assert self._tape is not None
         self._next_proof *= PROOFS
-        if not all(map(same_bits, self._tape.outputs, self._function(*arguments))):
+        begin = time.perf_counter()
+        expected = self._function(*arguments)
+        self._gained.append(time.perf_counter() - begin - seconds)
+        if not all(map(same_bits, self._tape.outputs, expected)):
             raise Unrecordable("the tape differs at once") if self._count == 1 else NotEquivalent("a tape differs")
+        # Both give the same numbers, so that nothing depends on which is taken.
+        if len(self._gained) == TRIED and max(self._gained) < 0:
+            raise Unrecordable("the tape takes longer")
 
 
 def _memory(tensor: Tensor) -> int:
@@ -274,6 +303,29 @@ def _needed(calls: Sequence[_Call], outputs: Sequence[Tensor], inputs: Sequence[
         needed.append(call)
         wanted |= call.reads
     return needed[::-1]
+
+
+def _renewable(
+    calls: Sequence[_Call], kernels: Sequence[Callable[[], object]], outputs: Sequence[Tensor]
+) -> Iterator[tuple[functools.partial[object], Tensor, int, tuple[Any, ...] | None]]:
+    """The outputs that one kernel writes and none reads: the kernel, its memory, the output's number and its view.
+
+    None for the view: the output is all of the memory.
+    """
+    held = [*map(_memory, outputs)]
+    for call, kernel in zip(calls, kernels, strict=True):
+        places = [number for number, memory in enumerate(held) if memory in call.writes]
+        touching = [other for other in calls if not call.writes.isdisjoint(other.reads | other.writes)]
+        if (
+            len(places) == 1
+            and touching == [call]
+            and isinstance(kernel, functools.partial)
+            and "out" in kernel.keywords
+        ):
+            memory, output = call.results[0], outputs[places[0]]
+            view = output.shape, output.stride(), output.storage_offset()
+            is_whole = view == (memory.shape, memory.stride(), memory.storage_offset())
+            yield kernel, memory, places[0], None if is_whole else view
 
 
 def _repetition(call: _Call) -> Callable[[], object]:

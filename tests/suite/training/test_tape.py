@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from suite.seeding import torch_stream
 from suite.task import Problem, Split, Target, Task
 from suite.tasks import find_task
 from suite.tracks import QUICK
-from suite.training import TrainingRun, tape, train
+from suite.training import TrainingRun, step_protocol, tape, train
 from suite.training.equivalence import supports_vmap
-from suite.training.lanes import StackedModels
+from suite.training.lanes import SingleModel, StackedModels
 from suite.training.tape import NotEquivalent, Replayed, Tape, Unrecordable, same_bits
 
 SMALL = [name for name in QUICK if find_task(name).batched]
@@ -175,6 +176,17 @@ class _Hooked(nn.Linear):
         return super().forward(x).squeeze(1)
 
 
+class _Choosing(nn.Linear):
+    """Another function where its weights are small, by a choice that is made without torch."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, bias=False, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = np.linalg.norm(self.weight.detach().numpy())
+        return super().forward(x).squeeze(1) * (1.0 if size > 0.9 else 3.0)
+
+
 def _task(network: type[nn.Linear]) -> Task:
     def problem(seed: int) -> Problem:
         x = torch.randn(8, 3, generator=torch_stream("tape", seed), dtype=torch.float64)
@@ -200,6 +212,107 @@ def test_a_network_with_a_memory_of_its_calls_is_trained_as_alone(network: type[
         torch.testing.assert_close(one.weights["weight"], other.weights["weight"], rtol=1e-12, atol=0)
 
 
+def test_a_network_that_chooses_without_torch_is_trained_again_without_a_tape() -> None:
+    task = replace(_task(_Choosing), decay=None)
+    problem = task.problem(0)
+    run = TrainingRun(replace(problem, train=replace(problem.train, y=0 * problem.train.y)), 0, 0, {"lr": 0.05})
+    model = run.model(task, "cpu")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    choices = set()
+    for step in range(64):
+        choices.add(float(model.weight.detach().norm()) > 0.9)
+        optimizer.param_groups[0]["lr"] = 0.05 * step_protocol.common_schedule(step / 64)
+        optimizer.zero_grad()
+        (task.loss(model(run.problem.train.x), run.problem.train.y) / run.problem.lipschitz).backward()
+        optimizer.step()
+    (result,) = train(task, [run], torch.optim.SGD)
+    assert choices == {True, False}, "the choice changes on the way"
+    torch.testing.assert_close(result.weights["weight"], model.weight.detach(), rtol=1e-12, atol=0)
+
+
+def _replaying(name: str = "mnist5k_mlp") -> tuple[SingleModel, Tensor, Tensor]:
+    """The network of a task that replays its gradients, and its first batch."""
+    task = find_task(name)
+    problem = task.problem(0)
+    single = SingleModel(
+        task.model(problem, 0), task.loss, torch.tensor(problem.lipschitz, dtype=task.dtype), task.loss
+    )
+    single.replay()
+    return single, problem.train.x[None, :64], problem.train.y[None, :64]
+
+
+def _expect_autograd(single: SingleModel, x: Tensor, y: Tensor) -> None:
+    losses = single.evaluate(x, y)
+    gradients = [leaf.grad for leaf in single._leaves.values()]
+    plain = SingleModel(single._module, single._loss, single.scales[0], single._task_loss)
+    assert torch.equal(losses, plain.evaluate(x, y))
+    for leaf, gradient in zip(single._leaves.values(), gradients, strict=True):
+        assert gradient is not None
+        assert torch.equal(gradient, leaf.grad)
+        assert gradient.stride() == leaf.stride()
+
+
+@pytest.mark.parametrize("name", ["mnist5k_mlp", "valley_relu"])
+def test_gradients_of_one_network_are_replayed_to_the_last_bit_and_may_be_kept(name: str) -> None:
+    single, x, y = _replaying(name)
+    kept = []
+    for step in range(6):
+        _expect_autograd(single, x.roll(step, 1), y.roll(step, 1))
+        single.evaluate(x, y)
+        kept.append([(leaf.grad, leaf.grad.clone()) for leaf in single._leaves.values() if leaf.grad is not None])
+        with torch.no_grad():
+            for leaf in single._leaves.values():
+                leaf.mul_(0.99)
+    assert not single.runs_hooks, "it was played"
+    assert all(torch.equal(gradient, copy) for gradients in kept for gradient, copy in gradients)
+
+
+def test_weights_in_other_memory_and_hooks_of_parameters_end_the_replay() -> None:
+    single, x, y = _replaying()
+    for _ in range(3):
+        single.evaluate(x, y)
+    first = next(iter(single._leaves.values()))
+    first.data = 2 * first.data
+    _expect_autograd(single, x, y)
+    assert single.runs_hooks
+    single, x, y = _replaying()
+    for _ in range(3):
+        single.evaluate(x, y)
+    seen = []
+    next(iter(single._leaves.values())).register_hook(seen.append)
+    single.evaluate(x, y)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("seconds", "is_kept"), [(0.5, True), (2.0, False)])
+def test_a_tape_that_takes_longer_than_its_computation_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, is_kept: bool
+) -> None:
+    now, play = [0.0], Tape.play
+
+    def spend(amount: float) -> None:
+        now[0] += amount
+
+    def function(x: Tensor) -> list[Tensor]:
+        spend(1.0)
+        return [x.sin()]
+
+    monkeypatch.setattr(tape.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Tape, "play", lambda self: (play(self), spend(seconds)))
+    replayed = Replayed(function, [])
+    for count in range(30):
+        x = torch.full((2,), float(count))
+        assert same_bits(replayed(x)[0], x.sin())
+    assert [played is not None for played in replayed._of_shapes.values()] == [is_kept]
+
+
+def test_a_computation_that_needs_too_much_memory_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tape, "MOST_BYTES", 4 * 100)
+    x = torch.randn(60)
+    with pytest.raises(Unrecordable, match="memory"):
+        Tape(lambda: [x.sin().cos()], [x])
+
+
 @contextlib.contextmanager
 def _without_tapes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -213,6 +326,8 @@ def _without_tapes() -> Iterator[None]:
         ("sparse_regression", torch.optim.SGD),
         ("valley_sparse", torch.optim.Adam),
         ("homogeneous_margin", torch.optim.LBFGS),
+        ("mnist5k_mlp", torch.optim.SGD),
+        ("mnist5k_mlp", torch.optim.RAdam),
     ],
 )
 def test_a_training_with_tapes_is_the_training_without_to_the_last_bit(name: str, make: type) -> None:
