@@ -2,13 +2,15 @@
 
 For a linear layer the gradient of one sample is the outer product of the layer's input and of the slope at its
 output, so the sum of its squares is one product of two matrices of squares (Goodfellow 2015, arXiv:1510.01799).
-Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift.
+Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift. A parameter of
+any other module, such as an embedding of positions, is copied for every sample, if the network takes it so.
 """
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, unfold
 
-from suite.curvature.network import Network, each_used_once
+from suite.curvature.network import SAME_GRADIENT, Network, each_used_once
 from suite.errors import InputError
 from suite.models import is_scripted
+from suite.seeding import torch_stream
 
 MAX_ENTRIES = 2**23
 """Per-sample gradients of a layer are formed for at most this many entries at a time."""
@@ -38,11 +41,16 @@ def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tens
         calls.append(_layer(module, args, output, len(x)))
 
     modules = [m for m in network.module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
-    # Before other hooks, which may change the output.
-    hooks = [module.register_forward_hook(record, prepend=True) for module in modules]
-    try:
+    others = [module for module in modules if not _is_layer(module)]
+    if others and not _takes_copies(network, others, x[:2]):
         with torch.enable_grad():
+            return None, network.outputs(x)
+    # Before other hooks, which may change the output.
+    hooks = [m.register_forward_hook(record, prepend=True) for m in modules if _is_layer(m)]
+    try:
+        with torch.enable_grad(), _copied_by_sample(others, len(x)) as copied:
             outputs = network.outputs(x)
+            calls += [_Copies(parameter, copies) for parameter, copies in copied]
     finally:
         for hook in hooks:
             hook.remove()
@@ -186,6 +194,70 @@ class _Normalised(Layer):
         for total, products in ((self._squares, slope * self._normal), (self._bias_squares, slope)):
             gradients = products.sum(self._summed) if self._summed else products
             total += torch.tensordot(signs, gradients.square(), dims=1)
+
+
+class _Copies(Layer):
+    """A parameter of a module that is no layer, with a copy [n, *shape] for every sample: slopes are the gradients."""
+
+    def __init__(self, parameter: Tensor, copies: Tensor) -> None:
+        self.edge, self.weight, self.bias = get_gradient_edge(copies), parameter, None
+        self._squares = torch.zeros_like(parameter)
+
+    def add(self, slope: Tensor, signs: Tensor) -> None:
+        self._squares += torch.tensordot(signs, slope.square(), dims=1)
+
+
+@contextlib.contextmanager
+def _copied_by_sample(modules: Sequence[nn.Module], count: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """While it lasts, `modules` compute with their own parameters, each copied for so many samples; yields both."""
+    found = [
+        (module, name, parameter, parameter.expand(count, *parameter.shape).clone())
+        for module in modules
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.requires_grad
+    ]
+    for module, name, _, copies in found:
+        vars(module)[name] = copies  # is found before what `nn.Module` keeps
+    try:
+        yield [(parameter, copies) for _, _, parameter, copies in found]
+    finally:
+        for module, name, _, _ in found:
+            del vars(module)[name]
+
+
+def _takes_copies(network: Network, modules: Sequence[nn.Module], x: Tensor) -> bool:
+    """Whether one or two samples have the same outputs and gradients with copies, and each needs its own alone."""
+    with torch.enable_grad():
+        expected = network.outputs(x)
+        try:
+            with _copied_by_sample(modules, len(x)) as copied:
+                outputs = network.outputs(x)
+        except Exception:  # whatever a module says to a parameter of another shape
+            return False
+    if not outputs.requires_grad or outputs.shape != expected.shape or not _are_close(outputs, expected):
+        return False
+    edges, parameters = [get_gradient_edge(copies) for _, copies in copied], [parameter for parameter, _ in copied]
+    vector = torch.randn(outputs.shape, generator=torch_stream("copies")).to(outputs)
+    gradients = torch.autograd.grad(expected, parameters, vector, materialize_grads=True)
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
+    for sample in range(len(x)):
+        only = torch.zeros_like(vector)
+        only[sample] = vector[sample]
+        slopes = torch.autograd.grad(outputs, edges, only, retain_graph=True, allow_unused=True)
+        for total, slope in zip(totals, slopes, strict=True):
+            if slope is not None:
+                total += slope[sample]
+                if any(other.any() for number, other in enumerate(slope) if number != sample):
+                    return False
+    return all(map(_are_close, totals, gradients))
+
+
+def _are_close(one: Tensor, other: Tensor) -> bool:
+    return bool(torch.linalg.vector_norm(one - other) <= SAME_GRADIENT * torch.linalg.vector_norm(other))
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).forward in _KINDS and "forward" not in vars(module)
 
 
 def _layer(module: nn.Module, args: tuple[Any, ...], output: Any, samples: int) -> Layer | None:

@@ -173,9 +173,37 @@ class NetworkCurvature(Hessian):
     """
 
     def _total_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        at = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(super()._total_loss(at, y), at)
-        return (outputs * slope).sum()
+        return (outputs * self._slope(outputs.detach().requires_grad_(), y)).sum()
+
+    def _slope(self, at: Tensor, y: Tensor) -> Tensor:
+        """The loss's slopes in the outputs."""
+        return torch.autograd.grad(super()._total_loss(at, y), at)[0]
+
+
+class SampledCurvature(NetworkCurvature):
+    """A random draw of `NetworkCurvature` whose expectation is that matrix, from some of the samples of one model.
+
+    A sample's part is its slopes times second derivatives, so samples are drawn in proportion to the size of their
+    slopes (with replacement), and each part is divided by the number of times that it is drawn on average.
+    """
+
+    def __init__(
+        self, network: Network, data: Split, loss: Loss, slopes: Tensor, count: int, generator: torch.Generator
+    ) -> None:
+        """Draw `count` samples, in proportion to `slopes` [n], by `generator` on the CPU."""
+        shares = slopes.double().cpu()
+        shares = shares / shares.sum()
+        rows = torch.multinomial(shares, count, replacement=True, generator=generator)
+        factors = (1 / (count * shares[rows])).to(network.device, network.dtype)
+        self._factors = self._present = factors
+        super().__init__(network, data, loss, rows=rows.to(data.x.device), keep_graphs=False)
+
+    def _samples(self, part: slice) -> tuple[Tensor, Tensor]:
+        self._present = self._factors[part]
+        return super()._samples(part)
+
+    def _slope(self, at: Tensor, y: Tensor) -> Tensor:
+        return super()._slope(at, y) * self._present.view(-1, *[1] * (at.dim() - 1))
 
 
 def _backward(outputs: Pieces, leaves: Pieces, cotangents: Pieces) -> Pieces:

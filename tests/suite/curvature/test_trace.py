@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, mse_loss
 
-from suite.curvature import GaussNewton, Hessian, Network, Tempered, hessian_trace
+from suite.curvature import GaussNewton, Hessian, Network, Tempered, hessian_trace, per_sample
+from suite.curvature import trace as trace_module
 from suite.curvature.ggn_diagonal import gauss_newton_diagonal, is_piecewise_multilinear
-from suite.curvature.operators import dense
+from suite.curvature.operators import NetworkCurvature, SampledCurvature, dense
 from suite.curvature.trace import gauss_newton_trace, hutchinson
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
@@ -278,6 +280,98 @@ def test_a_precision_is_reached() -> None:
     hessian = Hessian(Network(network()), classification(), cross_entropy)
     estimate = hutchinson(hessian, torch_stream("test"), precision=0.03, max_probes=2000)[0]
     assert estimate.error <= 0.03 * estimate
+
+
+class Positions(nn.Module):
+    """Tokens with an embedding of their places, a scale of each and a linear layer, as a transformer has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.scale, self.last = (
+            nn.Parameter(torch.randn(2, 3)),
+            nn.Parameter(torch.ones(2, 1)),
+            nn.Linear(3, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(((x.view(-1, 2, 3) + self.places) * self.scale).tanh()).mean(1)
+
+
+class Kept(Positions):
+    """The same with a list of its own that the parameter is taken from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [self.places]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(((x.view(-1, 2, 3) + self.kept[0]) * self.scale).tanh()).mean(1)
+
+
+class Centred(Positions):
+    """The same with places less their mean, which a copy for every sample would change."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.places - self.places.mean(0)
+        return self.last(((x.view(-1, 2, 3) + places) * self.scale).tanh()).mean(1)
+
+
+@pytest.mark.parametrize(("kind", "is_by_layer"), [(Positions, True), (Kept, False), (Centred, False)])
+def test_parameters_of_no_layer_are_copied_by_sample_where_the_network_takes_it(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Positions], is_by_layer: bool
+) -> None:
+    net, data = Network(drawn(kind()).double()), classification()
+    by_vmap: list[object] = []
+    slow = per_sample._by_vmap
+    monkeypatch.setattr(per_sample, "_by_vmap", lambda *given: (by_vmap.append(given), slow(*given))[1])
+    found = gauss_newton_diagonal(net, data, cross_entropy)
+    exact = dense(GaussNewton(net, data, cross_entropy)).diagonal()
+    torch.testing.assert_close(net.flatten(found), exact, rtol=1e-9, atol=1e-12)
+    assert (not by_vmap) == is_by_layer
+    assert "places" not in vars(net.module), "the network is as it was"
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    model = drawn(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))).double()
+    net = Network(model)
+    x = torch.randn(256, 4, generator=torch_stream("refined", 1), dtype=torch.float64)
+    data = Split(x, torch.randint(0, 3, (256,), generator=torch_stream("refined", 2)))
+    diagonal = net.weights().abs() if relative else None
+    entries = dense(Hessian(net, data, cross_entropy)).diagonal()
+    exact = float((entries if diagonal is None else entries * diagonal.square()).sum())
+    monkeypatch.setattr(trace_module, "PRECISION", 0.004)
+    draws: list[int] = []
+    draw = SampledCurvature.__init__
+
+    def noted(self: SampledCurvature, *args: Any, **options: Any) -> None:
+        draw(self, *args, **options)
+        draws.append(args[4])
+
+    monkeypatch.setattr(SampledCurvature, "__init__", noted)
+    found = hessian_trace(net, data, cross_entropy, diagonal=diagonal)
+    assert len(draws) >= 20, "the first probes do not suffice"
+    assert set(draws) == {64}, "of 256"
+    assert found.kind == "estimate"
+    assert found.error <= 0.004 * found
+    assert abs(found - exact) <= 4 * found.error
+
+
+def test_the_expectation_of_drawn_curvature_is_the_curvature() -> None:
+    net, data = Network(network()), classification()
+    exact = dense(NetworkCurvature(net, data, cross_entropy))
+    with torch.no_grad():
+        slopes = trace_module.sizes_of_slopes(cross_entropy, net.outputs(data.x), data.y)
+    stream = torch_stream("drawn")
+    draws = torch.stack(
+        [dense(SampledCurvature(net, data, cross_entropy, slopes, len(data) // 4, stream)) for _ in range(200)]
+    )
+    error = draws.std(0) / 200**0.5
+    scores = (draws.mean(0) - exact) / error.clamp_min(1e-12)
+    assert float(scores.abs().max()) < 5.5, "entry by entry"
+    assert 0.6 < float(scores[error > 1e-9].square().mean()) < 1.6
 
 
 def test_few_parameters_are_counted_out() -> None:
