@@ -17,10 +17,10 @@ stake. Submissions are taken to be independent, so two that are alike on every t
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from leaderboard.analysis.differences import Differences
 from leaderboard.analysis.scoring import Scores
@@ -73,9 +73,26 @@ def components(scores: Scores) -> Components | None:
     moments = np.array([np.sum(left * (form @ left)) / (submissions - 1) for form in forms])
     traces = np.array([[np.sum(form * design) for design in designs] for form in forms])
     scale = traces.diagonal()
-    found, _ = nnls(traces / scale[:, None], moments / scale)
+    found = _nonnegative(traces / scale[:, None], moments / scale)
     family, task, cell = map(float, found)
     return Components(family, task, cell, freedom=float((submissions - 1) * (len(families) - 1)))
+
+
+def _nonnegative(matrix: Array, values: Array) -> Array:
+    """The least squares solution [n] without negative entries, for few unknowns: the best over all sets of them.
+
+    `scipy.optimize.nnls` gives the same, but its package takes longer to import than a table to compute.
+    """
+    count = matrix.shape[1]
+    best, least = np.zeros(count), float(np.sum(values**2))
+    for size in range(1, count + 1):
+        for chosen in itertools.combinations(range(count), size):
+            found = np.zeros(count)
+            found[[*chosen]] = np.linalg.lstsq(matrix[:, [*chosen]], values, rcond=None)[0]
+            error = float(np.sum((matrix @ found - values) ** 2))
+            if (found >= 0).all() and error < least:
+                best, least = found, error
+    return best
 
 
 def spread_over_tasks(scores: Scores) -> Spread | None:

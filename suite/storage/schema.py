@@ -24,6 +24,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # Submissions and tasks have printable names; what ends a line or cannot be written as UTF-8 is no name.
 Name = Annotated[str, Meta(min_length=1, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z")]
 
+CONTAINERS = (list, dict)
+
 MAX_DEPTH = 20
 """How deep settings and variants may be nested: what can just be read could not be written again elsewhere."""
 
@@ -153,7 +155,7 @@ def check(record: Record) -> None:
 
 def _is_deeper(value: Any, depth: int) -> bool:
     """Whether lists and objects in `value` are nested more than `depth` times."""
-    if not isinstance(value, list | dict):
+    if not isinstance(value, CONTAINERS):
         return False
     parts = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(part, depth - 1) for part in parts)
+    return depth == 0 or any(isinstance(part, CONTAINERS) and _is_deeper(part, depth - 1) for part in parts)

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import nnls
 from statsmodels.formula.api import mixedlm
 
+from leaderboard.analysis import hierarchy
 from leaderboard.analysis.hierarchy import components, differences_over_tasks, spread_over_tasks
 from leaderboard.analysis.scoring import Cell, Scores
 from leaderboard.analysis.statistics import Array
@@ -88,3 +90,10 @@ def test_where_nothing_is_known_of_other_tasks() -> None:
         assert components(scores) is None
         assert spread_over_tasks(scores) is None
         assert differences_over_tasks(scores) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_variances_that_are_not_negative_are_those_of_scipy(seed: int) -> None:
+    stream = np.random.default_rng(seed)
+    matrix, values = stream.random((3, 3)) + np.eye(3), stream.normal(size=3)
+    np.testing.assert_allclose(hierarchy._nonnegative(matrix, values), nnls(matrix, values)[0], rtol=1e-9, atol=1e-12)
