@@ -15,6 +15,7 @@ from suite.curvature import trace as trace_module
 from suite.curvature.ggn_diagonal import gauss_newton_diagonal, is_piecewise_multilinear
 from suite.curvature.operators import NetworkCurvature, SampledCurvature, dense
 from suite.curvature.trace import gauss_newton_trace, hutchinson
+from suite.errors import InputError
 from suite.seeding import torch_stream
 from suite.task import Loss, Split
 from tests.suite.curvature.helpers import (
@@ -324,6 +325,10 @@ def test_parameters_of_no_layer_are_copied_by_sample_where_the_network_takes_it(
     by_vmap: list[object] = []
     slow = per_sample._by_vmap
     monkeypatch.setattr(per_sample, "_by_vmap", lambda *given: (by_vmap.append(given), slow(*given))[1])
+    if kind is Kept:
+        with pytest.raises(InputError, match="sample by sample"):
+            gauss_newton_diagonal(net, data, cross_entropy)
+        return
     found = gauss_newton_diagonal(net, data, cross_entropy)
     exact = dense(GaussNewton(net, data, cross_entropy)).diagonal()
     torch.testing.assert_close(net.flatten(found), exact, rtol=1e-9, atol=1e-12)
@@ -342,7 +347,7 @@ def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
     diagonal = net.weights().abs() if relative else None
     entries = dense(Hessian(net, data, cross_entropy)).diagonal()
     exact = float((entries if diagonal is None else entries * diagonal.square()).sum())
-    monkeypatch.setattr(trace_module, "PRECISION", 0.004)
+    monkeypatch.setattr(trace_module, "PRECISION", 0.01)
     draws: list[int] = []
     draw = SampledCurvature.__init__
 
@@ -352,26 +357,28 @@ def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
 
     monkeypatch.setattr(SampledCurvature, "__init__", noted)
     found = hessian_trace(net, data, cross_entropy, diagonal=diagonal)
-    assert len(draws) >= 20, "the first probes do not suffice"
-    assert set(draws) == {64}, "of 256"
+    assert draws == [64] * 115, "of 256 samples, twice a share's cost each, up to that of 60 products"
     assert found.kind == "estimate"
-    assert found.error <= 0.004 * found
     assert abs(found - exact) <= 4 * found.error
 
 
 def test_the_expectation_of_drawn_curvature_is_the_curvature() -> None:
     net, data = Network(network()), classification()
-    exact = dense(NetworkCurvature(net, data, cross_entropy))
+    vectors = torch.randn(4, net.size, generator=torch_stream("vectors"), dtype=net.dtype)
+    exact = NetworkCurvature(net, data, cross_entropy).products(vectors)
     with torch.no_grad():
         slopes = trace_module.sizes_of_slopes(cross_entropy, net.outputs(data.x), data.y)
     stream = torch_stream("drawn")
     draws = torch.stack(
-        [dense(SampledCurvature(net, data, cross_entropy, slopes, len(data) // 4, stream)) for _ in range(200)]
+        [
+            SampledCurvature(net, data, cross_entropy, slopes, len(data) // 4, stream).products(vectors)
+            for _ in range(100)
+        ]
     )
-    error = draws.std(0) / 200**0.5
-    scores = (draws.mean(0) - exact) / error.clamp_min(1e-12)
-    assert float(scores.abs().max()) < 5.5, "entry by entry"
-    assert 0.6 < float(scores[error > 1e-9].square().mean()) < 1.6
+    error = draws.std(0) / 100**0.5
+    scores = ((draws.mean(0) - exact) / error)[error > 1e-9]
+    assert float(scores.abs().max()) < 6, "entry by entry"
+    assert 0.5 < float(scores.square().mean()) < 2
 
 
 def test_few_parameters_are_counted_out() -> None:
