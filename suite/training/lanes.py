@@ -212,6 +212,11 @@ class SingleModel(StackedModels):
             state = [tensor.detach() for tensor in (*self._leaves.values(), *self._module.buffers(), self.scales)]
             self._replayed = Replayed(self._differentiate, state, functools.partial(_remembered, self._module))
 
+    def prove(self) -> None:
+        """Compare what was replayed with the computation once more; a `NotEquivalent` if they differ."""
+        if self._replayed is not None:
+            self._replayed.prove()
+
     def _find_addresses(self) -> list[int]:
         """Where the parameters that are trained have their values: elsewhere once an optimizer replaces them."""
         return [leaf.data_ptr() for leaf in self._leaves.values() if leaf.requires_grad]

@@ -85,9 +85,11 @@ class Stepper:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Look once more whether the lanes were trained as if alone; a `NotEquivalent` if not."""
+        """Look once more whether every lane was trained as by an ordinary loop; a `NotEquivalent` if not."""
         if self._check is not None:
             self._check.check_globals()
+        if isinstance(self._stack, SingleModel):
+            self._stack.prove()
 
     def _batch(self, lanes: list[int], ahead: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
         """The present batches of `lanes`, and the task's decay of each when it has spent `ahead` more evaluations."""

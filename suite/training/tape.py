@@ -183,6 +183,12 @@ class Replayed:
                 return results
         return [result.clone() for result in self._function(*arguments)]
 
+    def prove(self) -> None:
+        """Compare every tape with its computation once more, at what it was last played on; a `NotEquivalent`."""
+        for played in self._of_shapes.values():
+            if played is not None:
+                played.prove()
+
     def _first_call(self, key: object, arguments: Sequence[Tensor | None]) -> list[Tensor]:
         before = None if self._remembered is None else self._remembered()
         results = self._function(*arguments)
@@ -245,6 +251,13 @@ class _Played:
         if self._count == self._next_proof:
             self._prove(arguments, time.perf_counter() - begin)
         return self._tape.results()
+
+    def prove(self) -> None:
+        """Play once more, at the last arguments, and compare."""
+        if self._tape is not None and self._count > 0:
+            self._tape.play()
+            if not all(map(same_bits, self._tape.outputs, self._function(*self._memory))):
+                raise NotEquivalent("a tape differs at the end")
 
     def _prove(self, arguments: Sequence[Tensor | None], seconds: float) -> None:
         """Compare a play that took so many `seconds` with the computation itself."""
