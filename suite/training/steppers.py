@@ -89,7 +89,9 @@ class Stepper:
         if self._check is not None:
             self._check.check_globals()
         if isinstance(self._stack, SingleModel):
+            before = GRADIENTS.total
             self._stack.prove()
+            GRADIENTS.expected += GRADIENTS.total - before
 
     def _batch(self, lanes: list[int], ahead: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
         """The present batches of `lanes`, and the task's decay of each when it has spent `ahead` more evaluations."""
