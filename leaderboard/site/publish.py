@@ -12,7 +12,6 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import suite
-from leaderboard.analysis.frames import FRAMES, as_csv
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import History
 from leaderboard.figures import PALETTE
@@ -31,7 +30,7 @@ from suite.errors import InputError
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
 
-SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js|csv)")
+SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js)")
 """What a site's files are called; a list of other names is no list of ours, and nothing on it is deleted."""
 
 STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
@@ -131,14 +130,11 @@ def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]
     environment.globals |= {
         "site": context.links,
         "pages": context.navigation(),
-        "data": list(FRAMES),
         "version": suite.__version__,
         "track": context.results.track,
     }
     for path in STATIC:
         yield f"static/{path.name}", path.read_text(encoding="utf-8")
-    for name, frame in FRAMES.items():
-        yield f"data/{name}.csv", as_csv(frame(context.results))
     for make in progress(_pages(context)):
         page = make()
         template = environment.get_template(f"{page.template}.html.j2")

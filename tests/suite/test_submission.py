@@ -218,7 +218,7 @@ def test_finding_submissions_needs_no_torch() -> None:
     ("source", "sentence"),
     [
         ("x = 1", "defines no `submission`"),
-        ("submission = 3", "must be a suite.Submission, not int"),
+        ("submission = 3", "must be a lowlands.Submission, not int"),
         ("def (", "SyntaxError"),
         ("import no_such_module", "ModuleNotFoundError"),
         ("1 / 0", "ZeroDivisionError"),
