@@ -113,7 +113,7 @@ TRAINED_FIELDS = {
     "history": ([], [[0]], [[0, 1, 2]], [[-1, 1]], [[0, math.nan]], [[0, "1"]], None, 3),
     "probe": (
         PROBE | {"behaviors": ["steals"]},
-        PROBE | {"behaviors": 12 * [Behavior.DECAYS]},
+        PROBE | {"behaviors": (len(Behavior) + 1) * [Behavior.DECAYS]},
         PROBE | {"steps": 0},
         PROBE | {"resting": math.nan},
         PROBE | {"jittered": -1},
