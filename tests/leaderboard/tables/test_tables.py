@@ -63,7 +63,7 @@ def test_the_command_knows_the_views_and_formats(made: Board, results: Results) 
 
 
 def _takes_a_board(view: object) -> bool:
-    return inspect.isfunction(view) and list(inspect.signature(view).parameters) == ["board", "results"]
+    return inspect.isfunction(view) and list(inspect.signature(view).parameters)[:2] == ["board", "results"]
 
 
 def test_rotations_task_by_task() -> None:
