@@ -312,9 +312,10 @@ class _Probing:
             self._seen.add(Behavior.AMPLIFIES)
         resting = self._resting()
         ringing, returns = self._ringing(before)
-        if self._ascends(first):
-            self._seen.add(Behavior.ASCENDS)
         self._judge(of_displaced.events, of_kicked.events, returns)
+        # What decays goes back towards zero, which may be uphill, once a gradient that held it against this is smaller.
+        if Behavior.DECAYS not in self._seen and self._ascends(first):
+            self._seen.add(Behavior.ASCENDS)
         if 2 * self._path.steps_beside > self.steps:
             self._seen.add(Behavior.BESIDE_PATH)
         if self._setup.loss is not self._setup.task.loss:

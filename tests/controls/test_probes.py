@@ -23,6 +23,7 @@ from suite.sandbox.export import describe
 from suite.sandbox.network import Network
 from suite.sandbox.rebuild import rebuild
 from suite.seeding import torch_stream
+from suite.signature import reads_tokens
 from suite.task import Axis, Solution, Target
 from suite.tasks import find_task
 from suite.trials import resolved
@@ -187,6 +188,11 @@ def test_built_in_architectures_have_all_measures(name: str) -> None:
             continue
         tried += 1
         assert undefined(network, task.problem(0).train.x, IMAGE, seed=0) == {}, task.name
+    language = find_task("tiny_lm")
+    if reads_tokens(architecture):
+        tried += 1
+        scored = [axis.measure for axis in language.axes]
+        assert undefined(build_network(architecture, language, 0), language.problem(0).train.x, scored, seed=0) == {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
