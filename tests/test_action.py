@@ -82,8 +82,9 @@ class _Runner:
         self.values["github.action_path"] = str(ROOT)
         command = folder / "bin" / "lowlands"
         command.parent.mkdir(parents=True)
+        # -P: as the installed command does, it leaves the working directory alone.
         path = f'PYTHONPATH="${{PYTHONPATH:-}}:{ROOT}"'
-        command.write_text(f'#!/bin/sh\n{path} exec {sys.executable} -m leaderboard "$@"\n')
+        command.write_text(f'#!/bin/sh\n{path} exec {sys.executable} -P -m leaderboard "$@"\n')
         command.chmod(0o755)
         self.environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
             "PATH": os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]]),
