@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy, dropout
 
 from suite.errors import InputError
@@ -179,11 +180,29 @@ class Refused(nn.Module):
         return outputs * self.gain if outputs.sum().item() > -1e9 else outputs
 
 
+class Reshaped(Refused):
+    """Its gains must be three: copies of them, one for every sample, do not fit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x) * self.gain.reshape(3)
+        return outputs if outputs.sum().item() > -1e9 else -outputs
+
+
 def test_a_network_whose_samples_cannot_be_told_apart() -> None:
-    data = classification()
-    assert measure(Refused(), data, ["hessian_trace"])["hessian_trace"].kind == "estimate"
+    data, model = classification(), Refused()
+    sizes = {name: parameter.shape for name, parameter in model.named_parameters()}
+
+    def loss(weights: Tensor) -> Tensor:
+        parts = torch.split(weights, [size.numel() for size in sizes.values()])
+        values = {name: part.view(size) for (name, size), part in zip(sizes.items(), parts, strict=True)}
+        return cross_entropy(functional_call(model, values, (data.x,)), data.y)
+
+    dense = torch.autograd.functional.hessian(loss, nn.utils.parameters_to_vector(model.parameters()).detach())
+    trace = measure(model, data, ["hessian_trace"])["hessian_trace"]
+    assert (float(trace), trace.kind) == (pytest.approx(dense.trace().item(), rel=1e-9), "exact")
+    assert measure(Reshaped(), data, ["hessian_trace"])["hessian_trace"].kind == "estimate"
     with pytest.raises(InputError, match="sample by sample"):
-        measure(Refused(), data, ["gradient_noise"])
+        measure(Reshaped(), data, ["gradient_noise"])
 
 
 def test_help_and_records_need_no_torch() -> None:
