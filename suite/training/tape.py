@@ -161,7 +161,8 @@ class Replayed:
     ) -> None:
         """Play `function`, which reads its arguments and `state`, tensors whose memory stays the same.
 
-        `remembered` gives what else the function may read and change; if a call changes it, none is played.
+        `remembered` gives what else the function may read and change. If a call changes that, or the state, none is
+        played.
         """
         self._function, self._state, self._remembered = function, state, remembered
         self._of_shapes: dict[object, _Played | None] = {}
@@ -190,12 +191,17 @@ class Replayed:
                 played.prove()
 
     def _first_call(self, key: object, arguments: Sequence[Tensor | None]) -> list[Tensor]:
-        before = None if self._remembered is None else self._remembered()
+        before = self._changeable()
         results = self._function(*arguments)
-        is_pure = self._remembered is None or before == self._remembered()
+        is_pure = before == self._changeable()  # if not, recording it would change that once more
         has_room = len(self._of_shapes) < MOST_TAPES
         self._of_shapes[key] = _Played(self._function, self._state) if is_pure and has_room else None
         return [result.clone() for result in results]
+
+    def _changeable(self) -> list[object]:
+        """What the function may have changed: how often the state was written, and what is remembered."""
+        written: list[object] = [tensor._version for tensor in self._state]
+        return written if self._remembered is None else [*written, self._remembered()]
 
     def _make_room(self) -> None:
         """Give up the oldest tapes, if they take too much memory: lanes end, and no program grows."""
@@ -336,6 +342,8 @@ def _renewable(
             and "out" in kernel.keywords
         ):
             memory, output = call.results[0], outputs[places[0]]
+            if memory.dtype != output.dtype:  # the real view of complex numbers, which counts otherwise
+                continue
             view = output.shape, output.stride(), output.storage_offset()
             is_whole = view == (memory.shape, memory.stride(), memory.storage_offset())
             yield kernel, memory, places[0], None if is_whole else view

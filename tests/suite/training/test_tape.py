@@ -212,6 +212,40 @@ def test_a_network_with_a_memory_of_its_calls_is_trained_as_alone(network: type[
         torch.testing.assert_close(one.weights["weight"], other.weights["weight"], rtol=1e-12, atol=0)
 
 
+class _Tallying(nn.Linear):
+    """Counts its calls in a buffer, as batch normalization with ``momentum=None`` does."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, bias=False, dtype=torch.float64)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return super().forward(x).squeeze(1)
+
+
+def test_what_a_network_writes_into_its_buffers_is_written_once_a_gradient() -> None:
+    task = _task(_Tallying)
+    model, problem = task.model(task.problem(0), 0), task.problem(0)
+    single = SingleModel(model, task.loss, torch.tensor(problem.lipschitz, dtype=task.dtype), task.loss)
+    single.replay()
+    for count in range(1, 6):
+        single.evaluate(problem.train.x[None], problem.train.y[None])
+        assert int(model.get_buffer("calls")) == count
+
+
+def test_an_output_that_is_the_real_part_of_complex_numbers() -> None:
+    x = torch.randn(8, dtype=torch.float64)
+    played = Tape(lambda: [torch.fft.fft(x).real, torch.view_as_real(torch.fft.rfft(x))[:, 1]], [x])
+    x.mul_(-3.0)
+    played.play()
+    spectrum = np.fft.fft(x.numpy())
+    np.testing.assert_allclose(played.outputs[0].numpy(), spectrum.real, atol=1e-12)
+    np.testing.assert_allclose(played.outputs[1].numpy(), spectrum.imag[:5], atol=1e-12)
+
+
 def test_a_network_that_chooses_without_torch_is_trained_again_without_a_tape() -> None:
     task = replace(_task(_Choosing), decay=None)
     problem = task.problem(0)
