@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from torch import nn
 
 from suite.entries.checks import check_records, check_settings
-from suite.entries.loading import LoadedSubmission, load, origin_of, source_hash, source_of
+from suite.entries.loading import LoadedSubmission, builtin_method, load, origin_of, source_hash, source_of
 from suite.errors import InputError
 from suite.signature import signature
 from suite.storage.record import as_settings, clean
@@ -121,7 +121,8 @@ def described(
         space={name: _of_data(kind, content) for name, (kind, content) in answer.space.items()},
         explicit=answer.explicit,
         description=answer.description,
-        method=answer.method,
+        # Elsewhere the file may be no built-in one: the sandbox may have the suite from another place.
+        method=answer.method or builtin_method(text),
     )
     check_records(submission, trials)
     # A file is hashed here, from its bytes: its own process could claim any hash.

@@ -29,7 +29,7 @@ import suite
 from suite import plugins
 from suite.errors import InputError, sentence, unknown
 from suite.literals import literal, split
-from suite.predictions.methods import SUBMISSIONS, with_settings
+from suite.predictions.methods import method_by_name, with_settings
 from suite.signature import signature, wraps
 from suite.submission import LogUniform, Submission
 
@@ -127,6 +127,14 @@ def source_of(text: str) -> Path | None:
     return Path(base) if base.endswith(".py") or "/" in base else None
 
 
+def builtin_method(text: str) -> str | None:
+    """The method of the built-in submission that `text` names, by name or path, with its settings; None of another."""
+    path, (_, options) = source_of(text), _parts(text)
+    if path is None or path.resolve() not in map(Path.resolve, builtin_files().values()):
+        return None
+    return method_by_name(path.stem if options is None else f"{path.stem}[{options}]")
+
+
 def origin_of(submission: Submission) -> tuple[str, str]:
     """The full name of the submitted code, and the version of its package: the submission's file may only import it."""
     module = getattr(submission.factory, "__module__", "") or ""
@@ -177,8 +185,8 @@ def _from_file(path: Path, text: str) -> LoadedSubmission:
         raise InputError(f"{path}: `submission` must be a lowlands.Submission, not {type(submission).__name__}.")
     if not submission.description:
         submission = replace(submission, description=description)
-    if submission.method is None and path.resolve() in map(Path.resolve, builtin_files().values()):
-        submission = replace(submission, method=SUBMISSIONS.get(path.stem))
+    if submission.method is None:
+        submission = replace(submission, method=builtin_method(text))
     return LoadedSubmission(submission, text, source_hash(text, origin_of(submission)))
 
 

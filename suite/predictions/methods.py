@@ -65,7 +65,7 @@ def method_of(record: Mapping[str, Any]) -> Method | None:
     some weights to AdamW the run is of neither; where it left all of them (weights that are no matrix) it is Adam's. In
     records of before these fields built-in names stand for methods, and Muon's runs, which do not say, for none.
     """
-    stated = record["method"] if "method" in record else _by_name(record["submission"])
+    stated = record["method"] if "method" in record else method_by_name(record["submission"])
     if stated not in set(Method):
         return None
     if (method := Method(stated)) is Method.MUON:
@@ -80,7 +80,7 @@ def with_settings(method: str | None, settings: Collection[str]) -> str | None:
     return method if STEP_SIZES.issuperset(settings) else None
 
 
-def _by_name(submission: str) -> str | None:
+def method_by_name(submission: str) -> str | None:
     """The method of a built-in name, with the hyper-parameters that it was given: ``sgd[lr=0.1]``."""
     name, _, options = submission.partition("[")
     try:

@@ -24,6 +24,7 @@ import torch
 
 import suite
 from suite.behavior import Behavior, Probe
+from suite.entries.description import described
 from suite.entries.entry import build_network
 from suite.entries.loading import load
 from suite.errors import InputError
@@ -470,3 +471,13 @@ def test_right_answers_are_taken(asked: dict[str, Asked]) -> None:
     runs = results.pop("runs")
     assert [getattr(run, "status", str(run)) for run in runs] == [Status.STALLED, "why"]
     assert not any(isinstance(result, Exception) for result in results.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "method"), [("adamw", "AdamW"), ("sgd[lr=0.1]", "gradient descent"), ("sgd[momentum=0.9]", None)]
+)
+def test_the_method_of_a_built_in_submission_does_not_depend_on_where_the_sandbox_has_the_suite(
+    text: str, method: str | None
+) -> None:
+    answer = msgspec.structs.replace(DESCRIBED, method=None)
+    assert described(answer, text, 1).submission.method == load(text).submission.method == method
