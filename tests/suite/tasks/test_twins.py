@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.task import Oracle, Solution
+from suite.task import Oracle, Problem, Solution, Task
 from suite.tasks import find_task, task_functions
 from suite.tasks.twins import has_twins, twin, twin_name
 from suite.tracks import QUICK
@@ -63,11 +65,14 @@ def test_wider_parameters_change_nothing_but_the_shapes(name: str) -> None:
     for twice in copies:
         assert torch.equal(twice(changed.train.x), model(changed.train.x))
     oracle = Oracle() if task.oracle is None else task.oracle(problem, 1)
-    measured = [
-        one.measure(Solution(net.eval(), {k: v.detach() for k, v in net.named_parameters()}, data, oracle, 1))
-        for one, net, data in ((task, network, problem), (other, model, changed))
-    ]
-    assert measured[0] == pytest.approx(measured[1], rel=1e-9, nan_ok=True)
+    own, theirs = _measures(task, network, problem, oracle), _measures(other, model, changed, oracle)
+    assert own == pytest.approx(theirs, rel=1e-9, nan_ok=True)
+
+
+def _measures(task: Task, network: nn.Module, problem: Problem, oracle: Oracle) -> Mapping[str, float]:
+    """What the task measures of a network that has stayed where it started."""
+    weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    return task.measure(Solution(network.eval(), weights, problem, oracle, 1))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "sam"])
@@ -110,11 +115,8 @@ def test_losses_gradients_and_measures_are_the_tasks_own(name: str) -> None:
         torch.testing.assert_close(theirs[..., place], sign * own[..., feature], rtol=1e-9, atol=1e-12)
     oracle = task.oracle(problem, 1) if task.oracle else None
     assert oracle is not None
-    measured = [
-        one.measure(Solution(net.eval(), {"weight": net.weight.detach()}, data, oracle, 1))
-        for one, net, data in ((task, network, problem), (other, model, changed))
-    ]
-    assert measured[0] == pytest.approx(measured[1], rel=1e-12)
+    expected, found = _measures(task, network, problem, oracle), _measures(other, model, changed, oracle)
+    assert expected == pytest.approx(found, rel=1e-12)
 
 
 def _correspondence(x: torch.Tensor, changed: torch.Tensor) -> list[tuple[int, float]]:
