@@ -112,7 +112,8 @@ THEORY = _names(
     homogeneous_margin homogeneous_growth[log_loss=-4.6] homogeneous_growth
     univariate_relu univariate_relu[scale=3.0] univariate_relu[depth=4] spectral_bias
     teacher_student teacher_student[scale=1.0] rich_mixture rich_mixture[rotation=45.0]
-    sparse_parity sparse_parity[inputs=tokens] modular_addition modular_margin neural_collapse
+    sparse_parity sparse_parity[inputs=tokens] modular_addition modular_addition[decay=0.001]
+    modular_margin neural_collapse
     edge_of_stability edge_of_stability[batch=4] adam_edge
     next_token_margin zipf_bigram zipf_bigram[loss=cross_entropy]
     attention_selection attention_selection[parametrisation=key_query]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from suite.predictions.methods import Method
-from suite.predictions.prediction import EXACT, LIMIT, Basis, Prediction, Relation
+from suite.predictions.prediction import EXACT, LIMIT, Basis, Measured, Prediction, Relation
 
 WOODWORTH = "Woodworth et al. 2020, arXiv:2002.09277"
 GUNASEKAR = "Gunasekar et al. 2017, arXiv:1705.09280"
+PESME = "Pesme et al. 2021, arXiv:2106.09524"
+CONTINUOUS = "proved for a model of the noise in continuous time"
 
 FLOW = (Method.GRADIENT_DESCENT, Method.NORMALIZED)
 """Both follow the path of gradient flow if their steps are short; momentum has a path of its own."""
@@ -35,6 +37,24 @@ PREDICTIONS = (
         LIMIT,
         "After the fit a small decay leads on to the solution of least norm of the weights, which is sparse.",
         "Lyu et al. 2024, arXiv:2311.18817",
+    ),
+    *(
+        Prediction(
+            "stochastic_sparse",
+            (Method.GRADIENT_DESCENT,),
+            measure,
+            Relation.AT_MOST,
+            value,
+            0.0,
+            statement,
+            PESME,
+            unmet=CONTINUOUS,
+        )
+        for measure, value, statement in (
+            ("effective_distance", LIMIT, "The limit is gradient flow's from the smaller start that the noise makes."),
+            ("alpha_ratio", 1.0, "Noise acts as a smaller initialization."),
+            ("recovery_error", Measured("flow_recovery_error"), "Noise leads closer to the sparse teacher than flow."),
+        )
     ),
     *(
         Prediction(

@@ -10,6 +10,8 @@ DEPAVIA = "DePavia et al. 2025, arXiv:2510.23804"
 
 ZHAO = "Zhao et al. 2026, arXiv:2602.16642"
 ZHU = "Zhu et al. 2021, arXiv:2105.02375"
+TVEIT = "Tveit et al. 2025, arXiv:2504.16041"
+POWER = "Power et al. 2022, arXiv:2201.02177"
 MORWANI = "Morwani et al. 2023, arXiv:2311.07568"
 
 PENALTY = "proved for minimizers with a small L_{2,3} penalty"
@@ -104,5 +106,34 @@ PREDICTIONS = (
         MORWANI,
         Basis.CONJECTURE,
         unmet=PENALTY,
+    ),
+    Prediction(
+        "modular_addition",
+        (Method.MUON,),
+        "test_error",
+        Relation.AT_MOST,
+        Measured("test_error", Method.ADAM),
+        0.0,
+        "Muon finds the rule sooner than AdamW.",
+        TVEIT,
+        Basis.OBSERVATION,
+        unmet="observed on a transformer with decay",
+    ),
+    *(
+        Prediction(
+            "modular_addition[decay=0.001]",
+            (Method.ADAM,),
+            measure,
+            relation,
+            value,
+            tolerance,
+            "With decay the rule is found after the fit.",
+            POWER,
+            Basis.OBSERVATION,
+        )
+        for measure, relation, value, tolerance in (
+            ("sum_share", Relation.EQUALS, 1.0, LIMIT),
+            ("test_error", Relation.AT_MOST, LIMIT, 0.0),
+        )
     ),
 )

@@ -18,6 +18,11 @@ ZHANG = "Zhang, Zou and Cao 2024, arXiv:2406.10650"
 FAN = "Fan et al. 2025, arXiv:2502.04664"
 XIE = "Xie and Li 2024, arXiv:2404.04454"
 LION = "Chen et al. 2023, arXiv:2310.05898"
+BAEK = "Baek, Song and Yun 2025, arXiv:2510.26303"
+NACSON_STOCHASTIC = "Nacson, Srebro and Soudry 2019, arXiv:1806.01796"
+WANG_ADAPTIVE = "Wang et al. 2021, arXiv:2012.06244"
+TSILIVIS = "Tsilivis et al. 2024, arXiv:2410.22069"
+GRONICH = "Gronich and Vardi 2026, arXiv:2602.16340"
 GUNASEKAR_NETWORKS = "Gunasekar et al. 2018, arXiv:1806.00468"
 LYU = "Lyu and Li 2020, arXiv:1906.05890"
 CHIZAT = "Chizat and Bach 2020, arXiv:2002.04486"
@@ -78,6 +83,96 @@ TEACHERS = (
     ("teacher_geometry[truth=orthogonal]", (Method.MUON,), FAN, "orthogonality, a corner of the spectral norm's ball"),
 )
 """Teachers with a corner that some method's norm has: the task, the methods, their source, and what the truth is."""
+
+
+def _small_batches() -> Iterator[Prediction]:
+    """Of single samples in cyclic order; on larger batches no theorem says where Adam ends."""
+    limit = "The direction converges to that of the largest margin in the norm."
+    for data, norm, unmet in (
+        ("", "fixed_point", "proved for a proxy, in the limit of beta2 to 1"),
+        ("[data=rademacher]", "l2", ""),
+    ):
+        task, ratio = f"stochastic_margin{data}", f"{norm}_margin_ratio"
+        conditions = "; ".join(filter(None, (unmet, LOGARITHMIC)))
+        adam = (Method.ADAM,)
+        yield Prediction(task, adam, ratio, Relation.EQUALS, 1.0, LIMIT, limit, BAEK, unmet=conditions)
+        order = "On single samples Adam leaves the l_inf margin: it has more of this one."
+        other = Measured("linf_margin_ratio")
+        yield Prediction(task, adam, ratio, Relation.AT_LEAST, other, 0.0, order, BAEK, unmet=conditions)
+    euclidean: tuple[Group, ...] = (
+        ((Method.GRADIENT_DESCENT,), Basis.THEOREM, NACSON_STOCHASTIC, ""),
+        ((Method.MOMENTUM,), Basis.THEOREM, WANG, "proved for batches that are drawn with replacement"),
+    )
+    signum: tuple[Group, ...] = (((Method.LION,), Basis.CONJECTURE, BAEK, "proved for Signum with momentum near 1"),)
+    for variant in ("", "[batch=8]", "[data=rademacher]"):
+        task = f"stochastic_margin{variant}"
+        yield from own_norm(task, "l2_margin_ratio", Method.LION, euclidean, LOGARITHMIC)
+        yield from own_norm(task, "linf_margin_ratio", Method.GRADIENT_DESCENT, signum, LOGARITHMIC)
+
+
+def _with_epsilon() -> Iterator[Prediction]:
+    """Adam before and after its gradients have fallen below its epsilon."""
+    for variant in ("[epsilon=0.001]", "", "[epsilon=1e-08]"):
+        task, adam = f"adam_epsilon{variant}", (Method.ADAM,)
+        yield Prediction(
+            task,
+            adam,
+            "linf_at_crossing",
+            Relation.EQUALS,
+            1.0,
+            LIMIT,
+            "While gradients are above epsilon the l_inf margin is approached.",
+            ZHANG,
+            unmet="a limit that is ended by the crossing",
+        )
+        yield Prediction(
+            task,
+            adam,
+            "l2_growth",
+            Relation.EQUALS,
+            1.0,
+            LIMIT,
+            "Below epsilon the weights grow along the separator of largest l2 margin.",
+            WANG_ADAPTIVE,
+        )
+        for measure, relation, other, statement in (
+            ("l2_growth", Relation.AT_LEAST, "linf_growth", "Below epsilon they grow rather along it than the other."),
+            ("l2_at_crossing", Relation.AT_MOST, "l2_margin_ratio", "Below epsilon the l2 margin rises."),
+            ("linf_at_crossing", Relation.AT_LEAST, "linf_margin_ratio", "Below epsilon the l_inf margin falls."),
+        ):
+            yield Prediction(task, adam, measure, relation, Measured(other), 0.0, statement, WANG_ADAPTIVE)
+
+
+def _homogeneous() -> Iterator[Prediction]:
+    """KKT points of the largest margin in the norm in which a method's step is steepest."""
+    flow, smooth = "proved for steps that go to 0", "proved for smooth networks and steps that go to 0"
+    for methods, norm, source, unmet in (
+        ((Method.GRADIENT_DESCENT, Method.NORMALIZED), "l2", f"{LYU}; {TSILIVIS}", flow),
+        ((Method.MOMENTUM,), "l2", GRONICH, smooth),
+        ((Method.SIGN,), "linf", TSILIVIS, flow),
+        ((Method.ADAM,), "linf", GRONICH, smooth),
+        ((Method.MUON,), "spectral", GRONICH, smooth),
+    ):
+        residual = f"{norm}_kkt_residual"
+        statement = "The direction converges to that of a KKT point of the largest margin in the norm."
+        yield Prediction(
+            "homogeneous_margin", methods, residual, Relation.AT_MOST, LIMIT, 0.0, statement, source, unmet=unmet
+        )
+    for methods, residual, measured in (
+        ((Method.SIGN, Method.ADAM), "linf_kkt_residual", Measured("linf_kkt_residual", Method.GRADIENT_DESCENT)),
+        ((Method.GRADIENT_DESCENT, Method.MOMENTUM), "l2_kkt_residual", Measured("l2_kkt_residual", Method.SIGN)),
+    ):
+        yield Prediction(
+            "homogeneous_margin",
+            methods,
+            residual,
+            Relation.AT_MOST,
+            measured,
+            0.0,
+            f"Closer to a KKT point in the norm than {measured.method} is.",
+            TSILIVIS if Method.SIGN in methods else f"{LYU}; {TSILIVIS}",
+            Basis.CONJECTURE,
+        )
 
 
 def _predictions() -> Iterator[Prediction]:
@@ -149,6 +244,9 @@ def _predictions() -> Iterator[Prediction]:
         CHIZAT,
         unmet="proved for infinite width; at finite width only a KKT point is",
     )
+    yield from _small_batches()
+    yield from _with_epsilon()
+    yield from _homogeneous()
 
 
 PREDICTIONS = tuple(_predictions())
