@@ -105,6 +105,7 @@ def teacher_student(scale: float = 0.1) -> Task:
         target=Target(1e-4, budget=8_000),
         measure=measure,
         oracle=oracle,
+        selection="convergence",
         axes=(
             Axis("norm", "variation_ratio", "log", score_0="lazy_ratio", score_1=1.0),
             Axis("generalization", "teacher_distance", "log", score_0="kernel_distance", score_1=0.01, floor=0.01),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +127,18 @@ def test_what_depends_on_drift_is_not_selected_by_speed(name: str) -> None:
         assert task.selection == "validation_loss"
     elif task.target.at_end:
         assert task.selection == "convergence"
+
+
+def test_what_depends_on_the_step_size_scores_every_step_that_trains() -> None:
+    rules = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    rows = re.findall(r"^\| `([a-z_]+\S*)`, (?:norm|generalization|both) \|(.*)\|$", rules, re.MULTILINE)
+    apart: dict[str, float] = {}
+    for name, cells in rows:
+        ranges = [[float(end) for end in cell.split(" to ")] for cell in cells.split("|") if cell.strip()]
+        apart[name] = max([apart.get(name, 0.0), *(steps[-1] - steps[0] for steps in ranges)])
+    beyond = {name for name, width in apart.items() if width > 0.1}
+    assert beyond == {"sparse_regression", "matrix_completion", "teacher_student"}
+    assert beyond == {name for name in apart if find_task(name).selection == "convergence"}
 
 
 def test_papers_are_those_that_the_docstring_cites() -> None:
