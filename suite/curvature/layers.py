@@ -2,15 +2,17 @@
 
 For a linear layer the gradient of one sample is the outer product of the layer's input and of the slope at its
 output, so the sum of its squares is one product of two matrices of squares (Goodfellow 2015, arXiv:1510.01799).
-Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift. A parameter of
-any other module, such as an embedding of positions, is copied for every sample, if the network takes it so.
+Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift. Parameters of any
+other module are taken in one of two ways. If all are matrices of which products are formed before inputs meet them, as
+in ``x @ (W2 @ W1).T``, the inputs are multiplied by one after the other, each a linear layer. Else, such as an embedding
+of positions, they are copied for every sample, if the network takes them so.
 """
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.functional import batch_norm, group_norm, layer_norm, rms_norm, unfold
+from torch.overrides import TorchFunctionMode
 
 from suite.curvature.network import SAME_GRADIENT, Network, each_used_once
 from suite.errors import InputError
@@ -42,15 +45,22 @@ def linear_layers(network: Network, x: Tensor) -> tuple[list[Layer] | None, Tens
 
     modules = [m for m in network.module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     others = [module for module in modules if not _is_layer(module)]
-    if others and not _takes_copies(network, others, x[:2]):
+    matrices = [p for module in others for p in module.parameters(recurse=False) if p.requires_grad]
+    multiplied = bool(others) and _are_multiplied(network, matrices, x[:2])
+    if others and not multiplied and not _takes_copies(network, others, x[:2]):
         with torch.enable_grad():
             return None, network.outputs(x)
     # Before other hooks, which may change the output.
     hooks = [m.register_forward_hook(record, prepend=True) for m in modules if _is_layer(m)]
     try:
-        with torch.enable_grad(), _copied_by_sample(others, len(x)) as copied:
-            outputs = network.outputs(x)
-            calls += [_Copies(parameter, copies) for parameter, copies in copied]
+        if multiplied:
+            with torch.enable_grad(), _InTurn(matrices, len(x)) as factors:
+                outputs = network.outputs(x)
+                calls += factors.calls
+        else:
+            with torch.enable_grad(), _copied_by_sample(others, len(x)) as copied:
+                outputs = network.outputs(x)
+                calls += [_Copies(parameter, copies) for parameter, copies in copied]
     finally:
         for hook in hooks:
             hook.remove()
@@ -129,6 +139,24 @@ class _Outer(Layer):
         return total
 
 
+class _Factor(_Outer):
+    """A matrix W that inputs are multiplied by, ``x @ W`` or, where it is `flipped`, ``x @ W'``."""
+
+    def __init__(self, parameter: Tensor, value: Tensor, edge: GradientEdge, *, flipped: bool) -> None:
+        self.edge, self.weight, self.bias = edge, parameter, None
+        self._flipped = flipped
+        self._input, self._slopes = value, value.new_zeros(len(value), parameter.shape[0 if flipped else 1])
+
+    def gradient(self, slope: Tensor, sample: int) -> Tensor:
+        """The gradient of a sample, from its slope."""
+        gradient = torch.outer(slope, self._input[sample])
+        return gradient if self._flipped else gradient.T
+
+    def squares(self) -> Iterator[tuple[Tensor, Tensor]]:
+        squares = self._slopes.T @ self._input.square()
+        yield self.weight, squares if self._flipped else squares.T
+
+
 class _Patches(Layer):
     """A linear map of L patches per sample, [n, groups, k, L]: positions of a sequence, or patches of an image."""
 
@@ -203,8 +231,75 @@ class _Copies(Layer):
         self.edge, self.weight, self.bias = get_gradient_edge(copies), parameter, None
         self._squares = torch.zeros_like(parameter)
 
+    def gradient(self, slope: Tensor, _: int) -> Tensor:
+        """The gradient of a sample, from its slope."""
+        return slope
+
     def add(self, slope: Tensor, signs: Tensor) -> None:
         self._squares += torch.tensordot(signs, slope.square(), dims=1)
+
+
+MATMUL = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
+FLIPPED = (torch.t, Tensor.t, Tensor.T.__get__, Tensor.mT.__get__)
+
+Chain = list[tuple[Tensor, bool]]
+"""Parameters whose product a matrix is, from the left, and whether each is transposed."""
+
+
+class _InTurn(TorchFunctionMode):
+    """While it is entered, what is multiplied by a product of matrices is multiplied by each of them in turn.
+
+    `calls` has a layer for every matrix that samples were multiplied by. A product that anything else reads is in the
+    graph as it stands, so that `each_used_once` sees its matrices twice.
+    """
+
+    def __init__(self, matrices: Sequence[Tensor], samples: int) -> None:
+        super().__init__()
+        self.calls: list[_Factor] = []
+        self._samples = samples
+        self._chains: dict[int, tuple[Tensor, Chain]] = {}
+        for matrix in matrices:
+            if matrix.dim() == 2:
+                self._remember(matrix, [(matrix, False)])
+
+    def _remember(self, product: Tensor, chain: Chain) -> Tensor:
+        self._chains[id(product)] = product, chain  # kept, so that no other tensor gets its number
+        return product
+
+    def _chain(self, value: Any) -> Chain | None:
+        return self._chains[id(value)][1] if id(value) in self._chains else None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        chains = [self._chain(each) for each in args]
+        if not kwargs and func in FLIPPED and chains[0]:
+            return self._remember(func(*args), [(matrix, not flipped) for matrix, flipped in reversed(chains[0])])
+        if not kwargs and func in MATMUL and len(args) == 2 and chains[1]:
+            if chains[0]:
+                return self._remember(func(*args), [*chains[0], *chains[1]])
+            if args[0].dim() == 2 and len(args[0]) == self._samples:
+                return self._multiplied(args[0], chains[1])
+        return func(*args, **(kwargs or {}))
+
+    def _multiplied(self, x: Tensor, chain: Chain) -> Tensor:
+        for matrix, flipped in chain:
+            value, x = x.detach(), x @ (matrix.T if flipped else matrix)
+            self.calls.append(_Factor(matrix, value, get_gradient_edge(x), flipped=flipped))
+        return x
+
+
+def _are_multiplied(network: Network, matrices: Sequence[Tensor], x: Tensor) -> bool:
+    """Whether one or two samples are multiplied by every one of `matrices`, and by nothing else that is made of them."""
+    if any(matrix.dim() != 2 for matrix in matrices):
+        return False
+    with torch.enable_grad():
+        expected = network.outputs(x)
+        with _InTurn(matrices, len(x)) as factors:
+            outputs = network.outputs(x)
+    if sorted(id(layer.weight) for layer in factors.calls) != sorted(map(id, matrices)):
+        return False
+    return each_used_once([outputs.grad_fn], matrices) and _agree(expected, outputs, factors.calls)
 
 
 @contextlib.contextmanager
@@ -234,19 +329,24 @@ def _takes_copies(network: Network, modules: Sequence[nn.Module], x: Tensor) -> 
                 outputs = network.outputs(x)
         except Exception:  # whatever a module says to a parameter of another shape
             return False
+    return _agree(expected, outputs, [_Copies(parameter, copies) for parameter, copies in copied])
+
+
+def _agree(expected: Tensor, outputs: Tensor, layers: Sequence[_Factor | _Copies]) -> bool:
+    """Whether outputs and gradients by `layers` are as `expected`, and no sample's outputs need what others have."""
     if not outputs.requires_grad or outputs.shape != expected.shape or not _are_close(outputs, expected):
         return False
-    edges, parameters = [get_gradient_edge(copies) for _, copies in copied], [parameter for parameter, _ in copied]
+    edges, parameters = [layer.edge for layer in layers], [layer.weight for layer in layers]
     vector = torch.randn(outputs.shape, generator=torch_stream("copies")).to(outputs)
     gradients = torch.autograd.grad(expected, parameters, vector, materialize_grads=True)
     totals = [torch.zeros_like(parameter) for parameter in parameters]
-    for sample in range(len(x)):
+    for sample in range(len(outputs)):
         only = torch.zeros_like(vector)
         only[sample] = vector[sample]
         slopes = torch.autograd.grad(outputs, edges, only, retain_graph=True, allow_unused=True)
-        for total, slope in zip(totals, slopes, strict=True):
+        for layer, total, slope in zip(layers, totals, slopes, strict=True):
             if slope is not None:
-                total += slope[sample]
+                total += layer.gradient(slope[sample], sample)
                 if any(other.any() for number, other in enumerate(slope) if number != sample):
                     return False
     return all(map(_are_close, totals, gradients))

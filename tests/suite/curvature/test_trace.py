@@ -336,6 +336,52 @@ def test_parameters_of_no_layer_are_copied_by_sample_where_the_network_takes_it(
     assert "places" not in vars(net.module), "the network is as it was"
 
 
+class Products(nn.Module):
+    """A product of matrices that inputs are multiplied by, and one by which they are multiplied from the other side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ParameterList([nn.Parameter(torch.empty(5, 6)), nn.Parameter(torch.empty(4, 5))])
+        self.last = nn.Linear(7, 3)
+        self.right = nn.Parameter(torch.empty(4, 7))
+
+    def product(self) -> Tensor:
+        return self.layers[1] @ self.layers[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last((x @ self.product().T).tanh() @ self.right)
+
+
+class Penalised(Products):
+    """The same with a product that is read by something else too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = self.product()
+        return self.last((x @ product.T).tanh() @ self.right) * product.square().sum()
+
+
+class OfSums(Products):
+    """The same with matrices that are no plain product."""
+
+    def product(self) -> Tensor:
+        return self.layers[1] @ (self.layers[0] + self.layers[0].mean())
+
+
+@pytest.mark.parametrize(("kind", "is_by_layer"), [(Products, True), (Penalised, False), (OfSums, False)])
+def test_matrices_that_are_multiplied_before_inputs_meet_them_are_layers(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Products], is_by_layer: bool
+) -> None:
+    net, data = Network(drawn(kind()).double()), classification()
+    by_vmap: list[object] = []
+    slow = per_sample._by_vmap
+    monkeypatch.setattr(per_sample, "_by_vmap", lambda *given: (by_vmap.append(given), slow(*given))[1])
+    exact = dense(GaussNewton(net, data, cross_entropy)).diagonal()
+    found = gauss_newton_diagonal(net, data, cross_entropy)
+    torch.testing.assert_close(net.flatten(found), exact, rtol=1e-9, atol=1e-12)
+    assert gauss_newton_trace(net, data, cross_entropy)[0] == pytest.approx(float(exact.sum()), rel=1e-9)
+    assert (not by_vmap) == is_by_layer
+
+
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
     monkeypatch: pytest.MonkeyPatch, relative: bool
