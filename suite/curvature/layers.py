@@ -2,10 +2,10 @@
 
 For a linear layer the gradient of one sample is the outer product of the layer's input and of the slope at its
 output, so the sum of its squares is one product of two matrices of squares (Goodfellow 2015, arXiv:1510.01799).
-Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift. Parameters of any
-other module are taken in one of two ways. If all are matrices of which products are formed before inputs meet them, as
-in ``x @ (W2 @ W1).T``, the inputs are multiplied by one after the other, each a linear layer. Else, such as an embedding
-of positions, they are copied for every sample, if the network takes them so.
+Convolutions are linear layers on unfolded patches, normalisations are linear in their scale and shift. Parameters of
+any other module are taken in one of two ways. If all are matrices whose products are formed before inputs meet them, as
+in ``x @ (W2 @ W1).T``, the inputs are multiplied by one after the other, each a linear layer. Else, such as positions
+of a transformer, they are copied for every sample, if the network takes them so.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class _InTurn(TorchFunctionMode):
 
 
 def _are_multiplied(network: Network, matrices: Sequence[Tensor], x: Tensor) -> bool:
-    """Whether one or two samples are multiplied by every one of `matrices`, and by nothing else that is made of them."""
+    """Whether one or two samples are multiplied by every one of `matrices`, by nothing else that is made of them."""
     if any(matrix.dim() != 2 for matrix in matrices):
         return False
     with torch.enable_grad():

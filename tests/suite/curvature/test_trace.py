@@ -383,7 +383,7 @@ def test_matrices_that_are_multiplied_before_inputs_meet_them_are_layers(
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
+def test_the_random_part_of_a_trace_is_taken_on_samples_that_are_drawn(
     monkeypatch: pytest.MonkeyPatch, relative: bool
 ) -> None:
     model = drawn(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))).double()
@@ -403,7 +403,7 @@ def test_a_trace_that_takes_many_probes_is_refined_on_samples_that_are_drawn(
 
     monkeypatch.setattr(SampledCurvature, "__init__", noted)
     found = hessian_trace(net, data, cross_entropy, diagonal=diagonal)
-    assert draws == [64] * 115, "of 256 samples, twice a share's cost each, up to that of 60 products"
+    assert draws == [64] * 120, "of 256 samples, twice a share's cost each, up to that of 60 products"
     assert found.kind == "estimate"
     assert abs(found - exact) <= 4 * found.error
 
