@@ -38,8 +38,8 @@ The samples' parts of one product are alike: of a vision transformer on 128 digi
 """
 
 PROBES_OF_REST = 5
-"""Probes that see all samples, drawn at a time if the Gauss-Newton part is exact: the rest's standard error is then 1 to
-3 % of the whole. Twice as many where each sees a part of the samples: then it is no larger."""
+"""Probes of all samples that are drawn at a time if the Gauss-Newton part is exact: the rest's standard error is then 1
+to 3 % of the whole. Twice as many where each sees a part of the samples: then it is no larger."""
 
 
 def hessian_trace(
