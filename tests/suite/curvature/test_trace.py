@@ -403,7 +403,7 @@ def test_the_random_part_of_a_trace_is_taken_on_samples_that_are_drawn(
 
     monkeypatch.setattr(SampledCurvature, "__init__", noted)
     found = hessian_trace(net, data, cross_entropy, diagonal=diagonal)
-    assert draws == [64] * 120, "of 256 samples, twice a share's cost each, up to that of 60 products"
+    assert draws == [16] * 120, "of 256 samples, twice a share's cost each, up to that of 15 products"
     assert found.kind == "estimate"
     assert abs(found - exact) <= 4 * found.error
 
