@@ -240,7 +240,7 @@ class _Copies(Layer):
 
 
 MATMUL = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
-FLIPPED = (torch.t, Tensor.t, Tensor.T.__get__, Tensor.mT.__get__)
+FLIPPED = (torch.t, Tensor.t, Tensor.T.__get__, Tensor.mT.__get__)  # type: ignore[attr-defined]
 
 Chain = list[tuple[Tensor, bool]]
 """Parameters whose product a matrix is, from the left, and whether each is transposed."""
