@@ -84,7 +84,7 @@ def run(
     with start_engine(Resources(engine, None, None, None), device) as started:
         plan = make_plan(texts, tasks or chosen.tasks, chosen, device, None, solutions, started)
         with opened(started, plan, path) as (driver, log):
-            for note in log.notes:
+            for note in (*plan.notes, *log.notes):
                 print(note, file=sys.stderr)
             if progress:
                 _follow(driver.steps(), driver.seconds_left(), Failures(path))

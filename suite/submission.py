@@ -99,7 +99,7 @@ class Submission:
         name: what tables call it.
         optimizer: called as ``optimizer(params, **settings)``; anything with the interface of `torch.optim.Optimizer`.
         architecture: called as ``architecture(input_shape, outputs)``; returns an `nn.Module`.
-        space: by hyper-parameter, a `LogUniform`, `Uniform` or `Choice`, which is tuned, or a plain value.
+        space: by an optimizer's hyper-parameter, a `LogUniform`, `Uniform` or `Choice` (tuned), or a plain value.
         explicit: whether it regularizes on purpose (weight decay, SAM, a loss of its own).
         schedule: maps the spent share of the budget, in [0, 1], to a factor of every step size; None: the common one.
         loss: called as ``loss(outputs, targets, task_loss)`` and minimized in place of ``task_loss(outputs, targets)``.
@@ -133,6 +133,11 @@ class Submission:
         if not isinstance(self.space, Mapping) or not all(isinstance(key, str) for key in self.space):
             raise InputError(
                 f"Submission {self.name!r}: space= must be a dict of hyper-parameter names, not {self.space!r}."
+            )
+        if self.architecture is not None and self.space:
+            raise InputError(
+                f"Submission {self.name!r}: an architecture has no settings (the task's optimizer is tuned), but it is "
+                f"given {', '.join(self.space)}."
             )
         for key, value in self.space.items():
             if not isinstance(value, Distribution | numbers.Number | str | tuple | None):

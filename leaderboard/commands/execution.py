@@ -138,6 +138,8 @@ def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> Non
     from suite.storage.log import Log
 
     console = Console(stderr=True, markup=False)
+    for note in plan.notes:
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
     if resources.dry_run:
         _print_outlook(Driver(plan, Log(path, writable=False), engine, recorded_costs()), path)
         sys.exit(0)

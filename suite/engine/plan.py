@@ -49,6 +49,11 @@ class Plan:
     limits: Limits | None = None
     solutions: str | None = None
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the submissions, a sentence each."""
+        return [note for loaded in self.submissions for note in loaded.notes]
+
 
 def make_plan(
     submissions: Sequence[str],

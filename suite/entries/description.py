@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta, Struct
 from torch import nn
 
-from suite.entries.checks import check_records, check_settings
+from suite.entries.checks import check_records, check_settings, ignored_settings
 from suite.entries.loading import LoadedSubmission, builtin_method, load, origin_of, source_hash, source_of
 from suite.errors import InputError
 from suite.signature import signature
@@ -38,7 +38,7 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
         origin: the full name of the submitted code, and the version of its package.
         hash: of its source, which can be computed elsewhere for files alone.
         arguments: the names of the arguments of its constructor: a task sets some of them.
-        entrywise: as in `LoadedSubmission`.
+        entrywise, notes: as in `LoadedSubmission`.
     """
 
     name: Word
@@ -51,6 +51,7 @@ class Described(Struct, tag="described", frozen=True, forbid_unknown_fields=True
     arguments: Annotated[tuple[Argument, ...], Meta(max_length=1_000)]
     method: Word | None
     entrywise: bool
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1_000)] = ()
 
 
 def describe(text: str, trials: int) -> Described:
@@ -73,6 +74,7 @@ def describe(text: str, trials: int) -> Described:
         arguments=tuple(signature(submission.factory)),
         method=submission.method,
         entrywise=is_entrywise(optimizer),
+        notes=tuple(note[:LONGEST_TEXT] for note in ignored_settings(submission, submission.settings(trials)[0])),
     )
 
 
@@ -127,7 +129,7 @@ def described(
     check_records(submission, trials)
     # A file is hashed here, from its bytes: its own process could claim any hash.
     digest = source_hash(text, answer.origin) if source_of(text) else answer.hash
-    return LoadedSubmission(submission, text, digest, answer.entrywise)
+    return LoadedSubmission(submission, text, digest, answer.entrywise, answer.notes)
 
 
 def _of_data(kind: str, content: Any) -> Any:

@@ -78,12 +78,14 @@ class LoadedSubmission:
         source_hash: 16 hex digits that change with its source, the code that it imports, and the settings it fixes.
         entrywise: whether it is known to be an optimizer of torch that steps every entry by itself: then one steps all
             seeds of a trial, and a further seed costs hardly anything.
+        notes: what the user should know of it, a sentence each.
     """
 
     submission: Submission
     text: str
     source_hash: str
     entrywise: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def builtin_directory() -> Path:

@@ -87,7 +87,8 @@ def describe(text: str, limits: Limits, trials: int) -> LoadedSubmission:
     try:
         answer, _ = _ask(Job(text, limits, trials), limits.seconds, Described)
         description = "\n".join(map(printable, answer.description.splitlines()))
-        answer = msgspec.structs.replace(answer, description=description)
+        notes = tuple(printable(note)[:1_000] for note in answer.notes)
+        answer = msgspec.structs.replace(answer, description=description, notes=notes)
         of_tokens = set(answer.arguments) >= TOKENS
         stand_in = _sandboxed_language_model if of_tokens else _sandboxed_architecture
         return described(answer, text, trials, partial(stand_in, text, limits))
@@ -135,6 +136,7 @@ def _train_in_guest(
         raise RuntimeError(str(error)) from error
     if len(runs) > 1 and (answer.alone or all(isinstance(row, Failed) for row in answer.runs)):
         raise _Again
+    _require_all(answer, runs)
     rows: list[Trained | Failed] = []
     weights: Weights = {}
     for number, row in enumerate(answer.runs):
@@ -144,9 +146,15 @@ def _train_in_guest(
         impossible = isinstance(row, Trained) and row.gradient_evaluations < counted - 1
         rows.append(Failed("it has asked for more gradients than it says") if impossible else row)
     steps = [row.steps if isinstance(row, Trained) else 0 for row in answer.runs]
-    if len(steps) == len(runs) and service.tried_too_much(steps):
+    if service.tried_too_much(steps):
         rows = [Failed("it has asked for more gradients beside its training than it takes to try it out")] * len(rows)
     return results_of(Runs(tuple(rows)), weights, runs, [hold(model) for model in models], seconds)
+
+
+def _require_all(answer: Runs, runs: Sequence[TrainingRun]) -> None:
+    """Refuse an answer that is not one to so many runs."""
+    if len(answer.runs) != len(runs):
+        raise RuntimeError("the answer has another number of runs")
 
 
 def _without_values(split: Split) -> Split:
@@ -167,8 +175,7 @@ def results_of(
     Raises:
         RuntimeError: it is the answer to another question.
     """
-    if len(answer.runs) != len(runs):
-        raise RuntimeError("the answer has another number of runs")
+    _require_all(answer, runs)
     results = []
     for number, (run, row) in enumerate(zip(runs, answer.runs, strict=True)):
         prefix = f"{number}/"
