@@ -90,7 +90,7 @@ def ignored_settings(submission: Submission, settings: Settings) -> list[str]:
         return []
     known = set(signature(make))
     for kind in make.__mro__ if isinstance(make, type) else ():
-        known |= set(signature(kind.__init__))
+        known |= set(signature(vars(kind).get("__init__", object)))
     suspects = [name for name in settings if name not in known]
     if not suspects or _stepped(submission, {**settings, NO_SETTING: 1.0}) is None:
         return []
