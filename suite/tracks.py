@@ -103,6 +103,7 @@ THEORY = _names(
     stochastic_margin stochastic_margin[batch=8] stochastic_margin[data=rademacher]
     adam_epsilon adam_epsilon[epsilon=0.001] adam_epsilon[epsilon=1e-08]
     teacher_geometry teacher_geometry[truth=sparse] teacher_geometry[truth=orthogonal] teacher_geometry[truth=rank_one]
+    spectral_ball
     sparse_regression[alpha=1.0] sparse_regression sparse_regression[alpha=0.01] late_phase_sparse
     stochastic_sparse
     matrix_completion[depth=1] matrix_completion matrix_completion[depth=3] matrix_completion[init=1.0]

@@ -198,26 +198,18 @@ def _predictions() -> Iterator[Prediction]:
             source,
             Basis.CONJECTURE,
         )
-    yield Prediction(
-        "linf_box",
-        (Method.ADAMW,),
-        "box_distance",
-        Relation.AT_MOST,
-        LIMIT,
-        0.0,
-        "The decay is a box: the solution minimizes the loss on |w|_inf <= 1 / decay.",
-        XIE,
-    )
-    yield Prediction(
-        "linf_box",
-        (Method.LION,),
-        "box_distance",
-        Relation.AT_MOST,
-        LIMIT,
-        0.0,
-        "The decay is a box: the solution minimizes the loss on |w|_inf <= 1 / decay.",
-        LION,
-    )
+    for task in ("linf_box", "spectral_ball"):
+        for method, source in ((Method.ADAMW, XIE), (Method.LION, LION)):
+            yield Prediction(
+                task,
+                (method,),
+                "box_distance",
+                Relation.AT_MOST,
+                LIMIT,
+                0.0,
+                "The decay is a box: the solution minimizes the loss on |w|_inf <= 1 / decay.",
+                source,
+            )
     for task, norm, other in (
         ("linear_geometry", "l2", "l1"),
         ("linear_geometry[network=diagonal]", "l1", "l2"),

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from suite.models import MatrixPredictor
 from suite.oracles.margins import (
+    ball_logistic_minimizer,
+    box_logistic_minimizer,
     max_margin_l1,
     max_margin_l2,
     max_margin_linf,
@@ -21,15 +23,18 @@ from suite.task import Axis, Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks.common import (
     MATRIX_NORMS,
     exponential_lipschitz,
+    logistic_lipschitz,
     margin_oracle,
     normal,
     nuclear_norm,
+    relative_distance,
     require_choice,
     separator_measures,
     signs,
+    tensors,
     weights,
 )
-from suite.tasks.losses import log_exponential
+from suite.tasks.losses import log_exponential, logistic
 from suite.tasks.registry import task
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -67,6 +72,18 @@ TRUTHS = {
 """How each teacher is drawn, and the mean errors (50 seeds) of two separators: that of largest margin in the norm which
 is dual to the truth's own, and that in its own. Own and dual: max and l1, l1 and max, spectral and nuclear, nuclear and
 spectral norm."""
+
+
+def angle_error(w: Tensor, teacher: Tensor) -> float:
+    """The probability that W gives a Gaussian input another label than the teacher: their angle over pi."""
+    teacher = teacher.to(w.device)
+    cosine = (w * teacher).sum() / (torch.linalg.matrix_norm(w) * torch.linalg.matrix_norm(teacher))
+    return float(cosine.clamp(-1, 1).acos()) / math.pi
+
+
+def signed_matrices(problem: Problem) -> Tensor:
+    """The rows ``y_i x_i``, flattened: their products with a flattened W are the margins."""
+    return problem.train.y[:, None] * problem.train.x.flatten(1)
 
 
 @task
@@ -108,16 +125,8 @@ def teacher_geometry(truth: str = "signs") -> Task:
         lipschitz = exponential_lipschitz(x.flatten(1))
         return Problem(Split(x, labels), lipschitz=lipschitz, ground_truth={"teacher": teacher})
 
-    def error(w: Tensor, problem: Problem) -> float:
-        teacher = problem.ground_truth["teacher"].to(w.device)
-        cosine = (w * teacher).sum() / (torch.linalg.matrix_norm(w) * torch.linalg.matrix_norm(teacher))
-        return float(cosine.clamp(-1, 1).acos()) / math.pi
-
-    def signed_rows(problem: Problem) -> Tensor:
-        return problem.train.y[:, None] * problem.train.x.flatten(1)
-
     def oracle(problem: Problem, seed: int) -> Oracle:
-        z, shape = signed_rows(problem).cpu().numpy(), (SIDE, SIDE)
+        z, shape = signed_matrices(problem).cpu().numpy(), (SIDE, SIDE)
         separators = {
             "frobenius": max_margin_l2(z),
             "spectral": max_margin_spectral(z, shape),
@@ -129,8 +138,9 @@ def teacher_geometry(truth: str = "signs") -> Task:
 
     def measure(solution: Solution) -> dict[str, float]:
         (w,) = weights(solution, "weight")
-        margins = signed_rows(solution.problem) @ w.flatten()
-        return separator_measures(margins, w, NORMS, solution.oracle) | {"test_error": error(w, solution.problem)}
+        margins = signed_matrices(solution.problem) @ w.flatten()
+        error = angle_error(w, solution.problem.ground_truth["teacher"])
+        return separator_measures(margins, w, NORMS, solution.oracle) | {"test_error": error}
 
     return Task(
         problem=problem,
@@ -141,4 +151,89 @@ def teacher_geometry(truth: str = "signs") -> Task:
         oracle=oracle,
         axes=(Axis("generalization", "test_error", "linear", score_0=dual_error, score_1=own_error),),
         reported=tuple(f"{norm}_margin_ratio" for norm in NORMS),
+    )
+
+
+@task
+def spectral_ball(decay: float = 0.5, rank: int = 4) -> Task:
+    """Is the weight decay of Muon a ball in the spectral norm?
+
+    Claim. Muon with decoupled decay solves the problem constrained to |W| <= 1 / decay in the spectral norm, if it
+    converges (Chen, Li and Liu 2025, arXiv:2506.15054), as AdamW does on the box |W_ij| <= 1 / decay (Xie and Li 2024,
+    arXiv:2404.04454) and Lion (Chen, Liu, Liang and Liu 2023, arXiv:2310.05898): `linf_box` for matrices, where box and
+    ball differ. The built-in Muon has no decay and is a control; ``lowlands run torch.optim:Muon`` has one. Its five
+    Newton-Schulz steps leave singular values between 0.7 and 1.2 in place of 1, and so does the ball's edge.
+
+    Data. n = 100 samples x ~ N(0, I), arranged as 8 x 8 matrices, labelled by a teacher in the ball: `rank` singular
+    values of 1 / decay with random singular vectors, and zeros. Model: <x, W> from W = 0. Loss: mean logistic loss over
+    its Lipschitz constant at W = 0. Every submission whose optimizer takes `weight_decay` runs with `decay` in place of
+    its own; the others run without.
+
+    Target. With the default decay and rank the loss is log 2 = 0.69 at the start, 0.048 at its minimum in the ball and
+    0.002 in the box. As in `linf_box` 0.5 is asked for after the whole budget, and every step size that reaches it is
+    reported.
+
+    Oracle. The minimizers of the loss in the ball (accelerated projected gradient descent, certified to 1e-6 by
+    duality) and in the box (L-BFGS-B).
+
+    Reported, not scored. `spectral_times_decay`, the spectral norm times the decay, and `linf_times_decay`: 1 on the
+    edge of each. `ball_distance` and `box_distance` = |W - W_ball| / |W_ball| and likewise. `test_error` as in
+    `teacher_geometry`; `ball_error` and `box_error` are the oracles'. Which ball predicts better is a fact of the data:
+    in the mean over ten seeds the spectral ball errs 0.345, 0.298, 0.220 and 0.161 for ranks of 1, 2, 4 and 8, the box
+    0.260, 0.243, 0.229 and 0.226. So the spectral ball is right for teachers with many equal singular values, not for
+    those of lowest rank, to whom the nuclear norm belongs.
+    """
+    n, shape = 100, (SIDE, SIDE)
+    if not 0.05 <= decay <= 1:
+        raise ValueError(f"decay must be between 0.05 and 1, not {decay}.")
+    if not 1 <= rank <= SIDE:
+        raise ValueError(f"rank must be between 1 and {SIDE}, not {rank}.")
+
+    def problem(seed: int) -> Problem:
+        stream = torch_stream("spectral_ball", seed, "data")
+        x = normal(stream, n, SIDE, SIDE)
+        left, right = (torch.linalg.qr(normal(stream, SIDE, SIDE)).Q[:, :rank] for _ in range(2))
+        teacher = left @ right.T / decay
+        labels = torch.sign((x * teacher).sum((1, 2)))
+        return Problem(Split(x, labels), lipschitz=logistic_lipschitz(x.flatten(1)), ground_truth={"teacher": teacher})
+
+    def oracle(problem: Problem, seed: int) -> Oracle:
+        z, teacher = signed_matrices(problem).cpu().numpy(), problem.ground_truth["teacher"].cpu()
+        minimizers = tensors(
+            ball=ball_logistic_minimizer(z, shape, 1 / decay).reshape(shape),
+            box=box_logistic_minimizer(z, 1 / decay).reshape(shape),
+        )
+        return Oracle(minimizers, {f"{name}_error": angle_error(w, teacher) for name, w in minimizers.items()})
+
+    def measure(solution: Solution) -> dict[str, float]:
+        (w,), known = weights(solution, "weight"), solution.oracle
+        distances = {
+            f"{name}_distance": relative_distance(w, best.to(w.device)) for name, best in known.solutions.items()
+        }
+        return {
+            "spectral_times_decay": float(torch.linalg.matrix_norm(w, ord=2)) * decay,
+            "linf_times_decay": float(w.abs().max()) * decay,
+            "test_error": angle_error(w, solution.problem.ground_truth["teacher"]),
+            **distances,
+            **known.values,
+        }
+
+    return Task(
+        problem=problem,
+        model=lambda problem, seed: MatrixPredictor(SIDE, SIDE),
+        loss=logistic,
+        target=Target(0.5, budget=2_500, at_end=True),
+        measure=measure,
+        selection="convergence",
+        oracle=oracle,
+        reported=(
+            "ball_distance",
+            "box_distance",
+            "spectral_times_decay",
+            "linf_times_decay",
+            "test_error",
+            "ball_error",
+            "box_error",
+        ),
+        fixed={"weight_decay": decay},
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.errors import InputError
 from suite.oracles.margins import (
     max_margin_l1,
     max_margin_linf,
@@ -14,8 +15,9 @@ from suite.oracles.margins import (
 )
 from suite.task import Solution
 from suite.tasks import find_task
-from suite.tasks.separable_teachers import TRUTHS
-from tests.suite.tasks.helpers import oracle_of, trained
+from suite.tasks.separable_teachers import TRUTHS, signed_matrices
+from suite.training import TrainingRun, train
+from tests.suite.tasks.helpers import measured, oracle_of, trained
 
 SOLVERS = {
     "max": max_margin_linf,
@@ -69,3 +71,41 @@ def test_each_truth_suits_another_method() -> None:
         errors = {name: np.mean([m["test_error"] for m in trained(task, name, lr)]) for name, lr in rates.items()}
         best[truth] = min(errors, key=errors.__getitem__)
     assert best == {"signs": "sign", "sparse": "momentum", "orthogonal": "muon", "rank_one": "momentum"}
+
+
+def test_spectral_descent_with_decay_ends_at_the_minimizer_in_the_ball() -> None:
+    """With exact orthogonal factors of the gradient, averaged over steps that oscillate about the ball's edge."""
+    task = find_task("spectral_ball")
+    problem, oracle = task.problem(0), oracle_of("spectral_ball", 0)
+    w = torch.zeros(8, 8, dtype=torch.float64, requires_grad=True)
+    z = signed_matrices(problem)
+    for step in range(3_000):
+        (gradient,) = torch.autograd.grad(task.loss(z @ w.flatten(), torch.ones(len(z), dtype=w.dtype)), w)
+        left, _, right = torch.linalg.svd(gradient)
+        rate = 0.02 * 0.998**step
+        with torch.no_grad():
+            w.mul_(1 - rate * 0.5).sub_(rate * left @ right)
+    model = task.model(problem, 0)
+    model.load_state_dict({"weight": w.detach()})
+    measures = task.measure(Solution(model, {}, problem, oracle, 0))
+    assert measures["ball_distance"] < 0.03
+    assert measures["spectral_times_decay"] == pytest.approx(1, abs=0.01)
+    assert measures["box_distance"] > 0.3
+
+
+def test_decay_of_muon_is_a_ball_and_that_of_adamw_a_box() -> None:
+    task = find_task("spectral_ball")
+    for optimizer, own, other, norm in (
+        (torch.optim.Muon, "ball", "box", "spectral"),
+        (torch.optim.AdamW, "box", "ball", "linf"),
+    ):
+        run = TrainingRun(task.problem(0), 0, 0, {"lr": 0.05, "weight_decay": 0.5})
+        measures = measured(task, run, train(task, [run], optimizer)[0])
+        assert measures[f"{own}_distance"] < measures[f"{other}_distance"]
+        assert measures[f"{norm}_times_decay"] < 1.2
+
+
+@pytest.mark.parametrize("variant", ["decay=2", "rank=0", "rank=9"])
+def test_a_ball_has_a_radius_and_a_teacher_a_rank(variant: str) -> None:
+    with pytest.raises(InputError, match="must be between"):
+        find_task(f"spectral_ball[{variant}]")
