@@ -246,6 +246,7 @@ class Axis:
             where theory gives them per data set.
         floor: bounds log-scale measures from below; closer to 0 than the floor counts as exact.
         higher: whether larger values are better (implied by the references, stated for the reader).
+        provisional: why the references will be made anew, as a clause about them; empty if they are final.
     """
 
     axis: AxisName
@@ -255,6 +256,7 @@ class Axis:
     score_1: float | str
     floor: float | None = None
     higher: bool = False
+    provisional: str = ""
 
 
 @dataclass(frozen=True)

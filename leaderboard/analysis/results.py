@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -192,7 +193,8 @@ def check(records: Sequence[Record]) -> None:
     """Refuse what must never share a table.
 
     Raises:
-        InputError: there are records of two suite versions, or two data fingerprints of one seed of a task.
+        InputError: there are records of two suite versions, or two data fingerprints of one seed of a task, or runs of
+            one seed of a task that are scored by two measures or between two pairs of references.
     """
     versions = list(dict.fromkeys(record["suite_version"] for record in records))
     if len(versions) > 1:
@@ -207,6 +209,33 @@ def check(records: Sequence[Record]) -> None:
                 f"The results mix two data sets for task {task!r}, seed {seed} (fingerprints {first} and "
                 f"{fingerprint}); they cannot share a table: records of an older version, or other files."
             )
+    _check_axes(records)
+
+
+def _check_axes(records: Sequence[Record]) -> None:
+    """Refuse a task that records score by two measures, or on one seed between two pairs of references."""
+    first: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        for axis, stated in record["axes"].items():
+            of_task = first.setdefault((record["task"], axis), stated)
+            of_seed = of_task
+            if stated["score_0"] is not None and stated["score_1"] is not None:  # else the oracle did not solve
+                of_seed = first.setdefault((record["task"], axis, record["seed"]), stated)
+            if of_task["measure"] != stated["measure"] or not _alike(of_seed, stated):
+                other = of_task if of_task["measure"] != stated["measure"] else of_seed
+                words = " and ".join(f"{s['measure']} from {s['score_0']} to {s['score_1']}" for s in (other, stated))
+                raise InputError(
+                    f"The results score the {axis} of task {record['task']!r} in two ways ({words}); they cannot share "
+                    "a table: records of an older version."
+                )
+
+
+def _alike(one: Record, other: Record) -> bool:
+    """Whether two records state the same references: an oracle's may differ by rounding between machines."""
+    return one is other or all(
+        other[key] is None or one[key] is None or math.isclose(one[key], other[key], rel_tol=1e-6, abs_tol=1e-12)
+        for key in ("score_0", "score_1")
+    )
 
 
 PREVIOUS = " (before)"

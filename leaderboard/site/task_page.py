@@ -27,7 +27,7 @@ from leaderboard.tables.table import (
     number,
     text,
 )
-from leaderboard.tables.views import measured_cells
+from leaderboard.tables.views import measured_cells, provisional
 from suite.storage.record import Record
 
 
@@ -112,7 +112,7 @@ def _axes(runs: Sequence[Record]) -> Table:
                 *(_range([reference[key] for reference in stated]) for key in ("score_0", "score_1", "floor")),
             )
         )
-    return Table("What is scored", header, tuple(rows), stub=2)
+    return Table("What is scored", header, tuple(rows), stub=2, notes=tuple(provisional(runs)))
 
 
 def _range(values: Sequence[float | None]) -> TableCell:

@@ -52,6 +52,7 @@ def text(task: Task) -> str:
         f"  {axis['axis']}: {axis['measure']}, {axis['scale']}, score_0 {axis['score_0']}, score_1 {axis['score_1']}"
         for axis in task["axes"]
     ]
+    lines += [f"  {note}" for note in _provisional(task)]
     return "\n".join([*lines, *(f"  {paper}" for paper in task["papers"])])
 
 
@@ -107,7 +108,17 @@ def _section(task: Task) -> list[str]:
         if task["axes_of"] != task["name"]:
             parts.append(f"References of `{task['axes_of']}`, the variant of the tracks.")
         parts.append(_table(rows, ["axis", "measure", "scale", *keys]))
+        parts += _provisional(task)
     return [*parts, "\n".join(f"- {fact}" for fact in _facts(task))]
+
+
+def _provisional(task: Task) -> list[str]:
+    """A sentence for each axis whose references are provisional."""
+    return [
+        f"The references of {axis['axis']} are provisional: {axis['provisional']}."
+        for axis in task["axes"]
+        if axis["provisional"]
+    ]
 
 
 def _reference(value: float | str | None) -> str:

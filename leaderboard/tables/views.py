@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +45,7 @@ from leaderboard.tables.table import (
 )
 from suite.behavior import Invariance, regularizes
 from suite.predictions import NORMS, PREDICTIONS, Basis
-from suite.storage.record import Status
+from suite.storage.record import Record, Status
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds {EITHER}."
@@ -64,6 +64,7 @@ BEST_OVERALL = f"{BEST} Overall: all that the seeds leave the first rank open to
 NOT_DEFINED = "{} on {}: {} is not defined and scores 0. {}."
 INCOMPLETE = "(n/m): only n of m seeds reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
+PROVISIONAL = "Provisional scores, until their references are made anew:"
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
@@ -121,6 +122,17 @@ def _endings_in_words(board: Board, results: Results) -> list[str]:
         for status, word in ENDINGS.items()
     }
     return [f"{word} runs: {names}." for word, names in words.items() if names]
+
+
+def provisional(runs: Iterable[Record]) -> list[str]:
+    """A note that names the axes of tasks whose references are provisional, and why; none if there are none."""
+    reasons: defaultdict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        for axis, stated in run["axes"].items():
+            if stated.get("provisional"):
+                reasons[stated["provisional"]].add(f"{run['task']} ({axis})")
+    named = [f"{', '.join(sorted(axes))}, as {why}" for why, axes in sorted(reasons.items())]
+    return [f"{PROVISIONAL} {'; '.join(named)}."] if named else []
 
 
 def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -186,7 +198,12 @@ def ranking(board: Board, results: Results) -> Table:
         *([_aggregates_in_words(sensitivity_of(board.ranked))] if len(board.ranked_names) > 2 else []),
         " ".join([*explicit, BEST_OVERALL, cost]),
     )
-    notes = (*(scored if board.scores.cells else (UNSCORED, cost)), *_endings_in_words(board, results))
+    runs = [record for record in results.scored() if record["kind"] == board.kind]
+    notes = (
+        *(scored if board.scores.cells else (UNSCORED, cost)),
+        *provisional(runs),
+        *_endings_in_words(board, results),
+    )
     track = f", {board.track} track" if board.track else ""
     return Table(f"Lowlands: {board.kind}s{track}", header, rows, stub=2, notes=notes)
 

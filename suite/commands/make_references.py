@@ -44,6 +44,8 @@ def mean_measures(task: Task, setting: Setting, seeds: range) -> Means | None:
     submission, hyperparameters = setting
     make = bind(load(submission).submission, task).make
     runs = [TrainingRun(task.problem(seed), seed, 0, hyperparameters) for seed in seeds]
+    for run in runs:  # what adversarial initializations cost is not the runs' own, if it is not paid while they train
+        task.model(run.problem, run.seed)
     rows = []
     for run, result in zip(runs, train(task, runs, make), strict=True):
         if not result.converged:
@@ -91,8 +93,8 @@ def make_references(
 def give_axes(log: Path) -> int:
     """Give the scored records in `log` the axes of their image tasks, as frozen now; the number that had others.
 
-    A task that was run before its references were frozen need not be run again. A damaged line would be lost: then an
-    `InputError` leaves the log as it was.
+    A task that was run before its references were frozen need not be run again. An `InputError` leaves the log as it
+    was where a damaged line would be lost, or where a solution was not measured by what is scored now.
     """
     contents = read(log)
     if contents.damaged:
@@ -103,6 +105,10 @@ def give_axes(log: Path) -> int:
         if record["phase"] == "score" and task.family == "images":
             axes = resolve_axes(task.axes, None)
             changed += record["axes"] != axes
+            known = record["measures"].keys() | record.get("undefined", {}).keys()
+            for axis in task.axes if record["converged"] else ():
+                if axis.measure not in known:
+                    raise InputError(f"{log}: a run of {record['submission']} on {task.name} has no {axis.measure}.")
             record = seal(record | {"axes": axes, "reported": list(task.reported)})
         records.append(record)
     rewritten = log.with_suffix(".axes")
@@ -129,7 +135,9 @@ def main(arguments: list[str]) -> None:
             entries = json.loads(REFERENCES_FILE.read_text()) if REFERENCES_FILE.is_file() else {}
             REFERENCES_FILE.write_text(json.dumps(entries | {name: entry}, indent=1, sort_keys=True) + "\n")
 
-        finished = frozen().get(name, {}).get("runs", {}) if options.resume else {}
+        known = frozen().get(name, {}).get("runs", {}) if options.resume else {}
+        measures = {axis.measure for axis in IMAGE_AXES}
+        finished = {label: row for label, row in known.items() if row is None or measures <= row.keys()}
         make_references(name, range(FIRST_SEED, FIRST_SEED + options.seeds), finished, save)
 
 

@@ -31,13 +31,17 @@ MAX_DEPTH = 20
 
 
 class _Axis(Struct):
-    """What a record states of one axis; references are null where the oracle did not solve."""
+    """What a record states of one axis; references are null where the oracle did not solve.
+
+    `provisional` says why they will be made anew; it is empty where they are final.
+    """
 
     measure: Name
     scale: Literal["log", "linear"]
     score_0: Number | None
     score_1: Number | None
     floor: Number | None
+    provisional: str = ""
 
 
 class _Uncertainty(Struct):

@@ -23,6 +23,7 @@ PARAMETER_MEASURES = (
     "adaptive_lambda_max",
     "adaptive_trace",
     "adaptive_sharpness",
+    "canonical_sharpness",
     "l2_norm",
     "distance_from_initialization",
 )

@@ -45,14 +45,24 @@ MEASURES = (
     "temperature",
 )
 
-REPORTED = ("lambda_max", "hessian_trace", "l2_norm", "path_margin", "calibration_error", "train_error")
+REPORTED = (
+    "adaptive_sharpness",
+    "lambda_max",
+    "hessian_trace",
+    "l2_norm",
+    "path_margin",
+    "calibration_error",
+    "train_error",
+)
 
 IMAGE_AXES = (
-    Axis("flatness", "adaptive_sharpness", "log", math.nan, math.nan),
+    Axis("flatness", "canonical_sharpness", "log", math.nan, math.nan),
     Axis("norm", "input_margin", "log", math.nan, math.nan, higher=True),
     Axis("generalization", "test_error", "log", math.nan, math.nan, floor=1e-4),
 )
 """The axes of every image task, without the references, which are each task's own.
+
+The loss is the cross-entropy, so that flatness is the one that no vector added to all classes' weights moves.
 
 The norm axis is the max-margin axis of the linear tasks for any network: the distance, in the norm of the input, of the
 training images from the decision boundary. Not the margin over the path norm, which networks with normalisation or
@@ -60,7 +70,10 @@ attention do not have: architectures of every kind enter these tasks."""
 
 REFERENCES_FILE = Path(__file__).with_name("references.json")
 """Made by ``python -m suite.commands.make_references``, which says how. score_1, the best mean over seeds among the
-reference runs, measure by measure, is a stretch value that no single run reaches on every axis."""
+reference runs, measure by measure, is a stretch value that no single run reaches on every axis.
+
+Where a pair of references names a measure as `measured`, they are values of that one, which was scored before, and
+are provisional until the task's references are made anew."""
 
 IMAGE_PAPERS = (
     "Keskar et al. 2017, arXiv:1609.04836",
@@ -104,7 +117,15 @@ def image_axes(name: str) -> tuple[Axis, ...]:
     if not all(axis.measure in references for axis in IMAGE_AXES):
         return ()
     pairs = {axis: references[axis.measure] for axis in IMAGE_AXES}
-    return tuple(replace(axis, score_0=pair["score_0"], score_1=pair["score_1"]) for axis, pair in pairs.items())
+    return tuple(
+        replace(
+            axis,
+            score_0=pair["score_0"],
+            score_1=pair["score_1"],
+            provisional=f"they are values of {pair['measured']}" if "measured" in pair else "",
+        )
+        for axis, pair in pairs.items()
+    )
 
 
 ANNEALING_EPOCHS = 2
@@ -201,7 +222,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     arXiv:1703.04933), and larger logits alone lower every curvature of the cross-entropy. So the scored measures are
     invariant to rescaling, and are taken at a temperature that brings the training loss to the target loss exactly.
 
-    Flatness axis. `adaptive_sharpness`: mean rise of the training loss under relative noise of 0.2. Norm axis.
+    Flatness axis. `canonical_sharpness`: mean rise of the training loss under relative noise of 0.2. Norm axis.
     `input_margin`: the 10 % quantile of the training margins over their gradients in the input (the distance from the
     decision boundary: for a linear network the l2 margin, and defined for every architecture). Generalization axis.
     `test_error`. All: score 0 is the mean that SGD reaches from an adversarial initialization, a global minimum of data

@@ -30,7 +30,7 @@ REPORTED = ("lambda_max", "hessian_trace", "l2_norm", "test_loss")
 def _axes(classes: int | None) -> tuple[Axis, ...]:
     """What may be scored: flatness and, for classes, the axes of image tasks; for real targets slopes and errors."""
     unknown = math.nan
-    flatness = Axis("flatness", "adaptive_sharpness", "log", unknown, unknown)
+    flatness = Axis("flatness", "canonical_sharpness", "log", unknown, unknown)
     if classes:
         margin = Axis("norm", "input_margin", "log", unknown, unknown, higher=True)
         return flatness, margin, Axis("generalization", "test_error", "log", unknown, unknown, floor=1e-4)

@@ -189,6 +189,7 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
             "score_1": reference(axis.score_1),
             "floor": axis.floor,
         }
+        | ({"provisional": axis.provisional} if axis.provisional else {})
         for axis in axes
     }
 

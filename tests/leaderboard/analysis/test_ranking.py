@@ -25,7 +25,7 @@ from leaderboard.analysis.statistics import Spread
 from leaderboard.tables import views
 from suite.errors import InputError
 from suite.tracks import TRACKS, Track
-from tests.leaderboard.helpers import noisy, record, runs_of, scores_of
+from tests.leaderboard.helpers import LINEAR, noisy, record, runs_of, scores_of
 
 
 def _standings(records: list[dict[str, Any]]) -> dict[str, Standing]:
@@ -302,6 +302,34 @@ def test_what_must_not_share_a_table() -> None:
         check([record("x", "a1", 0, 0.5), record("x", "a1", 1, 0.5, suite_version="2")])
     with pytest.raises(InputError, match="two data sets for task 'a1', seed 0"):
         check([record("x", "a1", 0, 0.5), record("y", "a1", 0, 0.5, data_fingerprint="other")])
+
+
+def _on_scale(seed: int = 1, **stated: Any) -> dict[str, Any]:
+    return record("y", "a1", seed, 0.5, axes={"norm": LINEAR | {"measure": "m_norm"} | stated})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [_on_scale(measure="other"), _on_scale(2, measure="other"), _on_scale(score_0=1.1), _on_scale(score_1=0.01)],
+)
+def test_one_axis_of_a_task_is_scored_in_one_way(other: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"score the norm of task 'a1' in two ways \(m_norm from 1\.0 to 0\.0 and"):
+        check([record("x", "a1", 1, 0.5), other])
+
+
+def test_references_of_an_oracle_differ_between_seeds_and_by_rounding_and_may_be_missing() -> None:
+    unsolved = _on_scale(score_0=None, score_1=None)
+    check([unsolved, record("x", "a1", 1, 0.5), _on_scale(score_0=1 + 1e-9), unsolved, _on_scale(2, score_0=3.0)])
+
+
+def test_provisional_references_are_named_under_the_table() -> None:
+    records = [_on_scale(provisional="they are values of m_older"), record("x", "b1", 0, 0.5)]
+    (made,) = boards(Results(records))
+    notes = views.ranking(made, Results(records)).notes
+    words = "Provisional scores, until their references are made anew: a1 (norm), as they are values of m_older."
+    assert words in notes
+    (made,) = boards(Results(records[1:]))
+    assert not any("rovisional" in note for note in views.ranking(made, Results(records[1:])).notes)
 
 
 def test_agreement_with_rliable_and_scipy() -> None:

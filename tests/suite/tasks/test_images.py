@@ -93,7 +93,12 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
     shipped = [seal(record) for record in read(SHIPPED).records if record["submission"] == "sgd"]
     # The shipped records may be from before the references of today.
     now = {"axes": resolve_axes(find_task("mnist5k_mlp").axes, None)}
-    scored = [seal(r | now) for r in shipped if r["phase"] == "score" and r["task"] == "mnist5k_mlp"]
+    measured = {"canonical_sharpness": 0.01}
+    scored = [
+        seal(r | now | {"measures": r["measures"] | measured})
+        for r in shipped
+        if r["phase"] == "score" and r["task"] == "mnist5k_mlp"
+    ]
     others = [r for r in shipped if r["phase"] == "tune" or r["family"] != "images"]
     log = tmp_path / "full.jsonl"
     Log(log).append(*others, *(seal(record | {"axes": {}, "reported": []}) for record in scored))
@@ -107,6 +112,49 @@ def test_records_from_before_the_references_get_their_axes(tmp_path: Path) -> No
     assert log.read_bytes() == before
 
 
+def test_a_solution_that_lacks_the_scored_measure_gets_no_axes(tmp_path: Path) -> None:
+    run = next(r for r in read(SHIPPED).records if r["phase"] == "score" and r["task"] == "mnist5k_mlp")
+    values = {name: value for name, value in run["measures"].items() if name != "canonical_sharpness"}
+    log = tmp_path / "quick.jsonl"
+    Log(log).append(seal(run | {"measures": values}))
+    before = log.read_bytes()
+    with pytest.raises(InputError, match=r"on mnist5k_mlp has no canonical_sharpness\.$"):
+        references.give_axes(log)
+    assert log.read_bytes() == before
+
+
+def test_gradients_of_an_initialization_are_not_those_of_a_reference_run() -> None:
+    """The second seed's initialization was made while the first one trained, and used its budget up."""
+    made: dict[int, dict[str, torch.Tensor]] = {}
+
+    def model(problem: Problem, seed: int) -> torch.nn.Module:
+        network = torch.nn.Linear(2, 2)
+        if seed not in made:
+            for _ in range(task.target.budget):
+                torch.autograd.backward(cross_entropy(network(problem.train.x), problem.train.y))
+            made[seed] = network.state_dict()
+        network.load_state_dict(made[seed])
+        return network
+
+    def problem(seed: int) -> Problem:
+        y = torch.arange(8) % 2
+        return Problem(Split(torch.eye(2)[y] + 0.01 * seed, y))
+
+    task = replace(
+        find_task("mnist5k_mlp"),
+        problem=problem,
+        model=model,
+        target=Target(0.5, budget=40, check_every=4),
+        batch_size=8,
+        interface=None,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "image_measures", lambda solution, names: {"test_error": 0.0})
+        means = references.mean_measures(task, ("sgd", {"lr": 1.0}), range(3))
+    assert means is not None
+    assert means["gradient_evaluations"] <= 40
+
+
 def test_references_are_in_order() -> None:
     frozen = json.loads(references.REFERENCES_FILE.read_text())
     assert {"mnist5k_mlp"} <= set(frozen) <= set(ADVERSARIAL_INITS)
@@ -118,6 +166,12 @@ def test_references_are_in_order() -> None:
             assert isinstance(axis.score_1, float)
             assert 0 < axis.score_1 < math.inf
             assert (axis.score_1 > axis.score_0) == axis.higher, (name, axis)
+            measured = frozen[name]["axes"][axis.measure].get("measured")
+            assert axis.provisional == (f"they are values of {measured}" if measured else "")
+            best = frozen[name]["runs"][frozen[name]["axes"][axis.measure]["score_1_run"]]
+            assert axis.score_1 == best[measured or axis.measure]
+    assert not any(axis.provisional for axis in find_task("mnist5k_mlp").axes)
+    assert find_task("mnist_mlp").axes[0].provisional
     assert find_task("mnist5k_bad_start").axes == find_task("mnist5k_mlp").axes
     assert find_task("mnist_mlp[subset=77]").axes == ()  # other sizes are reported, not scored
 
