@@ -68,7 +68,7 @@ def test_a_network_fits_rows_it_has_not_seen(folder: Path, name: str, measure: s
     assert record["converged"], record
     assert record["measures"][measure] < 0.25
     assert record["axes"] == {}
-    assert {"adaptive_sharpness", measure} <= {*record["reported"]}
+    assert {"canonical_sharpness", measure} <= {*record["reported"]}
     assert place_of_references(find_task(f"tabular:{name}")) == (folder / f"{name}.references.json", f"tabular:{name}")
 
 
