@@ -38,7 +38,7 @@ def run(
     trials: int | None = None,
     tuning_seeds: int | None = None,
     searches: int | None = None,
-    measure_trials: bool | None = None,
+    measured_searches: int | None = None,
     results: str | Path = RESULTS,
     data: str | Path | None = None,
     device: str = "cpu",
@@ -57,7 +57,7 @@ def run(
             then the default one) and `Submission` objects; one or several. By default eight well-known optimizers.
         track: a track's name, or the file of one of your own.
         tasks: these tasks alone; by default the track's.
-        seeds, trials, tuning_seeds, searches, measure_trials: in place of the track's, as for ``lowlands run``.
+        seeds, trials, tuning_seeds, searches, measured_searches: in place of the track's, as for ``lowlands run``.
         results: the folder of the log, which is named after the track.
         data: the folder of data sets; by default ``$LOWLANDS_DATA``.
         device: of torch.
@@ -72,8 +72,14 @@ def run(
         InputError: there is no such submission, task or track; or something cannot be built, read or written.
     """
     folder = Path(results)
-    sizes = {"trials": trials, "tuning_seeds": tuning_seeds, "searches": searches, "measure_trials": measure_trials}
-    chosen = sized_track(track, seeds, **sizes)
+    chosen = sized_track(
+        track,
+        seeds,
+        trials=trials,
+        tuning_seeds=tuning_seeds,
+        searches=searches,
+        measured_searches=measured_searches,
+    )
     use_data(None if data is None else Path(data))
     if isinstance(submissions, Sequence) and not isinstance(submissions, str):
         texts = [_text(each, folder) for each in submissions]

@@ -35,8 +35,9 @@ class Track:
         tuning_seeds: on how many seeds each setting is tried; none of them is scored.
         searches: how often the search is made, each time with settings and tuning seeds of its own. The scored seeds
             are dealt out to the searches in turn, so that what a score owes to the draw of the search can be told.
-        measure_trials: whether every trial is trained to its end and measured, so that the expected score of a setting
-            of the space is known, and not only that of the selected one. Selection sees nothing of it.
+        measured_searches: in how many searches, from the first on, every trial is trained to its end and measured, so
+            that the expected score of a setting of the space is known, and not only that of the selected one. Selection
+            sees nothing of it. Where every setting that trains is scored, it is known without.
         fewer_seeds: by task, where a run costs so much that the track asks for fewer seeds.
         first_seed: the first scored seed.
     """
@@ -48,7 +49,7 @@ class Track:
     tuning_seeds: int
     description: str
     searches: int = 1
-    measure_trials: bool = False
+    measured_searches: int = 0
     fewer_seeds: Mapping[str, int] = field(default_factory=dict)
     first_seed: int = 0
 
@@ -143,7 +144,7 @@ TRACKS = {
             1,
             "does everything run: seconds",
             searches=2,
-            measure_trials=True,
+            measured_searches=2,
         ),
         Track(
             "quick",
@@ -153,6 +154,7 @@ TRACKS = {
             1,
             "a first true table on a laptop: minutes",
             searches=2,
+            measured_searches=1,
             fewer_seeds=QUICK_FEWER_SEEDS,
         ),
         Track(
@@ -171,7 +173,7 @@ def read_track(path: Path) -> Track:
     """A track of the user's own, as a TOML file states it::
 
         tasks = ["min_norm_regression", "my_task.py:spirals"]
-        seeds = 5  # and trials, tuning_seeds, searches, measure_trials, description, fewer_seeds
+        seeds = 5  # and trials, tuning_seeds, searches, measured_searches, description, fewer_seeds
 
     It is named after the file, and so is its log. Files of tasks are named relative to the track's file.
 
@@ -188,7 +190,7 @@ def read_track(path: Path) -> Track:
         raise wrong(f"it cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise wrong(f"it is not TOML ({error})") from None
-    known = {"tasks", "description", "measure_trials", "fewer_seeds", *OWN_SIZES}
+    known = {"tasks", "description", "measured_searches", "fewer_seeds", *OWN_SIZES}
     if others := sorted(given.keys() - known):
         raise wrong(f"there is no {others[0]!r}; it may state {', '.join(sorted(known))}")
     tasks = given.get("tasks")
@@ -199,13 +201,16 @@ def read_track(path: Path) -> Track:
     for name, size in {**sizes, **(fewer if isinstance(fewer, dict) else {"fewer_seeds": fewer})}.items():
         if type(size) is not int or size < 1:
             raise wrong(f"{name} must be a whole number of at least 1, not {size!r}")
+    measured = given.get("measured_searches", 0)
+    if type(measured) is not int or measured < 0:
+        raise wrong(f"measured_searches must be a whole number of at least 0, not {measured!r}")
     if path.stem in TRACKS or not re.fullmatch(r"[\w.-]+", path.stem):
         raise wrong(f"a track cannot be named {path.stem!r}; rename the file")
     return Track(
         name=path.stem,
         tasks=tuple(dict.fromkeys(_beside(path, task) for task in tasks)),
         description=str(given.get("description", "")),
-        measure_trials=given.get("measure_trials") is True,
+        measured_searches=measured,
         fewer_seeds={_beside(path, task): seeds for task, seeds in fewer.items()},
         **sizes,
     )

@@ -54,8 +54,8 @@ class Standing:
             where nothing is known of that.
         half_over_searches, half_over_tasks: half of the 95 % interval of the overall score over seeds and the draw of
             the search, and over tasks; None likewise.
-        expected: the overall score of a setting drawn from the space, without selection; None unless every trial of the
-            search was measured.
+        expected: the overall score of a setting drawn from the space, without selection; None unless every trial of a
+            search was measured, on each task.
         axes: axis -> score, of the axes that the submission has.
         families: family of tasks -> mean score over its tasks and their axes.
         missing: the tasks that it lacks, in part or whole.
@@ -299,7 +299,7 @@ def searched(scores: Scores, results: Results) -> set[str]:
 
 
 def expected_scores(scores: Scores, results: Results) -> dict[str, float]:
-    """Submission -> the overall score of a random setting of its space, of those whose every trial was measured."""
+    """Submission -> the overall score of a random setting of its space, where it is known on every task."""
     tuned = {name for name, _ in results.tuned} & set(scores.names)
     if not tuned:
         return {}

@@ -96,19 +96,29 @@ class Results:
         return {(record["submission"], record["task"]) for record in self.records if record["phase"] == "tune"}
 
     def over_the_space(self) -> list[Record]:
-        """A run for every setting that was tried, with a seed of its own; the scored runs where nothing was tuned.
+        """As many runs of every setting that was tried, with seeds of their own; the scored ones if nothing was tuned.
 
-        Of a submission and task of which a trial was not measured, because it was ended early or the record is of a
-        version that measured no trials, there is none.
+        Where every setting that trains is scored, they are the scored runs, and as many that missed the target loss for
+        a setting that does not train. Elsewhere they are the tuning runs of the searches that measured all of theirs: a
+        submission and task without such a search has none, since a trial that was ended early has no score.
         """
-        trials: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+        searches: defaultdict[tuple[str, str], defaultdict[int, list[Record]]]
+        searches = defaultdict(lambda: defaultdict(list))
+        scored: defaultdict[tuple[str, str, int], list[Record]] = defaultdict(list)
         for record in self.records:
             if record["phase"] == "tune":
-                trials[record["submission"], record["task"]].append(record)
-        runs = [run for run in self.scored() if (run["submission"], run["task"]) not in trials]
-        for group in trials.values():
-            if all(map(measured, group)):
-                runs += [trial | {"seed": number} for number, trial in enumerate(group)]
+                searches[record["submission"], record["task"]][search_of(record)].append(record)
+            else:
+                scored[record["submission"], record["task"], search_of(record)].append(record)
+        runs = [run for run in self.scored() if (run["submission"], run["task"]) not in searches]
+        for (submission, task), trials in searches.items():
+            found: list[Record] = []
+            for search, group in trials.items():
+                if group[0].get("selection") == "convergence":
+                    found += _with_untrained(scored[submission, task, search], {trial["trial"] for trial in group})
+                elif all(map(measured, group)):
+                    found += group
+            runs += [run | {"seed": number} for number, run in enumerate(found)]
         return runs
 
     def measures(self) -> pd.DataFrame:
@@ -150,6 +160,14 @@ def measured(run: Record) -> bool:
     if run["status"] == Status.RACED or not axes:
         return False
     return not run["converged"] or all(axis["measure"] in run["measures"] for axis in axes)
+
+
+def _with_untrained(scored: Sequence[Record], trials: Collection[int]) -> list[Record]:
+    """The scored runs of a search, and runs that missed the target loss for each of its `trials` that has none."""
+    seeds = {run["seed"]: run for run in scored}
+    untrained = set(trials) - {run["trial"] for run in scored}
+    missed = {"converged": False, "status": Status.BUDGET, "measures": {}}
+    return [*scored, *(run | missed | {"trial": trial} for trial in sorted(untrained) for run in seeds.values())]
 
 
 def _column(name: str, values: list[Any]) -> Any:

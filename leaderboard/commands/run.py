@@ -73,9 +73,9 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
     help="Independent searches per task, each scored on seeds of its own [default: the track's].",
 )
 @click.option(
-    "--measure-trials/--no-measure-trials",
-    default=None,
-    help="Train every trial to its end and measure it, for the column `any setting` [default: the track's].",
+    "--measured-searches",
+    type=click.IntRange(min=0),
+    help="Searches whose every trial is trained to its end and measured, for `any setting` [default: the track's].",
 )
 @results_option
 @data_option
@@ -92,7 +92,7 @@ def run(
     trials: int | None,
     tuning_seeds: int | None,
     searches: int | None,
-    measure_trials: bool | None,
+    measured_searches: int | None,
     results: Path,
     data: Path | None,
     device: str,
@@ -116,7 +116,7 @@ def run(
         trials=trials,
         tuning_seeds=tuning_seeds,
         searches=searches,
-        measure_trials=measure_trials,
+        measured_searches=measured_searches,
     )
     use_data(data)
     path = results / f"{track.name}.jsonl"

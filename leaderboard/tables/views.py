@@ -55,7 +55,7 @@ ROUGHLY = f"{ROUGH} such a range may be too narrow: fewer than five seeds, or an
 TASKS = "± tasks: half of the 95 % interval that holds over other tasks of such families too (dash: not known)."
 SEARCHES = "± search: half of that over seeds and the draw of the tuning search."
 ONE_SEARCH = "One search: the tuning draw is not in these intervals."
-ANY_SETTING = "any setting: the score of a setting drawn from the space, all trials, without selection."
+ANY_SETTING = "any setting: the score of a setting drawn from the space, without selection; 0 where it does not train."
 BEST = (
     "Bold: the best, and all down to the last that does not differ from it by a paired test at 5 %; nothing without "
     "some of its runs, and no score of 0."

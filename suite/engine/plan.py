@@ -163,7 +163,7 @@ class PlannedEntry:
             device=plan.device,
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
             solutions=plan.solutions,
-            measured=plan.track.measure_trials,
+            measured=self.search < plan.track.measured_searches and self.task.selection != "convergence",
             described=self.loaded,
         )
 

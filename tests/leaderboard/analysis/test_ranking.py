@@ -427,6 +427,37 @@ def test_the_expected_score_is_the_mean_over_the_space() -> None:
     assert _standings(_searched(0.0, **missed))["x"].expected == 0
 
 
+def test_one_measured_search_tells_the_expected_score() -> None:
+    runs = _searched(0.0)
+    for run in runs:
+        if run["phase"] == "tune" and run["search"] == 1:
+            run |= {"status": "raced", "converged": False, "axes": {}, "measures": {}}
+    assert _standings(runs)["x"].expected == pytest.approx(1 - (0.9 + 0.7 + 0.5) / 3)
+
+
+def test_where_every_setting_that_trains_is_scored_the_others_count_nothing() -> None:
+    """Of four settings two train, in either search, and score 0.8 and 0.4: the mean over the space is 0.3."""
+    every = {"selection": "convergence"}
+    for searches in (1, 2):
+        runs = [
+            record("x", task, seed, 1 - score, trial=trial, search=seed % searches) | every
+            for task in ("a1", "b1")
+            for seed in range(6)
+            for trial, score in ((1, 0.8), (3, 0.4))
+        ]
+        runs += [
+            record("x", task, 10_000 + search, 0.5, trial=trial, search=search, phase="tune")
+            | {"converged": trial in (1, 3), "axes": {}, "measures": {}}
+            | every
+            for task in ("a1", "b1")
+            for search in range(searches)
+            for trial in range(4)
+        ]
+        standing = _standings(runs)["x"]
+        assert standing.expected == pytest.approx(0.3)
+        assert standing.overall.value == pytest.approx(0.6)
+
+
 def test_the_uncertainty_over_tasks_is_shown() -> None:
     quick = load([log for log in shipped_logs() if log.stem == "quick"])
     for standing in board(quick).standings:

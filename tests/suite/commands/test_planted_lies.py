@@ -23,7 +23,7 @@ from suite.tracks import Track
 from suite.trials import Unit
 
 TASK = "min_norm_regression"
-TRACK = Track("tiny", (TASK,), seeds=1, trials=2, tuning_seeds=1, description="", measure_trials=True)
+TRACK = Track("tiny", (TASK,), seeds=1, trials=2, tuning_seeds=1, description="", measured_searches=1)
 
 FAILING = '''"""Its step raises."""
 import torch

@@ -15,13 +15,13 @@ from suite.engine import plan as plan_module
 from suite.engine.costs import Costs
 from suite.engine.driver import Driver, OutOfTime, Progress
 from suite.engine.executors import Engine
-from suite.engine.plan import Plan, make_plan
+from suite.engine.plan import Plan, make_plan, planned_entries
 from suite.engine.worker import Failure, run_in_worker
 from suite.errors import InputError
 from suite.storage.log import Log, read
 from suite.storage.record import identity, seal, search_of
 from suite.tasks import find_task
-from suite.tracks import Track
+from suite.tracks import Track, find_track
 from suite.trials import resolved, select
 from suite.trials.evaluate import run_unit
 from suite.trials.unit import Unit
@@ -488,3 +488,11 @@ def test_one_search_where_a_second_would_have_nothing_to_tell(tmp_path: Path, se
     records = read(tmp_path / "log.jsonl").records
     assert {search_of(record) for record in records} == {0}
     assert [record["seed"] for record in records if record["phase"] == "score"] == list(range(seeds))
+
+
+def test_only_the_first_searches_are_measured_and_only_where_a_race_or_a_choice_would_hide_scores() -> None:
+    names = ("min_norm_regression", "mnist5k_mlp", "valley_scalar")
+    entries = planned_entries(make_plan(("sgd",), names, find_track("quick")), Costs())
+    measured = {(entry.task.name, entry.search) for entry in entries for unit in entry.tuning() if unit.measured}
+    assert measured == {("min_norm_regression", 0), ("mnist5k_mlp", 0)}
+    assert {entry.search for entry in entries} == {0, 1}
