@@ -196,7 +196,9 @@ class SampledCurvature(NetworkCurvature):
         rows = torch.multinomial(shares, count, replacement=True, generator=generator)
         factors = (1 / (count * shares[rows])).to(network.device, network.dtype)
         self._factors = self._present = factors
-        super().__init__(network, data, loss, rows=rows.to(data.x.device), keep_graphs=False)
+        # The samples are few: more, smaller chunks would only cost calls.
+        chunk = min(network.chunk(data.x), count)
+        super().__init__(network, data, loss, rows=rows.to(data.x.device), chunk=chunk, keep_graphs=False)
 
     def _samples(self, part: slice) -> tuple[Tensor, Tensor]:
         self._present = self._factors[part]
