@@ -1,6 +1,8 @@
 """The top eigenvalues of a network's Hessian: found on the informative samples, then certified on all of them.
 
     informative, others = the samples with 98 % of the curvature in the outputs, and the rest
+    if these are most samples:
+        informative = the first eighth of them, and a random eighth of all others that stands for these
     V = Lanczos vectors of the Hessian on `informative`, in bfloat16 where the hardware multiplies it natively
     repeat up to five times:
         Ritz pairs of the exact Hessian on span(V), with error bounds from their residuals
@@ -36,7 +38,13 @@ CERTIFYING_CHUNK = 2 * BLOCK
 with the subsampled operator, into three times the memory of a gradient."""
 
 MAX_SUBSAMPLE = 0.5
-"""Subsampling pays if it selects at most this share of the samples."""
+"""If more than this share of the samples is informative, the less informative of them are drawn."""
+
+DRAWN_SHARE = 8
+"""Then an eighth of the samples is taken for itself, and another is drawn from the rest."""
+
+MORE_VECTORS = 1
+"""The span that is certified has so many more vectors then: the first ones may be in another order."""
 
 CERTIFIED_ERROR = 1e-2
 """Relative error that the bounds must prove; a hundredth of it is usual."""
@@ -76,11 +84,10 @@ def top_eigenpairs(
         return operator if diagonal is None else Scaled(operator, diagonal)
 
     informative, others = select_informative(network, data, loss)
-    if len(informative) > MAX_SUBSAMPLE * len(data):
-        informative, others = torch.arange(len(data)), torch.arange(0)
     low = network.dtype == torch.float32 and multiplies_bfloat16(network.device) and _runs_low(network, data, loss)
     chunk = network.chunk(data.x)
     certifying_chunk = min(chunk, 2 * CERTIFYING_CHUNK if low else CERTIFYING_CHUNK)
+    kind = LowPrecisionHessian if low else Hessian
 
     def part(kind: type[Hessian | LowPrecisionHessian], rows: Tensor | None, *, keep_graphs: bool = True) -> Operator:
         size = chunk if keep_graphs else certifying_chunk
@@ -89,19 +96,36 @@ def top_eigenpairs(
     def whole() -> Operator:
         return scaled(part(Hessian, None))
 
-    if network.size <= k + 1 or (len(others) == 0 and not low):
+    def found(cheap: Operator, count: int) -> Eigenpairs:
+        return lanczos(scaled(cheap), count, generator, tol=SUBSAMPLED_TOL, guards=GUARDS - 1)
+
+    few = BLOCK * max(1, len(data) // (DRAWN_SHARE * BLOCK))
+    is_spread = len(informative) > MAX_SUBSAMPLE * len(data)
+    if network.size <= k + 1 or (is_spread and not low and len(data) < 4 * few):
         return lanczos(whole(), k, generator)
-    cheap = part(LowPrecisionHessian if low else Hessian, informative)
-    candidates = lanczos(scaled(cheap), k + 1, generator, tol=SUBSAMPLED_TOL, guards=GUARDS - 1)
+    if is_spread and len(data) >= 4 * few:
+        ordered = torch.cat([informative, others])
+        rest = ordered[few:]
+        drawn = rest[torch.randperm(len(rest), generator=generator)[:few].to(rest.device)]
+        cheap: Operator = Combination((1.0, part(kind, ordered[:few])), (len(rest) / few, part(kind, drawn)))
+        candidates = found(cheap, k + 1 + MORE_VECTORS)
+        del cheap  # frees its graphs
+        exact = scaled(part(Hessian, None, keep_graphs=False))
+        certified = rayleigh_ritz(exact, candidates.vectors, k, candidates.products, MAX_REFINEMENTS)
+        return certified if certified.converged else lanczos(whole(), k, generator)
+    if is_spread:
+        informative, others = torch.arange(len(data)), torch.arange(0)
+    cheap = part(kind, informative)
+    candidates = found(cheap, k + 1)
     main = part(Hessian, informative, keep_graphs=False) if low else cheap
     del cheap  # frees its graphs, unless they are those of `main`
     products = candidates.products
     # The other samples have 2 % of the curvature. In bfloat16 their products are off by 0.4 % of that, which may be too
     # much for the bounds; so they are exact at the second attempt, where the span may also grow.
-    exact = (Hessian, MAX_REFINEMENTS)
-    for kind, refinements in ((LowPrecisionHessian, 0), exact) if low and len(others) else (exact,):
-        rest = [(1.0, part(kind, others, keep_graphs=False))] if len(others) else []
-        certified = rayleigh_ritz(scaled(Combination((1.0, main), *rest)), candidates.vectors, k, products, refinements)
+    attempts = ((LowPrecisionHessian, 0), (Hessian, MAX_REFINEMENTS))
+    for precision, refinements in attempts if low and len(others) else attempts[1:]:
+        more = [(1.0, part(precision, others, keep_graphs=False))] if len(others) else []
+        certified = rayleigh_ritz(scaled(Combination((1.0, main), *more)), candidates.vectors, k, products, refinements)
         if certified.converged:
             return certified
         products = certified.products

@@ -55,6 +55,35 @@ def test_subsampled_values_are_those_of_all_samples(
     assert (pairs.bounds <= subsampled.CERTIFIED_ERROR * pairs.values).all()
 
 
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize(("k", "adaptive"), [(1, False), (1, True), (3, False)])
+def test_values_of_a_network_whose_curvature_is_spread_are_those_of_all_samples(
+    low: bool, k: int, adaptive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subsampled, "multiplies_bfloat16", lambda device: low)
+    monkeypatch.setattr(subsampled, "BLOCK", 50)
+    parts: list[int] = []
+    combine = subsampled.Combination.__init__
+
+    def noted(self: subsampled.Combination, *given: tuple[float, Hessian]) -> None:
+        combine(self, *given)
+        parts.append(len(given))
+        assert [weight for weight, _ in given] == [1.0, 350 / 50], "those that are drawn stand for the others"
+
+    monkeypatch.setattr(subsampled.Combination, "__init__", noted)
+    data = classification(400, features=10, classes=4)
+    data = Split(data.x.float(), data.y)
+    net = Network(initialize(mlp((10,), 4, widths=(32, 32)), torch_stream("spread")))
+    assert len(select_informative(net, data, cross_entropy)[0]) > 0.5 * len(data)
+    diagonal = net.weights() if adaptive else None
+    whole = Hessian(net, data, cross_entropy)
+    expected = lanczos(whole if diagonal is None else Scaled(whole, diagonal), k, torch_stream("all"), tol=1e-5)
+    pairs = top_eigenpairs(net, data, cross_entropy, k, torch_stream("test"), diagonal=diagonal)
+    np.testing.assert_allclose(pairs.values, expected.values, rtol=1e-2)
+    assert (pairs.bounds <= subsampled.CERTIFIED_ERROR * pairs.values).all()
+    assert parts == [2]
+
+
 def test_nothing_is_kept_of_a_network_that_was_measured(
     fitted: tuple[nn.Module, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
