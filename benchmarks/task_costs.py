@@ -1,9 +1,9 @@
 """What a task costs: ``python -m benchmarks.task_costs`` (a few minutes of one core).
 
 For each task of the track `theory` (or those of ``--task NAME …``) the processor's time that three scored seeds of
-gradient descent take: data, oracles (none is read from the disk), training, the probe, and measuring. The setting is
-the first of the submission's search, whatever comes of it: where it misses the target loss, the whole budget is spent.
-Every unit is carried out in a process forked for it.
+gradient descent take: data, oracles (none is read from the disk), training, the probe, and measuring. Of the settings
+of the track's search the one with the longest step with which all three reach the target loss counts, as tuning would
+choose it; if there is none, the last that was tried. Every unit is carried out in a process forked for it.
 """
 
 from __future__ import annotations
@@ -55,10 +55,18 @@ class Cost:
 
 
 def cost(task: str, submission: str = "sgd") -> Cost:
-    """What three scored seeds of the submission's first setting cost on the task of this name."""
-    plan = make_plan([submission], [task], find_track("theory"))
-    settings = plan.submissions[0].submission.settings(1)[0]
-    unit = Unit(submission, task, "theory", "score", (Trial(0, settings),), SEEDS)
+    """What three scored seeds of the submission cost on the task of this name."""
+    track = find_track("theory")
+    searched = make_plan([submission], [task], track).submissions[0].submission.settings(track.trials)
+    for settings in sorted(searched, key=lambda each: -each["lr"]):
+        found = cost_of(Unit(submission, task, track.name, "score", (Trial(0, settings),), SEEDS))
+        if found.solutions == len(SEEDS):
+            break
+    return found
+
+
+def cost_of(unit: Unit) -> Cost:
+    """What the unit costs, without processes of its own and with nothing read from the disk's cache."""
 
     def work() -> bytes:
         with (
@@ -72,7 +80,7 @@ def cost(task: str, submission: str = "sgd") -> Cost:
         solutions = sum(record["status"] == Status.CONVERGED for record in records)
         return json.dumps((seconds, sum(record["steps"] for record in records), solutions)).encode()
 
-    return Cost(task, *json.loads(in_child(work)))
+    return Cost(unit.task, *json.loads(in_child(work)))
 
 
 def table(costs: Iterable[Cost]) -> str:
