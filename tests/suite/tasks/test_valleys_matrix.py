@@ -9,6 +9,7 @@ import torch
 
 from suite.curvature import Hessian, Network
 from suite.curvature.operators import dense
+from suite.estimate import uncertainties
 from suite.models import FactoredPredictor
 from suite.oracles.flat_minima import least_trace_factorization, root_trace_of_svd
 from suite.task import Oracle, Solution
@@ -33,6 +34,8 @@ def test_measures_are_those_of_the_dense_hessian() -> None:
     assert measures["recovery_error"] == pytest.approx(0, abs=1e-9)
     assert measures["trace_ratio"] >= 1 - 1e-6
     assert measures["root_trace_ratio"] > 1
+    assert uncertainties(measures).keys() == {"root_trace_ratio"}
+    assert str(measures["root_trace_ratio"]).startswith("≥ ")
 
 
 def test_least_trace_against_the_factors_themselves() -> None:
