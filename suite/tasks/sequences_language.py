@@ -175,7 +175,9 @@ def tiny_lm(data: str = "grammar") -> Task:
     The references are provisional: the worst and the best of three runs on one seed. They are made with those of the
     image tasks for the first published results. These runs (step size; adaptive_sharpness, context_sensitivity,
     excess_bits; copy_accuracy): Adam (0.003) 0.27, 2.5, 0.69; 0.65. Heavy ball (0.1) 0.26, 2.8, 0.66; 0.71. Muon (0.02)
-    0.23, 2.1, 0.42; 0.89.
+    0.23, 2.1, 0.42; 0.89. Architectures enter by Adam: with 0.003 `gru`, a recurrent network of 96,000 parameters, is
+    at the target loss after 768 steps (12 epochs, half a minute of one core; one seed), with 0.12, 3.1, 0.61; 0.67:
+    flatter, more sensitive, and no worse in what it knows.
 
     Reported, not scored. `copy_accuracy`: the share of tokens in second halves of copies that are predicted rightly;
     `bracket_accuracy`: how often, where a bracket closes, the right one is the likeliest of all closing ones;

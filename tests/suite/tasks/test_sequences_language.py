@@ -244,3 +244,16 @@ def test_adam_learns_the_grammar_and_to_copy() -> None:
     assert 0 < values["excess_bits"] < 0.8
     assert values["copy_accuracy"] > 0.6
     assert values["frequent_excess"] < values["rare_excess"]
+
+
+@pytest.mark.slow
+def test_a_recurrent_network_reaches_the_target_loss_too() -> None:
+    entry = bind(load("gru").submission, find_task("tiny_lm"))
+    problem = entry.task.problem(0)
+    (result,) = train(entry.task, [TrainingRun(problem, 0, 0, {"lr": 3e-3})], entry.make)
+    assert result.converged
+    model = entry.task.model(problem, 0)
+    model.load_state_dict(result.weights)
+    values = entry.task.measure(Solution(model.eval(), result.initial, problem, Oracle(), 0))
+    assert 0 < values["excess_bits"] < 0.8
+    assert values["copy_accuracy"] > 0.5
