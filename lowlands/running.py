@@ -14,9 +14,10 @@ import cloudpickle
 import torch  # noqa: F401  # now: a bar that turns while torch is loaded is for terminals
 
 from leaderboard.commands.console import duration, file_stem
-from leaderboard.commands.execution import Failures, Resources, line, opened, start_engine
+from leaderboard.commands.execution import Failures, Resources, line, opened, recorded_costs, start_engine, tell
 from leaderboard.commands.run import DEFAULT, RESULTS, SOLUTIONS, sized_track, use_data
 from lowlands.results import Results, load
+from suite.engine.driver import Driver
 from suite.engine.plan import make_plan
 from suite.entries.loading import PICKLED, of_factory
 from suite.errors import InputError, sentence
@@ -87,16 +88,16 @@ def run(
         texts = [_text(submissions, folder)]
     path = folder / f"{chosen.name}.jsonl"
     solutions = str((folder / SOLUTIONS).resolve()) if keep_solutions else None
-    with start_engine(Resources(engine, None, None, None), device) as started:
+    with start_engine(Resources(engine, None, None, None), device) as started, opened(path) as log:
         plan = make_plan(texts, tasks or chosen.tasks, chosen, device, None, solutions, started)
-        with opened(started, plan, path) as (driver, log):
-            for note in (*plan.notes, *log.notes):
-                print(note, file=sys.stderr)
-            if progress:
-                _follow(driver.steps(), driver.seconds_left(), Failures(path))
-            else:
-                for _ in driver.steps():
-                    pass
+        driver = Driver(plan, log, started, recorded_costs())
+        tell(plan.notes)
+        tell(log.notes)
+        if progress:
+            _follow(driver.steps(), driver.seconds_left(), Failures(path))
+        else:
+            for _ in driver.steps():
+                pass
     return load(path)
 
 

@@ -104,18 +104,41 @@ def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def opened(engine: Engine, plan: Plan, path: Path, trial_seconds: float | None = None) -> Iterator[tuple[Driver, Log]]:
-    """The driver of `plan` and its log at `path`, which no other run writes to until the end of the block.
+def opened(path: Path, dry_run: bool = False) -> Iterator[Log]:
+    """The log at `path`, which no other run writes to until the end of the block; its late notes are printed then.
 
-    An InputError says that the log cannot be read or written, or that the engine cannot run the plan.
+    It is opened before any submission's code runs, which could write to it. What is made here and not used is removed;
+    a dry run makes nothing.
+
+    An InputError says that the log cannot be read or written.
     """
-    from suite.engine.driver import Driver
-    from suite.engine.lock import locked
+    from suite.engine.lock import LOCK, locked
     from suite.storage.log import Log
 
+    if dry_run:
+        yield Log(path, writable=False)
+        return
+    new = not path.parent.exists()
     with locked(path.parent):
         log = Log(path)
-        yield Driver(plan, log, engine, recorded_costs(), trial_seconds), log
+        try:
+            tell(log.notes)
+            yield log
+        finally:
+            log.drop_foreign_lines()
+            tell(log.notes)
+            if new and not path.stat().st_size:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    (path.parent / LOCK).unlink()
+                    path.parent.rmdir()
+
+
+def tell(notes: list[str]) -> None:
+    """Print what the user should know on standard error, and empty the list."""
+    console = Console(stderr=True, markup=False)
+    while notes:
+        console.print(notes.pop(0), style="yellow", highlight=False, soft_wrap=True)
 
 
 def recorded_costs() -> Costs:
@@ -126,39 +149,40 @@ def recorded_costs() -> Costs:
     return Costs(record for shipped in shipped_logs() for record in read(shipped).records)
 
 
-def execute(engine: Engine, plan: Plan, path: Path, resources: Resources) -> None:
-    """Run `plan` on `engine`, with the log `path`; finished runs of the log are skipped.
+def execute(engine: Engine, plan: Plan, log: Log, resources: Resources) -> None:
+    """Run `plan` on `engine`, with the `log` that is `opened`; finished runs of it are skipped.
 
     A dry run prints what is done and what is left, writes nothing, and exits with 0.
 
-    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed. Raises as
-    `opened`.
+    Exits with 128 + the signal's number on SIGINT and SIGTERM, and with 124 when the deadline has passed.
+
+    Raises:
+        InputError: the log cannot be read or written, or the engine cannot run the plan.
     """
     from suite.engine.driver import Driver, OutOfTime
-    from suite.storage.log import Log
 
-    console = Console(stderr=True, markup=False)
-    for note in plan.notes:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+    tell(plan.notes)
     if resources.dry_run:
-        _print_outlook(Driver(plan, Log(path, writable=False), engine, recorded_costs()), path)
+        _print_outlook(Driver(plan, log, engine, recorded_costs()), log.path)
         sys.exit(0)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+    console = Console(stderr=True, markup=False)
     try:
-        with opened(engine, plan, path, resources.trial_seconds) as (driver, log):
-            for note in log.notes:
-                console.print(note, style="yellow", highlight=False, soft_wrap=True)
-            if driver.seconds_left():
-                if engine.shared is not None and plan.limits is None:
-                    console.print(engine.shared, highlight=False, soft_wrap=True)
-                console.print(f"About {duration(driver.seconds_left())}, from recorded costs.", highlight=False)
-            _follow(driver.steps(resources.deadline), console, Failures(path))
+        driver = Driver(plan, log, engine, recorded_costs(), resources.trial_seconds)
+        tell(log.notes)
+        if driver.seconds_left():
+            if engine.shared is not None and plan.limits is None:
+                console.print(engine.shared, highlight=False, soft_wrap=True)
+            console.print(f"About {duration(driver.seconds_left())}, from recorded costs.", highlight=False)
+        _follow(driver.steps(resources.deadline), console, Failures(log.path))
     except (_Stopped, OutOfTime) as end:
         reason, status = (
             ("Stopped", end.status) if isinstance(end, _Stopped) else ("The time limit has passed", TIMED_OUT)
         )
-        console.print(f"\n{reason}. What is done lies in {path}; the same command goes on from there.", soft_wrap=True)
+        console.print(
+            f"\n{reason}. What is done lies in {log.path}; the same command goes on from there.", soft_wrap=True
+        )
         sys.exit(status)
 
 

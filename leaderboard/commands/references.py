@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from leaderboard.commands.console import file_stem
-from leaderboard.commands.execution import Resources, execute, resource_options, start_engine
+from leaderboard.commands.execution import Resources, execute, opened, resource_options, start_engine
 from leaderboard.commands.run import data_option, device_option, results_option, use_data
 from suite.errors import InputError
 
@@ -41,15 +41,16 @@ def references(task: str, seeds: int, results: Path, data: Path | None, device: 
         from suite.tasks import open_task, place_of_references
         from suite.tasks.own_references import write
 
-        opened = open_task(task)
-        path, name = place_of_references(opened)
-        if not opened.open_axes:
+        own = open_task(task)
+        path, name = place_of_references(own)
+        if not own.open_axes:
             raise InputError(f"{task} leaves no references open: give its axes score_0=math.nan, score_1=math.nan.")
         track = track_of_references(task, seeds)
-        log = results / "references" / f"{file_stem(task)}.jsonl"
-        execute(engine, make_plan(SUBMISSIONS, track.tasks, track, device, engine=engine), log, resources)
-        records = [record for record in of_newest_source(read(log).records) if record["phase"] == "score"]
-        pairs = references_of(records, opened.open_axes)
+        place = results / "references" / f"{file_stem(task)}.jsonl"
+        with opened(place, resources.dry_run) as log:
+            execute(engine, make_plan(SUBMISSIONS, track.tasks, track, device, engine=engine), log, resources)
+        records = [record for record in of_newest_source(read(place).records) if record["phase"] == "score"]
+        pairs = references_of(records, own.open_axes)
     write(path, name, pairs)
     for measure, pair in pairs.items():
         worst, best = f"{pair.score_0:.4g} scores 0 ({pair.score_0_run})", f"{pair.score_1:.4g} scores 1"

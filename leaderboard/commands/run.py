@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leaderboard.commands.console import output, print_table
-from leaderboard.commands.execution import Resources, execute, resource_options, start_engine
+from leaderboard.commands.execution import Resources, execute, opened, resource_options, start_engine
 from suite.errors import InputError
 from suite.storage.record import Status
 from suite.tracks import PRESETS, TRACKS, Track, find_preset, find_track
@@ -122,11 +122,11 @@ def run(
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None
     limits = isolation_limits(resources.trial_seconds, resources.memory) if isolate else None
-    with start_engine(resources, device) as engine:
+    with start_engine(resources, device) as engine, opened(path, resources.dry_run) as log:
         from suite.engine.plan import make_plan
 
         plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions, engine)
-        execute(engine, plan, path, resources)
+        execute(engine, plan, log, resources)
     results_of_all = _print_results(path, implicit_only)
     names = {loaded.submission.name for loaded in plan.submissions}
     ends = {record["status"] for record in results_of_all.scored() if record["submission"] in names}
@@ -224,11 +224,11 @@ def study(
     command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
     if records is None:
         records = results / f"{preset.track().name}.jsonl"
-        with start_engine(resources, device) as engine:
+        with start_engine(resources, device) as engine, opened(records, resources.dry_run) as log:
             from suite.engine.plan import make_plan
 
             plan = make_plan(preset.submissions(), preset.track().tasks, preset.track(), device, engine=engine)
-            execute(engine, plan, records, resources)
+            execute(engine, plan, log, resources)
 
     from leaderboard.analysis.results import load
     from leaderboard.study.findings import analyse

@@ -10,13 +10,16 @@ from filelock import FileLock, Timeout
 
 from suite.errors import InputError
 
+LOCK = ".lock"
+"""The file of the lock in a results directory."""
+
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the results directory for one run. The lock is the operating system's: it ends with the process."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock").acquire(timeout=0)
+        lock = FileLock(directory / LOCK).acquire(timeout=0)
     except Timeout:
         raise InputError(f"Another run is writing to {directory}; give this one --results elsewhere.") from None
     except (OSError, NotImplementedError) as error:

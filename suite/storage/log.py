@@ -8,12 +8,17 @@ torch nor pandas is imported here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import gzip
 import hashlib
+import itertools
 import json
 import mmap
+import operator
 import os
+import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,12 +131,29 @@ def read(path: Path) -> ReadResult:
     return result
 
 
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=16).digest()
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append `data` to a file and sync it."""
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class Log:
     """An append-only log.
 
+    Whoever opens it to write is its only writer, under the lock of its folder (`suite.engine.lock`). What any other
+    process writes into it meanwhile, such as a submission's code that runs unconfined, does not count: before its own
+    next line the log puts its lines back as they were, and moves the foreign ones to a file beside it.
+
     Attributes:
         path: its file.
-        notes: what the user should know: a last line that was repaired, and the damaged lines that `records` met.
+        notes: what the user should know: a last line that was repaired, the damaged lines that `records` met, and lines
+            that somebody else has written.
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
@@ -141,17 +163,71 @@ class Log:
         """
         self.path = Path(path)
         self.notes: list[str] = []
+        self._lines: list[bytes] = []
+        self._state: tuple[int, ...] | None = None
         if not writable:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()
             self._repair()
+            self._state = self._status()
+            with self.path.open("rb") as file:
+                self._lines = list(map(_digest, file))
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def _status(self) -> tuple[int, ...]:
+        """The size of the file, and what changes with whatever is done to it."""
+        status = self.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+    def drop_foreign_lines(self) -> None:
+        """Put the log back as this object has read and written it, if another process has changed it.
+
+        Raises:
+            InputError: it cannot be read or written, or is no file any more.
+        """
+        try:
+            self._state = self._status()
+            with self.path.open("rb") as file:
+                if all(itertools.starmap(operator.eq, itertools.zip_longest(map(_digest, file), self._lines))):
+                    return
+                file.seek(0)
+                found = {_digest(line): line for line in file}
+            self._put_back(found)
+            self._state = self._status()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _put_back(self, found: Mapping[bytes, bytes]) -> None:
+        """Keep the own lines of those that were `found`, by digest; append the others to a file beside the log."""
+        beside, target = Path(f"{self.path}.foreign"), self.path.resolve()
+        own = [digest for digest in self._lines if digest in found]
+        kept = set(own)
+        foreign = [line.rstrip(b"\n") + b"\n" for digest, line in found.items() if digest not in kept]
+        if foreign:
+            _append(beside, b"".join(foreign))
+        whole = Path(f"{target}.whole")
+        whole.unlink(missing_ok=True)
+        _append(whole, b"".join(found[digest] for digest in own))
+        shutil.copymode(target, whole)
+        whole.replace(target)
+        happened = [f"foreign lines ({len(foreign)}) were moved to {beside}"] * bool(foreign)
+        if lost := len(self._lines) - len(own):
+            happened.append(f"own lines ({lost}) are gone, whose training runs the next run repeats")
+        self.notes.append(
+            f"{self.path} was changed by another process while this run held it: "
+            f"{', and '.join(happened) or 'its lines were put back'}."
+        )
+        self._lines = own
+
     def records(self) -> Iterator[Record]:
         """Every complete record, in order, one at a time; damaged lines are noted. Errors as of `scan`."""
+        if self._state is not None:
+            self.drop_foreign_lines()
         for number, record in scan(self.path):
             if isinstance(record, str):
                 self.notes.append(f"{self.path}: line {number} is damaged ({record}); its training run is repeated.")
@@ -174,10 +250,7 @@ class Log:
             parse(torn)
         except ValueError:
             # Saved to another file, so that nothing is lost; then cut off, so that the next record starts a line.
-            with Path(f"{self.path}.torn").open("ab") as rest:
-                rest.write(torn + b"\n")
-                rest.flush()
-                os.fsync(rest.fileno())
+            _append(Path(f"{self.path}.torn"), torn + b"\n")
             with self.path.open("r+b") as log:
                 log.truncate(start)
                 os.fsync(log.fileno())
@@ -207,8 +280,16 @@ class Log:
 
         If the disk is full or the log cannot be written, it stays as it was, and `InputError` is raised.
         """
+        sealed = (record if "checksum" in record else seal(record) for record in records)
+        lines = [canonical(record).encode() + b"\n" for record in sealed]
         try:
-            sealed = (record if "checksum" in record else seal(record) for record in records)
-            self._write(b"".join(canonical(record).encode() + b"\n" for record in sealed))
+            if self._status() != self._state:
+                self.drop_foreign_lines()
+            assert self._state is not None
+            size = self._state[0] + sum(map(len, lines))
+            self._write(b"".join(lines))
+            self._lines += map(_digest, lines)
+            state = self._status()
+            self._state = state if state[0] == size else None
         except OSError as error:
             raise self._unwritable(error) from error

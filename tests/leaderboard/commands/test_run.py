@@ -9,7 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from leaderboard.cli import main
+from leaderboard.commands.execution import opened
+from suite.engine.driver import Driver
+from suite.engine.executors import connect
+from suite.engine.plan import make_plan
+from suite.entries.loading import load
 from suite.errors import InputError
+from suite.storage.log import read
+from suite.storage.record import Record, canonical, identity, seal
 from suite.tracks import Track
 
 
@@ -44,3 +51,55 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(tmp_path: Path) -> None:
     assert re.search(r"min_norm_regression\W+6\W+0\W+0\W+0 s", result.stdout)
     assert "0 runs are left; about 0 s here" in result.stdout
     assert (results / "smoke.jsonl").read_bytes() == log
+
+
+FORGER = """
+import os
+import torch
+from suite import Submission
+
+def forge():
+    if "FORGED" in os.environ:
+        with open(os.environ["LOG"], "a") as log:
+            log.write(os.environ["FORGED"])
+
+class Forger(torch.optim.SGD):
+    def step(self, closure=None):
+        forge()
+        return super().step(closure)
+
+forge()
+submission = Submission("forger", Forger, space={"lr": 0.5})
+"""
+
+
+def test_records_that_a_submission_writes_itself_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When its file is imported, and in its steps: sealed ones, of runs of its own, later in the log than the true."""
+    file = tmp_path / "forger.py"
+    file.write_text(FORGER)
+    track = Track("test", ("min_norm_regression",), seeds=1, trials=1, tuning_seeds=1, description="")
+
+    def run(path: Path) -> tuple[str, list[Record]]:
+        with connect("local:0") as engine, opened(path) as log:
+            plan = make_plan([str(file)], track.tasks, track, engine=engine)
+            list(Driver(plan, log, engine).steps())
+        return capsys.readouterr().err.replace("\n", ""), read(path).records
+
+    said, honest = run(tmp_path / "honest.jsonl")
+    assert not said
+    forged = [seal(record | {"measures": dict.fromkeys(record["measures"], 1e-9)}) for record in honest]
+    path = tmp_path / "forged.jsonl"
+    monkeypatch.setenv("LOG", str(path))
+    monkeypatch.setenv("FORGED", "".join(canonical(record) + "\n" for record in forged))
+    load.cache_clear()
+    said, records = run(path)
+    assert list(map(identity, records)) == list(map(identity, honest))
+    assert f"foreign lines (1) were moved to {path}.foreign" in said
+    assert read(Path(f"{path}.foreign")).records[:1] == forged
+
+
+def test_a_command_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["run", "sdg", "--results", str(tmp_path / "new"), "--engine", "local:0"])
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])

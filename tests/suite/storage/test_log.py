@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from suite.errors import InputError
 from suite.storage.log import Log, many_records, read
-from suite.storage.record import checksum, identity, seal
+from suite.storage.record import canonical, checksum, identity, seal
 from tests.logs import RUN
 
 json_values = st.recursive(
@@ -205,3 +205,60 @@ def test_the_garbage_collector_is_as_it_was_after_many_records() -> None:
     with pytest.raises(InputError), many_records():
         raise InputError("A log cannot be read.")
     assert gc.isenabled()
+
+
+CHANGES = {
+    "extended": lambda lines, line, at: [*lines, line],
+    "torn": lambda lines, line, at: [*lines, line[:-1]],
+    "inserted": lambda lines, line, at: [*lines[:at], line, *lines[at:]],
+    "replaced": lambda lines, line, at: [*lines[:at], line, *lines[at + 1 :]],
+    "cut": lambda lines, line, at: lines[:at],
+    "reversed": lambda lines, line, at: lines[::-1],
+    "doubled": lambda lines, line, at: [*lines, *lines[:at]],
+    "untouched": lambda lines, line, at: lines,
+}
+"""What another process may do to the lines of a log."""
+
+
+@quiet
+@given(
+    st.lists(st.tuples(st.sampled_from(list(CHANGES)), st.integers(0, 9), st.integers(0, 3)), max_size=6), st.booleans()
+)
+def test_only_what_its_writer_writes_is_in_a_log(
+    tmp_path: Path, changes: list[tuple[str, int, int]], another_file: bool
+) -> None:
+    path, beside = tmp_path / "log.jsonl", tmp_path / "log.jsonl.foreign"
+    for old in (path, beside):
+        old.unlink(missing_ok=True)
+    log, own, foreign = Log(path), list[bytes](), list[bytes]()
+    for number, (kind, forged, at) in enumerate(changes):
+        log.append(made(number))
+        own.append(canonical(made(number)).encode() + b"\n")
+        changed = CHANGES[kind](own, canonical(made(100 + forged)).encode() + b"\n", at)
+        status = path.stat()
+        if another_file:
+            path.unlink()
+        path.write_bytes(b"".join(changed))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        foreign += [line.rstrip(b"\n") + b"\n" for line in changed if line not in own]
+        own = [line for line in own if line in changed]
+        log.notes.clear()
+    log.drop_foreign_lines()
+    assert path.read_bytes() == b"".join(own)
+    assert (beside.read_bytes() if beside.exists() else b"") == b"".join(foreign)
+    last = changes[-1][0] if changes else "untouched"
+    if last in ("extended", "torn", "inserted", "replaced"):
+        (note,) = log.notes
+        assert f"another process while this run held it: foreign lines (1) were moved to {beside}" in note
+    if last == "untouched":
+        assert not log.notes
+
+
+def test_a_log_that_is_no_file_any_more(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    log.append(made(0))
+    log.path.unlink()
+    os.mkfifo(log.path)
+    for write in (lambda: log.append(made(1)), log.drop_foreign_lines):
+        with pytest.raises(InputError, match="no regular file"):
+            write()
