@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from leaderboard.analysis.contradictions import contradictions, in_words, rescored
 from suite.behavior import explicit
 from suite.errors import InputError, unknown
 from suite.storage.log import read
-from suite.storage.record import Record, Status, of_newest_source, search_of
+from suite.storage.record import Record, Status, of_newest_source, run_key, search_of
 
 RUN_KEYS = (
     "submission", "kind", "explicit", "task", "family", "trial", "seed", "converged", "gradient_evaluations", "seconds",
@@ -275,6 +276,8 @@ def _previous(records: Sequence[Record]) -> list[Record]:
 def load(paths: Iterable[Path], previous: bool = False) -> Results:
     """Read and check the logs at `paths`; later logs win where two hold the same run.
 
+    A run of which one log has two records that differ beyond rounding does not count, and a note names it.
+
     With `previous`, the source of a submission before the newest is there too, as a submission of its own (`PREVIOUS`).
 
     Raises:
@@ -284,13 +287,16 @@ def load(paths: Iterable[Path], previous: bool = False) -> Results:
     notes: list[str] = []
     for path in paths:
         result = read(path)
-        records += result.records
+        # Where data or an oracle were unavailable, a record says nothing of a submission.
+        told = contradictions([record for record in result.records if record["status"] != Status.UNAVAILABLE])
+        records += [record for record in result.records if run_key(record) not in told] if told else result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
-    # Where data or an oracle were unavailable, a record says nothing of a submission.
+        notes += [f"{path}: {sentence}" for sentence in in_words(told)]
     available = [record for record in records if record["status"] != Status.UNAVAILABLE]
     missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
     notes += [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]
     counted = _measured_explicit([*_newest(available), *(_previous(available) if previous else [])])
+    notes += rescored(of_newest_source(available))
     if len(counted) < len(available):
         notes.append(f"{len(available) - len(counted)} records of older sources or repeated runs are left out.")
     check(counted)
