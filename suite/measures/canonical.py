@@ -71,6 +71,7 @@ class Part:
         free: by name, where operands may be perturbed: 1, or 0 for an entry that only copies.
         is_identity: a batch norm that went into the map before it.
         trained: the names of those that depend on parameters.
+        given: the operands as the call gets them, by the same names.
         changed: whether they are not the network's own any more.
     """
 
@@ -81,6 +82,7 @@ class Part:
     free: dict[str, Tensor] = field(default_factory=dict)
     is_identity: bool = False
     trained: set[str] = field(default_factory=set)
+    given: dict[str, Tensor] = field(default_factory=dict)
     changed: bool = False
 
     def add_shift(self, shift: Tensor, *, trained: bool) -> None:
@@ -155,18 +157,22 @@ class Form:
         parts: by call.
         scales: for every operand that is perturbed: the part, its name, and the size of the noise, entry by entry.
         is_own: whether the network is its own canonical form, with its parameters as operands.
+        tied: by call and name of an operand, further calls that get the same one (steps of a recurrent layer).
     """
 
     parts: dict[int, Part]
     scales: list[tuple[Part, str, Tensor]]
     is_own: bool
+    tied: Mapping[tuple[int, str], Sequence[Part]]
 
     @torch.no_grad()
     def outputs(self, context: MeasureContext, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Outputs [n, ...] on x, with `noise` added to the operands that `scales` lists."""
         tensors: dict[int, dict[str, Tensor]] = {}
         for (part, name, _), move in zip(self.scales, noise or (), strict=noise is not None):
-            tensors.setdefault(part.site.number, {})[name] = getattr(part, name) + move
+            moved = getattr(part, name) + move
+            for each in (part, *self.tied.get((part.site.number, name), ())):
+                tensors.setdefault(each.site.number, {})[name] = moved
         changed = {
             number: part.call(tensors.get(number, {}))
             for number, part in self.parts.items()
@@ -234,7 +240,8 @@ class _Canonical:
         self._turn_streams()
         self._multiply()
         is_own = own and not self.iso and not any(part.changed for part in self.parts.values())
-        form = Form(self.parts, [] if is_own else self._scales(), is_own)
+        tied = self._tied()
+        form = Form(self.parts, [] if is_own else self._scales(tied), is_own, tied)
         if not is_own:
             self._check(form)
         return form
@@ -924,12 +931,27 @@ class _Canonical:
 
     # -- noise --------------------------------------------------------------------------------------------------------
 
-    def _scales(self) -> list[tuple[Part, str, Tensor]]:
+    def _tied(self) -> dict[tuple[int, str], list[Part]]:
+        """Calls of one function that get one operand, as it is: by the first of them and the operand's name."""
+        first: dict[tuple[object, ...], int] = {}
+        found: dict[tuple[int, str], list[Part]] = {}
+        for part in self.parts.values():
+            for name, value in () if part.changed else part.given.items():
+                key = part.site.name, name, value.data_ptr(), value.shape, value.stride()
+                number = first.setdefault(key, part.site.number)
+                if number != part.site.number:
+                    found.setdefault((number, name), []).append(part)
+        return found
+
+    def _scales(self, tied: Mapping[tuple[int, str], Sequence[Part]]) -> list[tuple[Part, str, Tensor]]:
         """Absolute values of the operands; along axes that may be rotated, root mean squares."""
         found = []
+        repeated = {(part.site.number, name) for (_, name), parts in tied.items() for part in parts}
         for part in self.parts.values():
             rows = self._groups(part.site.writes)
             for name, value in part.operands():
+                if (part.site.number, name) in repeated:
+                    continue
                 squares = value.square()
                 if name in part.free:
                     squares = squares * part.free[name]
@@ -1099,7 +1121,8 @@ def _part(site: Site) -> Part:
             gain = torch.ones_like(mean) if part.gain is None else part.gain
             part.gain = gain / (variance + given.get("eps", 1e-5)).sqrt()
             part.shift = (0.0 if part.shift is None else part.shift) - mean * part.gain
-    part.trained = {name for name, value in operands.items() if value is not None and value.requires_grad}
+    part.given = {name: value for name, value in operands.items() if value is not None}
+    part.trained = {name for name, value in part.given.items() if value.requires_grad}
     return part
 
 

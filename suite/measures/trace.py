@@ -11,6 +11,7 @@ weights leave the function alone. A function that is not known here leaves the n
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,61 @@ DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_d
 TRANSPOSED = (torch.Tensor.T.__get__, torch.Tensor.mT.__get__)  # type: ignore[attr-defined]
 
 
+Cell = Callable[[Sequence[Tensor], Sequence[Callable[[Tensor], Tensor]], Sequence[Tensor]], list[Tensor]]
+"""(what the input gives each gate, what a state gives it, the states) -> the states, the output first."""
+
+
+def _rnn(bend: Callable[[Tensor], Tensor]) -> Cell:
+    return lambda given, recur, states: [bend(given[0] + recur[0](states[0]))]
+
+
+def _gru(
+    given: Sequence[Tensor], recur: Sequence[Callable[[Tensor], Tensor]], states: Sequence[Tensor]
+) -> list[Tensor]:
+    (h,) = states
+    reset, update = (torch.sigmoid(given[at] + recur[at](h)) for at in range(2))
+    new = torch.tanh(given[2] + reset * recur[2](h))
+    return [(h - new) * update + new]
+
+
+def _lstm(
+    given: Sequence[Tensor], recur: Sequence[Callable[[Tensor], Tensor]], states: Sequence[Tensor]
+) -> list[Tensor]:
+    h, c = states
+    enter, keep, new, leave = (each + f(h) for each, f in zip(given, recur, strict=True))
+    c = torch.sigmoid(keep) * c + torch.sigmoid(enter) * torch.tanh(new)
+    return [torch.sigmoid(leave) * torch.tanh(c), c]
+
+
+RECURRENT: Mapping[Any, Cell] = {
+    torch.rnn_tanh: _rnn(torch.tanh),
+    torch.rnn_relu: _rnn(torch.relu),
+    torch.gru: _gru,
+    torch.lstm: _lstm,
+}
+
+
+def _unrolled(cell: Cell, x: Tensor, states: list[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Outputs [n, steps, hidden] and last states of one layer in one direction on x [n, steps, inputs].
+
+    Gate by gate. Two constants that are added are one; that of a GRU's new state is multiplied before it is added.
+    """
+    size = weights[1].shape[1]
+    inputs, hidden, *biases = (list(torch.split(weight, size)) for weight in weights)
+    first, second = biases or ([None] * len(inputs), [None] * len(inputs))
+    kept = [None, None, second[2]] if cell is _gru else [None] * len(inputs)
+    given = [
+        functional.linear(x, weight, one if other is None or own is not None else one + other)
+        for weight, one, other, own in zip(inputs, first, second, kept, strict=True)
+    ]
+    recur = [functools.partial(functional.linear, weight=w, bias=own) for w, own in zip(hidden, kept, strict=True)]
+    outputs = []
+    for step in range(x.shape[1]):
+        states = cell([each[:, step] for each in given], recur, states)
+        outputs.append(states[0])
+    return torch.stack(outputs, 1), states
+
+
 class Calls(TorchFunctionMode):
     """Sees every call of a function of torch while a network runs; calls that weights enter are numbered."""
 
@@ -95,12 +151,50 @@ class Calls(TorchFunctionMode):
             if attend is not None:
                 with self:
                     return attend()
+        if func in RECURRENT:
+            run = self._recurrent_of(RECURRENT[func], args, options)
+            if run is not None:
+                with self:
+                    return run()
         name = getattr(func, "__name__", "")
         name = ALIASES.get(name, name)
         if name not in SITES:
             return self.other(func, name, args, options)
         number, self.count = self.count, self.count + 1
         return self.site(number, func, name, dict(zip(SITES[name], args, strict=False)) | options)
+
+    def _recurrent_of(self, cell: Cell, args: Sequence[Any], options: Arguments) -> Callable[[], Any] | None:
+        """Recurrent layers in the steps that they are made of; None where it is not known how."""
+        if options or len(args) != 9 or not isinstance(args[2], list | tuple):  # packed sequences have another order
+            return None
+        x, start, weights, biased, layers, dropout, training, both_ways, batch_first = args
+        starts = list(start) if isinstance(start, list | tuple) else [start]
+        each = 4 if biased else 2
+        if (training and dropout > 0) or len(weights) != each * layers * (1 + both_ways) or x.dim() != 3:
+            return None
+        if any(state.requires_grad for state in starts):
+            return None
+
+        def run() -> Any:
+            sequence, ends = x if batch_first else x.transpose(0, 1), []
+            for layer in range(layers):
+                found = []
+                for way in range(1 + both_ways):
+                    at = layer * (1 + both_ways) + way
+                    states = [self.started(state[at]) for state in starts]
+                    given = sequence.flip(1) if way else sequence
+                    outputs, last = _unrolled(cell, given, states, weights[each * at : each * (at + 1)])
+                    found.append(outputs.flip(1) if way else outputs)
+                    ends.append(last)
+                sequence = torch.cat(found, 2) if both_ways else found[0]
+            lasts = [torch.stack(parts) for parts in zip(*ends, strict=True)]
+            return sequence if batch_first else sequence.transpose(0, 1), *lasts
+
+        return run
+
+    def started(self, state: Tensor) -> Tensor:
+        """The first state of a recurrent layer."""
+        return state
 
     def site(self, number: int, func: Callable[..., Any], name: str, arguments: Arguments) -> Any:
         """The result of a call that weights may enter."""
@@ -460,6 +554,12 @@ class Recorder(Calls):
         mixed = self._add(result, labels, "mean", [known[2]])
         known[0].uses.append(("query", mixed))
         known[1].uses.append(("key", mixed))
+
+    def started(self, state: Tensor) -> Tensor:
+        if self.node(state) is None:
+            state = state.clone()
+            self._add(state, self._fresh(state.shape[1], fixed=True).expand(state.shape))
+        return state
 
     def site(self, number: int, func: Callable[..., Any], name: str, arguments: Arguments) -> Any:
         source = self.node(arguments.get("input"))

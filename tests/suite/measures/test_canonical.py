@@ -461,11 +461,58 @@ def test_functions_of_fixed_coordinates_need_not_be_known() -> None:
     assert values["adaptive_sharpness"] == values["elementwise_sharpness"]
 
 
+class Last(nn.Module):
+    """The last state of recurrent layers, and classes from it."""
+
+    def __init__(self, layers: Any, outputs: int) -> None:
+        super().__init__()
+        self.layers, self.head = layers, nn.Linear(outputs, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.layers(x if self.layers.batch_first else x.transpose(0, 1))[0]
+        return self.head(found[:, -1] if self.layers.batch_first else found[-1])
+
+
+@pytest.mark.parametrize("make", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("biased", [True, False])
+def test_recurrent_layers_in_their_steps_are_torch_s(make: Any, biased: bool) -> None:
+    for options in ({"batch_first": True}, {"num_layers": 2, "bidirectional": True}):
+        model = built(lambda: Last(make(3, 4, bias=biased, **options), 4 * (1 + options.get("bidirectional", False))))  # noqa: B023
+        data = labelled(model, normal(5, TOKENS, 3))
+        context = MeasureContext(model, data)
+        form = canonical_form(context, logit_shift=True)
+        found = form.outputs(context, data.x)
+        with torch.no_grad():
+            expected = model(data.x)
+        assert torch.allclose(found, expected - expected.mean(1, keepdim=True), atol=1e-12)
+
+
+def test_a_matrix_that_every_step_gets_moves_alike_in_all() -> None:
+    """Noise in the form is noise in the parameters, where a bias of the two that are added takes all of it."""
+    model: Any = built(lambda: Last(nn.RNN(3, 4, batch_first=True), 4))
+    data = labelled(model, normal(20, TOKENS, 3))
+    context = MeasureContext(model, data)
+    form = canonical_form(context)
+    noise = [0.2 * scale * normal(*scale.shape, name="steps") for _, _, scale in form.scales]
+    layers = model.layers
+    given = (layers.weight_ih_l0, layers.bias_ih_l0, layers.weight_hh_l0, model.head.weight, model.head.bias)
+    assert [name for _, name, _ in form.scales] == ["weight", "shift", "weight", "weight", "shift"]
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter, move in zip(given, noise, strict=True):
+            dict(other.named_parameters())[
+                next(name for name, each in model.named_parameters() if each is parameter)
+            ].add_(move.view_as(parameter))
+        moved = other(data.x)
+    assert torch.allclose(form.outputs(context, data.x, noise), moved, atol=1e-12)
+    assert not torch.allclose(form.outputs(context, data.x), moved, atol=1e-3)
+
+
 UNPROVED = {
     "a factor": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Doubled(), nn.Linear(5, CLASSES)),
     "norms after the sum": lambda: encoder(norm_first=False),
     "a cumulated sum": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Cumulated(), nn.Linear(5, CLASSES)),
-    "a recurrent layer": lambda: Recurrent(),
+    "a recurrent cell": lambda: Recurrent(),
 }
 
 
@@ -482,10 +529,10 @@ class Cumulated(nn.Module):
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.cell, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, CLASSES)
+        self.cell, self.head = nn.GRUCell(3, 4), nn.Linear(4, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x.view(len(x), -1, 3))[0][:, -1])
+        return self.head(self.cell(x[:, 3:], self.cell(x[:, :3])))
 
 
 @pytest.mark.parametrize("name", UNPROVED)

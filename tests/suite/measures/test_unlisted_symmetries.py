@@ -48,6 +48,10 @@ def transformer(x: Tensor, e: Any, first: Any, qkv: Any, out: Any, last: Any, h:
     return h(last(x + attend(first(x), qkv, out)).mean(1))
 
 
+def last_state(x: Tensor, c: Any, h: Any) -> Tensor:
+    return h(c(x.view(len(x), TOKENS, -1))[0][:, -1])
+
+
 Make = Callable[[], nn.Module]
 PROVED: dict[str, Make] = {
     "a layer reads what another constant is added to": lambda: Net(
@@ -94,6 +98,14 @@ PROVED: dict[str, Make] = {
         transformer, e=linear(2, 4), first=nn.LayerNorm(4), qkv=linear(4, 12), out=linear(4, 4), last=nn.LayerNorm(4),
         h=linear(4, CLASSES),
     ),
+    "a recurrent layer": lambda: Net(last_state, c=nn.GRU(2, 3, batch_first=True), h=linear(3, CLASSES)),
+    "recurrent layers with cells, both ways": lambda: Net(
+        last_state, c=nn.LSTM(2, 2, batch_first=True, bidirectional=True), h=linear(4, CLASSES)
+    ),
+    "a recurrent layer between layers": lambda: Net(
+        lambda x, e, c, f, h: h(f(c(e(x.view(len(x), -1, 2)))[0][:, -1])),
+        e=linear(2, 3), c=nn.RNN(3, 3, batch_first=True), f=linear(3, 4), h=linear(4, CLASSES),
+    ),
 }  # fmt: skip
 
 MARKED: dict[str, Make] = {
@@ -121,7 +133,7 @@ MARKED: dict[str, Make] = {
         e=linear(FEATURES, 4), a=linear(FEATURES, 4), h=linear(4, CLASSES),
     ),
     "a recurrent cell": lambda: Net(
-        lambda x, c, h: h(c(x.view(len(x), -1, 2))[0][:, -1]), c=nn.GRU(2, 3, batch_first=True), h=linear(3, CLASSES)
+        lambda x, c, h: h(c(x[:, 2:4], c(x[:, :2]))), c=nn.GRUCell(2, 3), h=linear(3, CLASSES)
     ),
 }  # fmt: skip
 
