@@ -124,7 +124,7 @@ def _unrolled(cell: Cell, x: Tensor, states: list[Tensor], weights: Sequence[Ten
     first, second = biases or ([None] * len(inputs), [None] * len(inputs))
     kept = [None, None, second[2]] if cell is _gru else [None] * len(inputs)
     given = [
-        functional.linear(x, weight, one if other is None or own is not None else one + other)
+        functional.linear(x, weight, one if one is None or other is None or own is not None else one + other)
         for weight, one, other, own in zip(inputs, first, second, kept, strict=True)
     ]
     recur = [functools.partial(functional.linear, weight=w, bias=own) for w, own in zip(hidden, kept, strict=True)]
