@@ -51,6 +51,9 @@ SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
 """How far outputs of the canonical form may lie from the network's: rounding of ill-conditioned weights."""
 
 
+Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
+"""(the function of a call, its name, its arguments) -> the result with other operands."""
+
 Ends = frozenset[tuple[str, Node | None]]
 """What reads an activation: the name of the function, and its result."""
 
@@ -96,6 +99,18 @@ class Part:
         self.changed = True
         self.trained.discard("shift")
 
+    def has_operands_of(self, other: Part) -> bool:
+        """Whether both have the same operands, free in the same entries."""
+
+        def are_same(one: Tensor | None, two: Tensor | None) -> bool:
+            return one is two if one is None or two is None else torch.equal(one, two)
+
+        return (
+            (self.is_identity, self.trained, self.free.keys()) == (other.is_identity, other.trained, other.free.keys())
+            and all(are_same(getattr(self, name), getattr(other, name)) for name in ("weight", "gain", "shift"))
+            and all(are_same(self.free[name], other.free[name]) for name in self.free)
+        )
+
     def operands(self) -> Iterator[tuple[str, Tensor]]:
         """Those that are perturbed."""
         for name in ("weight", "gain", "shift"):
@@ -103,7 +118,7 @@ class Part:
             if value is not None and name in self.trained:
                 yield name, value
 
-    def call(self, tensors: dict[str, Tensor]) -> Callable[[Callable[..., Any], str, Arguments], Tensor]:
+    def call(self, tensors: dict[str, Tensor]) -> Change:
         """The call with these in place of its operands of the same name."""
         site = self.site
         own = {name: tensors.get(name, getattr(self, name)) for name in ("weight", "gain", "shift")}
@@ -165,26 +180,42 @@ class Form:
     is_own: bool
     tied: Mapping[tuple[int, str], Sequence[Part]]
 
-    @torch.no_grad()
-    def outputs(self, context: MeasureContext, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Outputs [n, ...] on x, with `noise` added to the operands that `scales` lists."""
+    def calls(self, noise: Sequence[Tensor] | None = None) -> dict[int, Change]:
+        """By number, the calls whose operands are not the network's own, with `noise` added to those in `scales`."""
         tensors: dict[int, dict[str, Tensor]] = {}
         for (part, name, _), move in zip(self.scales, noise or (), strict=noise is not None):
             moved = getattr(part, name) + move
             for each in (part, *self.tied.get((part.site.number, name), ())):
                 tensors.setdefault(each.site.number, {})[name] = moved
-        changed = {
+        return {
             number: part.call(tensors.get(number, {}))
             for number, part in self.parts.items()
             if part.changed or number in tensors
         }
 
-        def one(inputs: Tensor) -> Tensor:
-            with FastMaxPool2d(), Replay(changed):
-                result: Tensor = context.model(inputs)
-                return result
+    def outputs(self, context: MeasureContext, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Outputs [n, ...] on x, with `noise` added to the operands that `scales` lists."""
+        return replayed(context, x, self.calls(noise))
 
-        return torch.cat([one(inputs) for inputs in torch.split(x, context.network.chunk(x))])
+    def only_difference(self, other: Form) -> int | None:
+        """The one call in which both forms differ, if it gives the outputs; None if they differ elsewhere."""
+        if self.parts.keys() != other.parts.keys() or self.tied.keys() != other.tied.keys():
+            return None
+        differing = [number for number, part in self.parts.items() if not part.has_operands_of(other.parts[number])]
+        uses = {name for number in differing for name, _ in self.parts[number].site.after.uses}
+        return differing[0] if len(differing) == 1 and uses == {"outputs"} else None
+
+
+@torch.no_grad()
+def replayed(context: MeasureContext, x: Tensor, changed: Mapping[int, Change]) -> Tensor:
+    """Outputs [n, ...] of the network on x, with other operands in some of its calls."""
+
+    def one(inputs: Tensor) -> Tensor:
+        with FastMaxPool2d(), Replay(changed):
+            result: Tensor = context.model(inputs)
+            return result
+
+    return torch.cat([one(inputs) for inputs in torch.split(x, context.network.chunk(x))])
 
 
 def canonical_form(context: MeasureContext, *, logit_shift: bool = False) -> Form:

@@ -114,6 +114,7 @@ class MeasureContext:
         self.network = Network(model)
         self.matched_loss = matched_loss
         self._shared: dict[str, Any] = {}
+        self._own: dict[str, Any] = {}
         self._is_matched = False
         if loss is None:
             one = self.predictions(train.x[:1])
@@ -144,6 +145,12 @@ class MeasureContext:
         if name not in self._shared:
             self._shared[name] = compute()
         return self._shared[name]
+
+    def once_here(self, name: str, compute: Callable[[], T]) -> T:
+        """The same for what depends on the loss too: this context alone keeps it."""
+        if name not in self._own:
+            self._own[name] = compute()
+        return self._own[name]
 
     @property
     def _entropy_weights(self) -> Tensor | None:

@@ -7,16 +7,17 @@ layers or neurons of a ReLU network (Kwon et al. 2021, arXiv:2102.11600).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from suite.estimate import Estimate
-from suite.measures.canonical import Form, Unproved, canonical_form
+from suite.measures.canonical import Form, Unproved, canonical_form, replayed
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LOGIT_SHIFT, RELATIVE, declare
+from suite.measures.trace import Arguments, called
 from suite.seeding import torch_stream
 
 RADIUS = 0.05
@@ -123,7 +124,9 @@ def average_sharpness(context: MeasureContext) -> Estimate:
 @declare_adaptive(kind="estimate", cost=DRAWS / 2)
 def elementwise_sharpness(context: MeasureContext) -> Estimate:
     """Mean rise of the loss when every parameter is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
-    return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+    return context.once_here(
+        "elementwise_sharpness", lambda: _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+    )
 
 
 @declare_canonical(invariances=CANONICAL)
@@ -140,6 +143,19 @@ def canonical_sharpness(context: MeasureContext) -> Estimate:
 
 def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
     """The mean rise under relative noise in the canonical form: that of the parameters if they are in it."""
+    form = _form(context, logit_shift)
+    if isinstance(form, str):
+        value = elementwise_sharpness(context)
+        note = f"Not canonical: it is not proved which changes of the weights leave the network alone, because {form}."
+        return Estimate(value, value.kind, value.error, note)
+    both = context.once_here("rises in both forms", lambda: _rises_in_both_forms(context))
+    if both is not None:
+        return both[logit_shift]
+    return elementwise_sharpness(context) if form.is_own else _rises(context, form)
+
+
+def _form(context: MeasureContext, logit_shift: bool) -> Form | str:
+    """The canonical form, or why there is none."""
 
     def found() -> Form | str:
         try:
@@ -147,17 +163,80 @@ def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
         except Unproved as error:
             return str(error)
 
-    form = context.once(f"canonical form, {logit_shift}", found)
-    if isinstance(form, str):
-        value = _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
-        note = f"Not canonical: it is not proved which changes of the weights leave the network alone, because {form}."
-        return Estimate(value, value.kind, value.error, note)
-    if form.is_own:
-        return _mean_rise(context, context.network.weights(), RELATIVE_NOISE)
+    return context.once(f"canonical form, {logit_shift}", found)
+
+
+def _rises(context: MeasureContext, form: Form) -> Estimate:
+    """The mean rise under relative noise in a form with operands of its own."""
     stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
     base = context.loss(form.outputs(context, x), y).item()
     rises = []
     for _ in range(DRAWS):
-        noise = [RELATIVE_NOISE * scale * torch.randn(scale.shape, generator=stream) for _, _, scale in form.scales]
-        rises.append(context.loss(form.outputs(context, x, noise), y).item() - base)
+        rises.append(context.loss(form.outputs(context, x, _noise(form, _draws(form, stream))), y).item() - base)
     return sample_mean(torch.tensor(rises, dtype=torch.float64))
+
+
+def _draws(form: Form, stream: torch.Generator) -> list[Tensor]:
+    return [torch.randn(scale.shape, generator=stream) for _, _, scale in form.scales]
+
+
+def _noise(form: Form, draws: Sequence[Tensor]) -> list[Tensor]:
+    return [RELATIVE_NOISE * scale * z for (_, _, scale), z in zip(form.scales, draws, strict=True)]
+
+
+def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] | None:
+    """The rises without and with logit shifts taken out, where the forms differ in the last call alone, else None.
+
+    Draws are the same for both, so up to the last call every perturbed network is run once for both.
+    """
+    plain, shifted = (_form(context, logit_shift) for logit_shift in (False, context.is_entropy))
+    if isinstance(plain, str) or isinstance(shifted, str):
+        return None
+    if plain is shifted:
+        rise = elementwise_sharpness(context) if plain.is_own else _rises(context, plain)
+        return rise, rise
+    last = shifted.only_difference(plain)
+    leaves = context.network.leaves
+    scales = [leaf.detach() for leaf in leaves] if plain.is_own else [scale for _, _, scale in plain.scales]
+    if last is None or not _have_the_same_noise(scales, shifted, last):
+        return None
+    stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
+
+    def losses(draws: Sequence[Tensor] | None) -> Tensor:
+        """The losses [2] of both forms, the plain one at the present weights if it is the network's own."""
+        changed, others = (
+            {} if form.is_own else form.calls(None if draws is None else _noise(form, draws))
+            for form in (shifted, plain)
+        )
+        found: list[Tensor] = []
+
+        def both(func: Callable[..., Tensor], name: str, arguments: Arguments) -> Tensor:
+            found.append(changed.get(last, called)(func, name, arguments))
+            return others.get(last, called)(func, name, arguments)
+
+        outputs = replayed(context, x, {**others, last: both})
+        return torch.stack([context.loss(outputs, y), context.loss(torch.cat(found), y)]).double().cpu()
+
+    rises = []
+    with _perturbed(context) as start:
+        base = losses(None)
+        for _ in range(DRAWS):
+            draws = _draws(shifted, stream)
+            if plain.is_own:
+                z = context.network.flatten([each.view(leaf.shape) for each, leaf in zip(draws, leaves, strict=True)])
+                _move(context, start + RELATIVE_NOISE * start * z.to(start))
+            rises.append(losses(draws) - base)
+    first, second = (sample_mean(column) for column in torch.stack(rises, 1))
+    return first, second
+
+
+def _have_the_same_noise(scales: Sequence[Tensor], form: Form, last: int) -> bool:
+    """Whether `scales` are those of a form, in its order, apart from those of its last call."""
+    if len(scales) != len(form.scales):
+        return False
+    for one, (part, _, other) in zip(scales, form.scales, strict=True):
+        if one.numel() != other.numel():
+            return False
+        if part.site.number != last and not torch.equal(one, other.reshape(one.shape).to(one)):
+            return False
+    return True
