@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from suite.estimate import Estimate
-from suite.measures.canonical import Form, Unproved, canonical_form, replayed
+from suite.measures.canonical import Change, Form, Unproved, canonical_form, replayed
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LOGIT_SHIFT, RELATIVE, declare
 from suite.measures.trace import Arguments, called
@@ -208,11 +208,13 @@ def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] |
             {} if form.is_own else form.calls(None if draws is None else _noise(form, draws))
             for form in (shifted, plain)
         )
+        own: Change = called
+        first, second = others.get(last, own), changed.get(last, own)
         found: list[Tensor] = []
 
         def both(func: Callable[..., Tensor], name: str, arguments: Arguments) -> Tensor:
-            found.append(changed.get(last, called)(func, name, arguments))
-            return others.get(last, called)(func, name, arguments)
+            found.append(second(func, name, arguments))
+            return first(func, name, arguments)
 
         outputs = replayed(context, x, {**others, last: both})
         return torch.stack([context.loss(outputs, y), context.loss(torch.cat(found), y)]).double().cpu()
@@ -226,8 +228,8 @@ def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] |
                 z = context.network.flatten([each.view(leaf.shape) for each, leaf in zip(draws, leaves, strict=True)])
                 _move(context, start + RELATIVE_NOISE * start * z.to(start))
             rises.append(losses(draws) - base)
-    first, second = (sample_mean(column) for column in torch.stack(rises, 1))
-    return first, second
+    without, centred = (sample_mean(column) for column in torch.stack(rises, 1))
+    return without, centred
 
 
 def _have_the_same_noise(scales: Sequence[Tensor], form: Form, last: int) -> bool:
