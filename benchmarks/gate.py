@@ -3,9 +3,10 @@
 It tells three ends apart by its exit status: 0, no regression; 1, a regression that showed twice; 2, asv itself broke,
 and nothing is known. asv alone cannot: its status 1 is a regression as well as a mistake in the configuration.
 
-Counts (gradient evaluations, floating-point operations) are the same in every run and are compared exactly. Times and
-peak memory on a shared machine are not: they count from a factor of 1.25, rounds of the two commits take turns, and
-only what a second look with more rounds finds again is a regression. `benchmarks.sensitivity` says what that finds.
+Counts (gradient evaluations, floating-point operations, bytes of state) are the same in every run and are compared
+exactly. Times and peak memory on a shared machine are not: they count from a factor of 1.25, rounds of the two commits
+take turns, and only what a second look with more rounds finds again is a regression. `benchmarks.sensitivity` says what
+that finds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 FINE, REGRESSION, BROKEN = 0, 1, 2
-COUNTS, TIMES = r"Counts\.track_", r"\.(time|peakmem)_"
+COUNTS, TIMES = r"Counts\.track_|\.track_state_bytes", r"\.(time|peakmem)_"
 EXACT, FACTOR = 1.000001, 1.25
 
 Run = Callable[[Sequence[str]], tuple[int, str]]

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from benchmarks.planted import PLANTS, submission_of
+from benchmarks.planted import FURTHER, PLANTS, submission_of
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.analysis.comparison import Comparison, Quantity, compare
 from leaderboard.analysis.results import Results, load
@@ -29,6 +29,7 @@ from suite.commands.updates import compare_updates, make_plan, trajectories
 
 TASKS = ("valley_scalar", "sparse_regression", "teacher_student")
 SEEDS, POOL, DRAWS = 10, 40, 200
+ALL = PLANTS | FURTHER
 HARMLESS = ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
 
@@ -44,7 +45,7 @@ def run(text: str, folder: Path, tasks: Sequence[str], seeds: int = SEEDS) -> Re
 
 def found_by_updates(name: str) -> str:
     """The first update that differs, or that none does."""
-    base, new = map(submission_of, PLANTS[name])
+    base, new = map(submission_of, ALL[name])
     plan = make_plan(base)
     differing = [one for one in compare_updates(plan, trajectories(base, plan), trajectories(new, plan)) if one.differs]
     if not differing:
@@ -77,7 +78,7 @@ def power(tasks: Sequence[str]) -> None:
             runs[kind.__name__] = results, time.process_time() - begin
         return runs[kind.__name__]
 
-    for name, (base, new) in PLANTS.items():
+    for name, (base, new) in ALL.items():
         begin = time.process_time()
         updates = found_by_updates(name)
         spent = time.process_time() - begin

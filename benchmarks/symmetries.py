@@ -34,7 +34,6 @@ from suite.tasks.factorial import FIT, factorial
 from suite.tasks.images import TARGET_LOSS, mnist5k_mlp
 from suite.tracks import STUDY_SETTINGS
 from suite.training import TrainingRun, train
-from tests.suite.measures.symmetries import CHANGES, changed, fitted
 
 PICTURE = Path("docs/measures/symmetries.svg")
 SHOWN = {"deep_linear": LINEAR_PAIR, "vit": ATTENTION}
@@ -80,6 +79,9 @@ def trained(name: str) -> tuple[nn.Module, Split, Split]:
 
 def chart(name: str, kind: str, model: nn.Module, data: Split) -> Chart:
     """Measures over their value without a change, against the condition number."""
+    # Not above: asv imports every file of this folder, and has no tests.
+    from tests.suite.measures.symmetries import CHANGES, changed
+
     found = {measured: [1.0] for measured in MEASURES}
     start = measure(model, data, MEASURES)
     for condition in CONDITIONS[1:]:
@@ -109,6 +111,8 @@ def architectures() -> list[tuple[str, dict[str, Estimate]]]:
 
 def draw() -> None:
     """Write the picture."""
+    from tests.suite.measures.symmetries import fitted
+
     charts = [chart(name, kind, *fitted(name)) for name, kind in SHOWN.items()]
     text = "; ".join(
         f"{each.title}, times {', '.join(f'{line.y[-1]:.2g} ({line.name})' for line in each.lines)}" for each in charts

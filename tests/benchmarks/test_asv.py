@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 
 import benchmarks
 
+FOLDER = Path(benchmarks.__file__).parent
 PREFIXES = ("time_", "track_", "peakmem_")
 
 
 def classes() -> list[type]:
-    modules = sorted(path.stem for path in Path(benchmarks.__file__).parent.glob("bench_*.py"))
+    modules = sorted(path.stem for path in FOLDER.glob("bench_*.py"))
     found = []
     for name in modules:
         module = importlib.import_module(f"benchmarks.{name}")
@@ -47,3 +49,15 @@ def test_every_benchmark_runs_once(kind: type) -> None:
         except NotImplementedError:
             continue
         assert not name.startswith("track_") or result > 0, name
+
+
+def test_asv_can_import_the_folder() -> None:
+    """It imports every file, those without benchmarks too, where Lowlands is installed without its tests."""
+    needing = set()
+    for path in FOLDER.glob("*.py"):
+        for line in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [line.module or ""] if isinstance(line, ast.ImportFrom) else []
+            names += [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
+            if any(name.partition(".")[0] == "tests" for name in names):
+                needing.add(path.name)
+    assert needing == set()

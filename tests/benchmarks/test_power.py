@@ -14,7 +14,7 @@ from suite.submission import Submission
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", planted.PLANTS)
+@pytest.mark.parametrize("name", planted.PLANTS | planted.FURTHER)
 def test_every_plant_is_found_by_its_updates(name: str) -> None:
     assert found_by_updates(name) != "no"
 
