@@ -10,11 +10,15 @@ For every submission that both sets have, on the tasks and seeds that both have:
     costs        the scatter that the shipped records show on its task (`moderation`), and never lowered
     runs at the  sign test over seeds (McNemar's exact test); where the runs of a pair had the same data, each that was
     target loss  lost is told by name, and more lost than gained is a regression whatever the test says
-    all measures sign-flip permutation test over all seeds of all tasks, where no normality is assumed
+    all measures sign-flip permutation test over all seeds of all tasks, where no normality is assumed; measures of one
+                 run keep their signs to each other
 
 Many differences are tested, so each interval is wider than 95 %: the 5 % of false alarms are halved between summaries
 and single tasks, and each half is divided by the number of differences in it (Bonferroni). All intervals of a
 comparison hold together in 95 % of the comparisons of equals. Tasks on which all records are identical are no tests.
+
+What excludes 0 and is within the tolerance is a `change`, and no regression. Runs of a pair share data and
+initialization, so that a few seeds show changes of a percent; code that should do what it did may not make any.
 
 A comparison of equals is silent, and so is one that cannot find anything: where fewer than two seeds of BASE reached
 the target loss on a task, no measure of it can become worse, and the comparison is `blind` there.
@@ -41,6 +45,7 @@ from leaderboard.analysis.statistics import (
     Array,
     Interval,
     critical_value,
+    sign_flip_p_value,
 )
 from suite.errors import InputError
 from suite.storage.record import Record
@@ -52,10 +57,10 @@ scores of one submission on other seeds differ by half as much."""
 COST_TOLERANCE = 0.1
 """A rise of the gradient evaluations up to this share is accepted."""
 
-OVERALL, TARGET, MEASURES = "overall", "runs at the target loss", "all measures"
+SLIGHT = 1e-3
+"""Differences up to this share say nothing of code: another order of sums may shift all runs alike by so much."""
 
-PERMUTATIONS = 9_999
-PERMUTATION_SEED = 20041109
+OVERALL, TARGET, MEASURES = "overall", "runs at the target loss", "all measures"
 
 
 class Verdict(StrEnum):
@@ -63,6 +68,8 @@ class Verdict(StrEnum):
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
+    CHANGE = "change"
+    """Its interval excludes 0, and it is within the tolerance."""
     SAME = "same"
     IDENTICAL = "identical"
     """Every record is what it was."""
@@ -126,6 +133,11 @@ class Comparison:
     def improvements(self) -> list[Difference]:
         """What became better."""
         return [difference for difference in self.differences if difference.verdict == Verdict.IMPROVEMENT]
+
+    @property
+    def changes(self) -> list[Difference]:
+        """What changed for sure and within the tolerance."""
+        return [difference for difference in self.differences if difference.verdict == Verdict.CHANGE]
 
     @property
     def blind_submissions(self) -> list[str]:
@@ -215,6 +227,8 @@ def _judge(estimate: _Estimate, level: float, tolerance: float) -> Difference:
     if (apart and abs(value) > tolerance) or estimate.by_name:
         worse = value > 0 if difference.quantity is Quantity.COST else value < 0
         verdict = Verdict.REGRESSION if worse else Verdict.IMPROVEMENT
+    elif apart and abs(value) > SLIGHT:
+        verdict = Verdict.CHANGE
     return replace(difference, difference=interval, verdict=verdict)
 
 
@@ -340,28 +354,21 @@ def _cost(name: str, samples: Sequence[Sample], runs: Sequence[tuple[Record, Rec
 def _all_measures(
     name: str, samples: Sequence[tuple[str, Sample]], scatter: Mapping[tuple[str, str], float]
 ) -> Iterator[_Estimate]:
-    """All measures of all tasks: what is usual on a task is the unit, signs are flipped seed by seed."""
+    """All measures of all tasks: what is usual on a task is the unit, signs are flipped seed by seed.
+
+    Measures of one run depend on each other, so that those of a task's seed change their signs together.
+    """
     if not samples or all(not sample.differences.any() for _, sample in samples):
         return
-    from scipy.stats import permutation_test  # half a second that other commands have no need of
-
-    parts = np.concatenate(
-        [
-            # A unit from the sample itself must not know its signs.
-            sample.differences / (scatter.get((task, sample.name)) or _size(sample)) / len(sample.seeds)
-            for task, sample in samples
-        ]
-    )
-    result = permutation_test(
-        (parts,),
-        lambda x, axis: x.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=PERMUTATIONS,
-        rng=np.random.default_rng(PERMUTATION_SEED),
-    )
+    sums: defaultdict[tuple[str, int], float] = defaultdict(float)
+    for task, sample in samples:
+        # A unit from the sample itself must not know its signs.
+        parts = sample.differences / (scatter.get((task, sample.name)) or _size(sample)) / len(sample.seeds)
+        for seed, part in zip(sample.seeds, parts, strict=True):
+            sums[task, seed] += part
+    parts = np.array(list(sums.values()))
     value = float(np.mean([sample.differences.mean() for _, sample in samples]))
-    p_value = float(result.pvalue) if value * result.statistic > 0 else 1.0
+    p_value = sign_flip_p_value(parts) if value * parts.sum() > 0 else 1.0
     seeds = min(len(sample.seeds) for _, sample in samples)
     interval = Interval(value, math.nan, math.nan)
     yield _Estimate(

@@ -23,6 +23,7 @@ from suite.errors import InputError
 from suite.tracks import TRACKS
 
 if TYPE_CHECKING:
+    from leaderboard.analysis.comparison import Comparison
     from leaderboard.analysis.results import Results
     from leaderboard.tables.reports import Report
 
@@ -81,6 +82,9 @@ BLIND = 3
     show_default=True,
     help="Gradient evaluations to the target loss may rise by this share.",
 )
+@click.option(
+    "--any-change", is_flag=True, help="What became better, or changed within the tolerance, fails too: for rewrites."
+)
 @click.option("--allow-blind", is_flag=True, help="Accept a comparison that cannot fail.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a summary for a pull request.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
@@ -99,6 +103,7 @@ def compare(
     track: str,
     tolerance: float,
     cost_tolerance: float,
+    any_change: bool,
     allow_blind: bool,
     markdown: Path | None,
     junit: Path | None,
@@ -109,6 +114,7 @@ def compare(
     Two results: a regression is a difference whose interval excludes 0 and which exceeds the tolerance, or a run that
     reached the target loss in BASE and not in NEW. Only what both hold is compared: submission by submission, task by
     task, seed by seed. Status 3: a submission cannot fail, since on no task two seeds of BASE reached the target loss.
+    With --any-change, every difference whose interval excludes 0 fails, in either direction and of any size.
 
     NEW may be the name of a submission in BASE: its newest source is compared with the one before.
 
@@ -121,6 +127,8 @@ def compare(
     \b
     Example: lowlands compare --updates main . --submission my_library:AdamW
     """
+    from leaderboard.tables import reports
+
     if updates and seeds:
         raise InputError("--updates needs no seeds.")
     if updates:
@@ -129,13 +137,14 @@ def compare(
         if not submissions:
             raise InputError("--seeds auto runs both versions: name what with --submission.")
         options = ["--track", track, *(word for task in tasks for word in ("--task", task))]
-        report = _adding_seeds(
+        found = _adding_seeds(
             (base, new), submissions, options, tolerance, cost_tolerance, smallest, budget, most_seeds
         )
+        report = reports.report(found, any_change)
     else:
         if submissions or save or tasks:
             raise InputError("--submission, --save and --task are for --updates or --seeds.")
-        report = _results(Path(base), new, track, tolerance, cost_tolerance)
+        report = reports.report(_results(Path(base), new, track, tolerance, cost_tolerance), any_change)
     deliver(report, markdown, junit, as_json)
     if report.failed:
         sys.exit(1)
@@ -161,10 +170,9 @@ def deliver(report: Report, markdown: Path | None, junit: Path | None, as_json: 
             print_table(report.table)
 
 
-def _results(base: Path, new: str, track: str, tolerance: float, cost_tolerance: float) -> Report:
+def _results(base: Path, new: str, track: str, tolerance: float, cost_tolerance: float) -> Comparison:
     from leaderboard.analysis.comparison import compare as compare_results
     from leaderboard.analysis.results import two_sources
-    from leaderboard.tables import reports
 
     if not base.exists():
         raise InputError(f"There are no results at {base}.")
@@ -174,7 +182,7 @@ def _results(base: Path, new: str, track: str, tolerance: float, cost_tolerance:
         before, after = (load_log(find_log(path, track)) for path in (base, Path(new)))
     else:
         before, after = two_sources(find_log(base, track), new)
-    return reports.report(compare_results(before, after, tolerance, cost_tolerance, shipped=_shipped(before.track)))
+    return compare_results(before, after, tolerance, cost_tolerance, shipped=_shipped(before.track))
 
 
 def _shipped(track: str) -> Results | None:
@@ -194,13 +202,11 @@ def _adding_seeds(
     smallest: float,
     budget: float,
     most_seeds: int,
-) -> Report:
+) -> Comparison:
     """Run both versions with more and more seeds until every task is decided or the budget is spent."""
-    from leaderboard.analysis.comparison import Comparison
     from leaderboard.analysis.comparison import compare as compare_results
     from leaderboard.analysis.results import load
     from leaderboard.analysis.sequential import looks, sequential
-    from leaderboard.tables import reports
     from suite.entries.versions import version
 
     end = time.monotonic() + budget
@@ -231,7 +237,7 @@ def _adding_seeds(
         found = sequential(look, looks(most_seeds), smallest, lambda: time.monotonic() > end)
     open_ = [f"Undecided at {smallest:g}: {name} on {', '.join(tasks)}." for name, tasks in found.undecided.items()]
     said = [f"{found.seeds} seeds on the tasks that needed most.", *open_]
-    return reports.report(replace(found.comparison, notes=[*said, *found.comparison.notes]))
+    return replace(found.comparison, notes=[*said, *found.comparison.notes])
 
 
 def _updates(base: str, new: str, submissions: Sequence[str], kept: Path | None) -> Report:

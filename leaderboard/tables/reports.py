@@ -97,12 +97,19 @@ def headline(comparison: Comparison) -> str:
     counts = {
         "regression": len(comparison.regressions),
         "improvement": len(comparison.improvements),
+        "change within the tolerance": len(comparison.changes),
         "difference": len(differences),
     }
-    words = [f"{count or 'no'} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items()]
+    words = [f"{count or 'no'} {_plural(noun, count)}" for noun, count in counts.items()]
     identical = sum(difference.verdict == Verdict.IDENTICAL for difference in differences)
     outcome = f"{', '.join(words)} compared" + (f", {identical} of them identical." if identical else ".")
     return " ".join([*_blind(comparison), outcome])
+
+
+def _plural(noun: str, count: int) -> str:
+    """The noun, whose first word takes an s unless there is one."""
+    first, space, rest = noun.partition(" ")
+    return f"{first}{'' if count == 1 else 's'}{space}{rest}"
 
 
 def _blind(comparison: Comparison) -> list[str]:
@@ -160,15 +167,19 @@ def _change(difference: Difference) -> TableCell:
     return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=detail)
 
 
-def report(comparison: Comparison) -> Report:
-    """The report of two sets of results."""
+CHANGED = (Verdict.REGRESSION, Verdict.IMPROVEMENT, Verdict.CHANGE)
+
+
+def report(comparison: Comparison, any_change: bool = False) -> Report:
+    """The report of two sets of results; with `any_change`, improvements and changes within the tolerance fail too."""
+    failing = CHANGED if any_change else (Verdict.REGRESSION,)
     cases = tuple(
         Case(
             difference.submission,
             difference.task or "all",
             difference.axis,
             f"{difference.base:.4g} became {difference.new:.4g}: {_change(difference).text}"
-            if difference.verdict == Verdict.REGRESSION
+            if difference.verdict in failing
             else "",
         )
         for difference in comparison.differences
@@ -176,6 +187,7 @@ def report(comparison: Comparison) -> Report:
     data = {
         "regressions": len(comparison.regressions),
         "improvements": len(comparison.improvements),
+        "changes": len(comparison.changes),
         "differences": [asdict(difference) for difference in comparison.differences],
         "blind": comparison.blind,
         "notes": comparison.notes,

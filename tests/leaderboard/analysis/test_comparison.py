@@ -192,6 +192,43 @@ def test_all_measures_are_compared_by_flipping_signs() -> None:
     assert everything.verdict == Verdict.REGRESSION
 
 
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        (0.01, Verdict.CHANGE),
+        (-0.01, Verdict.CHANGE),
+        (0.1, Verdict.IMPROVEMENT),
+        (-0.1, Verdict.REGRESSION),
+        (1e-4, Verdict.SAME),
+    ],
+)
+def test_changes_within_the_tolerance_fail_where_any_change_does(shift: float, verdict: Verdict) -> None:
+    rng = np.random.default_rng(2)
+    before = rng.uniform(0.3, 0.7, size=8)
+    after = before + shift * (1 + 0.05 * rng.normal(size=8))
+    found = compare(*(Results(runs_of({("x", "a1", "norm"): scores})) for scores in (before, after)))
+    assert {d.verdict for d in found.differences if d.quantity in (Quantity.SCORE, Quantity.MEASURE)} == {verdict}
+    assert report(found).failed == (verdict == Verdict.REGRESSION)
+    assert report(found, any_change=True).failed == (verdict != Verdict.SAME)
+    assert ("no changes" in headline(found)) == (verdict != Verdict.CHANGE)
+
+
+def test_equals_rarely_change() -> None:
+    sides = [_suite(np.random.default_rng([run, side]), 5, shared=run) for run in range(8) for side in range(2)]
+    failed = [report(compare(*sides[n : n + 2]), any_change=True).failed for n in range(0, len(sides), 2)]
+    assert sum(failed) <= 1
+
+
+def test_measures_of_one_run_flip_their_signs_together() -> None:
+    """A task that measures the same thing three times says no more than one that measures it once."""
+    rng = np.random.default_rng(3)
+    before, loss = rng.uniform(0.3, 0.7, size=5), rng.exponential(0.1, size=5)
+    axes = ("flatness", "norm", "generalization")
+    sides = (Results(runs_of({("x", "a1", axis): scores for axis in axes})) for scores in (before, before - loss))
+    (everything,) = [d for d in compare(*sides).differences if d.axis == MEASURES]
+    assert everything.p_value == pytest.approx(2 / 2**5)
+
+
 def test_shipped_records_lend_their_scatter_to_few_seeds() -> None:
     """Two seeds have one degree of freedom; with the scatter that others show on the tasks they have more."""
     rng = np.random.default_rng(5)

@@ -25,6 +25,7 @@ from leaderboard.analysis.statistics import (
     probability_of_improvement,
     rank_correlation,
     seeds_to_separate,
+    sign_flip_p_value,
 )
 
 NAN = math.nan
@@ -106,3 +107,18 @@ def test_mean_ranks_and_critical_distance_are_demsars() -> None:
         wanted = quantile * math.sqrt(entries * (entries + 1) / (6 * 14))
         assert nemenyi_distance(entries, 14) == pytest.approx(wanted, rel=1e-3)
     assert_allclose(mean_ranks([[0.9, 0.5, 0.5], [0.1, 0.2, 0.3]]), [2.0, 2.25, 1.75])
+
+
+@pytest.mark.parametrize("count", [2, 5, 12, 40])
+def test_sign_flips_are_those_of_scipy(count: int) -> None:
+    values = np.random.default_rng(count).normal(0.3, 1.0, size=count)
+    expected = stats.permutation_test(
+        (values,),
+        lambda x, axis: x.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    # Both are exact where 2 ** count is small; else each counts 9,999 draws.
+    assert sign_flip_p_value(values) == pytest.approx(expected, abs=1e-12 if count < 13 else 0.02)
+    assert sign_flip_p_value(-values) == pytest.approx(sign_flip_p_value(values), abs=0.02)
