@@ -204,8 +204,8 @@ def test_all_measures_are_compared_by_flipping_signs() -> None:
 )
 def test_changes_within_the_tolerance_fail_where_any_change_does(shift: float, verdict: Verdict) -> None:
     rng = np.random.default_rng(2)
-    before = rng.uniform(0.3, 0.7, size=8)
-    after = before + shift * (1 + 0.05 * rng.normal(size=8))
+    before = rng.uniform(0.3, 0.7, size=12)
+    after = before + shift * (1 + 0.05 * rng.normal(size=12))
     found = compare(*(Results(runs_of({("x", "a1", "norm"): scores})) for scores in (before, after)))
     assert {d.verdict for d in found.differences if d.quantity in (Quantity.SCORE, Quantity.MEASURE)} == {verdict}
     assert report(found).failed == (verdict == Verdict.REGRESSION)
