@@ -1,4 +1,4 @@
-"""Which optimizers of the collections run unmodified: ``python -m benchmarks.zoo > docs/zoo.md`` (half an hour).
+"""Which optimizers of the collections run unmodified: ``python -m benchmarks.zoo > docs/zoo.md`` (an hour).
 
 Every class is given to ``lowlands run module:Class --track smoke`` as a user would give it: in a process of its own,
 under a time limit, with the default space for its step size. What counts is whether it trains, not how well: a run
@@ -22,24 +22,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from leaderboard.cli import main as command
+from suite.namesakes.collections import COLLECTIONS, installed, module_of
+from suite.namesakes.transforms import TRANSFORMS
 from suite.storage.log import read
 from suite.storage.record import Record
-
-COLLECTIONS: Mapping[str, str] = {
-    "torch.optim": "torch",
-    "pytorch_optimizer": "pytorch_optimizer",
-    "heavyball": "heavyball",
-    "torch_optimizer": "torch-optimizer",
-    "schedulefree": "schedulefree",
-    "dadaptation": "dadaptation",
-    "prodigyopt": "prodigyopt",
-    "lion_pytorch": "lion-pytorch",
-}
-"""Module -> the package that brings it, as pip knows it."""
 
 NOT_ENTERED: Mapping[str, str] = {
     "torch.optim:SparseAdam": "takes sparse gradients alone, and no network of the suite has any",
@@ -81,17 +70,14 @@ class Outcome:
     stepping: str = ""
 
 
-def installed(module: str) -> str | None:
-    """The version of the collection `module` that is installed, if one is."""
-    try:
-        return version(COLLECTIONS[module]).partition("+")[0]
-    except PackageNotFoundError:
-        return None
-
-
 def classes(module: str) -> list[str]:
-    """The names of the optimizers that the collection `module` itself defines: classes with `step` and `zero_grad`."""
+    """The names of the optimizers that the collection `module` itself defines: classes with `step` and `zero_grad`.
+
+    optax has no classes: its transforms are entered as torch optimizers.
+    """
     found = importlib.import_module(module)
+    if module.startswith("optax"):
+        return [name for name in sorted(TRANSFORMS) if name in vars(found)]
     return [
         name
         for name, made in sorted(vars(found).items())
@@ -102,6 +88,12 @@ def classes(module: str) -> list[str]:
         and made.__name__ != "Optimizer"
         and f"{module}:{name}" not in NOT_ENTERED
     ]
+
+
+def entered(name: str) -> str:
+    """What the command is given for ``module:Class``."""
+    module, _, attribute = name.partition(":")
+    return f"suite.namesakes.transforms:{attribute}" if module.startswith("optax") else name
 
 
 def enter(name: str, seconds: float = SECONDS) -> Outcome:
@@ -130,7 +122,7 @@ def _run(name: str, folder: str) -> None:
             os.dup2(output.fileno(), stream.fileno())
     if installed("heavyball"):
         importlib.import_module("heavyball.utils").compile_mode = None
-    command(["run", name, "--track", TRACK, "--engine", "local:0", "--results", folder])
+    command(["run", entered(name), "--track", TRACK, "--engine", "local:0", "--results", folder])
 
 
 def _last_line(path: Path) -> str:
@@ -176,7 +168,7 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         "| --- | --- | --- | --- | --- | --- |",
     )
     for module in COLLECTIONS:
-        own = Counter(outcome.result for outcome in outcomes if _module(outcome.name) == module)
+        own = Counter(outcome.result for outcome in outcomes if module_of(outcome.name) == module)
         if total := own.total():
             yield f"| `{module}` | {installed(module)} | {total} | {own[WORKS]} | {own[ARGUMENT]} | {own[CANNOT]} |"
     yield from (
@@ -191,12 +183,8 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     )
     yield from map(_row, outcomes)
     yield from ("", "Not entered:", "")
-    tried = {_module(outcome.name) for outcome in outcomes}
-    yield from (f"- `{name}`: {why}" for name, why in NOT_ENTERED.items() if _module(name) in tried)
-
-
-def _module(name: str) -> str:
-    return name.partition(":")[0]
+    tried = {module_of(outcome.name) for outcome in outcomes}
+    yield from (f"- `{name}`: {why}" for name, why in NOT_ENTERED.items() if module_of(name) in tried)
 
 
 def _row(outcome: Outcome) -> str:

@@ -12,6 +12,7 @@ import leaderboard
 import suite
 from leaderboard.commands.compare import bench, compare
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
+from leaderboard.commands.namesakes import namesakes
 from leaderboard.commands.references import references
 from leaderboard.commands.run import run, study
 from leaderboard.commands.show import agreement, export, figure, publish, table
@@ -81,7 +82,7 @@ def main() -> None:
 
 COMMANDS = (
     run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, bench, publish,
-    agreement, study, verify,
+    agreement, study, verify, namesakes,
 )  # fmt: skip
 
 for command in COMMANDS:

@@ -1,0 +1,63 @@
+"""The collections of optimizers that people install, by module. No torch import."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from suite.errors import InputError, unknown
+
+COLLECTIONS: Mapping[str, str] = {
+    "torch.optim": "torch",
+    "pytorch_optimizer": "pytorch_optimizer",
+    "heavyball": "heavyball",
+    "torch_optimizer": "torch-optimizer",
+    "timm.optim": "timm",
+    "schedulefree": "schedulefree",
+    "dadaptation": "dadaptation",
+    "prodigyopt": "prodigyopt",
+    "lion_pytorch": "lion-pytorch",
+    "optax": "optax",
+    "optax.contrib": "optax",
+}
+"""Module -> the package that brings it, as pip knows it. All but torch and pytorch_optimizer are the extra `zoo`."""
+
+
+def module_of(name: str) -> str:
+    """The collection of ``module:Class``."""
+    return name.partition(":")[0]
+
+
+def installed(module: str) -> str | None:
+    """The version of the collection `module` that is installed, if one is."""
+    try:
+        return version(COLLECTIONS[module]).partition("+")[0]
+    except PackageNotFoundError:
+        return None
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The optimizer ``module:Class`` of an installed collection; of optax, its transform as a torch optimizer.
+
+    heavyball's compiler is switched off, for this process: it takes minutes for a class, and changes rounding alone.
+
+    Raises:
+        InputError: the collection has no such class, or cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    source = "suite.namesakes.transforms" if module.startswith("optax") else module
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            found = importlib.import_module(source)
+        except ImportError as error:
+            raise InputError(f"The collection {module} cannot be imported ({error}).") from error
+        if module == "heavyball":
+            vars(importlib.import_module("heavyball.utils"))["compile_mode"] = None
+        made = getattr(found, attribute, None)
+    if made is None:
+        raise unknown("optimizer", attribute, dir(found), f"look into {module}.", f"in {module}")
+    return made
