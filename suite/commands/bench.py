@@ -30,7 +30,7 @@ from suite.submission import Submission
 from suite.training import Budget, make_optimizer
 from suite.training.behavior_probe import attach_gradients
 from suite.training.global_state import seed_generators
-from suite.training.step_protocol import PLAIN, call_mode
+from suite.training.step_protocol import call_mode
 
 ALLOWED = 1.1
 """The ratio of times, and of memory, up to which NEW is no slower and no larger."""
@@ -121,22 +121,22 @@ class Stepper:
         if self._plan.protocol.needs_graph:
             return attach_gradients(self._parameters, self._gradients, self._start, 1.0, needs_graph=True)
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.clone()  # many write into the gradient that they are given, or drop it
         return torch.zeros(())
 
-    def _step(self) -> None:
+    def _step(self) -> float:
+        """One step; returns its seconds of the processor, without those for gradients that it does not ask for."""
         protocol = self._plan.protocol
-        if protocol != PLAIN and not protocol.needs_closure:
+        if not protocol.needs_closure or protocol.needs_grad_before_closure:
             self._attach()
+        begin = time.process_time()
         _ = self._optimizer.step(self._attach) if protocol.needs_closure else self._optimizer.step()
+        return time.process_time() - begin
 
     def seconds(self, steps: int) -> float:
         """Seconds of the processor for so many steps."""
         with self._version.active():
-            begin = time.process_time()
-            for _ in range(steps):
-                self._step()
-            return time.process_time() - begin
+            return sum(self._step() for _ in range(steps))
 
     def state_bytes(self) -> float:
         """Bytes of state per weight, at most after one of the next steps."""

@@ -52,6 +52,35 @@ def test_bytes_of_state_are_those_of_the_moments(
     assert stepper.state_bytes() == pytest.approx(expected)
 
 
+class Spending(torch.optim.SGD):
+    """Writes into the gradients that it was given, as the Muon of several collections does."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        super().step()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad.mul_(0.5)
+
+
+class Dropping(torch.optim.SGD):
+    """Leaves no gradient behind, as heavyball's optimizers do."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        super().step()
+        self.zero_grad()
+
+
+@pytest.mark.parametrize("optimizer", [Spending, Dropping])
+def test_every_step_gets_the_same_gradients(optimizer: Callable[..., Any]) -> None:
+    submission = Submission("x", optimizer, space={"lr": 0.1})
+    stepper = Stepper(submission, Version(), make_plan(submission), SHAPES)
+    stepper.seconds(4)
+    for parameter, start, gradient in zip(stepper._parameters, stepper._start, stepper._gradients, strict=True):
+        torch.testing.assert_close(parameter.detach(), start - 4 * 0.1 * gradient)
+
+
 def test_the_interval_is_that_of_order_statistics() -> None:
     ratios = np.random.default_rng(0).permutation(np.arange(1.0, 11.0))
     cost = _cost("x", "tensors", [(1.0, ratio) for ratio in ratios], (8.0, 8.0), 0.95)
