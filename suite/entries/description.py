@@ -14,7 +14,16 @@ from msgspec import Meta, Struct
 from torch import nn
 
 from suite.entries.checks import check_records, check_settings, ignored_settings
-from suite.entries.loading import LoadedSubmission, builtin_method, load, origin_of, source_hash, source_of
+from suite.entries.habits import habits
+from suite.entries.loading import (
+    LoadedSubmission,
+    builtin_files,
+    builtin_method,
+    load,
+    origin_of,
+    source_hash,
+    source_of,
+)
 from suite.errors import InputError
 from suite.signature import signature
 from suite.storage.record import as_settings, clean
@@ -74,8 +83,15 @@ def describe(text: str, trials: int) -> Described:
         arguments=tuple(signature(submission.factory)),
         method=submission.method,
         entrywise=is_entrywise(optimizer),
-        notes=tuple(note[:LONGEST_TEXT] for note in ignored_settings(submission, submission.settings(trials)[0])),
+        notes=tuple(note[:LONGEST_TEXT] for note in _notes(submission, text, trials)),
     )
+
+
+def _notes(submission: Submission, text: str, trials: int) -> list[str]:
+    """What the user should know of an optimizer; the files of the built-in ones say what they do."""
+    settings = submission.settings(trials)[0]
+    found = ignored_settings(submission, settings)
+    return found if text.partition("[")[0] in builtin_files() else found + habits(submission, settings)
 
 
 def _as_data(value: Any) -> tuple[Any, Any]:
