@@ -32,7 +32,8 @@ or the first implementation where there is none.
   shape.
 - **vector, tall, wide, 4-d**: the distance from the first row after the first step and after 30, as a share of the
   longer way; = where they agree.
-- **decay, float32**: the largest distance of all cases with decay, and of all in single precision.
+- **decay, float32, small**: the largest distance of all cases with decay, of all in single precision, and of all with
+  gradients a hundredth as long, at which nothing is clipped and eps counts for more.
 
 What is in brackets behind a name are settings that the others do not have: switches, or their own names for a thing."""
 
@@ -47,6 +48,7 @@ def table(data: Data) -> Table:
         *(Column(shape, shape) for shape in SHAPES),
         Column("decay", "decay"),
         Column("float32", "float32"),
+        Column("small", "small"),
     )
     rows = tuple(_row(row, first=number == 0) for number, row in enumerate(data["rows"]))
     return Table(data["title"], columns, rows, stub=2, notes=tuple(notes(data)))
@@ -62,6 +64,7 @@ def _row(row: Data, first: bool) -> tuple[TableCell, ...]:
         *(_shape(row, shape) for shape in SHAPES),
         _largest(row["decay"]),
         _largest(row["float32"]),
+        _largest(row["small"]),
     )
 
 

@@ -1,6 +1,6 @@
 """Members of an algorithm stepped on the same gradients, and the groups of them that agree.
 
-    case   = a shape of weights, a precision, and weight decay or none
+    case   = a shape of weights, a precision, weight decay or none, gradients as they are or a hundredth
     path   = the weights of a member in a case, before the first step and after steps 1, 2 and 30
     group  = members whose paths agree in every case that both can run
 
@@ -34,25 +34,33 @@ AGREE = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Paths whose distance is up to this agree: float32 state in double precision passes, and so does rounding."""
 
 STEPS = (1, 2, 30)
+
+SMALL = 0.01
+"""Gradients are longer than 1 at the start, where many clip, and shorter where they are scaled by this."""
+
 SAMPLES = 32
 
 
 @dataclass(frozen=True)
 class Case:
-    """What members are compared in."""
+    """What members are compared in: a shape, a precision, with decay, with gradients `SMALL` times as long."""
 
     shape: str
     dtype: torch.dtype = torch.float64
     decay: bool = False
+    small: bool = False
 
     @property
     def name(self) -> str:
         """Such as ``tall, float32, decay``."""
-        parts = [self.shape, *(["float32"] if self.dtype == torch.float32 else []), *(["decay"] if self.decay else [])]
-        return ", ".join(parts)
+        flags = {"float32": self.dtype == torch.float32, "decay": self.decay, "small gradients": self.small}
+        return ", ".join([self.shape, *(name for name, set_ in flags.items() if set_)])
 
 
-CASES = tuple(Case(shape, dtype, decay) for dtype in AGREE for decay in (False, True) for shape in SHAPES)
+CASES = (
+    *(Case(shape, dtype, decay) for dtype in AGREE for decay in (False, True) for shape in SHAPES),
+    *(Case(shape, small=True) for shape in SHAPES),
+)
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,15 @@ def path(member: Member, case: Case) -> Path:
     return Path(weights)
 
 
+def _scale(case: Case) -> float:
+    return SMALL if case.small else 1.0
+
+
 def _of_formula(member: Member, settings: Mapping[str, object], case: Case) -> dict[int, Tensor]:
     walk = FORMULAS[member.use](start(SHAPES[case.shape]).to(case.dtype).double(), **settings)
     found = {0: next(walk)}
     for step in range(1, max(STEPS) + 1):
-        found[step] = walk.send(gradient(found[step - 1]))
+        found[step] = walk.send(_scale(case) * gradient(found[step - 1]))
     return found
 
 
@@ -117,7 +129,7 @@ def _of_class(member: Member, settings: Mapping[str, object], case: Case) -> dic
         train()
     found = {0: parameter.detach().double().clone()}
     for step in range(1, max(STEPS) + 1):
-        parameter.grad = gradient(parameter.detach()).to(case.dtype)
+        parameter.grad = (_scale(case) * gradient(parameter.detach())).to(case.dtype)
         optimizer.step()
         found[step] = parameter.detach().double().clone()
     return found
@@ -267,8 +279,8 @@ def _row(member: Member, group: str, reference: Paths, own: Paths) -> Row:
 def as_data(comparison: Comparison) -> dict[str, object]:
     """A comparison as plain values, for tables: distances of the first update and of the end, by shape of weights.
 
-    ``decay`` and ``float32`` are the largest distances of all cases with weight decay, and of all in single precision;
-    None where a member has none. ``errors`` are sentences, by shape.
+    ``decay``, ``float32`` and ``small`` are the largest distances of all cases with weight decay, in single precision,
+    and with small gradients; None where a member has none. ``errors`` are sentences, by shape.
     """
     return {
         "name": comparison.algorithm.name,
@@ -300,6 +312,7 @@ def _row_data(row: Row) -> dict[str, object]:
         "errors": {name: one.error for name, one in plain.items() if one.error},
         "decay": _largest(row, lambda case: case.decay and case.dtype == torch.float64),
         "float32": _largest(row, lambda case: case.dtype == torch.float32),
+        "small": _largest(row, lambda case: case.small),
         "reason": {"text": row.reason.text, "source": row.reason.source} if row.reason else None,
         "outdated": row.outdated,
     }
