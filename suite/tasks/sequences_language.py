@@ -169,9 +169,9 @@ def tiny_lm(data: str = "grammar") -> Task:
     Flatness axis. `canonical_sharpness`, for which queries and keys, values and outputs, norms, the residual stream and
     what all logits have in common have no free scale. Norm axis. `context_sensitivity`: the total variation that one
     replaced token causes in all predictions that follow, a seminorm of the function and not of weights. Generalization
-    axis. `excess_bits`: held-out bits per token over the entropy, as the mean over the test text of the relative entropy of
-    the true law to the prediction. No temperature is matched, unlike in image tasks: near the entropy of the text the
-    loss hardly depends on it (a factor of 0.79 raised a loss of 2.38 by 0.1 nats).
+    axis. `excess_bits`: held-out bits per token over the entropy, as the mean over the test text of the relative
+    entropy of the true law to the prediction. No temperature is matched, unlike in image tasks: near the entropy of the
+    text the loss hardly depends on it (a factor of 0.79 raised a loss of 2.38 by 0.1 nats).
 
     The references are provisional: the worst and the best of three runs on one seed. They are made with those of the
     image tasks for the first published results. These runs (step size; adaptive_sharpness, context_sensitivity,
