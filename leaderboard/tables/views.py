@@ -135,6 +135,18 @@ def provisional(runs: Iterable[Record]) -> list[str]:
     return [f"{PROVISIONAL} {'; '.join(named)}."] if named else []
 
 
+def _undefined(board: Board, results: Results) -> list[str]:
+    """Who scores 0 somewhere because a measure is not defined of the solution, and why not."""
+    return sorted(
+        {
+            NOT_DEFINED.format(record["submission"], record["task"], name, reason)
+            for record in results.scored()
+            if record["kind"] == board.kind
+            for name, reason in record.get("undefined", {}).items()
+        }
+    )
+
+
 def _by_submission(board: Board, stub: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns `stub`, then one for each submission."""
     return (*stub, *(Column(standing.submission, _name(standing).text) for standing in board.standings))
@@ -351,14 +363,6 @@ def measures(board: Board, results: Results) -> Table:
         [INCOMPLETE] if any(0 < n < m for row in measured for n, m in zip(row.measured, row.seeds, strict=True)) else []
     )
     references = (Column("score_0", "scores 0 at", data=True), Column("score_1", "scores 1 at", data=True))
-    undefined = sorted(
-        {
-            NOT_DEFINED.format(record["submission"], record["task"], name, why)
-            for record in results.scored()
-            if record["kind"] == board.kind
-            for name, why in record.get("undefined", {}).items()
-        }
-    )
     return Table(
         "What each solution measures: means over the runs that reached the target loss",
         _by_submission(board, (*columns("task", "measure", "axis", words=True), *references)),
@@ -368,7 +372,7 @@ def measures(board: Board, results: Results) -> Table:
             DIRECTIONS,
             BEST,
             *incomplete,
-            *undefined,
+            *_undefined(board, results),
             *([NO_SOLUTIONS.format(", ".join(unsolved))] if unsolved else []),
         ),
     )
@@ -416,7 +420,8 @@ def why(board: Board, results: Results, against: str | None = None) -> Table:
     header = (*words, *columns("score"), Column("other", other), *columns("points"))
     note = "Points add up to the difference of the two overall scores (log-mean Divisia index)."
     whom = "the neighbour above (the first: below)" if against is None else against
-    return Table(f"Why this rank: against {whom}", header, rows, stub=2, notes=(note,))
+    notes = (note, *_undefined(board, results))
+    return Table(f"Why this rank: against {whom}", header, rows, stub=2, notes=notes)
 
 
 def robustness(board: Board, results: Results) -> Table:

@@ -322,6 +322,15 @@ def test_references_of_an_oracle_differ_between_seeds_and_by_rounding_and_may_be
     check([unsolved, record("x", "a1", 1, 0.5), _on_scale(score_0=1 + 1e-9), unsolved, _on_scale(2, score_0=3.0)])
 
 
+def test_a_measure_that_is_not_defined_is_named_with_the_reason() -> None:
+    unproved = {"m_norm": "Not canonical: it is not proved which changes of the weights leave the network alone"}
+    records = [record("x", "a1", 0, 0.2), record("y", "a1", 0, 0.5, measures={"m_norm": None}, undefined=unproved)]
+    (made,) = boards(Results(records))
+    note = f"y on a1: m_norm is not defined and scores 0. {unproved['m_norm']}."
+    for view in (views.measures, views.why):
+        assert [each for each in view(made, Results(records)).notes if "not defined" in each] == [note]
+
+
 def test_provisional_references_are_named_under_the_table() -> None:
     records = [_on_scale(provisional="they are values of m_older"), record("x", "b1", 0, 0.5)]
     (made,) = boards(Results(records))
