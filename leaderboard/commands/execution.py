@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 import signal
 import sys
@@ -118,7 +119,7 @@ def opened(path: Path, dry_run: bool = False) -> Iterator[Log]:
     if dry_run:
         yield Log(path, writable=False)
         return
-    new = not path.parent.exists()
+    new = not os.path.exists(path.parent)  # so it is also for what is no path; `locked` says why
     with locked(path.parent):
         log = Log(path)
         try:

@@ -100,6 +100,9 @@ def test_records_that_a_submission_writes_itself_do_not_count(
     assert read(Path(f"{path}.foreign")).records[:1] == forged
 
 
-def test_a_command_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["run", "sdg", "--results", str(tmp_path / "new"), "--engine", "local:0"])
-    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+@pytest.mark.parametrize(("submission", "folder"), [("sdg", "new"), ("sgd", 300 * "n"), ("sgd", "a\0b")])
+def test_a_command_that_cannot_begin_leaves_no_folder(submission: str, folder: str, tmp_path: Path) -> None:
+    command = ["run", submission, "--results", str(tmp_path / folder), "--engine", "local:0"]
+    result = CliRunner().invoke(main, command)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, []), result.output
+    assert len(result.stderr.splitlines()) == 1
