@@ -256,6 +256,7 @@ class _Canonical:
         self.by_call = {part.site.after: part for part in self.parts.values()}
         self.free: list[Part] = []
         self.iso: dict[int, object] = {}
+        self.centered: set[Part] = set()  # what their outputs have in common is forgotten
 
     @torch.no_grad()
     def form(self) -> Form:
@@ -610,13 +611,14 @@ class _Canonical:
         return zeros, None
 
     def _scale_of_input(self, part: Part) -> Tensor:
-        return self._scale(part.site, part.site.reads, before=True)
+        return self._scale(part, part.site.reads, before=True)
 
     def _scale_of_output(self, part: Part) -> Tensor:
-        return self._scale(part.site, part.site.writes, before=False)
+        return self._scale(part, part.site.writes, before=False)
 
-    def _scale(self, site: Site, channels: Tensor, *, before: bool) -> Tensor:
+    def _scale(self, part: Part, channels: Tensor, *, before: bool) -> Tensor:
         """The root mean square on samples of the channels whose coordinates are fixed; 1 for others."""
+        site = part.site
         size = torch.ones(len(channels) or site.arguments["weight"].shape[0], dtype=torch.float64)
         roots = self._roots(channels)
         is_fixed = torch.tensor([root not in self.iso for root in roots], dtype=torch.bool)
@@ -627,7 +629,10 @@ class _Canonical:
         def see(inputs: Tensor, result: Tensor) -> None:
             values = (inputs if before else result).double()
             axis = 1 if site.name.startswith("conv") else -1
-            found.append(values.movedim(axis, -1).reshape(-1, values.shape[axis]).square().mean(0).sqrt().cpu())
+            values = values.movedim(axis, -1)
+            if part in self.centered and not before:
+                values = values - values.mean(-1, keepdim=True)
+            found.append(values.reshape(-1, values.shape[-1]).square().mean(0).sqrt().cpu())
 
         self._observe({site.number: see})
         mean = torch.where(is_fixed, found[0], 1.0)
@@ -821,6 +826,7 @@ class _Canonical:
                 forgets = is_last and frozenset(self._roots(_written(part))) == classes
             if not forgets:
                 continue
+            self.centered.add(part)
             if part.weight is not None:
                 part.weight = part.weight - part.weight.mean(0)
             if part.shift is not None:

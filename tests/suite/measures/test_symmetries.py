@@ -14,10 +14,11 @@ from suite.measures.norms import linear_predictor
 from suite.measures.registry import CANONICAL, LINEAR_PAIR, LOGIT_SCALE, LOGIT_SHIFT
 from suite.seeding import torch_stream
 from suite.task import Split
+from suite.tasks.images import IMAGE_AXES
 from tests.suite.measures.symmetries import CHANGES, PERMUTATIONS, changed, fitted, one_of_each
 
 CASES = [(name, kind) for name, changes in CHANGES.items() for kind in changes]
-SCORED = ("adaptive_sharpness", "input_margin", "test_error")
+SCORED = ("adaptive_sharpness", *(axis.measure for axis in IMAGE_AXES))
 ALONG_SEGMENTS = {"derivative_variation", "linear_regions", "fourier_energy"}
 """Of 64 thousand outputs: only of networks that are cheap."""
 CHEAP = ("mlp", "layernorm_mlp")
@@ -97,4 +98,4 @@ def test_orders_move_flatness_by_its_stated_error_alone(name: str) -> None:
 
 def test_what_is_scored_declares_every_symmetry() -> None:
     assert all(measures()[name].invariances >= CANONICAL for name in SCORED)
-    assert LOGIT_SHIFT in measures()["canonical_sharpness"].invariances
+    assert all(LOGIT_SHIFT in measures()[axis.measure].invariances for axis in IMAGE_AXES)
