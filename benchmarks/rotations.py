@@ -1,6 +1,6 @@
 """How far solutions move when training is done in rotated coordinates: ``python -m benchmarks.rotations``.
 
-    solution = train(task, method)                          seed 0, one setting
+    solution = train(task, method)                          seed 0, one setting amid the ranges
     rotated  = the same run, but the method sees every tensor as a vector Q w and its gradient as Q g, with one
                orthogonal Q for each tensor; its weights are turned back
     moved    = |rotated - solution| / |solution - start|
@@ -122,10 +122,10 @@ class Movement:
 
 
 def movement(task_name: str, method: str, settings: dict[str, Any] | None = None, seed: int = 0) -> Movement:
-    """How far the solution of one run moves: at the first setting of the method's search, if none is given."""
+    """How far the solution of one run moves: at the second setting of a search, amid the ranges, if none is given."""
     entry = bind(load(method).submission, find_task(task_name))
     task, make = entry.task, entry.make
-    run = TrainingRun(task.problem(seed), seed, 0, settings or entry.settings(1)[0])
+    run = TrainingRun(task.problem(seed), seed, 0, settings or entry.settings(2)[1])
     results = [train(task, [run], each)[0] for each in (make, partial(Rotated, make=make, seed=seed))]
     if any(result.status != Status.CONVERGED for result in results):
         return Movement(task_name, method, None)
