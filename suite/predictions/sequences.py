@@ -44,13 +44,13 @@ def _predictions() -> Iterator[Prediction]:
         THRAMPOULIDIS,
     )
     for task in ("zipf_bigram", "zipf_bigram[loss=cross_entropy]"):
-        for methods, basis, unmet in (
-            ((Method.GRADIENT_DESCENT,), Basis.THEOREM, ""),
-            ((Method.NORMALIZED,), Basis.CONJECTURE, "steps are not infinitesimal"),
+        for method, basis, unmet in (
+            (Method.GRADIENT_DESCENT, Basis.THEOREM, ""),
+            (Method.NORMALIZED, Basis.CONJECTURE, "steps are not infinitesimal"),
         ):
             yield Prediction(
                 task,
-                methods,
+                (method,),
                 "rare_excess",
                 Relation.EQUALS,
                 Measured("flow_rare_excess"),
@@ -60,18 +60,19 @@ def _predictions() -> Iterator[Prediction]:
                 basis,
                 unmet,
             )
-        for methods, basis in (((Method.SIGN,), Basis.THEOREM), ((Method.LION, Method.ADAM), Basis.CONJECTURE)):
+        for method in (Method.SIGN, Method.LION, Method.ADAM):
+            proved = method is Method.SIGN
             yield Prediction(
                 task,
-                methods,
+                (method,),
                 "rare_excess",
                 Relation.EQUALS,
                 0.1,
                 LIMIT,
                 "The frequency of a word scales its gradient, which these steps do not see: all are learned alike.",
                 KUNSTNER,
-                basis,
-                "" if basis is Basis.THEOREM else "proved for sign descent",
+                Basis.THEOREM if proved else Basis.CONJECTURE,
+                "" if proved else "proved for sign descent",
             )
     yield from matrix_margins("attention_selection", _with_gradient_descent(TARZANAGH), OTHERS)
     yield from own_norm(

@@ -77,7 +77,10 @@ def stochastic_margin(batch: int = 1, data: str = "gaussian") -> Task:
     On seed 0, Gaussian data, single samples: Adam has 0.91 of the l2 and 0.68 of the l_inf margin and a cosine of 0.99
     (full batch: 0.87, 0.81, 0.95), gradient descent 0.90 and 0.65, Lion 0.83 and 0.86; beta2 = 0.95 in place of 0.999
     changes Adam's by 0.01. Signum has 0.90 of the l_inf margin with momentum 0.99 and 0.60 with 0.9; sign descent
-    without momentum does not fit the data. Orders drawn anew make no difference to Adam.
+    without momentum does not fit the data. Orders drawn anew make no difference to Adam. Tuned by speed over ten seeds
+    gradient descent has only 0.38 of the l2 margin and momentum 0.34 (Adam 0.89): the fastest step fits the data by
+    jumping across single samples, whose curvature is many times that of their mean, and such steps have no limit
+    direction yet.
     """
     require_choice("data", data, DATA)
     if not 1 <= batch <= N:

@@ -46,7 +46,10 @@ def valley_matrix(samples: int = 18, noise: float = 3.0) -> Task:
 
     Reported, not scored. `trace_ratio` over the least trace, `root_trace_ratio` over the bound (so it is one, too);
     `least_trace_distance` = |W - W_trace| / |W_trace| and `recovery_error` = |W - W*| / |W*|, the distances to the two
-    predictions; and `between`, that from W_trace to W*: where it is 0 the predictions coincide.
+    predictions; and `between`, that from W_trace to W*: where it is 0 the predictions coincide. Over ten seeds and two
+    step sizes nobody comes near either prediction in this budget: gradient descent ends at 5.5 times the least trace
+    and 5.5 times the bound, Adam at 6.5 and 6.3. So the order is as claimed in the trace only, and the limits are not
+    tested.
     """
     if not 16 <= samples <= 64:
         raise ValueError(f"samples must be between 16 and 64, not {samples}.")
