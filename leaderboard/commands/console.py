@@ -64,11 +64,11 @@ def output() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(markup=False, width=FILE_WIDTH)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table, console: Console | None = None) -> None:
     """Print a table as wide as the terminal is."""
     from leaderboard.tables.formats import legend, terminal
 
-    console = output()
+    console = console or output()
     for part in terminal(table, console.width):
         console.print(part)
     for note in legend(table, console.width):

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
 from leaderboard.analysis.baselines import SHIPPED_TRACK, find_log
-from leaderboard.commands.console import file_stem, print_table, progress
+from leaderboard.commands.console import file_stem, output, print_table, progress
+from leaderboard.commands.kept import Note, print_kept, to_stderr
 from leaderboard.tables import FORMATS, VIEWS
 from suite.errors import InputError
 from suite.literals import split
@@ -73,32 +75,40 @@ def table(
     \b
     Example: lowlands table --view tasks --kind optimizer --format latex --columns task,axis,sgd,adam
     """
-    from leaderboard.tables.formats import document
-    from leaderboard.tables.selection import tables_of
+    path = find_log(results, track)
 
-    own = load_log(find_log(results, track), previous)
-    loaded = _beside(own, beside)
-    if tasks:
-        loaded = loaded.of_tasks(tasks)
-    shown = tables_of(
-        loaded,
-        view,
-        kind,
-        own=own if beside else None,
-        against=against,
-        implicit_only=implicit_only,
-        filters=filters,
-        sort=sort,
-        columns=split(columns) if columns else (),
-    )
-    for name, selection in shown.items():
-        if filters and not selection.rows:
-            click.echo(f"No row of the {name}s meets {' and '.join(filters)}.", err=True)
-    if style is not None:
-        click.echo(document(list(shown.values()), style))
+    def shown(console: Console, note: Note) -> None:
+        from leaderboard.tables.formats import document
+        from leaderboard.tables.selection import tables_of
+
+        own = load_log(path, previous, note)
+        loaded = _beside(own, beside, note)
+        if tasks:
+            loaded = loaded.of_tasks(tasks)
+        selections = tables_of(
+            loaded,
+            view,
+            kind,
+            own=own if beside else None,
+            against=against,
+            implicit_only=implicit_only,
+            filters=filters,
+            sort=sort,
+            columns=split(columns) if columns else (),
+        )
+        for name, selection in selections.items():
+            if filters and not selection.rows:
+                note(f"No row of the {name}s meets {' and '.join(filters)}.")
+        if style is not None:
+            console.out(document(list(selections.values()), style), highlight=False)
+            return
+        for selection in selections.values():
+            print_table(selection, console)
+
+    if results is None and beside is None:  # what is shipped depends on no code but the packages'
+        print_kept(path, click.get_current_context().params, shown)
     else:
-        for selection in shown.values():
-            print_table(selection)
+        shown(output(), to_stderr)
 
 
 @click.command()
@@ -252,21 +262,21 @@ def export(directory: Path, style: str, results: Path | None, track: str | None,
         click.echo(f"Wrote {path}")
 
 
-def _beside(own: Results, beside: str | None) -> Results:
+def _beside(own: Results, beside: str | None, note: Note = to_stderr) -> Results:
     """The results, with the shipped ones where the option asks for them; what keeps them apart is noted."""
     from leaderboard.analysis.baselines import with_shipped
 
     joint = own if beside is None else with_shipped(own)
-    for note in joint.notes[len(own.notes) :]:
-        click.echo(note, err=True)
+    for each in joint.notes[len(own.notes) :]:
+        note(each)
     return joint
 
 
-def load_log(path: Path, previous: bool = False) -> Results:
-    """The results of a log; what is wrong with it is noted on standard error."""
+def load_log(path: Path, previous: bool = False, note: Note = to_stderr) -> Results:
+    """The results of a log; what is wrong with it is noted."""
     from leaderboard.analysis.results import load
 
     results = load([path], previous)
-    for note in results.notes:
-        click.echo(note, err=True)
+    for each in results.notes:
+        note(each)
     return results

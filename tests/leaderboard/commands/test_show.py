@@ -15,9 +15,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from leaderboard.analysis import baselines, results
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.cli import main
+from leaderboard.commands import kept
 from leaderboard.commands.console import BYTES, SECONDS, Quantity
+from suite.storage import cache
 from suite.storage.log import Log, read
 from suite.storage.record import seal
 from suite.tracks import TRACKS
@@ -80,6 +83,46 @@ def test_a_table_of_one_task(base: Path) -> None:
     wrong = lowlands("table", "--results", base, "--task", "c9")
     assert wrong.exit_code == 2
     assert "no task 'c9': there are a1, b1." in wrong.output
+
+
+def test_what_was_printed_of_shipped_results_is_printed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without reading a record, until the log, the code or an option changes; never of one's own results."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shipped = tmp_path / "shipped"
+    log = _write(shipped) / "quick.jsonl"
+    monkeypatch.setattr(baselines, "BASELINES", shipped)
+    reads: list[Path] = []
+    monkeypatch.setattr(results, "read", lambda path: (reads.append(path), read(path))[1])
+    monkeypatch.setattr(cache, "MIN_SECONDS", 0)
+
+    def shown(*arguments: str | Path) -> tuple[str, int]:
+        before = len(reads)
+        result = lowlands("table", *arguments)
+        assert result.exit_code == 0, result.output
+        return result.output, len(reads) - before
+
+    own = shown("--results", log)
+    first, again = shown(), shown()
+    assert (first, again) == (own, (own[0], 0))
+    assert shown("--results", log) == own
+    as_json = shown("--format", "json")
+    assert shown("--format", "json") == (as_json[0], 0)
+    assert json.loads(as_json[0])
+    Log(log).append(next(iter(noisy({"sam": 0.9}))) | {"track": "quick"})
+    changed, count = shown()
+    assert count == 1
+    assert "sam" in changed
+    assert "sam" not in own[0]
+    monkeypatch.setattr(kept, "_files", lambda: [("code.py", 1, 1)])
+    assert shown() == (changed, 1), "computed by other code"
+    log.write_bytes(log.read_bytes() + b"{}\n")
+    with_note, count = shown()
+    assert count == 1
+    assert "is damaged" in with_note
+    assert shown() == (with_note, 0), "what is wrong with the log is said again"
+    for file in (tmp_path / "cache" / "lowlands" / "tables").iterdir():
+        file.write_bytes(b"damaged")
+    assert shown() == (with_note, 1)
 
 
 def test_two_kinds_make_one_document() -> None:
