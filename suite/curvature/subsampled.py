@@ -110,7 +110,7 @@ def top_eigenpairs(
         cheap: Operator = Combination((1.0, part(kind, ordered[:few])), (len(rest) / few, part(kind, drawn)))
         candidates = found(cheap, k + 1 + MORE_VECTORS)
         del cheap  # frees its graphs
-        exact = scaled(part(Hessian, None, keep_graphs=False))
+        exact = scaled(Hessian(network, data, loss, chunk=min(chunk, CERTIFYING_CHUNK), keep_graphs=False))
         certified = rayleigh_ritz(exact, candidates.vectors, k, candidates.products, MAX_REFINEMENTS)
         return certified if certified.converged else lanczos(whole(), k, generator)
     if is_spread:
