@@ -49,7 +49,7 @@ def print_kept(log: Path, options: Mapping[str, object], show: Callable[[Console
         return {"notes": np.array(notes, dtype=np.str_), "text": np.array(captured.get())}
 
     key = repr((sorted(options.items()), terminal, content, sys.version, sorted(_files())))
-    printed = cached_on_disk("tables", key, computed)
+    printed = cached_on_disk("tables", hashlib.sha256(key.encode()).hexdigest(), computed)
     for note in printed["notes"]:
         to_stderr(str(note))
     click.echo(str(printed["text"]), nl=False, color=True)

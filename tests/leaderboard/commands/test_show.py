@@ -108,11 +108,11 @@ def test_what_was_printed_of_shipped_results_is_printed_again(tmp_path: Path, mo
     as_json = shown("--format", "json")
     assert shown("--format", "json") == (as_json[0], 0)
     assert json.loads(as_json[0])
-    Log(log).append(next(iter(noisy({"sam": 0.9}))) | {"track": "quick"})
+    for record in noisy({"zebra": 0.9}):
+        Log(log).append(record | {"track": "quick"})
     changed, count = shown()
     assert count == 1
-    assert "sam" in changed
-    assert "sam" not in own[0]
+    assert ("zebra" in changed, "zebra" in own[0]) == (True, False)
     monkeypatch.setattr(kept, "_files", lambda: [("code.py", 1, 1)])
     assert shown() == (changed, 1), "computed by other code"
     log.write_bytes(log.read_bytes() + b"{}\n")
