@@ -26,6 +26,7 @@ from leaderboard.analysis.robustness import (
 )
 from leaderboard.analysis.rotations import rotation_probes
 from leaderboard.analysis.scoring import AXES
+from leaderboard.analysis.search_width import unsearched
 from leaderboard.analysis.statistics import Interval
 from leaderboard.analysis.step_sizes import step_sizes
 from leaderboard.tables.table import (
@@ -107,6 +108,13 @@ def _explicit_in_words(board: Board) -> list[str]:
     words = {s.submission: [seen for seen in s.behaviors or () if regularizes([seen])] for s in explicit}
     reasons = [f"{name} {' and '.join(seen)}" for name, seen in words.items() if seen]
     return [EXPLICIT, *([f"Measured: {'; '.join(reasons)}."] if reasons else [])] if explicit else []
+
+
+def _unsearched_in_words(board: Board, results: Results) -> list[str]:
+    """Who searched nothing, or next to nothing: where the settings come from is not known then."""
+    found = unsearched(record for record in results.records if record["kind"] == board.kind)
+    names = [f"{name} ({found[name]})" for name in board.names if name in found]
+    return [f"Tuned elsewhere, if at all: {', '.join(names)}."] if 0 < len(names) < len(board.names) else []
 
 
 ENDINGS = {Status.DIVERGED: "Diverged", Status.STALLED: "Stalled", Status.FAILED: "Failed"}
@@ -214,6 +222,7 @@ def ranking(board: Board, results: Results) -> Table:
     notes = (
         *(scored if board.scores.cells else (UNSCORED, cost)),
         *provisional(runs),
+        *_unsearched_in_words(board, results),
         *_endings_in_words(board, results),
     )
     track = f", {board.track} track" if board.track else ""

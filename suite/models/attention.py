@@ -15,6 +15,10 @@ class TokenSelector(nn.Module):
         start: the initial weights by name: `weight`, or `key` and `query`.
     """
 
+    weight: Tensor
+    key: Tensor
+    query: Tensor
+
     def __init__(self, **start: Tensor) -> None:
         super().__init__()
         for name, value in start.items():
@@ -22,8 +26,7 @@ class TokenSelector(nn.Module):
 
     def matrix(self) -> Tensor:
         """W, [d, d]."""
-        weights = dict(self.named_parameters())
-        return weights["weight"] if "weight" in weights else weights["key"] @ weights["query"].T
+        return self.weight if "weight" in self._parameters else self.key @ self.query.T
 
     def forward(self, x: Tensor) -> Tensor:
         query, tokens = x[:, 0], x[:, 1:]

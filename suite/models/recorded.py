@@ -46,7 +46,9 @@ class RecordedTanhNetwork(nn.Module):
                 square = self.get_buffer(f"square_{place}")
                 square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
             if number:
-                slopes = (slopes @ self.get_parameter(f"layers.{number}.weight")) * (1 - activations[number].square())
+                layer = self.layers[number]
+                assert isinstance(layer, nn.Linear)
+                slopes = (slopes @ layer.weight) * (1 - activations[number].square())
         self.calls.add_(1)
 
     def second_moment(self) -> Tensor:

@@ -41,7 +41,7 @@ def twin_name(task: str, nonce: str) -> str:
 
 
 def has_twins(task: Task) -> bool:
-    """Whether there are twins of `task`: it is linear, or its network works with wider parameters, without buffers."""
+    """Whether there are twins of `task`: it is linear, or its network works with wider parameters."""
     return _is_linear(task) or _widens(task)
 
 
@@ -55,16 +55,19 @@ def _is_linear(task: Task) -> bool:
 
 @torch.no_grad()
 def _widens(task: Task) -> bool:
-    """Whether the task's network can have wider parameters and is the same function then."""
+    """Whether the task's network can have wider parameters, and computes and keeps the same then."""
     problem = task.problem(0)
-    network, inputs = task.model(problem, 0).eval(), problem.train.x[:4]
-    if list(network.buffers()):
-        return False
-    outputs = network(inputs)
+    network, inputs = task.model(problem, 0), problem.train.x[:4]
     try:
-        return torch.equal(outputs, _widened(network, torch_stream("twin", task.name))(inputs))
-    except RuntimeError:  # shapes decide what it computes
+        wide = _widened(task.model(problem, 0), torch_stream("twin", task.name))
+        for training in (True, False) if list(network.buffers()) else (False,):
+            outputs = network.train(training)(inputs), wide.train(training)(inputs)
+            if not torch.equal(*outputs):
+                return False
+    except (RuntimeError, AttributeError):  # shapes decide what it computes, or it takes parameters as a whole
         return False
+    kept = dict(wide.named_buffers())
+    return all(torch.equal(buffer.nan_to_num(), kept[name].nan_to_num()) for name, buffer in network.named_buffers())
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def twin(task: Task, number: str) -> Task:
         return _linear_twin(task, number)
     if _widens(task):
         return _wide_twin(task, number)
-    raise ValueError("it has no twins, since its network has buffers, or computes with the shapes of its parameters")
+    raise ValueError("it has no twins, since its network computes with the shapes of its parameters")
 
 
 def _named(task: Task, number: str, **changes: Any) -> Task:
@@ -185,6 +188,9 @@ def _wide_twin(task: Task, number: str) -> Task:
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(_first(trained[name], parameter.shape))
+            kept = dict(solution.model.named_buffers())
+            for name, buffer in network.named_buffers():
+                buffer.copy_(kept[name])
         initial = {name: _first(solution.initial[name], p.shape) for name, p in network.named_parameters()}
         return replace(solution, model=network, initial=initial, problem=problem)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from suite.entries.loading import load
-from suite.errors import InputError
+from suite.models import hold, restore
 from suite.task import Oracle, Problem, Solution, Task
 from suite.tasks import find_task, task_functions
 from suite.tasks.twins import has_twins, twin, twin_name
@@ -23,17 +24,37 @@ from suite.training.run import TrainingRun
 LINEAR = ("min_norm_regression", "init_memory", "adaptive_trap", "benign_overfitting", "sobolev_interpolation",
           "max_margin", "spectral_margin", "linf_box")  # fmt: skip
 
+OWN_WAYS = ("adam_epsilon", "adam_edge", "attention_selection", "attention_selection[parametrisation=key_query]")
+"""Tasks whose networks keep what they see of training in buffers, or have parameters beside layers."""
+
 
 def test_every_task_of_quick_has_twins() -> None:
     for name in {*LINEAR, *QUICK}:
         assert has_twins(find_task(name)), name
-    assert not has_twins(find_task("adam_epsilon"))  # its network keeps points of its path in buffers
-    with pytest.raises(InputError, match="it has no twins"):
-        find_task("adam_epsilon~1")
     assert not any("~" in name for name in task_functions())
 
 
-@pytest.mark.parametrize("name", sorted({*QUICK} - {*LINEAR, "mnist5k_mlp"}))
+class _AsWideAsItsParameter(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * dict(self.named_parameters())["weight"].numel()
+
+
+def test_a_network_that_computes_with_the_shapes_of_its_parameters_has_no_twins() -> None:
+    task = find_task("teacher_student")
+
+    def model(problem: Problem, seed: int) -> nn.Module:
+        network = _AsWideAsItsParameter(10, 1, dtype=torch.float64)
+        nn.init.ones_(network.weight)
+        nn.init.ones_(network.bias)
+        return network
+
+    odd = replace(task, model=model)
+    assert not has_twins(odd)
+    with pytest.raises(ValueError, match="it has no twins"):
+        twin(odd, "1")
+
+
+@pytest.mark.parametrize("name", sorted({*QUICK, *OWN_WAYS} - {*LINEAR, "mnist5k_mlp"}))
 def test_wider_parameters_change_nothing_but_the_shapes(name: str) -> None:
     """Every number of a shape is another one; loss and gradients are the task's, and dead entries have none."""
     task, other = find_task(name), find_task(twin_name(name, "a nonce"))
@@ -73,6 +94,27 @@ def _measures(task: Task, network: nn.Module, problem: Problem, oracle: Oracle) 
     """What the task measures of a network that has stayed where it started."""
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
     return task.measure(Solution(network.eval(), weights, problem, oracle, 1))
+
+
+@pytest.mark.parametrize("name", ["adam_epsilon", "adam_edge"])
+def test_what_a_network_keeps_of_its_training_is_measured_on_a_twin_as_on_the_task(name: str) -> None:
+    """Forty steps of Adam: the points of the path that are kept, the running mean of squared gradients."""
+    submission, task = load("adam").submission, find_task(name)
+    assert submission.optimizer is not None
+    short = {"target": replace(task.target, budget=40, loss=math.inf, at_end=True)}
+    measures = []
+    for one in (task, twin(task, "77")):
+        problem = one.problem(0)
+        oracle = Oracle() if task.oracle is None else task.oracle(task.problem(0), 0)
+        run = TrainingRun(problem, 0, 0, {"lr": 0.01})
+        (end,) = train(replace(one, **short), [run], submission.optimizer)
+        network = one.model(problem, 0)
+        restore(network, end.weights)
+        measures.append(
+            one.measure(Solution(network.eval(), hold(one.model(problem, 0)), problem, oracle, 0, run.settings))
+        )
+    assert any(not math.isnan(value) for value in measures[0].values())
+    assert dict(measures[0]) == pytest.approx(dict(measures[1]), rel=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "sam"])
