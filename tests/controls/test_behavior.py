@@ -278,7 +278,12 @@ def test_who_follows_gradients_is_not_accused(make: Callable[..., Any], expected
     assert not regularizes(expected)
 
 
-MEASURED = {"adamw": {Behavior.DECAYS}, "sam": {Behavior.BESIDE_PATH}}
+MEASURED = {
+    "adamw": {Behavior.DECAYS},
+    "sam": {Behavior.BESIDE_PATH},
+    "asam": {Behavior.BESIDE_PATH, Behavior.DEPENDS},
+    "kron": {Behavior.NOISE},
+}
 
 
 @pytest.mark.parametrize("name", [name for name, path in builtin_files().items() if path.parent.name == "optimizers"])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from suite.entries.loading import builtin_files, load
-from suite.seeding import torch_stream
+from suite.seeding import seed_of, torch_stream
 from suite.signature import Settings
 from suite.task import Task
 from suite.tasks import find_task
@@ -34,6 +34,7 @@ def _reference(task: Task, run: TrainingRun, make: Callable[..., Any], budget: i
     model = task.model(run.problem, run.seed)
     # Muon takes flagged groups: what is built is the suite's, the loop is not.
     budget_of = Budget(task.target.budget, len(run.problem.train))
+    torch.manual_seed(seed_of(task.name, run.seed, "optimizer"))  # Kron draws probes
     optimizer = make_optimizer(make, dict(model.named_parameters()), run.settings, budget_of, model)
     rates = [group["lr"] for group in optimizer.param_groups]
     x, y = run.problem.train.x, run.problem.train.y
@@ -95,7 +96,8 @@ def test_built_in_equals_sequential(name: str, batch_size: int | None, batched: 
     if name != "soap" or not batched:
         # SOAP's eigenbasis is arbitrary where a layer's gradients have less than full rank, so that rounding decides:
         # gradients that differ by 1e-15 part its weights by 0.2 within 30 steps, in ordinary loops too.
-        _agree(task, runs, submission.optimizer, results)
+        # Shampoo's inverse roots of matrices that have just begun to fill magnify rounding; Kron's state is float32.
+        _agree(task, runs, submission.optimizer, results, rtol={"shampoo": 1e-7, "kron": 1e-5}.get(name, 1e-9))
     assert {result.status for result in results} <= {"budget", "stalled"}
 
 
