@@ -37,7 +37,7 @@ from torch import Tensor
 
 from suite.kernels.max_pool import FastMaxPool2d
 from suite.measures.context import MeasureContext
-from suite.measures.trace import Arguments, Event, Node, Recorder, Replay, Site, called
+from suite.measures.trace import ELEMENTWISE, MAXIMA, Arguments, Event, Node, Recorder, Replay, Site, called
 from suite.models import evaluating
 
 TRACED, OBSERVED = 2, 128
@@ -53,6 +53,10 @@ SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
 
 Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
 """(the function of a call, its name, its arguments) -> the result with other operands."""
+
+STRAIGHT = frozenset({"move", "mean", "add", "factor"})
+ENDS = ELEMENTWISE | MAXIMA | {"softmax", "log_softmax", "query", "key", "outputs"}
+"""What a vector that is added to all logits passes as it is, and functions behind which it is none."""
 
 Ends = frozenset[tuple[str, Node | None]]
 """What reads an activation: the name of the function, and its result."""
@@ -822,8 +826,7 @@ class _Canonical:
         for part in self.parts.values():
             forgets = self._are_forgotten(part)
             if self.logit_shift and not forgets and part.site.name in (*LINEAR, "add"):
-                is_last = {name for name, _ in self._ends(part.site.after)} == {"outputs"}
-                forgets = is_last and frozenset(self._roots(_written(part))) == classes
+                forgets = self._is_last(part, classes)
             if not forgets:
                 continue
             self.centered.add(part)
@@ -848,6 +851,28 @@ class _Canonical:
                 assert part.weight is not None
                 part.weight = _less_mean(part.weight, count)
                 part.changed = True
+
+    def _is_last(self, part: Part, classes: frozenset[int]) -> bool:
+        """Whether a part writes logits, so that a vector can be added to what it writes of each.
+
+        Raises:
+            Unproved: others see what it writes too, or the outputs are made of it in a way that is not known.
+        """
+        passed = self._way_out(part.site.after)
+        if "outputs" not in passed:
+            return False
+        if not passed <= {"outputs", *STRAIGHT} or frozenset(self._roots(_written(part))) != classes:
+            raise Unproved("what all logits have in common goes elsewhere, or is made in a way that is not covered")
+        return True
+
+    def _way_out(self, node: Node) -> set[str]:
+        """What happens to an activation, and to what is made of it, up to nonlinear functions and further maps."""
+        found: set[str] = set()
+        for name, other in node.uses:
+            found.add(name)
+            if other is not None and name not in ENDS and (name == "add" or other not in self.by_call):
+                found |= self._way_out(other)
+        return found
 
     def _redundancies(self) -> Iterator[tuple[Node, Tensor, Tensor, float]]:
         """Activations, their channels [c], and a vector [c] of norm 1 whose product with them is always this number."""

@@ -69,6 +69,14 @@ PROVED: dict[str, Make] = {
     "a narrow layer in front of the logits": lambda: nn.Sequential(
         linear(FEATURES, 4), nn.Tanh(), linear(4, 2), linear(2, 4)
     ),
+    "logits of two heads, times a number": lambda: Net(
+        lambda x, a, h, i: (h(y := a(x).tanh()) + i(y.square())) / 2,
+        a=linear(FEATURES, 4), h=linear(4, CLASSES), i=linear(4, CLASSES, bias=False),
+    ),
+    "logits that are averaged over positions": lambda: Net(
+        lambda x, a, h: h(a(x).tanh()[:, None].unflatten(2, (2, 3))).mean(2).flatten(1),
+        a=linear(FEATURES, 6), h=nn.Conv2d(1, CLASSES, (1, 3)),
+    ),
     "branches into a layer norm": lambda: Net(
         lambda x, e, f, n, h: h(n(e(x) + f(x.tanh())).tanh()),
         e=linear(FEATURES, 4), f=linear(FEATURES, 4), n=nn.LayerNorm(4), h=linear(4, CLASSES),
@@ -138,6 +146,17 @@ MARKED: dict[str, Make] = {
     "a factor between constants": lambda: Net(
         lambda x, e, a, h: h((0.5 * e(x) + a(x)).tanh()),
         e=linear(FEATURES, 4), a=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
+    "an ensemble": lambda: Net(
+        lambda x, a, h, i: torch.stack([h(y := a(x).tanh()), i(y.square())]).mean(0),
+        a=linear(FEATURES, 4), h=linear(4, CLASSES), i=linear(4, CLASSES),
+    ),
+    "classes among more outputs": lambda: Net(
+        lambda x, a, h: h(a(x).tanh())[:, :CLASSES], a=linear(FEATURES, 4), h=linear(4, CLASSES + 2)
+    ),
+    "logits that are read again": lambda: Net(
+        lambda x, e, a, h: (y := e(x)) + h(a(y).tanh()),
+        e=linear(FEATURES, CLASSES), a=linear(CLASSES, 2), h=linear(2, CLASSES),
     ),
     "a recurrent cell": lambda: Net(
         lambda x, c, h: h(c(x[:, 2:4], c(x[:, :2]))), c=nn.GRUCell(2, 3), h=linear(3, CLASSES)
@@ -231,7 +250,7 @@ def test_what_the_jacobian_finds_moves_nothing(name: str, measured: str) -> None
 
 @pytest.mark.parametrize("name", MARKED)
 def test_what_would_move_is_marked(name: str) -> None:
-    before, after, dimensions, gap = walked(MARKED[name])
+    before, after, dimensions, gap = walked(MARKED[name], "canonical_sharpness")
     assert gap < 1e-9
     assert dimensions > 0
     assert before.note.startswith("Not canonical:")
