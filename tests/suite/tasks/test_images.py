@@ -124,6 +124,15 @@ def test_a_solution_that_lacks_the_scored_measure_gets_no_axes(tmp_path: Path) -
     assert log.read_bytes() == before
 
 
+def test_records_say_that_references_are_provisional(tmp_path: Path) -> None:
+    axes = resolve_axes(find_task("mnist_mlp").axes, None)
+    assert axes["flatness"]["provisional"] == "they are values of elementwise_sharpness"
+    assert "provisional" not in axes["norm"]
+    record = seal(next(r for r in read(SHIPPED).records if r["task"] == "mnist5k_mlp") | {"axes": axes})
+    Log(tmp_path / "log.jsonl").append(record)
+    assert read(tmp_path / "log.jsonl").records == [record]
+
+
 def test_gradients_of_an_initialization_are_not_those_of_a_reference_run() -> None:
     """The second seed's initialization was made while the first one trained, and used its budget up."""
     made: dict[int, dict[str, torch.Tensor]] = {}
