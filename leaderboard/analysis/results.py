@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leaderboard.analysis.contradictions import contradictions, in_words, rescored
 from suite.behavior import explicit
 from suite.errors import InputError, unknown
+from suite.storage.contradictions import contradictions, in_words, rescored
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source, run_key, search_of
 
@@ -287,11 +287,11 @@ def load(paths: Iterable[Path], previous: bool = False) -> Results:
     notes: list[str] = []
     for path in paths:
         result = read(path)
-        # Where data or an oracle were unavailable, a record says nothing of a submission.
-        told = contradictions([record for record in result.records if record["status"] != Status.UNAVAILABLE])
+        told = contradictions(result.records)
         records += [record for record in result.records if run_key(record) not in told] if told else result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
         notes += [f"{path}: {sentence}" for sentence in in_words(told)]
+    # Where data or an oracle were unavailable, a record says nothing of a submission.
     available = [record for record in records if record["status"] != Status.UNAVAILABLE]
     missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
     notes += [f"Task {task} could not be run and is left out: {reason}" for task, reason in sorted(missing)]

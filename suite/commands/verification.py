@@ -30,8 +30,9 @@ from suite.entries.loading import LoadedSubmission
 from suite.errors import InputError
 from suite.sandbox.limits import Limits
 from suite.seeding import seed_of
+from suite.storage.contradictions import contradictions
 from suite.storage.log import scan
-from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, search_of
+from suite.storage.record import Record, Status, as_settings, clean, of_newest_source, run_key, search_of
 from suite.storage.solutions import load
 from suite.task import Weights
 from suite.tasks import find_task, own_file
@@ -196,7 +197,17 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
         _measure_again(checkable, sources, request, request.solutions, report, engine)
     scored = _scored(checkable)
     repeatable = [(record, True) for record in scored] + [(record, False) for record in _scored(elsewhere)]
-    drawn = random.Random(request.seed).sample(repeatable, min(request.sample, len(repeatable)))
+    told_twice = {
+        (track, run): difference
+        for track in {record["track"] for record in newest}
+        for run, difference in contradictions([record for record in newest if record["track"] == track]).items()
+    }
+    for (_, run), difference in told_twice.items():
+        report.add(run_name(run._asdict()), "records", [f"two records of this run differ: {difference}"])
+    # Which of the two is true is asked whatever the sample is.
+    drawn = [item for item in repeatable if (item[0]["track"], run_key(item[0])) in told_twice]
+    others = [item for item in repeatable if (item[0]["track"], run_key(item[0])) not in told_twice]
+    drawn += random.Random(request.seed).sample(others, min(request.sample, len(others)))
     first = {(r["submission"], r["task"], search_of(r)): r["trial"] for r in _by_trial(scored)}
     accompanied = _accompanied(checkable)
     for record, same in drawn:

@@ -190,6 +190,17 @@ def test_a_lie_is_found_by_repeating_the_run(
     assert any(re.search(text, one) for one in said), said
 
 
+def test_of_two_records_of_a_run_the_false_one_is_named(honest: Path, tmp_path: Path) -> None:
+    """Appended, as code that runs beside the log could; no sample is drawn, and the run is repeated all the same."""
+    folder = tmp_path / "forged"
+    shutil.copytree(honest, folder)
+    (true, *_) = [record for record in read(folder / "tiny.jsonl").records if _is(record, SCORED)]
+    Log(folder / "tiny.jsonl").append(seal(true | {"measures": true["measures"] | {"excess_norm": 1e-9}}))
+    said = found(folder, 0, False)
+    assert any("two records of this run differ: measures.excess_norm" in one for one in said)
+    assert sum("measures.excess_norm is 1e-09 in the record" in one for one in said) == 1
+
+
 def test_there_is_a_lie_for_every_field_that_can_be_checked(honest: Path) -> None:
     fields = {field for record in read(honest / "tiny.jsonl").records for field in record} - {"checksum"}
     assert fields - {field for _, lies, _ in LIES for field in lies} == set(UNCHECKED_FIELDS)

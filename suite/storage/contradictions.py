@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from suite.storage.record import Record, RunKey, run_key
+from suite.storage.record import Record, RunKey, Status, run_key
 
 STATED = ("status", "explicit", "method", "train_loss", "gradient_evaluations", "axes", "measures", "undefined")
 """The fields that enter tables; of the probe, the words that were found do."""
@@ -31,7 +31,8 @@ def contradictions(records: Sequence[Record]) -> dict[RunKey, str]:
     """The runs of a log that have records that differ beyond rounding -> what differs, in words."""
     groups: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
-        groups[_RUN(record)].append(record)
+        if record["status"] != Status.UNAVAILABLE:
+            groups[_RUN(record)].append(record)
     runs: defaultdict[RunKey, list[Record]] = defaultdict(list)
     for record in itertools.chain.from_iterable(group for group in groups.values() if len(group) > 1):
         runs[run_key(record)].append(record)
@@ -51,7 +52,7 @@ def in_words(found: dict[RunKey, str]) -> list[str]:
     return [
         f"Two records of one run differ, and neither counts: {name} on {task}, {_run_in_words(keys[0])} "
         f"({found[keys[0]]}){f', and {len(keys) - 1} more of its runs there' if len(keys) > 1 else ''}. "
-        "`lowlands verify` repeats such runs."
+        "`lowlands verify` repeats it and tells which is true."
         for (name, task), keys in groups.items()
     ]
 
