@@ -109,7 +109,7 @@ class Results:
         for record in self.records:
             if record["phase"] == "tune":
                 searches[record["submission"], record["task"]][search_of(record)].append(record)
-            else:
+            elif record.get("selection") == "convergence":
                 scored[record["submission"], record["task"], search_of(record)].append(record)
         runs = [run for run in self.scored() if (run["submission"], run["task"]) not in searches]
         for (submission, task), trials in searches.items():
