@@ -216,9 +216,10 @@ class EquivalenceCheck:
     """Looks from the first step to the last whether lanes are trained as an ordinary loop trains them.
 
     One lane has a `Shadow` for the first steps. Later, at steps whose number grows by `GROWTH`, one lane after the
-    other is compared: its gradients, and for a stacked optimizer its step. Then, and at the end, nothing may have been
-    drawn from the global generators (but by lanes that have streams of their own), no variable of the optimizer's
-    modules may have changed, and no parameter may have got a hook: so one lane reaches another, or misses its own.
+    other is compared: its gradients, and its step where one optimizer serves several lanes. Then, and at the end,
+    nothing may have been drawn from the global generators (but by lanes that have streams of their own), no variable of
+    the optimizer's modules may have changed, and no parameter may have got a hook: so one lane reaches another, or
+    misses its own.
     """
 
     def __init__(self, groups: Sequence[Group], setup: TrainingSetup, runs: Sequence[TrainingRun]) -> None:
@@ -232,8 +233,7 @@ class EquivalenceCheck:
 
     def _shared_generators(self) -> GeneratorStates:
         """The states of the generators that are not switched between lanes."""
-        own = not self._setup.protocol.needs_closure and not self._groups[0].is_stacked
-        return generator_states(self._setup.device)[own:]
+        return generator_states(self._setup.device)[self._groups[0].has_streams :]
 
     def _shadow(self, lane: int) -> Shadow:
         with generators_preserved(self._setup.device):
@@ -269,19 +269,19 @@ class EquivalenceCheck:
         if self._evaluations > self._due:
             self._compare_gradients(waiting, batch)
 
-    def before_closures(self, lane: int, batch: CurrentBatch) -> None:
-        """To be asked when `lane` has its batch and step size, before it steps with a closure."""
-        if lane == self._first.lane and self._steps < CHECKED_STEPS:
+    def before_closures(self, lanes: Sequence[int], batch: CurrentBatch) -> None:
+        """To be asked when the `lanes` of a group have batch and step size, before they step with closures."""
+        if self._first.lane in lanes and self._steps < CHECKED_STEPS:
             self._steps += 1
             self._stepped = self._first
             with generators_preserved(self._setup.device):
                 self._first.step(batch, closure=True)
 
-    def after_closures(self, lane: int) -> None:
-        """To be asked when `lane` has stepped with a closure."""
-        if self._of_lane[lane].replaced_storage():
+    def after_closures(self, lanes: Sequence[int]) -> None:
+        """To be asked when the `lanes` of a group have stepped with closures."""
+        if self._of_lane[lanes[0]].replaced_storage():
             raise NotEquivalent("a parameter is no part of the stack any more")
-        if lane == self._first.lane and self._stepped is not None:
+        if self._first.lane in lanes and self._stepped is not None:
             self._stepped.require_agreement()
             self._stepped = None
 
@@ -293,6 +293,7 @@ class EquivalenceCheck:
         shadow.evaluate(batch)
         if not shadow.same_gradients():
             raise NotEquivalent("a gradient is not that of an ordinary backward pass")
+        shadow.group.prove_next_step(shadow.lane)
         return shadow
 
     def check_globals(self) -> None:

@@ -4,7 +4,8 @@ Three ways, from fast to general; `suite.training.steppers.make_groups` takes th
 
 - *stacked*: one optimizer per trial on tensors ``[lanes, *shape]``. Only for classes of torch that are known to treat
   every entry by itself (`ENTRYWISE`): what another class does later cannot be seen in its first steps.
-- *per lane*: one ordinary optimizer per lane on views of the stack.
+- *per lane*: one ordinary optimizer per lane on views of the stack; or, where that gives the same to the last bit, one
+  per trial whose code runs under `vmap`, once for all lanes (`suite.training.vmapped`).
 - *rendezvous*: per lane, with closures (SAM, LBFGS) that share one batched gradient (`suite.training.closures`).
 
 A lane that is trained by itself is stepped *alone*.
@@ -12,6 +13,7 @@ A lane that is trained by itself is stepped *alone*.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from suite.signature import Settings
@@ -135,7 +137,7 @@ class Group:
     """One optimizer and the consecutive lanes that it steps.
 
     Attributes:
-        index: `lanes` as an index into the stack: a slice (stacked), or one number.
+        index: `lanes` as an index into the stack: a slice where there may be several, or one number.
         parameters: name -> what the optimizer steps, views of the stack.
         factor: the schedule's, as it was last set.
         is_stacked: whether one optimizer steps all `lanes`.
@@ -159,23 +161,43 @@ class Group:
         """
         self.stack, self.lanes, self.is_stacked, self.factor = stack, lanes, stacked, 1.0
         self.index = slice(lanes.start, lanes.stop) if stacked else lanes.start
-        self.parameters = {name: stack.leaf(name, self.index) for name in stack.parameters}
-        if seed is not None:
-            seed_generators(seed)
-        self.optimizer = build(self.parameters, settings)
+        with self._inside():
+            self.parameters = {name: self._leaf(name) for name in stack.parameters}
+            if seed is not None:
+                seed_generators(seed)
+            self.optimizer = build(self.parameters, settings)
+        self._storages = self._find_storages()
         # The global generators between two steps: what a lane draws must not depend on its neighbours.
-        self._pointers = [parameter.data_ptr for parameter in self.parameters.values()]
-        self._storages = [pointer() for pointer in self._pointers]
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
         self._rates = ScheduledRates(self.optimizer)
         is_plain = is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
         self._wrapped: Callable[..., Any] | None = type(self.optimizer).step if is_plain else None
 
+    def _inside(self) -> contextlib.AbstractContextManager[object]:
+        """Where the optimizer is built."""
+        return contextlib.nullcontext()
+
+    def _leaf(self, name: str) -> nn.Parameter:
+        """The parameter `name` as the optimizer gets it."""
+        return self.stack.leaf(name, self.index)
+
+    def _find_storages(self) -> list[int]:
+        """Where the parameters have their values."""
+        return [parameter.data_ptr() for parameter in self.parameters.values()]
+
     def attach_gradients(self) -> None:
         """Give every parameter the lanes' newest gradient (optimizers may have cleared theirs)."""
         for name, parameter in self.parameters.items():
             parameter.grad = self.stack.gradient(name, self.index)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether it draws from random streams of its own."""
+        return self._generators is not None
+
+    def prove_next_step(self, lane: int) -> None:
+        """Compare the next step of `lane` with that of an ordinary optimizer, where this is none."""
 
     def hooked(self) -> bool:
         """Whether a parameter has hooks, which never run where gradients are set by hand."""
@@ -186,15 +208,25 @@ class Group:
         self.factor = factor
         self._rates.set(factor)
 
+    def prime(self, closure: Callable[[], Tensor]) -> None:
+        """Give every parameter a gradient, before a step that expects one."""
+        self._call(closure)
+
+    def _call(self, closure: Callable[[], Tensor]) -> Tensor:
+        """What `closure` returns to the optimizer that calls it, with gradients attached."""
+        loss = closure()
+        self.attach_gradients()
+        return loss
+
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
-        """One optimizer step."""
+        """One optimizer step; `closure` computes the lanes' gradients and returns their losses."""
         if self._generators is not None:
             set_generator_states(self._device, self._generators)
         if closure is None:
             self.attach_gradients()
             self._step_plainly()
         else:
-            self.optimizer.step(closure)
+            self.optimizer.step(functools.partial(self._call, closure))
         if self._generators is not None:
             self._generators = generator_states(self._device, everything=self._draws)
 
@@ -212,4 +244,4 @@ class Group:
 
     def replaced_storage(self) -> bool:
         """Whether a parameter is no view of the stack any more, so that the stack has not its value."""
-        return self._storages != [pointer() for pointer in self._pointers]
+        return self._storages != self._find_storages()

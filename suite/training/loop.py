@@ -32,15 +32,18 @@ from suite.training.behavior_probe import probe_behavior
 from suite.training.equivalence import affordable_lane, same_result, supports_vmap, vmap_is_faster
 from suite.training.global_state import generators_preserved, settings_preserved
 from suite.training.gradient_count import gradients_counted
+from suite.training.marks import unmarked
 from suite.training.run import Device, TrainingResult, TrainingRun
 from suite.training.source import LOCAL, GradientSource
 from suite.training.step_protocol import OwnLoss, Schedule, TrainingSetup, training_setup
 from suite.training.steppers import stepper_class
 from suite.training.tape import NotEquivalent
+from suite.training.vmapped import supports_vmapped_steps
 
 
 @gradients_counted()
 @settings_preserved()
+@unmarked()
 def train(
     task: Task,
     runs: Sequence[TrainingRun],
@@ -78,11 +81,12 @@ def train(
     )
     with generators_preserved(device):
         if as_one_program:
-            with contextlib.suppress(NotEquivalent):
-                results = _train_together(setup, runs, race)
-                if _as_if_alone(setup, runs, results):
-                    return _probed(setup, runs, results)
-            source.begin_again()
+            for each in (replace(setup, vmaps_steps=True), setup) if supports_vmapped_steps(setup, runs) else (setup,):
+                with contextlib.suppress(NotEquivalent):
+                    results = _train_together(each, runs, race)
+                    if _as_if_alone(setup, runs, results):
+                        return _probed(setup, runs, results)
+                source.begin_again()
         return _probed(setup, runs, _train_one_by_one(setup, runs, race))
 
 

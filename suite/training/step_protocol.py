@@ -94,6 +94,7 @@ class TrainingSetup:
         passes: backward passes in one gradient of the task's network; several where it recomputes parts of itself.
         source: of losses and gradients.
         replays: whether gradients of a run that is trained alone may be replayed (see `suite.training.tape`).
+        vmaps_steps: whether an optimizer's code runs once for all lanes of a trial (see `suite.training.vmapped`).
     """
 
     task: Task
@@ -107,6 +108,7 @@ class TrainingSetup:
     source: GradientSource = LOCAL
     protocol: StepProtocol = PLAIN
     replays: bool = True
+    vmaps_steps: bool = False
 
     @property
     def requires_single(self) -> bool:

@@ -31,6 +31,7 @@ from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
 from suite.training.tape import NotEquivalent
+from suite.training.vmapped import VmappedGroup
 
 FULL_BATCH_CHECK = 20
 """Full batch: at least so many steps between two checks, where the loss at the weights does not come for free."""
@@ -69,7 +70,9 @@ class Stepper:
         self._trials = {range(trial[0], trial[-1] + 1): runs[trial[0]].settings for trial in trials}
         rng_seeds = [streams["optimizer"] for streams in seeds]
         seed_generators(rng_seeds[0])
-        self._groups, self.stepping = make_groups(self._stack, build, self._trials, setup.protocol, rng_seeds, device)
+        self._groups, self.stepping = make_groups(
+            self._stack, build, self._trials, setup.protocol, rng_seeds, device, setup.vmaps_steps
+        )
         group = self._groups[0]
         stacked_lanes = len(group.lanes) if self.stepping == "stacked" else 1
         self.placement = {name: count // stacked_lanes for name, count in placement(group.optimizer).items()}
@@ -122,6 +125,9 @@ class Stepper:
 
     def _active_groups(self) -> list[Group]:
         return [group for group in self._groups if any(lane not in self.stopping.status for lane in group.lanes)]
+
+    def _active_lanes(self, group: Group) -> list[int]:
+        return [lane for lane in group.lanes if lane not in self.stopping.status]
 
     def _set_rate(self, group: Group) -> None:
         active = next(lane for lane in group.lanes if lane not in self.stopping.status)
@@ -205,32 +211,36 @@ class ClosureStepper(Stepper):
         groups = {group.lanes.start: group for group in self._active_groups()}
 
         def evaluate(waiting: list[int]) -> Mapping[int, Tensor]:
-            if self._check is not None and any(groups[lane].replaced_storage() for lane in waiting):
+            if self._check is not None and any(groups[first].replaced_storage() for first in waiting):
                 raise NotEquivalent("weights are not where the closure looks for them")
-            losses = self._evaluate(waiting)
+            evaluated = [lane for first in waiting for lane in self._active_lanes(groups[first])]
+            losses = self._evaluate(evaluated)
             if self._check is not None:
-                self._check.in_closures(waiting, self._batch)
-            for lane in waiting:
-                groups[lane].attach_gradients()
+                self._check.in_closures(evaluated, self._batch)
+            for lane in evaluated:
                 self.evaluations[lane] += 1
-            return dict(zip(waiting, losses.clone(), strict=True))
+            of_all = losses.new_zeros(len(self._stack))
+            of_all.index_copy_(0, torch.tensor(evaluated, device=losses.device), losses)
+            return {first: of_all[groups[first].index] for first in waiting}
 
-        if len(lanes) == 1:
-            self._step_lane(groups[lanes[0]], lambda: evaluate(lanes)[lanes[0]])
+        if len(groups) == 1:
+            ((first, group),) = groups.items()
+            self._step_group(group, lambda: evaluate([first])[first])
         else:
             barrier = ClosureBarrier(evaluate)
-            closures = {lane: functools.partial(barrier.closure, lane) for lane in lanes}
-            barrier.run({lane: functools.partial(self._step_lane, groups[lane], closures[lane]) for lane in lanes})
+            closures = {first: functools.partial(barrier.closure, first) for first in groups}
+            barrier.run(
+                {first: functools.partial(self._step_group, groups[first], closures[first]) for first in groups}
+            )
         self._check_losses()
 
-    def _step_lane(self, group: Group, closure: Callable[[], Tensor]) -> None:
-        """Step the only lane of `group` up to the next check or the end of its budget.
+    def _step_group(self, group: Group, closure: Callable[[], Tensor]) -> None:
+        """Step the active lanes of `group` up to the next check or the end of their budget.
 
-        The first gradient of a step alone updates the running statistics of batch norm: those that follow are taken at
-        other weights, by which the network is not evaluated.
+        They call closures equally often. The first gradient of a step alone updates the running statistics of batch
+        norm: those that follow are taken at other weights, by which the network is not evaluated.
         """
-        lane = group.lanes.start
-        calls = 0
+        lanes, calls = self._active_lanes(group), 0
 
         def counted() -> Tensor:
             nonlocal calls
@@ -239,19 +249,20 @@ class ClosureStepper(Stepper):
                 return closure()
 
         for _ in range(self._steps_per_check):
-            if self.evaluations[lane] >= self._setup.task.target.budget:
+            if self.evaluations[lanes[0]] >= self._setup.task.target.budget:
                 break
-            self._batches.advance(lane, self.evaluations[lane])
+            for lane in lanes:
+                self._batches.advance(lane, self.evaluations[lane])
             self._set_rate(group)
             if self._check is not None:
-                self._check.before_closures(lane, self._batch)
+                self._check.before_closures(lanes, self._batch)
             calls = 0
             if self._setup.protocol.needs_grad_before_closure:
-                counted()
+                group.prime(counted)
             group.step(counted)
             if self._check is not None:
-                self._check.after_closures(lane)
-            self._count([lane], 0)  # the closure counts its gradients
+                self._check.after_closures(lanes)
+            self._count(lanes, 0)  # the closure counts its gradients
 
 
 def stepper_class(setup: TrainingSetup) -> type[Stepper]:
@@ -270,17 +281,20 @@ def make_groups(
     protocol: StepProtocol,
     seeds: Sequence[int],
     device: Device = "cpu",
+    vmaps_steps: bool = False,
 ) -> tuple[list[Group], Stepping]:
     """Optimizers for all lanes, and the way in which they are stepped.
 
     `trials` maps the consecutive lanes of each trial to its hyper-parameters, `seeds` holds each lane's seed for an
-    optimizer that draws.
+    optimizer that draws. `vmaps_steps`: the code of an optimizer may run once for all lanes of a trial.
     """
     stepping: Stepping = "alone" if len(stack) == 1 else "rendezvous" if protocol.needs_closure else "per lane"
     if stepping == "per lane" and protocol.is_entrywise:
         groups = [Group(stack, lanes, build, settings, stacked=True) for lanes, settings in trials.items()]
         if all(is_entrywise(group.optimizer) for group in groups):
             return groups, "stacked"
+    if vmaps_steps:
+        return [VmappedGroup(stack, lanes, build, settings) for lanes, settings in trials.items()], stepping
     return [
         Group(stack, range(lane, lane + 1), build, settings, False, seed, device, protocol.uses_rng)
         for lanes, settings in trials.items()
