@@ -1,11 +1,13 @@
 """What a step of a small task costs: ``python -m benchmarks.steps [--against CHECKOUT]`` (minutes).
 
 With another checkout of this repository (`git worktree add CHECKOUT COMMIT`) every case is measured in turn in two
-processes, one for each, and compared; docs/speed.md shows the table. Seconds are of CPU on one thread.
+processes, one for each, and compared; docs/speed.md shows the table. ``--task``, ``--submission`` and ``--lanes``, each
+as often as you like, choose among the cases. Seconds are of CPU on one thread.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -38,7 +40,9 @@ TASKS = (
 )
 """The small tasks of `quick` as they were when this was first measured."""
 
-SUBMISSIONS = ("sgd", "adam", "sam")
+SUBMISSIONS = ("sgd", "adam", "sign", "sam")
+"""Stepped as stacked tensors (two), one by one or under `vmap`, and with closures."""
+
 LANES = (3, 10, 30)
 
 EVALUATIONS = (100, 400)
@@ -122,25 +126,32 @@ def comparison(before: Sequence[Costs], now: Sequence[Costs]) -> str:
     """The table of docs/speed.md: geometric means over tasks of microseconds and of the paired ratios."""
     one, other = medians(before), medians(now)
     lines = ["| | lanes | before | now | ratio | of the tasks |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for submission in SUBMISSIONS:
-        for lanes in LANES:
-            own: list[Case] = [(task, submission, lanes) for task in TASKS]
-            ratios = [other[case] / one[case] for case in own]
-            old, new = (1e6 * statistics.geometric_mean([costs[case] for case in own]) for costs in (one, other))
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            mean = statistics.geometric_mean(ratios)
-            lines.append(f"| {submission} | {lanes} | {old:.0f} µs | {new:.0f} µs | {mean:.2f} | {spread} |")
+    for submission, lanes in dict.fromkeys((submission, lanes) for _, submission, lanes in one):
+        own = [case for case in one if case[1:] == (submission, lanes)]
+        ratios = [other[case] / one[case] for case in own]
+        old, new = (1e6 * statistics.geometric_mean([costs[case] for case in own]) for costs in (one, other))
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        mean = statistics.geometric_mean(ratios)
+        lines.append(f"| {submission} | {lanes} | {old:.0f} µs | {new:.0f} µs | {mean:.2f} | {spread} |")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print the costs of this code, or the comparison with a checkout."""
-    if "--answer" in arguments:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps")
+    parser.add_argument("--answer", action="store_true", help="measure the cases that come in as lines")
+    parser.add_argument("--against", type=Path, help="another checkout")
+    for name, known in (("task", TASKS), ("submission", SUBMISSIONS), ("lanes", LANES)):
+        parser.add_argument(f"--{name}", type=type(known[0]), action="append", choices=known)
+    chosen = parser.parse_args(arguments)
+    asked = (chosen.task or TASKS, chosen.submission or SUBMISSIONS, chosen.lanes or LANES)
+    wanted = [case for case in cases() if all(part in own for part, own in zip(case, asked, strict=True))]
+    if chosen.answer:
         answer()
-    elif "--against" in arguments:
-        checkouts = [Checkout(path) for path in (Path(arguments[-1]).resolve(), Path(__file__).resolve().parents[1])]
+    elif chosen.against is not None:
+        checkouts = [Checkout(path) for path in (chosen.against.resolve(), Path(__file__).resolve().parents[1])]
         rounds: list[tuple[Costs, Costs]] = [({}, {}) for _ in range(ROUNDS)]
-        for case in cases():
+        for case in wanted:
             for costs in rounds:
                 for checkout, own in zip(checkouts, costs, strict=True):
                     own[case] = checkout.seconds(case)
@@ -149,7 +160,7 @@ def main(arguments: Sequence[str]) -> None:
         print(comparison(*zip(*rounds, strict=True)))
     else:
         prepare()
-        for task, submission, lanes in cases():
+        for task, submission, lanes in wanted:
             seconds = seconds_per_evaluation(find_task(task), submission, lanes)
             print(f"{task}, {submission}, {lanes} lanes: {1e6 * seconds:.0f} µs", flush=True)
 
