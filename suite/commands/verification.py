@@ -82,7 +82,8 @@ EXACT_FIELDS = ("stepping", "probe", "curves", "reason")
 """What it decides too, and what is compared only where the machine and the versions are the recorded ones."""
 
 UNCHECKED_FIELDS = (
-    "track", "isolation", "environment", "time", "seconds", "measure_seconds", "unit_seconds", "peak_memory",
+    "track", "isolation", "environment", "time", "seconds", "measure_seconds", "unit_seconds", "cpu_seconds",
+    "peak_memory",
 )  # fmt: skip
 """What nothing can be held against: a label, and how, where, when and how fast a run was made."""
 

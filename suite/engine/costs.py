@@ -35,7 +35,9 @@ class Costs:
         if memory := record.get("peak_memory"):
             self._memory[record["task"]] = max(memory, self._memory.get(record["task"], 0))
         # Of the whole unit, where it is known: beside training and measuring it makes data, solves oracles and checks.
-        seconds = record.get("unit_seconds") or record["seconds"] + record["measure_seconds"]
+        # Seconds of CPU, where they are known: those of the clock tell what else the machine did.
+        own = record["seconds"] + record["measure_seconds"]
+        seconds = record.get("cpu_seconds") or record.get("unit_seconds") or own
         for who in (f"submission {record['submission']}", record["kind"]):
             key = record["task"], record["phase"], who
             total, count = self._sums.get(key, (0.0, 0))

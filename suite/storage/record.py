@@ -19,7 +19,9 @@ SCHEMA = 2
 TRACEBACK = "traceback"
 """What a worker adds to a sealed record of a run that failed, for the driver, which takes it off: no log has it."""
 
-VOLATILE = frozenset({"seconds", "measure_seconds", "unit_seconds", "peak_memory", "time", "checksum", TRACEBACK})
+VOLATILE = frozenset(
+    {"seconds", "measure_seconds", "unit_seconds", "cpu_seconds", "peak_memory", "time", "checksum", TRACEBACK}
+)
 """Fields that may differ between two repetitions of the same run on the same machine."""
 
 Record = dict[str, Any]

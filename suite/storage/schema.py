@@ -135,6 +135,7 @@ class _Fields(Struct):
     probe: _Probe | None = None
     undefined: dict[Name, Name] = {}
     unit_seconds: Seconds = 0.0
+    cpu_seconds: Seconds | None = None
     peak_memory: Count | None = None
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ forked (the engine `local:0`, systems without `fork`) trains in itself, and what
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,11 +71,22 @@ def run_unit(unit: Unit) -> list[Record]:
     A submission that raises gives records with status `failed` and the reason. A task whose data or oracle cannot be
     had gives records with status `unavailable`: the submission is not to blame, and a later run tries again.
     """
-    begin = time.perf_counter()
+    begin, worked = time.perf_counter(), _processor_seconds()
     records = _run_unit(unit)
     # What a unit costs beside training and measuring is in no run's own time: data, oracles, checks, probes.
-    spent = {"unit_seconds": round((time.perf_counter() - begin) / unit.size, 4), "peak_memory": _peak_memory()}
+    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - worked
+    spent = {
+        "unit_seconds": round(seconds / unit.size, 4),
+        # The sandbox's processes and a GPU's time are none of this process's.
+        "cpu_seconds": round(cpu / unit.size, 4) if unit.isolation is None and unit.device == "cpu" else None,
+        "peak_memory": _peak_memory(),
+    }
     return [_sealed(record | spent) for record in records]
+
+
+def _processor_seconds() -> float:
+    """Seconds of CPU of this process, and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _sealed(record: Record) -> Record:
@@ -315,6 +327,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "seconds": 0.0,
         "measure_seconds": 0.0,
         "unit_seconds": 0.0,
+        "cpu_seconds": None,
         "peak_memory": None,
         "stepping": None,
         "placement": {},

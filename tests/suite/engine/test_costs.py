@@ -36,6 +36,9 @@ def test_a_submission_is_known_by_its_own_records_first() -> None:
     # Of the whole unit, where the record has it: the run's own time leaves out data, oracles and checks.
     shared = Costs([record("sgd", "max_margin", 1.0, unit_seconds=4.0), record("sgd", "max_margin", 1.5)])
     assert shared.run_seconds(task, "tune", "sgd", "optimizer") == 3.0
+    # Of the processor, where it has them: the machine was busy with other work.
+    busy = Costs([record("sgd", "max_margin", 1.0, unit_seconds=4.0, cpu_seconds=1.25)])
+    assert busy.run_seconds(task, "tune", "sgd", "optimizer") == 1.25
     images = find_task("mnist5k_mlp")
     assert costs.run_seconds(images, "tune", "sgd", "optimizer") == images.seconds
     assert costs.run_seconds(replace(images, seconds=None), "tune", "sgd", "optimizer") == SINGLE_SECONDS

@@ -17,7 +17,16 @@ from suite.tracks import Track
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux")
 
-OF_THE_RUN = {"isolation", "time", "seconds", "measure_seconds", "unit_seconds", "peak_memory", "checksum"}
+OF_THE_RUN = {
+    "isolation",
+    "time",
+    "seconds",
+    "measure_seconds",
+    "unit_seconds",
+    "cpu_seconds",
+    "peak_memory",
+    "checksum",
+}
 """Fields that say how, when and for how long."""
 
 

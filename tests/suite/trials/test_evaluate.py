@@ -117,6 +117,15 @@ def test_records_state_what_their_unit_cost() -> None:
     assert all(r["checksum"] == checksum(r) for r in records)
 
 
+def test_records_state_the_processor_time_of_all_processes_of_their_unit() -> None:
+    before = psutil.Process().cpu_times()
+    records = run_unit(unit())
+    after = psutil.Process().cpu_times()
+    took = sum(after[:4]) - sum(before[:4])  # user and system, own and of children
+    (share,) = {r["cpu_seconds"] for r in records}
+    assert 0.5 * took < len(records) * share <= took + 2e-3
+
+
 def test_all_records_have_the_same_fields() -> None:
     trained = run_unit(unit())
     given_up = failed(resolve(unit()), "the worker process died")
