@@ -26,7 +26,7 @@ class _NoMark(profiler.record_function):
 def unmarked() -> Iterator[None]:
     """While it lasts, torch marks no steps, unless a profiler is on."""
     mark = profiler.record_function
-    if not torch.autograd._profiler_enabled():
+    if not torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         profiler.record_function = _NoMark  # type: ignore[misc]
     try:
         yield

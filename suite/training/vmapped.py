@@ -59,11 +59,11 @@ class VmappedGroup(Group):
         """The level of `vmap`: the same number at every time, by which torch knows the tensors that belong to it."""
         self._enter()
         # A kernel that `vmap` knows no better for is called lane by lane, and torch would warn of that.
-        _functorch._set_vmap_fallback_warning_enabled(False)
+        _functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         try:
             yield
         finally:
-            _functorch._set_vmap_fallback_warning_enabled(True)
+            _functorch._set_vmap_fallback_warning_enabled(True)  # type: ignore[attr-defined]
             self._leave()
 
     def _enter(self) -> None:
