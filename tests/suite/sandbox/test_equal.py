@@ -41,12 +41,11 @@ def _records(path: Path, submission: str, task: str, trials: int, limits: Limits
 @pytest.mark.parametrize(
     ("submission", "task", "trials"),
     [
-        ("adamw", "linf_box", 1),  # the task sets the weight decay
         ("mlp_narrow", "univariate_relu", 1),
         *(
             pytest.param(*pair, 2, marks=pytest.mark.slow)
             for pair in (
-                ("adamw", "linf_box"),
+                ("adamw", "linf_box"),  # the task sets the weight decay
                 ("lion", "linf_box"),
                 ("adam", "linf_box"),
                 ("sgd[weight_decay=0.01]", "linf_box"),
@@ -63,6 +62,11 @@ def _records(path: Path, submission: str, task: str, trials: int, limits: Limits
     ],
 )
 def test_records_are_those_of_a_plain_run(submission: str, task: str, trials: int, tmp_path: Path) -> None:
+    assert _equal_records(submission, task, trials, tmp_path)[0]["status"] != "failed"
+
+
+def _equal_records(submission: str, task: str, trials: int, tmp_path: Path) -> list[dict[str, Any]]:
+    """The records, which are the same with isolation and without it."""
     plain = _records(tmp_path / "plain.jsonl", submission, task, trials, None)
     isolated = _records(tmp_path / "isolated.jsonl", submission, task, trials, Limits())
     assert {record["isolation"] for record in plain} == {None}
@@ -72,4 +76,15 @@ def test_records_are_those_of_a_plain_run(submission: str, task: str, trials: in
             for name in OF_THE_RUN:
                 del record[name]
     assert plain == isolated
-    assert plain[0]["status"] != "failed"
+    return isolated
+
+
+def test_what_is_seen_of_an_optimizer_is_seen_in_the_sandbox(tmp_path: Path) -> None:
+    """Numbers and words of the probe, on gradients that the host gives; of the first scored seed alone."""
+    first, second = _equal_records("sgd[weight_decay=0.01]", "min_norm_regression", 1, tmp_path)
+    assert second["probe"] is None
+    assert first["probe"]["behaviors"] == ["decays its weights"]
+    # A displacement shrinks by the share lr * 0.01 in every step: it is off by what that makes at the end, at most.
+    lr = first["hyperparameters"]["lr"]
+    lost = 1 - (1 - 0.01 * lr) ** first["probe"]["steps"]
+    assert 0 < first["probe"]["displaced"] < 1.01 * lost
