@@ -18,8 +18,8 @@ SAME, REFUSED = "=", "refused"
 
 HEAD = """# Optimizers of one name
 
-`lowlands namesakes --format markdown > docs/namesakes.md` writes this page, with `pip install '.[zoo]'`; `lowlands
-namesakes muon` prints a part of it.
+`lowlands namesakes NAME… --format markdown > docs/namesakes.md` writes this page, with `pip install '.[zoo]'`; `lowlands
+namesakes` compares every name that it knows, and `lowlands namesakes muon` one.
 
 Every optimizer is stepped on the gradients of the same small regression, from the same weights, with the same settings:
 vectors (8), tall (8 x 5), wide (5 x 8) and 4-d (4 x 3 x 2 x 2) weights, double and single precision, with and without
