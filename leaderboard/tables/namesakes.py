@@ -18,8 +18,8 @@ SAME, REFUSED = "=", "refused"
 
 HEAD = """# Optimizers of one name
 
-`lowlands namesakes NAME… --format markdown > docs/namesakes.md` writes this page, with `pip install '.[zoo]'`; `lowlands
-namesakes` compares every name that it knows, and `lowlands namesakes muon` one.
+`lowlands namesakes NAME… --format markdown > docs/namesakes.md` writes this page, with `pip install '.[zoo]'`;
+`lowlands namesakes` compares every name that it knows, and `lowlands namesakes muon` one.
 
 Every optimizer is stepped on the gradients of the same small regression, from the same weights, with the same settings:
 vectors (8), tall (8 x 5), wide (5 x 8) and 4-d (4 x 3 x 2 x 2) weights, double and single precision, with and without
@@ -55,7 +55,7 @@ def table(data: Data) -> Table:
 
 
 def _row(row: Data, first: bool) -> tuple[TableCell, ...]:
-    label = row["source"] if first and row["source"] else row["label"]
+    label = row["source"].rstrip(".") if first and row["source"] else row["label"]
     return (
         TableCell(row["group"] or None, row["group"] or DASH),
         TableCell(row["label"], f"formula: {label}" if row["source"] else label),
@@ -138,13 +138,9 @@ def _lines(comparisons: Sequence[Data]) -> Iterator[str]:
     equal = sum(map(agree, comparisons))
     alike = sum(len(data["defaults"]) == 1 for data in comparisons)
     versions = Counter({(row["use"].partition(":")[0], row["version"]) for one in comparisons for row in one["rows"]})
-    yield from (
-        HEAD,
-        "",
-        f"**Of {len(comparisons)} names, {equal} are one algorithm in every collection that has them once",
-    )
-    yield f"all switches are set alike; with the step size alone set, {alike} are.**"
-    yield ""
+    yield from (HEAD, "")
+    yield f"**{equal} of {len(comparisons)} names here are one algorithm in every collection that has them, once"
+    yield from (f"all switches are set alike. With the step size alone set: {alike}.**", "")
     yield f"Measured with {', '.join(f'{module} {version}' for module, version in sorted(versions) if version)}."
     for data in comparisons:
         yield from ("", f"## {data['title']}", "", render(table(data), "markdown"), "")
