@@ -69,10 +69,6 @@ class _Call:
         if self.changes_argument:
             self.reads |= self.writes
 
-    def detach(self) -> None:
-        """Let go of the graph that autograd has built."""
-        self.args, self.kwargs, self.results = map(_detached, (self.args, self.kwargs, self.results))
-
     @property
     def is_view(self) -> bool:
         """Whether the results are where an argument is, or have no values yet, so that there is nothing to repeat."""
@@ -95,7 +91,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if func is not torch.ops.aten.index.Tensor or masks:  # without, its shape is that of its indices
                 raise Unrecordable(f"{func} depends on values, or draws")
         result = func(*args, **(kwargs or {}))
-        self.called.append((func, args, kwargs or {}, result))
+        # Tensors of their own: a later `transpose_` changes the shape of what it is given, and autograd holds a graph.
+        self.called.append((func, *_detached((args, kwargs or {}, result))))
         self._sizes |= {_memory(each): each.untyped_storage().nbytes() for each in _tensors([result])}
         if sum(self._sizes.values()) > MOST_BYTES:
             raise Unrecordable("it needs too much memory")
@@ -351,7 +348,6 @@ def _renewable(
 
 def _repetition(call: _Call) -> Callable[[], object]:
     """A function that does once more what `call` did, into the same memory."""
-    call.detach()
     expected = call.kernel(*call.args, **call.kwargs)
     if call.changes_argument:
         return functools.partial(call.kernel, *call.args, **call.kwargs)

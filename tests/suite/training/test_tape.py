@@ -70,6 +70,24 @@ def test_a_tape_repeats_changes_in_place_and_what_it_makes_itself() -> None:
         assert all(map(same_bits, recorded.outputs, compute()))
 
 
+@pytest.mark.filterwarnings("error")  # torch warns where a result of another shape is written over
+def test_a_tensor_that_is_transposed_in_place_after_it_was_made_and_read() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64)
+
+    def compute() -> list[Tensor]:
+        doubled = 2 * x
+        by_column = doubled.sum(0)
+        doubled.transpose_(0, 1)  # as recurrent layers do with `batch_first`
+        return [by_column, doubled.sum(0), doubled]
+
+    recorded = Tape(compute, [x])
+    for _ in range(3):
+        x.normal_(generator=torch_stream("transposed"))
+        recorded.play()
+        for played, expected in zip(recorded.results(), compute(), strict=True):
+            assert torch.equal(played, expected)
+
+
 def test_constants_views_and_what_nobody_needs_are_not_computed_again() -> None:
     x, data = torch.randn(3), torch.randn(4, 3)
 
