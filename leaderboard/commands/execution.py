@@ -108,8 +108,8 @@ def start_engine(resources: Resources, device: str) -> Iterator[Engine]:
 def opened(path: Path, dry_run: bool = False) -> Iterator[Log]:
     """The log at `path`, which no other run writes to until the end of the block; its late notes are printed then.
 
-    It is opened before any submission's code runs, which could write to it. What is made here and not used is removed;
-    a dry run makes nothing.
+    It is opened before any submission's code runs, which could write to it. What a command that cannot run makes here
+    is removed; a dry run makes nothing.
 
     An InputError says that the log cannot be read or written.
     """
@@ -125,6 +125,10 @@ def opened(path: Path, dry_run: bool = False) -> Iterator[Log]:
         try:
             tell(log.notes)
             yield log
+            new = False
+        except BaseException as error:
+            new = new and isinstance(error, InputError)
+            raise
         finally:
             log.drop_foreign_lines()
             tell(log.notes)
