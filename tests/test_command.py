@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from leaderboard.cli import main
 from suite.storage.log import read
 from suite.storage.record import identity, seal
 from tests.suite.tasks.test_own_tasks import TASK
@@ -201,11 +203,22 @@ def test_an_optimizer_that_breaks_is_recorded_and_the_run_goes_on(tmp_path: Path
         (("tasks", "nothing"), "There is no task"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_bad_input_is_one_sentence_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """In this process: starting one takes seconds. The next test has one of its own."""
     (tmp_path / "a_file").write_text("")
-    result = lowlands(*arguments, cwd=tmp_path)
-    assert result.returncode == 2
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(main, arguments)
+    assert result.exit_code == 2
     assert sentence in result.stderr
+    assert isinstance(result.exception, SystemExit)  # nothing else was raised
+
+
+def test_a_process_ends_with_status_2(tmp_path: Path) -> None:
+    result = lowlands("run", "adm", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "did you mean 'adam'" in result.stderr
     assert "Traceback" not in result.stderr
 
 

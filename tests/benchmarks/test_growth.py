@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks import growth, steps
+from suite.signature import MakeOptimizer
+from suite.task import Task
+from suite.training import TrainingRun, train
 
 
 def test_the_power_is_that_of_the_last_sizes() -> None:
@@ -16,9 +21,18 @@ def test_the_power_is_that_of_the_last_sizes() -> None:
     assert "a step grows with lanes to the power 2.00." in growth.picture([grown])
 
 
-def test_a_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_costs_what_further_evaluations_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+
+    def train_slowly(task: Task, runs: list[TrainingRun], make: MakeOptimizer) -> None:
+        nonlocal seconds
+        assert {result.gradient_evaluations for result in train(task, runs, make)} == {task.target.budget}
+        seconds += 0.5 + 0.001 * task.target.budget
+
     monkeypatch.setattr(steps, "EVALUATIONS", (20, 120))
-    assert 0 < steps.seconds_per_evaluation(growth.regression(10, 10), "sgd", 2) < 1
+    monkeypatch.setattr(steps, "train", train_slowly)
+    monkeypatch.setattr(steps, "time", SimpleNamespace(process_time=lambda: seconds))
+    assert steps.seconds_per_evaluation(growth.regression(10, 10), "sgd", 2) == pytest.approx(0.001)
 
 
 def test_the_comparison_is_of_geometric_means_and_of_medians() -> None:

@@ -333,7 +333,9 @@ def _easy(task: Task, samples: int = 120) -> Task:
     return replace(task, problem=problem, target=Target(0.01, 600, check_every=4), batch_size=32)
 
 
-@pytest.mark.parametrize("name", ["deep_linear", "cnn", "cnn_batchnorm", "resnet", "vit"])
+@pytest.mark.parametrize(
+    "name", ["deep_linear", "cnn", "cnn_batchnorm", "resnet", pytest.param("vit", marks=pytest.mark.slow)]
+)
 def test_architectures_are_trained_and_measured(name: str) -> None:
     entry = bind(load(name).submission, find_task("mnist5k_mlp"))
     task = _easy(entry.task)
