@@ -5,7 +5,8 @@ a process forked for it, and the processor's time that its checks take is counte
 of a share are of one run, and other work on the machine moves both. The shares are averaged with the seconds that the
 default submissions take on the task, as the shipped log tells. The checks:
 
-- *lanes*: whether a program can be batched, lanes against an ordinary loop to the last step, one lane alone;
+- *lanes*: whether a program, and its optimizer, can be batched, lanes against an ordinary loop to the last step, one
+  lane alone;
 - *tapes*: what is played from a tape, computed now and then as well;
 - *probe*: what an optimizer does beside following its gradients (the measured daggers); in one unit of a task;
 - *state*: settings and variables that runs share, looked at and put back; plain data as the answer of training;
@@ -38,6 +39,7 @@ from suite.training import loop, tape
 from suite.training.equivalence import EquivalenceCheck
 from suite.training.global_state import GlobalState
 from suite.training.loop import warm_up
+from suite.training.vmapped import LaneCopy
 from suite.trials import evaluate
 from suite.trials.evaluate import run_unit
 from suite.trials.resolved import load_data, load_ground
@@ -45,7 +47,8 @@ from suite.trials.unit import Unit
 
 KINDS: dict[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
     "lanes": (
-        (loop, ("supports_vmap", "_as_if_alone")),
+        (loop, ("supports_vmap", "supports_vmapped_steps", "_as_if_alone")),
+        (LaneCopy, ("__init__", "note", "require_same_step")),
         (
             EquivalenceCheck,
             ("__init__", "before_step", "after_step", "in_closures", "before_closures", "after_closures"),
