@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -49,33 +47,12 @@ def answer() -> None:
         print(json.dumps([took, {key: float(value) for key, value in values.items()}]), flush=True)
 
 
-class Checkout:
-    """The code of a checkout, in a process of its own that measures when it is asked."""
-
-    def __init__(self, path: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", __file__, "--answer"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, env=environment, cwd=path, stdin=pipe, stdout=pipe, text=True)
-
-    def measured(self, name: str, file: str) -> tuple[float, dict[str, float]]:
-        """Seconds, and the values by measure."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps([name, file]), file=self._process.stdin, flush=True)
-        seconds, values = json.loads(self._process.stdout.readline())
-        return seconds, values
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-
 def compare(path: Path, names: list[str], pairs: int) -> None:
     """Print a row for each architecture."""
+    from benchmarks.checkouts import before_and_now  # not where another checkout's code answers
     from benchmarks.symmetries import trained
 
-    checkouts = [Checkout(each) for each in (path.resolve(), Path(__file__).resolve().parents[1])]
+    checkouts = before_and_now(__file__, path)
     print("| architecture | before, s | now, s | ratio | largest change of a measure |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in names:
@@ -84,7 +61,7 @@ def compare(path: Path, names: list[str], pairs: int) -> None:
             before, now = [], []
             for _ in range(pairs + 1):  # the first is to warm up
                 for checkout, found in zip(checkouts, (before, now), strict=True):
-                    found.append(checkout.measured(name, file.name))
+                    found.append(checkout.ask([name, file.name]))
         (_, old), (_, new) = before[0], now[0]
         gaps = {key: abs(new[key] / old[key] - 1) for key in old.keys() & new.keys() if old[key] and new[key]}
         most = max(gaps, key=lambda key: gaps[key] if math.isfinite(gaps[key]) else 0.0)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -96,27 +94,6 @@ def answer() -> None:
         print(seconds_per_evaluation(find_task(task), submission, lanes), flush=True)
 
 
-class Checkout:
-    """The code of a checkout, in a process of its own that measures when it is asked."""
-
-    def __init__(self, path: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", __file__, "--answer"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, env=environment, cwd=path, stdin=pipe, stdout=pipe, text=True)
-
-    def seconds(self, case: Case) -> float:
-        """Seconds of an evaluation."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(case), file=self._process.stdin, flush=True)
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-
 def medians(rounds: Sequence[Costs]) -> Costs:
     """The median of every cost over the rounds."""
     return {case: statistics.median(costs[case] for costs in rounds) for case in rounds[0]}
@@ -149,12 +126,14 @@ def main(arguments: Sequence[str]) -> None:
     if chosen.answer:
         answer()
     elif chosen.against is not None:
-        checkouts = [Checkout(path) for path in (chosen.against.resolve(), Path(__file__).resolve().parents[1])]
+        from benchmarks.checkouts import before_and_now  # not where another checkout's code answers
+
+        checkouts = before_and_now(__file__, chosen.against)
         rounds: list[tuple[Costs, Costs]] = [({}, {}) for _ in range(ROUNDS)]
         for case in wanted:
             for costs in rounds:
                 for checkout, own in zip(checkouts, costs, strict=True):
-                    own[case] = checkout.seconds(case)
+                    own[case] = float(checkout.ask(case))
         for checkout in checkouts:
             checkout.close()
         print(comparison(*zip(*rounds, strict=True)))
