@@ -34,8 +34,6 @@ def fitted() -> tuple[nn.Module, Split]:
     return model, data
 
 
-@pytest.mark.parametrize("low", [False, True])
-@pytest.mark.parametrize("adaptive", [False, True])
 def require_certified_values(net: Network, data: Split, k: int, adaptive: bool) -> None:
     """The largest eigenvalues are those of all samples, and their bounds as tight as they say."""
     diagonal = net.weights() if adaptive else None
@@ -46,6 +44,8 @@ def require_certified_values(net: Network, data: Split, k: int, adaptive: bool) 
     assert (pairs.bounds <= subsampled.CERTIFIED_ERROR * pairs.values).all()
 
 
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("k", [1, 4])
 def test_subsampled_values_are_those_of_all_samples(
     fitted: tuple[nn.Module, Split], low: bool, adaptive: bool, k: int, monkeypatch: pytest.MonkeyPatch
