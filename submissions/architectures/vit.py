@@ -7,41 +7,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from suite import Submission
+from suite.models.transformer import Block
 
-PATCH, WIDTH, DEPTH, HEADS = 4, 64, 2, 4
-
-
-class Attention(nn.Module):
-    """Self-attention over tokens [n, tokens, width]."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (*x.shape[:2], 3, self.heads, x.shape[2] // self.heads)
-        queries, keys, values = self.queries_keys_values(x).reshape(shape).permute(2, 0, 3, 1, 4)
-        return self.out(scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2))
-
-
-class Block(nn.Module):
-    """Attention, then a network of each token by itself, both around a shortcut."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attend = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
-        self.think = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attend(x)
-        return x + self.think(x)
+PATCH, WIDTH, DEPTH, HEADS, HIDDEN = 4, 64, 2, 4, 128
 
 
 class VisionTransformer(nn.Module):
@@ -54,7 +24,7 @@ class VisionTransformer(nn.Module):
         padding = (0, -width % PATCH, 0, -height % PATCH)
         self.patches = nn.Sequential(nn.ZeroPad2d(padding), nn.Conv2d(channels, WIDTH, PATCH, stride=PATCH))
         self.position = nn.Parameter(0.02 * torch.randn(tokens, WIDTH))
-        self.blocks = nn.Sequential(*(Block(WIDTH, HEADS) for _ in range(DEPTH)), nn.LayerNorm(WIDTH))
+        self.blocks = nn.Sequential(*(Block(WIDTH, HEADS, HIDDEN) for _ in range(DEPTH)), nn.LayerNorm(WIDTH))
         self.head = nn.Linear(WIDTH, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
