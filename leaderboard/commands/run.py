@@ -176,7 +176,7 @@ def isolation_limits(seconds: float | None = None, memory: int | None = None) ->
 
 
 def _print_results(path: Path, implicit_only: bool) -> Results:
-    """Print the measures of the log's runs, and the ranking with the shipped results beside them; returns the runs."""
+    """Print the profile of the log's runs beside the shipped, their measures, then the ranking; returns the runs."""
     from leaderboard.analysis.baselines import with_shipped
     from leaderboard.analysis.ranking import board, boards
     from leaderboard.analysis.results import load
@@ -188,9 +188,9 @@ def _print_results(path: Path, implicit_only: bool) -> Results:
     for note in with_baselines.notes:
         click.echo(note, err=True)
     for local in boards(results):
-        print_table(views.measures(local, results))
         joint = board(with_baselines, local.kind, implicit_only=implicit_only)
         print_table(views.profile(joint, with_baselines))
+        print_table(views.measures(local, results))
         shipped = [name for name in joint.names if name not in local.names]
         print_table(naming_shipped(views.ranking(joint, with_baselines), shipped))
     click.echo(f"Records: {path}")
