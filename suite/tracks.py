@@ -118,7 +118,7 @@ THEORY = _names(
     modular_margin neural_collapse
     edge_of_stability edge_of_stability[batch=4] adam_edge
     next_token_margin zipf_bigram zipf_bigram[loss=cross_entropy]
-    attention_selection attention_selection[parametrisation=key_query]
+    attention_selection attention_selection[parametrisation=key_query] attention_selection[worth=graded]
     """
 )
 """Every task with a ground truth, with the variants at which theory says that the bias changes."""

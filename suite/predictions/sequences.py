@@ -16,7 +16,7 @@ from suite.predictions.margins import (
     own_norm,
 )
 from suite.predictions.methods import Method
-from suite.predictions.prediction import LIMIT, Basis, Measured, Prediction, Relation
+from suite.predictions.prediction import EXACT, LIMIT, Basis, Measured, Prediction, Relation
 
 THRAMPOULIDIS = "Thrampoulidis 2024, arXiv:2402.18551"
 TARZANAGH = "Tarzanagh et al. 2023, arXiv:2308.16898"
@@ -75,6 +75,29 @@ def _predictions() -> Iterator[Prediction]:
                 "" if proved else "proved for sign descent",
             )
     yield from matrix_margins("attention_selection", _with_gradient_descent(TARZANAGH), OTHERS)
+    near = "proved from starts near a locally optimal direction"
+    for methods, basis in (((Method.GRADIENT_DESCENT,), Basis.THEOREM), ((Method.NORMALIZED,), Basis.CONJECTURE)):
+        for measure, tolerance, statement, unmet in (
+            ("locally_optimal", EXACT, "The tokens that are selected are locally optimal.", near),
+            (
+                "local_margin_ratio",
+                LIMIT,
+                "The direction converges to that of the largest margin of the selection that is found.",
+                f"{near}; {LOGARITHMIC}",
+            ),
+        ):
+            yield Prediction(
+                "attention_selection[worth=graded]",
+                methods,
+                measure,
+                Relation.EQUALS,
+                1.0,
+                tolerance,
+                statement,
+                TARZANAGH,
+                basis,
+                unmet,
+            )
     yield from own_norm(
         "attention_selection[parametrisation=key_query]",
         "nuclear_margin_ratio",

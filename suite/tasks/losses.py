@@ -34,9 +34,14 @@ def log_exponential(outputs: Tensor, targets: Tensor) -> Tensor:
     return torch.logsumexp((-outputs * targets).flatten(), dim=0) - math.log(targets.shape[0])
 
 
+def mean_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean of ``f - y`` for outputs f [n] that are never below the targets y [n]."""
+    return (outputs - targets).mean()
+
+
 def log_mean_output(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Logarithm of the mean of ``f - y`` for outputs f [n] that are never below the targets y [n]."""
-    return (outputs - targets).mean().log()
+    """Logarithm of `mean_output`."""
+    return mean_output(outputs, targets).log()
 
 
 def log_pairwise_exponential(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ NAMES = [
     "teacher_geometry[truth=rank_one]",
     "zipf_bigram[loss=cross_entropy]",
     "attention_selection[parametrisation=key_query]",
+    "attention_selection[worth=graded]",
     "edge_of_stability[batch=4]",
     "stochastic_margin[batch=8]",
     "stochastic_margin[data=rademacher]",
