@@ -173,7 +173,7 @@ def read_track(path: Path) -> Track:
     """A track of the user's own, as a TOML file states it::
 
         tasks = ["min_norm_regression", "my_task.py:spirals"]
-        seeds = 5  # and trials, tuning_seeds, searches, measured_searches, description, fewer_seeds
+        seeds = 5  # and trials, tuning_seeds, searches, measured_searches, description, fewer_seeds, first_seed
 
     It is named after the file, and so is its log. Files of tasks are named relative to the track's file.
 
@@ -190,7 +190,7 @@ def read_track(path: Path) -> Track:
         raise wrong(f"it cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise wrong(f"it is not TOML ({error})") from None
-    known = {"tasks", "description", "measured_searches", "fewer_seeds", *OWN_SIZES}
+    known = {"tasks", "description", "measured_searches", "fewer_seeds", "first_seed", *OWN_SIZES}
     if others := sorted(given.keys() - known):
         raise wrong(f"there is no {others[0]!r}; it may state {', '.join(sorted(known))}")
     tasks = given.get("tasks")
@@ -204,6 +204,9 @@ def read_track(path: Path) -> Track:
     measured = given.get("measured_searches", 0)
     if type(measured) is not int or measured < 0:
         raise wrong(f"measured_searches must be a whole number of at least 0, not {measured!r}")
+    first, most = given.get("first_seed", 0), TUNING_SEEDS_FROM - max([sizes["seeds"], *fewer.values()])
+    if type(first) is not int or not 0 <= first <= most:
+        raise wrong(f"first_seed must be a whole number from 0 to {most:,}, not {first!r}")
     if path.stem in TRACKS or not re.fullmatch(r"[\w.-]+", path.stem):
         raise wrong(f"a track cannot be named {path.stem!r}; rename the file")
     return Track(
@@ -211,6 +214,7 @@ def read_track(path: Path) -> Track:
         tasks=tuple(dict.fromkeys(_beside(path, task) for task in tasks)),
         description=str(given.get("description", "")),
         measured_searches=measured,
+        first_seed=first,
         fewer_seeds={_beside(path, task): seeds for task, seeds in fewer.items()},
         **sizes,
     )

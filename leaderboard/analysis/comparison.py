@@ -257,8 +257,8 @@ def _notes(base: Results, new: Results, pairs: Sequence[TaskPairs]) -> list[str]
         for submission in sorted({name for name, _ in only}):
             tasks = sorted(task for name, task in only if name == submission)
             notes.append(f"Only {side} holds {submission} on {', '.join(tasks)}.")
-    before, after = ({r["task"]: r["axes"] for r in results.scored() if r["seed"] == 0} for results in (base, new))
-    changed = sorted(task for task in before.keys() & after.keys() if before[task] != after[task])
+    before, after = ({(r["task"], r["seed"]): r["axes"] for r in results.scored()} for results in (base, new))
+    changed = sorted({key[0] for key in before.keys() & after.keys() if before[key] != after[key]})
     if changed:
         notes.append(f"Measures or references of {', '.join(changed)} differ, and with them the scores of equal runs.")
     return notes
