@@ -149,8 +149,10 @@ class Dampened(Momentum):
 class Maximizing(Momentum):
     """Ascends if asked to."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 3e-2, maximize: bool = False) -> None:
-        _Planted.__init__(self, params, lr=lr, weight_decay=0.0, maximize=maximize)
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 3e-2, weight_decay: float = 0.0, maximize: bool = False
+    ) -> None:
+        _Planted.__init__(self, params, lr=lr, weight_decay=weight_decay, maximize=maximize)
 
     def update(self, weights: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         super().update(weights, -gradient if group["maximize"] else gradient, state, group)

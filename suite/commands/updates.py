@@ -1,13 +1,14 @@
 """`lowlands compare --updates`: two versions of an optimizer are fed the same gradients, and their updates compared.
 
     plan  = what BASE can be asked: its calling convention, parameter groups, and scenarios
-    paths = of either version, one in every scenario: 50 steps on a small network, all weights after each
+    paths = of either version, one in every scenario: 50 steps on a small network (in one 300), all weights after each
     the first step in which an update differs by more than rounding is named, with the tensor and by how much
 
 A scenario is a precision, settings, and what is done on the way. There is one for the defaults, for weight decay on and
-off, for saving and reloading, for a tensor that gets no gradient in every other step, for kernels and scalars, and for
-every switch that the constructor has (`nesterov`, `foreach`, ...). In all of them there are two parameter groups with
-hyper-parameters of their own, gradients change their size by four decades, and the step size is halved on the way.
+off, for saving and reloading, for a tensor whose gradient is missing or 0 in every other step, for a group that is
+added on the way, for kernels and scalars, and for every switch that the constructor has (`nesterov`, `foreach`, ...).
+One is longer, since counters overflow late. In all of them there are two parameter groups with hyper-parameters of
+their own, gradients change their size by four decades, and the step size is halved on the way.
 
 The gradient in a step is a drawn number at the weights before it, the same in both versions wherever they are. Closures
 that are called at other weights (SAM, line searches) get the gradient of a quadratic about these. So nothing is
@@ -46,8 +47,10 @@ from suite.training.groups import ScheduledRates
 from suite.training.step_protocol import CANDIDATES, PLAIN, StepProtocol, call_mode
 
 STEPS = 50
-RELOADED_AT, HALVED_AT = 20, 30
-"""The steps before which state is saved and reloaded, and the step size is halved."""
+MANY_STEPS = 300
+"""A number of 8 bits has overflowed by then, and one in bfloat16 no longer grows when 1 is added."""
+ADDED_AT, RELOADED_AT, HALVED_AT = 10, 20, 30
+"""The steps before which a group is added, state is saved and reloaded, and the step size is halved."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -86,7 +89,10 @@ class Scenario:
         defaults: what BASE tunes is left to the constructors, where they have defaults.
         reloads: state is saved and loaded into a new optimizer before step `RELOADED_AT`.
         misses: a tensor has no gradient in every other step.
+        vanishes: its gradient is 0 there.
+        grows: the second group is added before step `ADDED_AT`.
         shapes: a convolution's kernel and a scalar are among the tensors.
+        steps: how many.
     """
 
     name: str
@@ -95,7 +101,10 @@ class Scenario:
     defaults: bool = False
     reloads: bool = False
     misses: bool = False
+    vanishes: bool = False
+    grows: bool = False
     shapes: bool = False
+    steps: int = STEPS
 
 
 @dataclass(frozen=True)
@@ -197,9 +206,12 @@ def fixed(submission: Submission) -> dict[str, Any]:
     return {name: value for name, value in submission.space.items() if name not in submission.tuned}
 
 
-def _build(submission: Submission, plan: Plan, scenario: Scenario, network: nn.Module) -> Any:
-    """The optimizer of `network`, whose second group has hyper-parameters of its own where the class bears that."""
-    parameters, budget = _parameters(network), Budget(STEPS, 100)
+def _build(submission: Submission, plan: Plan, scenario: Scenario, network: nn.Module) -> tuple[Any, dict[str, Any]]:
+    """The optimizer of `network`, and the group that is added to it later.
+
+    The second group has hyper-parameters of its own where the class bears that; only such a group is added later.
+    """
+    parameters, budget = _parameters(network), Budget(max(STEPS, scenario.steps), 100)
     tuned = {key: value for key, value in plan.tuned.items() if key in plan.required or not scenario.defaults}
     settings = tuned | fixed(submission) | dict(scenario.settings)
 
@@ -207,14 +219,15 @@ def _build(submission: Submission, plan: Plan, scenario: Scenario, network: nn.M
         return make_optimizer(submission.factory, parameters, settings, budget, network, groups=groups)
 
     if plan.layout == "whole":
-        return build(None)
+        return build(None), {}
     groups = [{"params": [p for name, p in parameters.items() if _group(name) == number]} for number in (1, 2)]
     options = _of_second_group(getattr(build(groups), "defaults", {}))
     for keys in (options.keys(), options.keys() & {"lr", "weight_decay"}, options.keys() & {"lr"}):
         own = {"params": groups[1]["params"], **{key: options[key] for key in keys}}
         with contextlib.suppress(Exception):
-            return build([groups[0], own])
-    return build(groups)
+            together = build([groups[0], own])
+            return (build(groups[:1]), own) if scenario.grows else (together, {})
+    return build(groups), {}
 
 
 def _of_second_group(defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,11 +251,11 @@ class _Walk:
         self._submission, self._plan, self._scenario = submission, plan, scenario
         seed_generators(0)
         self._take(_network(plan, scenario))
-        self._drawn = _drawn(tuple(parameter.shape for parameter in self._parameters.values()))
+        self._drawn = _drawn(tuple(parameter.shape for parameter in self._parameters.values()), scenario.steps)
 
     def _take(self, network: nn.Module) -> None:
         self._network, self._parameters = network, _parameters(network)
-        self._optimizer = _build(self._submission, self._plan, self._scenario, network)
+        self._optimizer, self._later = _build(self._submission, self._plan, self._scenario, network)
         call_mode(self._optimizer, "train")
         self._rates = ScheduledRates(self._optimizer)
 
@@ -256,6 +269,8 @@ class _Walk:
         for step in range(1, steps + 1):
             if self._scenario.reloads and step == RELOADED_AT:
                 self._reload()
+            if self._later and step == ADDED_AT:
+                self._optimizer.add_param_group(self._later)
             if step == HALVED_AT:
                 self._rates.set(0.5)
             self._step(step)
@@ -278,7 +293,11 @@ class _Walk:
         gradients = [
             gradient.to(parameter.dtype) for gradient, parameter in zip(self._drawn[step - 1], parameters, strict=True)
         ]
-        given = [None if self._scenario.misses and not n and step % 2 == 0 else g for n, g in enumerate(gradients)]
+        given: list[Tensor | None] = [*gradients]
+        if step % 2 == 0 and self._scenario.misses:
+            given[0] = None
+        elif step % 2 == 0 and self._scenario.vanishes:
+            given[0] = torch.zeros_like(gradients[0])
         start = [parameter.detach().clone() for parameter in parameters] if protocol != PLAIN else []
 
         def closure() -> Tensor:
@@ -292,19 +311,19 @@ class _Walk:
 
 
 @functools.cache
-def _drawn(shapes: tuple[torch.Size, ...]) -> list[list[Tensor]]:
+def _drawn(shapes: tuple[torch.Size, ...], steps: int) -> list[list[Tensor]]:
     """The gradients of tensors of these shapes in every step, in double precision."""
     stream = torch_stream("gradients of updates")
-    exponents = torch.rand(STEPS, generator=stream, dtype=torch.float64).tolist()
+    exponents = torch.rand(steps, generator=stream, dtype=torch.float64).tolist()
     sizes = [SIZES[0] * (SIZES[1] / SIZES[0]) ** exponent for exponent in exponents]
     return [[size * torch.randn(shape, generator=stream, dtype=torch.float64) for shape in shapes] for size in sizes]
 
 
-def trajectory(submission: Submission, plan: Plan, scenario: Scenario, steps: int = STEPS) -> Trajectory:
+def trajectory(submission: Submission, plan: Plan, scenario: Scenario) -> Trajectory:
     """Where the optimizer of `submission` goes in a scenario."""
     with torch.random.fork_rng(devices=[]):
         try:
-            return Trajectory(_Walk(submission, plan, scenario).trajectory(steps))
+            return Trajectory(_Walk(submission, plan, scenario).trajectory(scenario.steps))
         except Exception as error:
             return Trajectory(torch.zeros(0), sentence(error))
 
@@ -329,21 +348,22 @@ def make_plan(submission: Submission) -> Plan:
             if protocol.splits_matrices:  # what `whole` does by itself
                 continue
             plan = Plan(layout, number, tuned, required, ())
-            found = trajectory(submission, plan, Scenario("trial", "float64"), steps=3)
+            found = trajectory(submission, plan, Scenario("trial", "float64", steps=3))
             if not found.error and bool((found.weights[-1] != found.weights[0]).any()):
-                return replace(plan, scenarios=tuple(_scenarios(submission, len(required) < len(tuned))))
+                has_defaults, has_groups = len(required) < len(tuned), layout != "whole"
+                return replace(plan, scenarios=tuple(_scenarios(submission, has_defaults, has_groups)))
             errors.append(found.error or "its steps do not move the weights")
     raise InputError(f"{submission.name!r} takes no step ({errors[0]}).")
 
 
-def _scenarios(submission: Submission, has_defaults: bool) -> Iterator[Scenario]:
+def _scenarios(submission: Submission, has_defaults: bool, has_groups: bool) -> Iterator[Scenario]:
     """Every scenario in both precisions."""
     for dtype in DTYPES:
-        for scenario in _of_dtype(submission, dtype, has_defaults):
+        for scenario in _of_dtype(submission, dtype, has_defaults, has_groups):
             yield replace(scenario, name=f"{scenario.name}, {dtype}")
 
 
-def _of_dtype(submission: Submission, dtype: str, has_defaults: bool) -> Iterator[Scenario]:
+def _of_dtype(submission: Submission, dtype: str, has_defaults: bool, has_groups: bool) -> Iterator[Scenario]:
     arguments = signature(submission.factory)
     decay = {"weight_decay": DECAY} if "weight_decay" in arguments else {}
     momentum = {"momentum": MOMENTUM} if "momentum" in arguments and not submission.space.get("momentum") else {}
@@ -358,9 +378,14 @@ def _of_dtype(submission: Submission, dtype: str, has_defaults: bool) -> Iterato
         yield Scenario(f"momentum={MOMENTUM}", dtype, both)
     yield Scenario("saved and reloaded", dtype, both, reloads=True)
     yield Scenario("a gradient missing", dtype, both, misses=True)
+    yield Scenario("a gradient of zero", dtype, both, vanishes=True)
+    if has_groups:
+        yield Scenario("a group added later", dtype, both, grows=True)
     yield Scenario("a kernel and a scalar", dtype, both, shapes=True)
     for name, value in list(_switches(submission.factory, fixed(submission)))[:MOST_SWITCHES]:
         yield Scenario(f"{name}={value}", dtype, both | {name: value})
+    if dtype == "float64":  # where rounding does not add up to what counts
+        yield Scenario(f"{MANY_STEPS} steps", dtype, both, steps=MANY_STEPS)
 
 
 def _switches(make: MakeOptimizer, own: Settings) -> Iterator[tuple[str, bool]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import benchmarks
 from benchmarks import planted
-from benchmarks.power import found_by_updates
+from benchmarks.power import TASKS, found_by_updates
 from suite.commands.updates import Outcome, compare_updates, make_plan, trajectories
 from suite.submission import Submission
 
@@ -25,16 +28,29 @@ def test_what_no_run_shows_is_found_by_its_updates(name: str) -> None:
     assert scenario[name] in found_by_updates(name)
 
 
+def test_what_is_measured_is_what_the_workflow_runs() -> None:
+    script = (Path(benchmarks.__file__).parents[1] / ".ci" / "regress").read_text(encoding="utf-8")
+    assert re.findall(r"--task (\S+?)[\s\"]", script) == [*TASKS]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "settings", "of_torch"),
     [
         (planted.AdamW, {"lr": 0.01, "weight_decay": 0.1}, torch.optim.AdamW),
         (planted.Momentum, {"lr": 0.03, "weight_decay": 0.0}, torch.optim.SGD),
+        (planted.Dampened, {"lr": 0.03, "weight_decay": 0.0}, torch.optim.SGD),
+        (planted.Maximizing, {"lr": 0.03, "weight_decay": 0.0}, torch.optim.SGD),
+        (planted.AMSGrad, {"lr": 0.01, "weight_decay": 0.1}, torch.optim.AdamW),
     ],
 )
 def test_the_optimizers_are_those_of_torch(own: type, settings: dict[str, float], of_torch: type) -> None:
-    more = {"momentum": 0.9, "nesterov": True} if of_torch is torch.optim.SGD else {}
+    more = {
+        planted.Momentum: {"momentum": 0.9, "nesterov": True},
+        planted.Maximizing: {"momentum": 0.9, "nesterov": True},
+        planted.Dampened: {"momentum": 0.9, "dampening": 0.5},
+        planted.AMSGrad: {"amsgrad": True},
+    }.get(own, {})
     base, new = Submission("x", of_torch, space=settings | more), Submission("x", own, space=settings)
     # One group: of a second one's own momentum and betas the planted ones know nothing.
     plan = replace(make_plan(base), layout="whole")

@@ -73,11 +73,14 @@ def test_an_unknown_track() -> None:
 
 def test_a_track_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('tasks = ["max_margin", "tasks/own.py:line[a=1]"]\nseeds = 3\n[fewer_seeds]\nmax_margin = 2\n')
+    path.write_text(
+        'tasks = ["max_margin", "tasks/own.py:line[a=1]"]\nseeds = 3\nfirst_seed = 500\n[fewer_seeds]\nmax_margin = 2\n'
+    )
     track = find_track(str(path))
     assert track.name == "mine"
     assert track.tasks == ("max_margin", f"{tmp_path}/tasks/own.py:line[a=1]")
     assert (track.seeds_of("max_margin"), track.seeds_of(track.tasks[1]), track.trials) == (2, 3, 4)
+    assert [*track.scored_seeds_of("max_margin", 0, 1)] == [500, 501]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,8 @@ def test_a_track_of_ones_own(tmp_path: Path) -> None:
         ("mine", "tasks = ['max_margin']\nseed = 3", "there is no 'seed'"),
         ("mine", "tasks = ['max_margin']\nseeds = 0", "seeds must be a whole number of at least 1"),
         ("mine", "tasks = ['max_margin']\nfewer_seeds = 3.5", "fewer_seeds must be"),
+        ("mine", "tasks = ['max_margin']\nfirst_seed = -1", "first_seed must be a whole number from 0 to 9,990"),
+        ("mine", "tasks = ['max_margin']\nseeds = 3\nfirst_seed = 9998", "from 0 to 9,997, not 9998"),
         ("quick", "tasks = ['max_margin']", "cannot be named 'quick'"),
         ("my own", "tasks = ['max_margin']", "cannot be named 'my own'"),
     ],

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from suite.commands.updates import (
+    ADDED_AT,
     HALVED_AT,
     RELOADED_AT,
     Outcome,
@@ -86,6 +87,46 @@ class Bfloat16(HeavyBall):
         return buffer.bfloat16().to(buffer.dtype)
 
 
+class SkipsZeros(HeavyBall):
+    """A parameter whose gradient is exactly 0 is left where it is, though its buffer is not 0."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weights in group["params"]:
+                if weights.grad is not None and not weights.grad.any():
+                    weights.grad = None
+        super().step()
+
+
+class FirstGroups(HeavyBall):
+    """Steps the groups that it was made with alone."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        every = self.param_groups
+        self.param_groups = every[: self.__dict__.setdefault("number", len(every))]
+        super().step()
+        self.param_groups = every
+
+
+class CountsInByte(HeavyBall):
+    """The step size is divided by the number of steps, which is counted in eight bits in `bits` and up to 255 fits."""
+
+    bits = torch.uint8
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        self.count = self.__dict__.get("count", torch.zeros((), dtype=self.bits)) + 1
+        super().step()
+
+    def options(self, group: dict[str, Any]) -> dict[str, Any]:
+        return group | {"lr": group["lr"] / (1 + int(self.count))}
+
+
+class CountsInLong(CountsInByte):
+    bits = torch.int64
+
+
 class WithoutDecay(HeavyBall):
     def options(self, group: dict[str, Any]) -> dict[str, Any]:
         return group | {"weight_decay": 0.0}
@@ -157,8 +198,8 @@ def test_the_same_formula_in_other_code_differs_by_rounding() -> None:
 def test_a_wrong_second_group_is_named_with_the_ratio_of_the_step_sizes() -> None:
     differing = _differing(OtherGroupsRate)
     assert len(differing) == len(_base(HeavyBall, ())[0].scenarios)
-    for one in differing.values():
-        assert one.step == 1
+    for name, one in differing.items():
+        assert one.step == (ADDED_AT if name.startswith("a group added later") else 1)
         assert "(group 2)" in one.parameter
         assert one.ratio == pytest.approx(2.0, rel=1e-3)  # the second group has half the step size
         assert one.relative == pytest.approx(1.0, rel=1e-3)
@@ -189,6 +230,28 @@ def test_state_that_is_lost_on_reload() -> None:
     differing = _differing(Forgetful)
     assert {name.partition(",")[0] for name in differing} == {"saved and reloaded"}
     assert {one.step for one in differing.values()} == {RELOADED_AT}
+
+
+@pytest.mark.parametrize(
+    ("planted", "base", "scenario", "step"),
+    [
+        (SkipsZeros, HeavyBall, "a gradient of zero", 2),
+        (FirstGroups, HeavyBall, "a group added later", ADDED_AT),
+        (CountsInByte, CountsInLong, "300 steps", 256),
+    ],
+)
+def test_what_one_scenario_alone_shows(planted: type, base: type, scenario: str, step: int) -> None:
+    differing = _differing(planted, base)
+    assert {name.partition(",")[0] for name in differing} == {scenario}
+    assert {one.step for one in differing.values()} == {step}
+
+
+def test_a_group_that_is_added_later_has_hyper_parameters_of_its_own() -> None:
+    found = _base(HeavyBall, ())[1]["a group added later, float64"].weights
+    # Linear(6, 5), Linear(5, 4) and Linear(4, 3): the second layer is the second group.
+    still = (found[1:ADDED_AT] == found[0]).all(dim=0)
+    assert still.tolist() == [False] * 35 + [True] * 24 + [False] * 15
+    assert bool((found[ADDED_AT] != found[0]).all())
 
 
 def test_a_buffer_in_bfloat16_differs_by_its_rounding() -> None:
