@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
+from leaderboard.analysis.implementations import implementations, in_words
 from leaderboard.figures import Picture, small_multiples, tuning
 from leaderboard.site.shared import Page, SiteContext, chart
 from leaderboard.site.texts import submission_text
 from leaderboard.tables.table import DASH, Column, Table, columns, estimate, number, text
+from suite.errors import InputError
+from suite.namesakes.algorithms import algorithm
 from suite.storage.record import Record, search_of
 
 
@@ -30,6 +34,8 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
         "standing": standing,
         "scores": [(axis, estimate(interval).text) for axis, interval in scores.items()],
         "explanation": submission_text(name),
+        "implementation": in_words(implementations(runs).get(name, ())) if board.kind == "optimizer" else "",
+        "namesakes": _namesakes(name, runs),
         "why": why.choose(["task", "axis", "score", "against", "other", "points"]),
         "settings": _settings(runs),
         "tuning": tuning(name, [trial for trial in context.trials if trial.submission == name]),
@@ -37,6 +43,16 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
         "records": _records(runs),
     }
     return Page(path, "submission", "index.html", content)
+
+
+def _namesakes(name: str, records: Sequence[Record]) -> tuple[str, list[str]]:
+    """The algorithm that a submission's name claims, or else the class that steps its weights; all that claim it."""
+    classes = [one.algorithm for one in implementations(records).get(name, ())]
+    for claimed in (name.partition("[")[0].rpartition(":")[2], *classes):
+        with contextlib.suppress(InputError):
+            found = algorithm(claimed)
+            return found.name, sorted({member.use for member in found.members if not member.formula})
+    return "", []
 
 
 def _settings(records: Sequence[Record]) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, Sensitivity, aggregates, performance_profile
 from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.full_score import FullScores
+from leaderboard.analysis.implementations import implementations, in_words
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
 from leaderboard.analysis.predictions import Judgement, judge
 from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
@@ -66,6 +67,7 @@ NOT_DEFINED = "{} on {}: {} is not defined and scores 0. {}."
 INCOMPLETE = "(n/m): only n of m seeds reached the target loss; their mean is never bold."
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 PROVISIONAL = "Provisional scores, until their references are made anew:"
+SEVERAL_ALGORITHMS = "Weights that several algorithms step, with their mean shares over tasks:"
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
@@ -165,6 +167,8 @@ def ranking(board: Board, results: Results) -> Table:
     axes = board.scores.axes
     bests = {axis: board.best_of_axis(axis) for axis in axes}
     probed = _known(board, "behaviors")
+    runs = [record for record in results.scored() if record["kind"] == board.kind]
+    stepped = implementations(runs) if board.kind == "optimizer" else {}
     header = (
         Column("rank", "rank", short="#"),
         *columns("submission", words=True),
@@ -181,6 +185,7 @@ def ranking(board: Board, results: Results) -> Table:
         Column("rank_over_tasks", "rank over tasks", data=True),
         Column("explicit", "explicit", data=True),
         *([Column("behaviors", "measured behavior", words=True, data=True)] if probed else []),
+        *([Column("implementation", "implementation", words=True, data=True)] if stepped else []),
         Column("runs", "runs", data=True),
         Column("missing", "missing", words=True, data=True),
     )
@@ -201,6 +206,7 @@ def ranking(board: Board, results: Results) -> Table:
             _rank(standing, standing.rank_over_tasks),
             TableCell(standing.explicit, "yes" if standing.explicit else "no"),
             *([text("not probed" if standing.behaviors is None else ", ".join(standing.behaviors))] if probed else []),
+            *([text(in_words(stepped.get(standing.submission, ())))] if stepped else []),
             TableCell(standing.runs, str(standing.runs)),
             text(" ".join(standing.missing)),
         )
@@ -218,9 +224,10 @@ def ranking(board: Board, results: Results) -> Table:
         *([_aggregates_in_words(sensitivity_of(board.ranked))] if len(board.ranked_names) > 2 else []),
         " ".join([*explicit, BEST_OVERALL, cost]),
     )
-    runs = [record for record in results.scored() if record["kind"] == board.kind]
+    shared = [f"{name} ({in_words(stepped[name])})" for name in board.names if len(stepped.get(name, ())) > 1]
     notes = (
         *(scored if board.scores.cells else (UNSCORED, cost)),
+        *([f"{SEVERAL_ALGORITHMS} {'; '.join(shared)}."] if shared else []),
         *provisional(runs),
         *_unsearched_in_words(board, results),
         *_endings_in_words(board, results),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import suite
 from suite.errors import InputError, unknown
 
 COLLECTIONS: Mapping[str, str] = {
@@ -34,10 +35,25 @@ def module_of(name: str) -> str:
 
 def installed(module: str) -> str | None:
     """The version of the collection `module` that is installed, if one is."""
+    return _version(COLLECTIONS[module])
+
+
+def _version(package: str) -> str | None:
     try:
-        return version(COLLECTIONS[module]).partition("+")[0]
+        return version(package).partition("+")[0]
     except PackageNotFoundError:
         return None
+
+
+def source_package(made: type) -> str | None:
+    """The package and version that a class comes from, such as ``torch 2.14.1``; None for one of a file."""
+    top = made.__module__.partition(".")[0]
+    if top == suite.__name__:
+        return f"lowlands {suite.__version__}"
+    packages = {module.partition(".")[0]: package for module, package in COLLECTIONS.items()}
+    package = packages.get(top, top)
+    number = _version(package)
+    return f"{package} {number}" if number else None
 
 
 def find(name: str) -> Callable[..., Any]:

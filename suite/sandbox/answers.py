@@ -52,6 +52,7 @@ class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
     target_evaluations: Count | None
     history: Annotated[tuple[tuple[Count, float | None], ...], Meta(min_length=1, max_length=100_000)]
     placement: Annotated[dict[Word, Count], Meta(max_length=20)]
+    implementations: Annotated[dict[Word, Word], Meta(max_length=20)]
     probe: Probe | None
 
 

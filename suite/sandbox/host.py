@@ -214,13 +214,19 @@ def _result(
         stepping=row.stepping,
         target_evaluations=row.target_evaluations,
         history=tuple((at, _number(loss)) for at, loss in row.history),
-        placement=row.placement,
+        placement={_name(name): count for name, count in row.placement.items()},
+        implementations={_name(name): _name(package) for name, package in row.implementations.items()},
         probe=row.probe if probed else None,
     )
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[torch.Size, torch.dtype]]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+
+
+def _name(word: str) -> str:
+    """A name that can stand in a record and in a table."""
+    return printable(word) or "unnamed"
 
 
 def _number(value: float | None) -> float:

@@ -131,7 +131,8 @@ class _Fields(Struct):
     search: Count = 0
     isolation: str | None = None
     selection: str = ""
-    placement: dict[str, Count] = {}
+    placement: dict[Name, Count] = {}
+    implementations: dict[Name, Name] = {}
     probe: _Probe | None = None
     undefined: dict[Name, Name] = {}
     unit_seconds: Seconds = 0.0

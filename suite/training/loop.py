@@ -176,6 +176,7 @@ def _train_together(
             target_evaluations=stopping.target_evaluations[lane],
             history=(*stopping.history[lane], (stepper.evaluations[lane], stopping.loss[lane])),
             placement=stepper.placement,
+            implementations=stepper.implementations,
         )
         for lane in range(len(runs))
     ]

@@ -23,6 +23,7 @@ from torch import distributed, nn
 from torch.optim import SGD, AdamW
 
 from suite import signature
+from suite.namesakes.collections import source_package
 from suite.optimizers import OptimizerList
 from suite.signature import MakeOptimizer, Settings
 
@@ -126,6 +127,12 @@ def placement(optimizer: Any) -> dict[str, int]:
             name = type(part).__name__ + ("" if group.get("use_muon", True) else " without use_muon")
             counts[name] = counts.get(name, 0) + sum(parameter.numel() for parameter in group["params"])
     return counts
+
+
+def implementations(optimizer: Any) -> dict[str, str]:
+    """The package and version of each class of `placement`, such as ``torch 2.14.1``; without those of a file."""
+    parts = optimizer.optimizers if isinstance(optimizer, OptimizerList) else [optimizer]
+    return {type(part).__name__: package for part in parts if (package := source_package(type(part)))}
 
 
 def _split(

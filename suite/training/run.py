@@ -68,6 +68,7 @@ class TrainingResult:
             fewer than all where a task trains on. None: it did not end there.
         history: (gradient evaluations, training loss), thinned evenly on a log scale.
         placement: how many weights each algorithm stepped (`optimizer_factory.placement`).
+        implementations: package and version that an algorithm's class comes from (`optimizer_factory.implementations`).
         probe: of its optimizer; None: it was not probed, or could not be.
     """
 
@@ -82,6 +83,7 @@ class TrainingResult:
     target_evaluations: int | None = None
     history: tuple[tuple[int, float], ...] = ()
     placement: Mapping[str, int] = field(default_factory=dict)
+    implementations: Mapping[str, str] = field(default_factory=dict)
     probe: Probe | None = None
 
     @property

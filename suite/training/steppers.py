@@ -26,7 +26,7 @@ from suite.training.global_state import seed_generators
 from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
 from suite.training.lanes import SingleModel, StackedModels
-from suite.training.optimizer_factory import BuildOptimizer, Parameters, placement
+from suite.training.optimizer_factory import BuildOptimizer, Parameters, implementations, placement
 from suite.training.run import Device, Stepping, TrainingRun
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
@@ -44,6 +44,7 @@ class Stepper:
         evaluations, steps: of every lane: gradient evaluations, and calls of its optimizer's `step`.
         initial, final: of every lane: weights and buffers before the first step, and when it ended.
         placement: how many weights of a lane each algorithm steps.
+        implementations: the packages that these algorithms come from.
     """
 
     def __init__(self, setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> None:
@@ -76,6 +77,7 @@ class Stepper:
         group = self._groups[0]
         stacked_lanes = len(group.lanes) if self.stepping == "stacked" else 1
         self.placement = {name: count // stacked_lanes for name, count in placement(group.optimizer).items()}
+        self.implementations = implementations(group.optimizer)
         self._check = EquivalenceCheck(self._groups, setup, runs) if len(runs) > 1 else None
 
     def start(self) -> None:

@@ -331,6 +331,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "peak_memory": None,
         "stepping": None,
         "placement": {},
+        "implementations": {},
         "probe": None,
         "measures": {},
         "uncertainties": {},
@@ -356,6 +357,7 @@ def _trained(result: TrainingResult) -> Record:
         "seconds": round(result.seconds, 4),
         "stepping": result.stepping,
         "placement": result.placement,
+        "implementations": result.implementations,
         "probe": None if result.probe is None else to_builtins(result.probe),
         "solution_hash": solution_hash(result.weights),
     }

@@ -188,6 +188,13 @@ def test_claims_of_training_that_cannot_be_are_refused(engine: Engine, tmp_path:
     assert re.search(REFUSALS, _reason(engine, _file(tmp_path, lie, "step")))
 
 
+def test_names_that_a_submission_answers_can_stand_in_a_table(engine: Engine, tmp_path: Path) -> None:
+    said = r"dict(placement={'Ad\x1bam\n': 1}, implementations={'': 'torch\u202e'})"
+    lie = _forged(f"encode(dict(runs=[plain['runs'][0] | {said}], type='runs'))")
+    record = _record(engine, _file(tmp_path, lie, "step"))
+    assert (record["placement"], record["implementations"]) == ({"Ad\ufffdam\ufffd": 1}, {"unnamed": "torch\ufffd"})
+
+
 @pytest.mark.parametrize("text", ["b''", "b'{}'", "encode(plain | dict(runs=[]))", "encode(plain)[:-9]", "b'['*10**5"])
 def test_an_answer_that_is_none_fails_the_unit(engine: Engine, tmp_path: Path, text: str) -> None:
     reason = _reason(engine, _file(tmp_path, _forged(text), "step"))

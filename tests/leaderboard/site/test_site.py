@@ -154,6 +154,18 @@ def test_pages_say_which_way_a_measure_is_better(site: Path) -> None:
     assert "<b>↓</b><span>lower is better</span>" in (site / "measures" / "m-flatness.html").read_text()
 
 
+def test_a_page_says_what_steps_the_weights_and_what_else_has_that_name(tmp_path: Path) -> None:
+    steps = {"placement": {"Muon": 3, "Unheard": 1}, "implementations": {"Muon": "torch 2.14.1"}}
+    runs = [r | {"submission": "turned"} | steps if r["submission"] == "opt_2" else r for r in _results().records]
+    publish(Results(runs), tmp_path, [], [])
+    page = " ".join((tmp_path / "submissions" / "turned.html").read_text().split())
+    assert "Weights are stepped by Muon (torch 2.14.1) 75 %, Unheard 25 %." in page
+    assert "pytorch_optimizer:Muon, timm.optim:Muon, torch.optim:Muon" in page
+    assert "<code>lowlands namesakes muon</code>" in page
+    others = [file.read_text() for file in (tmp_path / "submissions").iterdir() if file.name != "turned.html"]
+    assert not any("Weights are stepped by" in page for page in others)
+
+
 def test_trust_shows_how_the_tracks_agree(site: Path) -> None:
     text = (site / "trust.html").read_text()
     assert "full against quick" in text

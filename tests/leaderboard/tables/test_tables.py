@@ -448,3 +448,23 @@ def test_the_dagger_is_explained_only_where_the_shown_runs_show_why() -> None:
     (note,) = [n for n in views.ranking(board(Results(runs)), Results(runs)).notes if "Measured" in n]
     assert "Measured: decays decays its weights." in note
     assert "averages" not in note
+
+
+def test_a_row_says_which_algorithms_step_its_weights_and_of_which_packages() -> None:
+    placements = {"a": {"Muon": 30, "AdamW": 10}, "b": {"AdamW": 5}, "c": {"Muon": 8, "AdamW": 0}}
+    torchs = {"Muon": "torch 2.14.1", "AdamW": "torch 2.14.1"}
+    runs = [
+        *(record("both", task, 0, 0.1, placement=steps, implementations=torchs) for task, steps in placements.items()),
+        *(
+            record("one", task, 0, 0.2, placement={"SGD": 40}, implementations={"SGD": "torch 2.14.1"})
+            for task in "abc"
+        ),
+        *(record("of a file", task, 0, 0.3, placement={"Own": 40}) for task in "abc"),
+        *(record("older", task, 0, 0.4) for task in "abc"),
+    ]
+    table = views.ranking(board(Results(runs)), Results(runs))
+    place = [column.key for column in table.columns].index("implementation")
+    both = "Muon (torch 2.14.1) 58 %, AdamW (torch 2.14.1) 42 %"
+    assert [row[place].text for row in table.rows] == [both, "SGD (torch 2.14.1)", "Own", ""]
+    (note,) = [note for note in table.notes if "several algorithms" in note]
+    assert note == f"Weights that several algorithms step, with their mean shares over tasks: both ({both})."

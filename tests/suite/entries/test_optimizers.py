@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
+import pytorch_optimizer
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
+import suite
 from suite.entries import load
 from suite.models import cnn, mlp
 from suite.models.linear_networks import FullyConnected, LinearClassifier, LinearPredictor, MatrixProduct
 from suite.models.relu import TwoLayerQuadratic
+from suite.optimizers import NormalizedGD
 from suite.tasks import find_task
 from suite.training import Budget, TrainingRun, make_optimizer, train
-from suite.training.optimizer_factory import hidden_matrices, placement
+from suite.training.optimizer_factory import hidden_matrices, implementations, placement
 
 BUDGET = Budget(steps=100, samples=10)
 
@@ -54,6 +59,12 @@ def test_who_steps_what() -> None:
     }
     assert rest.param_groups[0]["lr"] == settings["adamw_lr"]
     assert placement(SGD(network.parameters(), lr=0.1)) == {"SGD": 74}
+    torchs = f"torch {torch.__version__.partition('+')[0]}"
+    assert implementations(muon) == {"AdamW": torchs}  # its Muon is a class of its file
+    assert implementations(NormalizedGD(network.parameters())) == {"NormalizedGD": f"lowlands {suite.__version__}"}
+    collected = pytorch_optimizer.SOAP(network.parameters())
+    assert implementations(collected) == {"SOAP": f"pytorch_optimizer {version('pytorch_optimizer')}"}
+    assert implementations(type("Own", (SGD,), {})(network.parameters(), lr=0.1)) == {}
     split = make_optimizer(torch.optim.Muon, parameters, {"lr": 0.1}, BUDGET, network)
     assert placement(split) == placement(muon)
 

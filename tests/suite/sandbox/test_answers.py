@@ -66,6 +66,7 @@ RESULT = TrainingResult(
     target_evaluations=3,
     history=((0, 1.0), (3, math.nan)),
     placement={"SGD": 3},
+    implementations={"SGD": "torch 2.14.1"},
     probe=Probe((Behavior.DECAYS,), 16, 0.0, 1e-3, 1e-3, 0.0, 0.0, 0.5),
 )
 TRAINED = Trained(**{name: value for name, value in vars(RESULT).items() if name in Trained.__struct_fields__})
@@ -123,6 +124,7 @@ TRAINED_FIELDS = {
         [],
     ),
     "placement": ({"SGD": -1}, {"SGD": 1.5}, {201 * "x": 1}, {str(n): 1 for n in range(21)}, [], None),
+    "implementations": ({"SGD": 1}, {"SGD": 201 * "x"}, {201 * "x": "a"}, {str(n): "a" for n in range(21)}, [], None),
     "more": (1,),
     "type": ("other", "runs", None),
 }
