@@ -156,7 +156,7 @@ class Shadow:
             return setup.make_optimizer(parameters, settings, model)
 
         seed = run.stream_seeds(task.name)["optimizer"]
-        self._own = Group(self._single, range(1), build, run.settings, False, seed, device)
+        self._own = Group(self._single, range(1), build, run.settings, False, seed, device, ordinary=True)
         call_mode(self._own.optimizer, "train")
 
     @torch.no_grad()
@@ -257,8 +257,8 @@ class EquivalenceCheck:
     def after_step(self) -> None:
         """To be asked when the lanes have stepped."""
         for group in self._groups:
-            if group.replaced_storage():
-                raise NotEquivalent("a parameter is no part of the stack any more")
+            if not group.is_direct:
+                self._require_storage(group)
         if self._stepped is not None:
             self._stepped.require_agreement()
             self._stepped = None
@@ -279,8 +279,7 @@ class EquivalenceCheck:
 
     def after_closures(self, lanes: Sequence[int]) -> None:
         """To be asked when the `lanes` of a group have stepped with closures."""
-        if self._of_lane[lanes[0]].replaced_storage():
-            raise NotEquivalent("a parameter is no part of the stack any more")
+        self._require_storage(self._of_lane[lanes[0]])
         if self._first.lane in lanes and self._stepped is not None:
             self._stepped.require_agreement()
             self._stepped = None
@@ -296,8 +295,14 @@ class EquivalenceCheck:
         shadow.group.prove_next_step(shadow.lane)
         return shadow
 
+    def _require_storage(self, group: Group) -> None:
+        if group.replaced_storage():
+            raise NotEquivalent("a parameter is no part of the stack any more")
+
     def check_globals(self) -> None:
         """Raise `NotEquivalent` if a lane may have reached another by what they share, or has missed its hooks."""
+        for group in self._groups:
+            self._require_storage(group)
         if self._generators is not None and not same_generators(self._generators, self._shared_generators()):
             raise NotEquivalent("it draws from a generator that its neighbors draw from")
         if self._setup.globals.changed():

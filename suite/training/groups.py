@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from suite.signature import Settings
+from suite.training.direct_steps import DirectSteps, unwrapped
 from suite.training.global_state import generator_states, seed_generators, set_generator_states
 from suite.training.lanes import StackedModels, is_hooked
 from suite.training.optimizer_factory import BuildOptimizer
@@ -68,9 +68,6 @@ def _has_hooks(optimizer: Any) -> bool:
     )
 
 
-_unwrapped = functools.cache(inspect.unwrap)
-
-
 TORCH = os.path.dirname(torch.__file__)
 """The folder of torch's own code."""
 
@@ -111,26 +108,27 @@ class ScheduledRates:
         # An optimizer that finds its step size itself may hold None for it; parameter groups may share a tensor.
         self._optimizer = optimizer
         self._rates: list[_ScheduledRate | None] = []
-        self._shared: dict[int, _ScheduledRate] = {}
+        """One for each group; None where it has no step size, or a tensor that an earlier group has too."""
+        self._shared: set[int] = set()
         self._take_new_groups()
 
     def _take_new_groups(self) -> None:
         """Take the step sizes of groups that the optimizer has added, which are without the schedule too."""
         for options in self._optimizer.param_groups[len(self._rates) :]:
             rate = options.get("lr")
+            is_known = rate is None or id(rate) in self._shared
             if isinstance(rate, Tensor):
-                self._rates.append(self._shared.setdefault(id(rate), _ScheduledRate(rate)))
-            else:
-                self._rates.append(None if rate is None else _ScheduledRate(rate))
+                self._shared.add(id(rate))
+            self._rates.append(None if is_known else _ScheduledRate(rate))
 
     def set(self, factor: float) -> None:
         """Scale every step size by the schedule's `factor`, one that groups share once."""
-        self._take_new_groups()
-        done: set[int] = set()
-        for options, rate in zip(self._optimizer.param_groups, self._rates, strict=False):
-            if rate is not None and id(rate) not in done:
+        groups = self._optimizer.param_groups
+        if len(groups) > len(self._rates):
+            self._take_new_groups()
+        for options, rate in zip(groups, self._rates, strict=False):
+            if rate is not None:
                 rate.set(options, factor)
-                done.add(id(rate))
 
 
 class Group:
@@ -140,6 +138,7 @@ class Group:
         index: `lanes` as an index into the stack: a slice where there may be several, or one number.
         parameters: name -> what the optimizer steps, views of the stack.
         factor: the schedule's, as it was last set.
+        is_direct: whether the last step was a call of torch's function that writes into the parameters.
         is_stacked: whether one optimizer steps all `lanes`.
     """
 
@@ -153,8 +152,9 @@ class Group:
         seed: int | None = None,
         device: Device = "cpu",
         draws: bool = True,
+        ordinary: bool = False,
     ) -> None:
-        """Build an optimizer for `lanes`.
+        """Build an optimizer for `lanes`; an `ordinary` one is stepped as in any script.
 
         `seed` starts random streams of its own. They are torch's on the CPU, or for an optimizer that `draws` those of
         numpy, Python and `device` as well: to switch between them takes as long as a step.
@@ -171,8 +171,10 @@ class Group:
         self._device, self._draws = device, draws
         self._generators = None if seed is None else generator_states(device, everything=draws)
         self._rates = ScheduledRates(self.optimizer)
-        is_plain = is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
+        is_plain = not ordinary and is_entrywise(self.optimizer) and not self.optimizer.defaults["differentiable"]
         self._wrapped: Callable[..., Any] | None = type(self.optimizer).step if is_plain else None
+        self._direct: DirectSteps | None = None
+        self.is_direct = False
 
     def _inside(self) -> contextlib.AbstractContextManager[object]:
         """Where the optimizer is built."""
@@ -223,7 +225,6 @@ class Group:
         if self._generators is not None:
             set_generator_states(self._device, self._generators)
         if closure is None:
-            self.attach_gradients()
             self._step_plainly()
         else:
             self.optimizer.step(functools.partial(self._call, closure))
@@ -231,16 +232,23 @@ class Group:
             self._generators = generator_states(self._device, everything=self._draws)
 
     def _step_plainly(self) -> None:
-        """``optimizer.step()``; of torch's own classes without what torch does around it for profilers.
+        """``optimizer.step()``; of torch's own classes without what torch does around their kernels.
 
-        That takes as long as the step itself. An optimizer that is not as `is_entrywise` found it is called as usual.
+        That takes longer than the kernels. An optimizer that is not as `is_entrywise` found it is called as usual.
         """
-        optimizer, wrapped = self.optimizer, self._wrapped
+        optimizer, wrapped, self.is_direct = self.optimizer, self._wrapped, False
         if wrapped is None or type(optimizer).step is not wrapped or "step" in vars(optimizer) or _has_hooks(optimizer):
+            self.attach_gradients()
             optimizer.step()
+        elif self._direct is None:
+            self.attach_gradients()
+            self._direct = DirectSteps(optimizer, {id(leaf): name for name, leaf in self.parameters.items()})
+        elif self._direct.take(lambda name: self.stack.gradient(name, self.index)):
+            self.is_direct = True
         else:
+            self.attach_gradients()
             with torch.no_grad():
-                _unwrapped(wrapped)(optimizer)
+                unwrapped(wrapped)(optimizer)
 
     def replaced_storage(self) -> bool:
         """Whether a parameter is no view of the stack any more, so that the stack has not its value."""

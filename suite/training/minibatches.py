@@ -30,13 +30,18 @@ class DeviceDataset:
         channels_last = self._single and self._x.dim() == 5
         self._rows = self._x[0].permute(0, 2, 3, 1).contiguous() if channels_last else self._x[0]
         self._selection: tuple[list[int], tuple[Tensor, Tensor]] | None = None
+        self._index: tuple[list[int], Tensor] | None = None
 
     def __len__(self) -> int:
         return self._x.shape[1]
 
     def index(self, lanes: list[int]) -> Tensor | None:
-        """`lanes` as an index into what is stacked; None for all."""
-        return None if len(lanes) == len(self._x) else torch.tensor(lanes, device=self._x.device)
+        """`lanes` as an index into what is stacked; None for all. The last one is kept."""
+        if len(lanes) == len(self._x):
+            return None
+        if self._index is None or self._index[0] != lanes:
+            self._index = [*lanes], torch.tensor(lanes, device=self._x.device)
+        return self._index[1]
 
     def whole(self, lanes: list[int]) -> tuple[Tensor, Tensor]:
         """All data of `lanes`. The last selection is cached: lanes end rarely, and a copy costs as much as a step."""
@@ -97,7 +102,7 @@ class BatchSampler:
             x, y = self._dataset.whole(lanes)
         else:
             x, y = self._dataset.batch(lanes, [self._remaining[lane][: self._size] for lane in lanes])
-        shifts = [self._shifts[lane] for lane in lanes]
+        shifts = [] if self._noise is None else [self._shifts[lane] for lane in lanes]
         if all(shift is None for shift in shifts):
             return x, y
         zeros = torch.zeros(y.shape[1:], dtype=y.dtype)

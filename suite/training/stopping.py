@@ -88,7 +88,7 @@ class StoppingRule:
         """Record the training losses of the active `lanes`; returns those that end with them."""
         if self._nothing_happens(lanes, losses):
             for lane, loss in zip(lanes, losses, strict=True):
-                self.loss[lane], self.target_evaluations[lane] = loss, None
+                self._note(lane, loss)
             return []
         ended = []
         for lane, loss in zip(lanes, losses, strict=True):
@@ -120,7 +120,7 @@ class StoppingRule:
         )
 
     def _nothing_happens(self, lanes: Sequence[int], losses: Sequence[float]) -> bool:
-        """Whether these losses are between the target and divergence, and no lane is at a mark of its budget.
+        """Whether no loss ends a lane, as the target or divergence does, and no lane is at a mark of its budget.
 
         So it is at nearly every step of a full batch, and the full rule takes as long as a step of ten lanes.
         """
@@ -128,7 +128,7 @@ class StoppingRule:
             not self._target.annealing
             and max(map(self._evaluations.__getitem__, lanes), default=0) < self._quiet_until
             and math.isfinite(sum(losses))
-            and self._target.loss < min(losses)
+            and (self._target.at_end or self._target.loss < min(losses))
             and max(losses) < self._quiet_below
         )
 
@@ -151,15 +151,19 @@ class StoppingRule:
 
     def _record(self, lane: int, loss: float) -> None:
         spent, history = self._evaluations[lane], self.history[lane]
-        self.loss[lane] = loss
         if math.isnan(self._initial_loss[lane]):
             self._initial_loss[lane] = loss
         if not history or spent >= HISTORY_GROWTH * history[-1][0]:
             history.append((spent, loss))
+        self._note(lane, loss)
+
+    def _note(self, lane: int, loss: float) -> None:
+        """Keep a lane's loss, and since when it has been at or below the target loss."""
+        self.loss[lane] = loss
         if loss > self._target.loss or math.isnan(loss):
             self.target_evaluations[lane] = None
         elif self.target_evaluations[lane] is None:
-            self.target_evaluations[lane] = spent
+            self.target_evaluations[lane] = self._evaluations[lane]
 
     def _verdict(self, lane: int, loss: float) -> Status | None:
         """How a lane ends with this loss; None if it goes on."""
