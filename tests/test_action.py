@@ -164,6 +164,19 @@ def test_an_unchanged_commit_is_green_and_a_planted_one_is_red(tmp_path: Path) -
     assert "| regression" in summary
 
 
+def test_what_breaks_before_anything_is_compared_is_said(tmp_path: Path) -> None:
+    repository = tmp_path / "library"
+    repository.mkdir()
+    _git(repository, "init", "-q")
+    _commit(repository, "0.9", "one")
+    runner = _Runner(repository, tmp_path, INPUTS)
+    runner.values["steps.base.outputs.commit"] = 40 * "0"  # the history ends before
+    compare, outcome = (step for step in _action()["runs"]["steps"] if step["name"] in ("Compare", "The outcome"))
+    assert runner.run(compare) == 0  # the step that says what happened is not skipped
+    assert runner.values["steps.compare.outputs.status"] == "2"
+    assert runner.run(outcome) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_the_job_of_gitlab_is_red_where_momentum_is_lost(tmp_path: Path, gitlab: _GitLab) -> None:
