@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -303,9 +304,15 @@ def test_documented_jobs_are_valid(number: int, schema: str, tmp_path: Path) -> 
     assert subprocess.run(command).returncode == 0
 
 
+def _repository() -> str:
+    """OWNER/NAME of the project, as pyproject.toml states it; REPOSITORY while it states none."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    return urls.get("repository", "REPOSITORY").removeprefix("https://github.com/")
+
+
 def test_the_documented_workflow_gives_inputs_that_exist() -> None:
     steps = _parsed(_documented()[0])["jobs"]["compare"]["steps"]
-    (given,) = (step["with"] for step in steps if step["uses"].startswith("REPOSITORY"))
+    (given,) = (step["with"] for step in steps if step["uses"].startswith(f"{_repository()}@"))
     inputs = _action()["inputs"]
     assert given.keys() <= inputs.keys()
     assert {name for name, one in inputs.items() if one.get("required")} <= given.keys()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import msgspec
@@ -120,6 +121,16 @@ def _pages(context: SiteContext) -> list[MakePage]:
     ]
 
 
+def _repository() -> str:
+    """Where Lowlands is published, as pyproject.toml states it; empty where it does not, or nothing is installed."""
+    try:
+        stated = metadata("lowlands").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    urls = dict(line.split(", ", 1) for line in stated)
+    return urls.get("repository", "")
+
+
 def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]]:
     """Path and text of every file."""
     loader = PackageLoader("leaderboard.site")
@@ -131,6 +142,7 @@ def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]
         "site": context.links,
         "pages": context.navigation(),
         "version": suite.__version__,
+        "repository": _repository(),
         "track": context.results.track,
     }
     for path in STATIC:

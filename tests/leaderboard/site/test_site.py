@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
+from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,21 @@ def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> 
 def test_without_a_study_there_is_no_link_to_one(tmp_path: Path) -> None:
     publish(whole_run(2, 2, 2), tmp_path / "site")
     assert "findings.html" not in (tmp_path / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("stated", ["homepage, https://a.example", "repository, https://b.example/o/n"])
+def test_pages_link_to_the_repository_where_one_is_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str
+) -> None:
+    def metadata(name: str) -> Message:
+        message = Message()
+        message["Project-URL"] = stated
+        return message
+
+    monkeypatch.setattr(sys.modules["leaderboard.site.publish"], "metadata", metadata)
+    publish(whole_run(1, 1, 2), tmp_path)
+    links = [link for link in _Parsed(tmp_path / "index.html").links if link.startswith("https://")]
+    assert links == (["https://b.example/o/n"] if stated.startswith("repository") else [])
 
 
 def test_file_names_do_not_collide() -> None:
