@@ -6,7 +6,10 @@ Changes of the weights that leave the function alone are found in the calls of t
                                 than both ends (attention), factors U S^½ and S^½ V' of the product's singular values
     constants                   go through linear maps into the last one; what a softmax or a layer norm forgets is
                                 dropped; constants that are added to each other are one constant
-    redundant inputs            of layers that read a softmax, whose sum is 1, or a norm with its gains, are taken out
+    redundant inputs            of layers that read a softmax or a one-hot vector, whose sum is 1, or a norm with its
+                                gains, are taken out; what all embeddings have in common is a constant
+    periods                     the constant in a sine or cosine is brought within a quarter of a period, with the sign
+                                of what reads it
     normalization               gain and bias are multiplied into the linear maps that follow; batch norm into the one
                                 before it
     a stream between norms      is turned to the principal axes of what the norms read
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +61,8 @@ Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
 STRAIGHT = frozenset({"move", "mean", "add", "factor"})
 ENDS = ELEMENTWISE | MAXIMA | {"softmax", "log_softmax", "query", "key", "outputs"}
 """What a vector that is added to all logits passes as it is, and functions behind which it is none."""
+
+WAVES = frozenset({"sin", "cos"})
 
 Ends = frozenset[tuple[str, Node | None]]
 """What reads an activation: the name of the function, and its result."""
@@ -152,11 +158,12 @@ class Part:
             changes: Arguments = {"weight": gain} if weight is None else {"weight": weight[:, :, 0]}
             if name == "embedding":
                 assert weight is not None
-                changes = {"weight": weight[:, :, 0].T}
+                vectors: Tensor = called(func, name, arguments | {"weight": weight[:, :, 0].T})
+                return vectors if shift is None else vectors + shift
             elif name.startswith("conv"):
                 assert weight is not None
                 changes = {"weight": weight.reshape(site.arguments["weight"].shape)}
-            if name not in ("embedding", "rms_norm"):
+            if name != "rms_norm":
                 changes["bias"] = shift
             result = called(func, name, arguments | changes)
             return result
@@ -268,10 +275,13 @@ class _Canonical:
         self._fold_batch_norms()
         self._free_norms()
         self._find_blocks()
+        means = self._split_embeddings()
         self._pass_constants_on()
         self._take_out_redundancies()
         self._fold_constants()
         self._merge_constants()
+        self._join_embeddings(means)
+        self._reduce_periods()
         self._center()
         self._turn_streams()
         self._multiply()
@@ -692,6 +702,27 @@ class _Canonical:
 
     # -- constants ----------------------------------------------------------------------------------------------------
 
+    def _split_embeddings(self) -> dict[Part, Tensor]:
+        """Make what all embeddings of a table have in common a constant, which others may stand for; these, by part."""
+        means = {}
+        for part in self._linear():
+            if part.site.name == "embedding" and "weight" in part.trained:
+                assert part.weight is not None
+                means[part] = part.shift = part.weight[:, :, 0].mean(1)
+                part.weight = part.weight - part.shift[:, None, None]
+                part.trained.add("shift")
+        return means
+
+    def _join_embeddings(self, means: Mapping[Part, Tensor]) -> None:
+        """Undo that where no other constant is added, and no linear map follows."""
+        for part, mean in means.items():
+            if part.shift is mean:
+                assert part.weight is not None
+                part.weight, part.shift = part.weight + mean[:, None, None], None
+                part.trained.discard("shift")
+            else:
+                part.changed = True
+
     def _constants(self) -> dict[tuple[Ends, frozenset[int]], list[Part]]:
         """Those that are added to each other, by where their sum goes and by their channels."""
         groups: dict[tuple[Ends, frozenset[int]], list[Part]] = {}
@@ -851,6 +882,59 @@ class _Canonical:
                 assert part.weight is not None
                 part.weight = _less_mean(part.weight, count)
                 part.changed = True
+
+    def _bent(self, node: Node, factor: float = 1.0) -> Iterator[tuple[str, Node | None, Node, float]]:
+        """What reads an activation, or a multiple, mean or sum of it: its name and result, what it reads, the factor.
+
+        A constant that is added to the activation is added that often to what is read.
+        """
+        for name, other in node.uses:
+            if other is not None and name in STRAIGHT:
+                yield from self._bent(other, factor * other.factor if name == "factor" else factor)
+            else:
+                yield name, other, node, factor
+
+    def _reduce_periods(self) -> None:
+        """Bring constants in sines within a quarter of a period of 0: half periods change the sign of the sine."""
+        for part in self.parts.values():
+            if part.shift is None or "shift" not in part.trained:
+                continue
+            found = list(self._bent(part.site.after))
+            if not any(name in WAVES for name, *_ in found):
+                continue
+            name, _, _, factor = found[0]
+            if any((other, abs(each)) != (name, abs(factor)) for other, _, _, each in found) or part.shift.dim() > 1:
+                raise Unproved("the constant in a sine goes elsewhere too, or differs between positions")
+            if not all(result is not None and self._feeds_maps(result) for _, result, _, _ in found):
+                raise Unproved("what a sine returns goes elsewhere than to linear maps")
+            count = (part.shift * abs(factor) / math.pi).round()
+            if not bool(count.any()):
+                continue
+            part.add_shift(-count * math.pi / abs(factor), trained=True)
+            signs = dict(zip(self._roots(part.site.writes), (1 - 2 * (count.abs() % 2)).tolist(), strict=True))
+            for _, result, source, _ in found:
+                assert result is not None
+                columns = dict(zip(self._roots(result.labels[0]), self._roots(source.labels[0]), strict=True))
+                for reader, places in self._readers(sorted(columns)):
+                    assert reader.weight is not None
+                    reader.weight = reader.weight.clone()
+                    for each in places:
+                        reader.weight[:, each] *= torch.tensor([signs[columns[root]] for root in sorted(columns)])[
+                            :, None
+                        ]
+                    reader.changed = True
+
+    def _feeds_maps(self, node: Node) -> bool:
+        """Whether linear maps alone read an activation, or means of it."""
+        return all(
+            other is not None
+            and (
+                self._feeds_maps(other)
+                if name in ("move", "mean")
+                else other in self.by_call and self.by_call[other].weight is not None
+            )
+            for name, other in node.uses
+        )
 
     def _is_last(self, part: Part, classes: frozenset[int]) -> bool:
         """Whether a part writes logits, so that a vector can be added to what it writes of each.

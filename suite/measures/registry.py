@@ -29,6 +29,7 @@ LINEAR_PAIR = "linear pair"
 ATTENTION = "attention"
 NORMALIZATION = "normalization"
 RESIDUAL_STREAM = "residual stream"
+PERIOD = "period"
 LOGIT_SHIFT = "logit shift"
 NEURON_PERMUTATION = "neuron permutation"
 EVALUATION_BATCH = "evaluation batch"
@@ -43,6 +44,7 @@ INVARIANCES: Mapping[str, str] = {
     ATTENTION: "the same, head by head, for queries and keys and for values and outputs; constants of keys and values",
     NORMALIZATION: "a norm's gain and bias against what follows; scale and constants of what it normalizes",
     RESIDUAL_STREAM: "rotations of what layer or RMS norms read, constants and a scale that these forget",
+    PERIOD: "periods of a sine added to the constant in it; half of one, with the sign of what reads the sine",
     LOGIT_SHIFT: "the same vector added to the weights of all classes (cross-entropy only)",
     NEURON_PERMUTATION: "the neurons of a hidden layer in another order",
     EVALUATION_BATCH: "how many samples are evaluated at a time",
@@ -55,7 +57,7 @@ ALWAYS = frozenset({NEURON_PERMUTATION, EVALUATION_BATCH, SOLUTION_ORDER, DTYPE}
 RESCALING = frozenset({LAYER_RESCALING, NEURON_RESCALING})
 RELATIVE = RESCALING | {LOGIT_SCALE}
 """What relative changes of the weights are invariant to."""
-CANONICAL = RELATIVE | {LINEAR_PAIR, ATTENTION, NORMALIZATION, RESIDUAL_STREAM}
+CANONICAL = RELATIVE | {LINEAR_PAIR, ATTENTION, NORMALIZATION, RESIDUAL_STREAM, PERIOD}
 """What the scored measures of a task must be invariant to, in addition to `ALWAYS`."""
 
 OF_FUNCTION = CANONICAL | {LOGIT_SHIFT}

@@ -273,11 +273,16 @@ class Replay(Calls):
 
 @dataclass(eq=False)
 class Node:
-    """An activation: the channel of each of its entries, and what its values are used for."""
+    """An activation: the channel of each of its entries, and what its values are used for.
+
+    Attributes:
+        factor: of another activation that it is a multiple of, by how much.
+    """
 
     tensor: Tensor
     labels: Tensor
     uses: list[tuple[str, Node | None]] = field(default_factory=list)
+    factor: float = 1.0
 
 
 @dataclass(eq=False)
@@ -311,7 +316,7 @@ class Recorder(Calls):
         nodes: the activations, in order.
         products: of every head, its number, and the channels of queries and keys that are multiplied with each other.
         forgetting: results of layer norms and softmaxes, and the channels whose common part these forget.
-        shares: results of softmaxes, and their channels: these add up to 1.
+        shares: results of softmaxes and one-hot vectors, and their channels: these add up to 1.
         problems: functions that are not known, by name; empty if everything is understood.
     """
 
@@ -435,13 +440,16 @@ class Recorder(Calls):
             self._add(result, self._fresh(len(channels), fixed=True)[places].expand(result.shape), name, sources)
         elif name in FACTORS and not any(isinstance(each, Tensor) for each in args[1:]):
             self.remember((len(self.nodes), "factor"), sources[0].labels)
-            self._add(result, sources[0].labels, "factor", sources)
+            self._add(result, sources[0].labels, "factor", sources).factor = _factor(name, args, options)
         elif name in MAXIMA | MEANS and isinstance(result, Tensor):
             self._pooled(name, sources[0], result)
         elif name == "mean":
             self._averaged(args, options, sources[0], result)
         elif name == "scaled_dot_product_attention":
             self._attended(args, options, result)
+        elif name == "one_hot":
+            node = self._add(result, self._fresh(result.shape[-1], fixed=True).expand(result.shape), name, sources)
+            self.shares[node] = node.labels.reshape(-1, result.shape[-1])[0]
         elif not _are_trained([*args, *options.values()], sources) and all(self._is_fixed(s.labels) for s in sources):
             self._unknown(name, sources, result)  # one more nonlinearity
         else:
@@ -669,6 +677,13 @@ def _numbered(channels: Tensor) -> tuple[Tensor, Tensor]:
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     one, other = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
     return one, other
+
+
+def _factor(name: str, args: Sequence[Any], options: Arguments) -> float:
+    if name == "neg":
+        return -1.0
+    number = float(args[1] if len(args) > 1 else options["other"])
+    return 1 / number if name in ("div", "__truediv__") else number
 
 
 def _are_alike(nodes: Sequence[Node]) -> bool:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils import parametrizations
 
+from suite.entries import builtin_files
 from suite.errors import InputError
 from suite.estimate import uncertainties
 from suite.measures import Estimate, measure, measure_all
@@ -30,7 +31,7 @@ from suite.measures.registry import LOGIT_SHIFT
 from suite.models import FullyConnected, LinearPredictor, mlp
 from suite.seeding import torch_stream
 from suite.task import Split
-from tests.suite.measures.symmetries import CHANGES, changed, fitted
+from tests.suite.measures.symmetries import CHANGES, LIKE_MLP, READS_TOKENS, changed, fitted
 
 FEATURES, CLASSES, TOKENS, WIDTH, HEADS = 6, 3, 4, 8, 2
 NAMES = ("adaptive_sharpness", "canonical_sharpness")
@@ -79,13 +80,23 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, S
     return NETWORKS[key]
 
 
-SCORED = ("adaptive_sharpness", "canonical_sharpness", "input_margin", "test_error")
+def scored(name: str) -> tuple[str, ...]:
+    """Of tokens no margin is taken."""
+    return (
+        "adaptive_sharpness",
+        "canonical_sharpness",
+        *(() if name in READS_TOKENS else ("input_margin", "test_error")),
+    )
+
+
+def single(data: Split) -> Split:
+    return Split(data.x.float() if data.x.is_floating_point() else data.x, data.y)
 
 
 @functools.cache
 def at_the_start(name: str) -> dict[str, Estimate]:
     model, data = network(name)
-    return measure(model, data, SCORED, test=data)
+    return measure(model, data, scored(name), test=data)
 
 
 def attack(name: str, seed: int, log_condition: float, rounds: int, shifts: bool) -> nn.Module:
@@ -96,8 +107,9 @@ def attack(name: str, seed: int, log_condition: float, rounds: int, shifts: bool
     changes = [change for kind in kinds for change in kind] * rounds
     order = torch.randperm(len(changes), generator=stream).tolist()
     other = changed(model, [changes[at] for at in order], stream, 10**log_condition)
-    after = measure(other, data, SCORED[1:] if shifts else SCORED, test=data)
+    after = measure(other, data, scored(name)[1:] if shifts else scored(name), test=data)
     for key, value in after.items():
+        assert not value.note
         assert value == pytest.approx(at_the_start(name)[key], rel=0.01, abs=1e-12), key
     return other
 
@@ -108,10 +120,23 @@ adversary = given(
 quiet = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
-@pytest.mark.parametrize("name", CHANGES)
+def test_every_built_in_architecture_is_attacked() -> None:
+    assert CHANGES.keys() == {name for name, path in builtin_files().items() if path.parent.name == "architectures"}
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name not in LIKE_MLP])
 @settings(max_examples=2, **quiet)  # type: ignore[arg-type]
 @adversary
 def test_an_adversary_moves_nothing(name: str, seed: int, log_condition: float, rounds: int, shifts: bool) -> None:
+    attack(name, seed, log_condition, rounds, shifts)
+
+
+@pytest.mark.parametrize("name", LIKE_MLP)
+@settings(max_examples=1, **quiet)  # type: ignore[arg-type]
+@adversary
+def test_an_adversary_moves_nothing_of_its_kin(
+    name: str, seed: int, log_condition: float, rounds: int, shifts: bool
+) -> None:
     attack(name, seed, log_condition, rounds, shifts)
 
 
@@ -126,16 +151,16 @@ def test_an_adversary_moves_nothing_in_many_cases(
     other, before = attack(name, seed, log_condition, rounds, shifts).float(), at_the_start(name)
     data = network(name)[1]
     with contextlib.suppress(InputError):
-        low = sharpness(other, Split(data.x.float(), data.y), "canonical_sharpness")
+        low = sharpness(other, single(data), "canonical_sharpness")
         assert abs(low - before["canonical_sharpness"]) <= low.error
 
 
-@pytest.mark.parametrize("name", ["deep_linear", "layernorm_mlp", "vit"])
+@pytest.mark.parametrize("name", ["deep_linear", "layernorm_mlp", "vit", "gru", "sine_mlp"])
 def test_single_precision_stays_within_the_stated_error(name: str) -> None:
     model, data = network(name)
     changes = [change for kind in CHANGES[name].values() for change in kind]
     other = changed(model, changes, torch_stream("single"), 100.0).float()
-    low = sharpness(other, Split(data.x.float(), data.y), "canonical_sharpness")
+    low = sharpness(other, single(data), "canonical_sharpness")
     value = sharpness(model, data, "canonical_sharpness")
     assert abs(low - value) <= 2 * math.hypot(low.error, value.error)
 
@@ -436,7 +461,7 @@ class Waves(nn.Module):
         self.register_buffer("directions", torch.randn(FEATURES, FEATURES))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.sin(30 * self.first(torch.sin(2 * math.pi * x @ self.directions))).cumsum(1))
+        return self.head(torch.tanh(30 * self.first(torch.sin(2 * math.pi * x @ self.directions))).cumsum(1))
 
 
 def test_a_matrix_that_is_no_parameter_is_part_of_the_map() -> None:
@@ -459,6 +484,41 @@ def test_functions_of_fixed_coordinates_need_not_be_known() -> None:
     values = measure(model, data, ["adaptive_sharpness", "elementwise_sharpness"])
     assert not values["adaptive_sharpness"].note
     assert values["adaptive_sharpness"] == values["elementwise_sharpness"]
+
+
+class Sines(nn.Module):
+    """Cosines of half a layer, which another layer reads, or a function that is not known does."""
+
+    def __init__(self, read: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head, self.read = nn.Linear(FEATURES, 5), nn.Linear(5, CLASSES), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.read(torch.cos(self.first(x) / 2)))
+
+
+@torch.no_grad()
+def half_periods_on(model: Any, count: Tensor) -> Any:
+    other = copy.deepcopy(model)
+    other.first.bias += 2 * math.pi * count.double()
+    other.head.weight *= 1 - 2 * (count % 2)
+    return other
+
+
+def test_constants_in_cosines_count_from_the_nearest_half_period() -> None:
+    model: Any = built(lambda: Sines(lambda x: x))
+    x = normal(40, FEATURES)
+    with torch.no_grad():
+        model.first.bias.copy_(math.pi * torch.tensor([0.3, -0.3, 0.9, -0.9, 0.0]))
+    data = labelled(model, x)
+    value = sharpness(model, data)
+    assert value == sharpness(model, data, "elementwise_sharpness")
+    assert_same(model, half_periods_on(model, torch.tensor([1, -1, 2, 0, 5])), data)
+    model.read = functools.partial(torch.cumsum, dim=1)
+    other = half_periods_on(model, torch.ones(5, dtype=torch.long))
+    assert torch.allclose(model(x), other(x), atol=1e-12)
+    for each in (model, other):
+        assert sharpness(each, labelled(each, x)).note.startswith("Not canonical:")
 
 
 class Last(nn.Module):

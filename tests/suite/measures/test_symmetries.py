@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from suite.measures import Estimate, measure, measures
+from suite.measures import Estimate, measure, measure_all, measures
 from suite.measures.norms import linear_predictor
 from suite.measures.registry import CANONICAL, LINEAR_PAIR, LOGIT_SCALE, LOGIT_SHIFT
 from suite.seeding import torch_stream
 from suite.task import Split
 from suite.tasks.images import IMAGE_AXES
-from tests.suite.measures.symmetries import CHANGES, PERMUTATIONS, changed, fitted, one_of_each
+from tests.suite.measures.symmetries import (
+    CHANGES,
+    LIKE_MLP,
+    PERMUTATIONS,
+    READS_TOKENS,
+    changed,
+    fitted,
+    one_of_each,
+)
 
 CASES = [(name, kind) for name, changes in CHANGES.items() for kind in changes]
+NIGHTLY = {*LIKE_MLP, *READS_TOKENS}
+"""Architectures that are measured after every change in the nightly alone; the adversary has them always."""
+
+
+def split(*cases: str | tuple[str, str]) -> list[Any]:
+    """Cases by architecture, those of the nightly marked."""
+    return [
+        pytest.param(*parts, marks=[pytest.mark.slow] if parts[0] in NIGHTLY else [])
+        for parts in ((case,) if isinstance(case, str) else case for case in cases)
+    ]
+
+
+FLATNESS = ("adaptive_sharpness", "canonical_sharpness")
 SCORED = ("adaptive_sharpness", *(axis.measure for axis in IMAGE_AXES))
 ALONG_SEGMENTS = {"derivative_variation", "linear_regions", "fourier_energy"}
 """Of 64 thousand outputs: only of networks that are cheap."""
@@ -38,11 +60,14 @@ def take(model: nn.Module, data: Split, names: tuple[str, ...]) -> dict[str, Est
 
 def declared(name: str) -> tuple[str, ...]:
     """Those that can be taken of the network."""
-    has_predictor = linear_predictor(network(name)[0]) is not None
-    return tuple(
+    model, data = network(name)
+    has_predictor = linear_predictor(model) is not None
+    names = tuple(
         m for m in DECLARED
         if ("predictor" not in measures()[m].needs or has_predictor) and (m not in ALONG_SEGMENTS or name in CHEAP)
     )  # fmt: skip
+    # Of tokens no derivatives are taken.
+    return tuple(measure_all(model, data, names, test=data).values) if name in READS_TOKENS else names
 
 
 @functools.cache
@@ -65,7 +90,7 @@ def test_symmetries_change_no_output(name: str, kind: str) -> None:
     assert any(moved)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), split(*CASES))
 def test_what_is_declared_does_not_move(name: str, kind: str) -> None:
     model, data = network(name)
     names = tuple(m for m in declared(name) if kind in measures()[m].invariances)
@@ -74,7 +99,7 @@ def test_what_is_declared_does_not_move(name: str, kind: str) -> None:
         assert not value.note
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), split(*CASES))
 def test_raw_measures_move(name: str, kind: str) -> None:
     """So that the changes are no trifles."""
     model, data = network(name)
@@ -82,7 +107,7 @@ def test_raw_measures_move(name: str, kind: str) -> None:
     assert any(abs(value - taken(name)[key]) > 0.01 * abs(taken(name)[key]) for key, value in after.items())
 
 
-@pytest.mark.parametrize("name", PERMUTATIONS)
+@pytest.mark.parametrize("name", split(*PERMUTATIONS))
 def test_orders_move_flatness_by_its_stated_error_alone(name: str) -> None:
     """Twenty draws of noise meet other weights; nothing else moves."""
     model, data = network(name)
@@ -90,7 +115,8 @@ def test_orders_move_flatness_by_its_stated_error_alone(name: str) -> None:
     with torch.no_grad():
         assert float((model(data.x) - other(data.x)).abs().max()) <= 1e-10 * float(model(data.x).abs().max())
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    for key, value in take(other, data, SCORED).items():
+    names = FLATNESS if name in READS_TOKENS else SCORED
+    for key, value in take(other, data, names).items():
         before = taken(name)[key]
         slack = 4 * math.hypot(value.error, before.error) if value.kind == "estimate" else 0.0
         assert abs(value - before) <= slack + 1e-8 * abs(before), key

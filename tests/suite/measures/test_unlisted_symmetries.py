@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from suite.measures import Estimate, measure
@@ -50,6 +51,18 @@ def transformer(x: Tensor, e: Any, first: Any, qkv: Any, out: Any, last: Any, h:
 
 def last_state(x: Tensor, c: Any, h: Any) -> Tensor:
     return h(c(x.view(len(x), TOKENS, -1))[0][:, -1])
+
+
+def words(x: Tensor) -> Tensor:
+    """Three tokens of five kinds from each sample."""
+    return (2 * x[:, :3]).round().long() % 5
+
+
+class Places(nn.Embedding):
+    """A vector for each place."""
+
+    def forward(self, _: Tensor) -> Tensor:
+        return super().forward(torch.arange(self.num_embeddings))
 
 
 Make = Callable[[], nn.Module]
@@ -112,6 +125,27 @@ PROVED: dict[str, Make] = {
     "a transformer of one block": lambda: Net(
         transformer, e=linear(2, 4), first=nn.LayerNorm(4), qkv=linear(4, 12), out=linear(4, 4), last=nn.LayerNorm(4),
         h=linear(4, CLASSES),
+    ),
+    "two tables of embeddings": lambda: Net(
+        lambda x, e, f, a, h: h(a(e(words(x)) + f(words(x.flip(1)))).tanh().flatten(1)),
+        e=nn.Embedding(5, 3), f=nn.Embedding(5, 3), a=linear(3, 2), h=linear(6, CLASSES),
+    ),
+    "embeddings and a constant, into a nonlinearity": lambda: Net(
+        lambda x, e, a, h: h((e(words(x)).mean(1) + a(x)).tanh()),
+        e=nn.Embedding(5, 4), a=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
+    "a transformer of tokens": lambda: Net(
+        lambda x, e, p, n, qkv, out, m, h: h(m((y := e(words(x)) + p(x)) + attend(n(y), qkv, out)).mean(1)),
+        e=nn.Embedding(5, 4), p=Places(3, 4), n=nn.LayerNorm(4), qkv=linear(4, 12), out=linear(4, 4),
+        m=nn.LayerNorm(4), h=linear(4, CLASSES),
+    ),
+    "one-hot vectors": lambda: Net(
+        lambda x, e, f, h: h((e(functional.one_hot(words(x)[:, 0], 5).double()) + f(x)).tanh()),
+        e=linear(5, 4), f=linear(FEATURES, 4, bias=False), h=linear(4, CLASSES),
+    ),
+    "a recurrent layer of tokens": lambda: Net(
+        lambda x, e, c, h: h(c(e(words(x)))[0][:, -1]),
+        e=nn.Embedding(5, 2), c=nn.GRU(2, 3, batch_first=True), h=linear(3, CLASSES),
     ),
     "a recurrent layer": lambda: Net(last_state, c=nn.GRU(2, 3, batch_first=True), h=linear(3, CLASSES)),
     "recurrent layers with cells, both ways": lambda: Net(
