@@ -41,13 +41,24 @@ from torch import Tensor
 
 from suite.kernels.max_pool import FastMaxPool2d
 from suite.measures.context import MeasureContext
-from suite.measures.trace import ELEMENTWISE, MAXIMA, Arguments, Event, Node, Recorder, Replay, Site, called
+from suite.measures.trace import (
+    ELEMENTWISE,
+    LINEAR,
+    MAXIMA,
+    STRAIGHT,
+    Arguments,
+    Event,
+    Node,
+    Recorder,
+    Replay,
+    Site,
+    called,
+)
 from suite.models import evaluating
 
 TRACED, OBSERVED = 2, 128
 """Samples that a network is traced on, and that scales and principal axes are taken from."""
 
-LINEAR = ("linear", "matmul", "embedding", "conv1d", "conv2d", "conv3d")
 ROUNDING = 1e-14
 """Singular values below this share of the largest are rounding."""
 
@@ -58,11 +69,16 @@ SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
 Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
 """(the function of a call, its name, its arguments) -> the result with other operands."""
 
-STRAIGHT = frozenset({"move", "mean", "add", "factor"})
 ENDS = ELEMENTWISE | MAXIMA | {"softmax", "log_softmax", "query", "key", "outputs"}
 """What a vector that is added to all logits passes as it is, and functions behind which it is none."""
 
 WAVES = frozenset({"sin", "cos"})
+SIGMOIDS = frozenset({"sigmoid", "hardsigmoid"})
+"""``f(-z) = 1 - f(z)``"""
+HINGES = frozenset(
+    {"relu", "relu_", "leaky_relu", "leaky_relu_", "gelu", "silu", "softplus", "logsigmoid", "hardswish"}
+)
+"""``f(z) - f(-z)`` is a multiple of z."""
 
 Ends = frozenset[tuple[str, Node | None]]
 """What reads an activation: the name of the function, and its result."""
@@ -86,6 +102,7 @@ class Part:
         trained: the names of those that depend on parameters.
         given: the operands as the call gets them, by the same names.
         changed: whether they are not the network's own any more.
+        offset: of a linear map, what is taken from its inputs [in]; None if nothing is.
     """
 
     site: Site
@@ -97,6 +114,7 @@ class Part:
     trained: set[str] = field(default_factory=set)
     given: dict[str, Tensor] = field(default_factory=dict)
     changed: bool = False
+    offset: Tensor | None = None
 
     def add_shift(self, shift: Tensor, *, trained: bool) -> None:
         self.shift = shift.clone() if self.shift is None else self.shift + shift
@@ -140,6 +158,8 @@ class Part:
                 return None if tensor is None else tensor.to(site.after.tensor.device, site.after.tensor.dtype)
 
             weight, gain, shift = (like(own[each]) for each in ("weight", "gain", "shift"))
+            if self.offset is not None:
+                x = self.without_offset(x)
             if name == "batch_norm":
                 if self.is_identity:
                     return x
@@ -165,10 +185,17 @@ class Part:
                 changes = {"weight": weight.reshape(site.arguments["weight"].shape)}
             if name != "rms_norm":
                 changes["bias"] = shift
-            result = called(func, name, arguments | changes)
+            result = called(func, name, arguments | changes | {"input": x})
             return result
 
         return run
+
+    def without_offset(self, x: Tensor) -> Tensor:
+        """The inputs of a linear map less what is taken from them."""
+        if self.offset is None:
+            return x
+        last = (1,) * (x.dim() - 2) if self.site.name.startswith("conv") else ()
+        return x - self.offset.to(x).view(-1, *last)
 
     @property
     def _constant_first(self) -> bool:
@@ -275,7 +302,9 @@ class _Canonical:
         self._fold_batch_norms()
         self._free_norms()
         self._find_blocks()
+        self._check_paths()
         means = self._split_embeddings()
+        self._center_sigmoids()
         self._pass_constants_on()
         self._take_out_redundancies()
         self._fold_constants()
@@ -641,7 +670,7 @@ class _Canonical:
         found: list[Tensor] = []
 
         def see(inputs: Tensor, result: Tensor) -> None:
-            values = (inputs if before else result).double()
+            values = (part.without_offset(inputs) if before else result).double()
             axis = 1 if site.name.startswith("conv") else -1
             values = values.movedim(axis, -1)
             if part in self.centered and not before:
@@ -856,7 +885,7 @@ class _Canonical:
         classes = frozenset(self._roots(self.recorder.channels(self.outputs, 1)))
         for part in self.parts.values():
             forgets = self._are_forgotten(part)
-            if self.logit_shift and not forgets and part.site.name in (*LINEAR, "add"):
+            if self.logit_shift and not forgets and part.site.name in LINEAR | {"add"}:
                 forgets = self._is_last(part, classes)
             if not forgets:
                 continue
@@ -894,12 +923,80 @@ class _Canonical:
             else:
                 yield name, other, node, factor
 
+    def _check_paths(self) -> None:
+        """No linear map stands beside another path that it could take a part of.
+
+        Of ``W x + V a(U x)`` with no function a, or one of `HINGES`, ``V D U x`` can go to W.
+
+        Raises:
+            Unproved: one does.
+        """
+        calls: dict[int, int] = {}
+        for part in self._linear():
+            if "weight" in part.given:
+                calls[part.given["weight"].data_ptr()] = calls.get(part.given["weight"].data_ptr(), 0) + 1
+        for part in self._linear():
+            if part.site.before is None or "weight" not in part.trained:
+                continue
+            written = set(self._roots(part.site.writes))
+            for other, wide, through, bends in self._paths(part.site.before, 0, 0, 0):
+                if other is part or set(self._roots(other.site.writes)) != written or "weight" not in other.trained:
+                    continue
+                repeated = calls[other.given["weight"].data_ptr()] > 1
+                assert part.weight is not None
+                fits = through == 1 or wide == 0 or (wide == 1 and part.weight.shape[2] > 1)
+                if fits and not (bends and repeated):
+                    raise Unproved("a linear map stands beside another path that it could take a part of")
+
+    def _paths(self, node: Node, wide: int, through: int, bends: int) -> Iterator[tuple[Part, int, int, int]]:
+        """Linear maps that paths from an activation lead to, with at most one function of `HINGES` on the way.
+
+        And how many maps of several taps, how many maps, and how many such functions are on the path.
+        """
+        for name, other in node.uses:
+            part = None if other is None else self.by_call.get(other)
+            if other is None or (part is not None and part.is_identity):
+                continue
+            if part is not None and part.weight is not None:
+                found = wide + (part.weight.shape[2] > 1), through + 1
+                yield part, *found, bends
+                yield from self._paths(other, *found, bends)
+            elif name in STRAIGHT:
+                yield from self._paths(other, wide, through, bends)
+            elif name in HINGES and not bends:
+                yield from self._paths(other, wide, through, 1)
+
+    def _center_sigmoids(self) -> None:
+        """Let linear maps read sigmoids less 1/2, whose sign is that of their input, and give the rest to constants."""
+        if not any("shift" in part.trained for part in self.parts.values()):
+            return
+        for node in [*self.recorder.nodes]:
+            for name, result in node.uses:
+                if name not in SIGMOIDS or result is None:
+                    continue
+                if _is_added(result):
+                    raise Unproved("something is added to a sigmoid")
+                if not self._feeds_maps(result):
+                    continue
+                block = sorted(set(self._roots(result.labels[0].reshape(-1))))
+                for reader, columns in self._readers(block):
+                    if _is_padded(reader.site):
+                        raise Unproved("a sigmoid meets the padding of a convolution")
+                    assert reader.weight is not None
+                    if reader.offset is None:
+                        reader.offset = torch.zeros(reader.weight.shape[1], dtype=torch.float64)
+                    for places in columns:
+                        reader.offset[places] = 0.5
+                        reader.add_shift(reader.weight[:, places].sum((1, 2)) / 2, trained="weight" in reader.trained)
+
     def _reduce_periods(self) -> None:
         """Bring constants in sines within a quarter of a period of 0: half periods change the sign of the sine."""
         for part in self.parts.values():
             if part.shift is None or "shift" not in part.trained:
                 continue
             found = list(self._bent(part.site.after))
+            if any(name == "exp" for name, *_ in found):
+                raise Unproved("a constant in an exponential is a factor of what reads it")
             if not any(name in WAVES for name, *_ in found):
                 continue
             name, _, _, factor = found[0]

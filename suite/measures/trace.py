@@ -69,6 +69,10 @@ ELEMENTWISE = _words(
 )
 """A nonlinear function of every entry: coordinates are fixed, up to their order, scale or sign."""
 
+LINEAR = frozenset({"linear", "matmul", "embedding", "conv1d", "conv2d", "conv3d"})
+STRAIGHT = frozenset({"move", "mean", "add", "factor"})
+"""What is done to an activation that keeps it a linear function of what it was."""
+
 MAXIMA = frozenset({"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"})
 MEANS = frozenset({"avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"})
 """Means over positions, channel by channel."""
@@ -277,12 +281,14 @@ class Node:
 
     Attributes:
         factor: of another activation that it is a multiple of, by how much.
+        copies: whether entries of another activation may stand in it more than once.
     """
 
     tensor: Tensor
     labels: Tensor
     uses: list[tuple[str, Node | None]] = field(default_factory=list)
     factor: float = 1.0
+    copies: bool = False
 
 
 @dataclass(eq=False)
@@ -427,12 +433,15 @@ class Recorder(Calls):
         sources = [node for value in _flat([*args, *options.values()]) if (node := self.node(value)) is not None]
         if not sources or not any(isinstance(each, Tensor) for each in _flat([result])):
             return result
-        if name.endswith("_") and not name.startswith("__") and sources[0].tensor._is_view():
+        in_a_view = name.endswith("_") and not name.startswith("__") and sources[0].tensor._is_view()
+        if in_a_view or (name == "pad" and (args[3] if len(args) > 3 else options.get("value"))):
             self._problem(name, sources, result)
         elif name in MOVES or func in TRANSPOSED or name == "pad" or (name in DROPOUTS and result is sources[0].tensor):
             self._moved(func, name, args, options, sources, result)
         elif name in ("softmax", "log_softmax") and isinstance(result, Tensor):
             self._normalized(name, args, options, sources[0], result)
+        elif (name == "square" or (name in ("mul", "__mul__") and len(sources) == 2)) and self._is_polynomial(sources):
+            self._problem(name, sources, result)
         elif name in ELEMENTWISE or (name in ("mul", "__mul__") and len(sources) == 2 and _are_alike(sources)):
             for source in sources:
                 self.fix(source.labels)
@@ -456,6 +465,13 @@ class Recorder(Calls):
             self._problem(name, sources, result)
         return result
 
+    def _is_polynomial(self, factors: Sequence[Node]) -> bool:
+        """Whether a product is one of two linear functions of one activation, which many pairs of maps give."""
+        one, other = factors[0], factors[-1]
+        if not any(self._is_fixed(node.labels) for node in factors):
+            return True
+        return one is not other and (_is_linear_in(one, other) or _is_linear_in(other, one))
+
     def _moved(
         self,
         func: Callable[..., Any],
@@ -475,9 +491,13 @@ class Recorder(Calls):
             except (TypeError, RuntimeError, AttributeError):
                 self._problem(name, sources, result)
                 return
+        together = torch.cat([_unique(self.roots(source.labels)) for source in sources])
+        copies = any(source.copies for source in sources) or len(_unique(together)) < len(together)
+        copies |= sum(tensor.numel() for tensor in _flat([result])) > sum(s.tensor.numel() for s in sources)
         pairs = zip(_flat([result]), _flat([labels]), strict=True)
         for tensor, moved in pairs:
-            self._add(tensor, moved, "pad" if name == "pad" else "move", sources)
+            node = self._add(tensor, moved, "pad" if name == "pad" else "move", sources)
+            node.copies = copies and name != "pad"
 
     def _labels_in(self, value: Any) -> Any:
         if isinstance(value, tuple | list):
@@ -599,6 +619,9 @@ class Recorder(Calls):
                 self._problem(name, [source], result)
                 return
             reads = self._fresh(source.labels.shape[axis], fixed=True)
+        if source.copies and self._is_fixed(source.labels) and len(_unique(self.roots(reads))) < len(reads):
+            self._problem(name, [source], result)
+            return
         is_vector = name == "matmul" and arguments["other"].dim() == 1
         writes = self._fresh(1 if is_vector else result.shape[axis])
         self.remember((number, "read"), reads)
@@ -677,6 +700,14 @@ def _numbered(channels: Tensor) -> tuple[Tensor, Tensor]:
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     one, other = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
     return one, other
+
+
+def _is_linear_in(node: Node, other: Node) -> bool:
+    """Whether an activation is a linear function of another."""
+    return any(
+        name in LINEAR | STRAIGHT and result is not None and (result is node or _is_linear_in(node, result))
+        for name, result in other.uses
+    )
 
 
 def _factor(name: str, args: Sequence[Any], options: Arguments) -> float:

@@ -521,6 +521,54 @@ def test_constants_in_cosines_count_from_the_nearest_half_period() -> None:
         assert sharpness(each, labelled(each, x)).note.startswith("Not canonical:")
 
 
+def two_layers(activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(FEATURES, 5), activation, nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, CLASSES))
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Hardsigmoid])
+def test_the_sign_of_a_sigmoid_s_input_is_a_constant_of_what_reads_it(activation: type[nn.Module]) -> None:
+    model: Any = built(lambda: two_layers(activation()))
+    data = labelled(model, normal(40, FEATURES))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        turned = torch.tensor([1, -1, -1, 1, -1])
+        for part in other[0].parameters():
+            part *= turned.view(-1, *[1] * (part.dim() - 1))
+        other[2].bias += model[2].weight[:, turned < 0].sum(1)
+        other[2].weight *= turned
+    assert_same(model, other, data)
+
+
+class Beside(nn.Module):
+    """A layer beside a network of one hidden layer."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(FEATURES, 5), nn.Linear(5, CLASSES)
+        self.beside, self.activation = nn.Linear(FEATURES, CLASSES), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.beside(x) + self.second(self.activation(self.first(x)))
+
+
+@pytest.mark.parametrize("activation", [torch.relu, functional.gelu, functional.silu, functional.softplus])
+def test_a_layer_beside_a_nonlinearity_whose_odd_part_is_linear(activation: Callable[[Tensor], Tensor]) -> None:
+    """``f(z) = f(-z) + z``: the sign of a neuron's input is a change of the layer."""
+    model: Any = built(lambda: Beside(activation))
+    x = normal(40, FEATURES)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        turned = torch.tensor([0, 1, 1, 0, 1]).bool()
+        for part, of_layer in zip(other.first.parameters(), other.beside.parameters(), strict=True):
+            of_layer += other.second.weight[:, turned] @ part[turned]
+            part[turned] *= -1
+        assert torch.allclose(model(x), other(x), atol=1e-12)
+    data = labelled(model, x)
+    assert sharpness(model, data).note.startswith("Not canonical:")
+    assert sharpness(model, data) != pytest.approx(sharpness(other, data), rel=1e-4)
+    assert not sharpness(built(lambda: Beside(torch.tanh)), data, matched_loss=1.0).note
+
+
 class Last(nn.Module):
     """The last state of recurrent layers, and classes from it."""
 

@@ -192,6 +192,36 @@ MARKED: dict[str, Make] = {
         lambda x, e, a, h: (y := e(x)) + h(a(y).tanh()),
         e=linear(FEATURES, CLASSES), a=linear(CLASSES, 2), h=linear(2, CLASSES),
     ),
+    "two layers of one activation": lambda: Net(
+        lambda x, a, b, h: h((a(x) + b(x)).tanh()),
+        a=linear(FEATURES, 4), b=linear(FEATURES, 4, bias=False), h=linear(4, CLASSES),
+    ),
+    "a low-rank change of a trained layer": lambda: Net(
+        lambda x, w, a, b, h: h((w(x) + b(a(x))).tanh()),
+        w=linear(FEATURES, 4), a=linear(FEATURES, 2, bias=False), b=linear(2, 4, bias=False), h=linear(4, CLASSES),
+    ),
+    "convolutions of two sizes, side by side": lambda: Net(
+        lambda x, a, b, h: h((a(y := x.view(-1, 1, 2, 3)) + b(y)).tanh().flatten(1)),
+        a=nn.Conv2d(1, 2, (1, 3), padding=(0, 1)), b=nn.Conv2d(1, 2, 1), h=linear(12, CLASSES),
+    ),
+    "a product of two layers": lambda: Net(
+        lambda x, a, b, h: h(a(x) * b(x)), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, 2 * CLASSES),
+    ),
+    "inputs times a layer of them": lambda: Net(
+        lambda x, a, h: h(x * a(x)), a=linear(FEATURES, FEATURES), h=linear(FEATURES, CLASSES)
+    ),
+    "squares of layers": lambda: Net(
+        lambda x, a, h: h(a(x).square()), a=linear(FEATURES, 9), h=linear(9, CLASSES)
+    ),
+    "an activation that is read twice": lambda: Net(
+        lambda x, a, h: h(a(x).tanh().repeat(1, 2)), a=linear(FEATURES, 3), h=linear(6, CLASSES)
+    ),
+    "activations beside a number": lambda: Net(
+        lambda x, a, h: h(functional.pad(a(x).tanh(), (0, 1), value=1.0)), a=linear(FEATURES, 3), h=linear(4, CLASSES)
+    ),
+    "exponentials": lambda: Net(
+        lambda x, a, h: h(a(x).exp()), a=linear(FEATURES, 3), h=linear(3, CLASSES)
+    ),
     "a recurrent cell": lambda: Net(
         lambda x, c, h: h(c(x[:, 2:4], c(x[:, :2]))), c=nn.GRUCell(2, 3), h=linear(3, CLASSES)
     ),
