@@ -13,9 +13,11 @@ class RecordedTanhNetwork(nn.Module):
     """Linear layers with tanh between them, of one output, and the running mean of the squares of its loss's gradients.
 
     At every call in training mode the gradient of half the mean squared error enters Adam's second moment: the buffer
-    ``square_k`` of the k-th parameter is ``(1 - decay) sum_s decay^(t - s) gradient_s²`` after t = `calls` calls.
+    ``square`` [P], in the parameters' order, is ``(1 - decay) sum_s decay^(t - s) gradient_s²`` after t = `calls`
+    calls.
     """
 
+    square: Tensor
     calls: Tensor
 
     def __init__(self, widths: list[int], targets: Callable[[Tensor], Tensor], decay: float) -> None:
@@ -23,8 +25,7 @@ class RecordedTanhNetwork(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self._targets, self.decay = targets, decay
-        for number, parameter in enumerate(self.parameters()):
-            self.register_buffer(f"square_{number}", torch.zeros_like(parameter))
+        self.register_buffer("square", torch.zeros(sum(p.numel() for p in self.parameters())))
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,20 +42,20 @@ class RecordedTanhNetwork(nn.Module):
     def _record(self, activations: list[Tensor], outputs: Tensor) -> None:
         """Backpropagate by hand, so that the caller's graph is not touched."""
         slopes = (outputs - self._targets(activations[0])[:, None]) / len(outputs)
+        gradients: list[Tensor] = []
         for number in reversed(range(len(self.layers))):
-            for place, gradient in ((2 * number, slopes.T @ activations[number]), (2 * number + 1, slopes.sum(0))):
-                square = self.get_buffer(f"square_{place}")
-                square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
+            gradients[:0] = (slopes.T @ activations[number]).flatten(), slopes.sum(0)
             if number:
                 layer = self.layers[number]
                 assert isinstance(layer, nn.Linear)
                 slopes = (slopes @ layer.weight) * (1 - activations[number].square())
+        gradient = torch.cat(gradients)
+        self.square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
         self.calls.add_(1)
 
     def second_moment(self) -> Tensor:
         """The mean of the squared gradients without the bias towards 0 of its start, in the parameters' order, [P]."""
-        squares = [self.get_buffer(f"square_{number}").flatten() for number in range(2 * len(self.layers))]
-        return torch.cat(squares) / (1 - self.decay ** float(self.calls))
+        return self.square / (1 - self.decay ** float(self.calls))
 
 
 class RecordedPredictor(nn.Module):
