@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from suite.oracles.flat_minima import (
     least_trace_interpolator,
     low_root_trace_interpolator,
 )
+from suite.tasks import find_task
+from suite.tasks.common import arrays
 
 SEEDS = range(3)
 
@@ -155,3 +158,64 @@ def test_root_trace_against_all_basic_solutions(noise: float) -> None:
         assert least * (1 - 1e-6) <= _root_trace(x, w) <= start * (1 + 1e-6)
         ratios.append(_root_trace(x, w) / least)
     assert np.median(ratios) < 1.02
+
+
+def _certified(x: np.ndarray, w: np.ndarray) -> bool:
+    """Whether linear programs prove that no interpolator has a smaller ``sum_j |X_j| |w_j|^(1/2)`` than w.
+
+    In ``z_j = |X_j|² w_j`` the sum is that of ``|z_j|^(1/2)``, over z + h with ``A h = 0``. With k entries of z in S
+    and the others in T, ``sum_S |z_j|^(1/2) - |z_j + h_j|^(1/2) <= sum_S |h_j|^(1/2) <= (k sum_S |h_j|)^(1/2)``, and
+    ``sum_T |h_j|^(1/2) >= sum_T |h_j| / max_T |h_j|^(1/2)``. Where ``sum_T |h_j| = 1`` let rho be the largest sum over
+    S and beta the largest entry in T: no h lowers the sum if ``k rho beta <= 1``.
+    """
+    scale = (x**2).sum(axis=0)
+    z = abs(w) * scale
+    support, others = np.flatnonzero(z > 1e-6 * z.max()), np.flatnonzero(z <= 1e-6 * z.max())
+    k, m, a = len(support), len(others), x / scale
+    within = {
+        "A_ub": np.append(np.zeros(k), np.ones(2 * m))[None],
+        "b_ub": [1.0],
+        "A_eq": np.hstack([a[:, support], a[:, others], -a[:, others]]),
+        "b_eq": np.zeros(len(x)),
+        "bounds": [(None, None)] * k + [(0, None)] * (2 * m),
+    }
+
+    def largest(goals: Iterable[np.ndarray]) -> float:
+        most = 0.0
+        for goal in goals:
+            result = linprog(-goal, **within, method="highs")
+            if not result.success:  # unbounded: the columns of S are dependent
+                return np.inf
+            most = max(most, -result.fun)
+        return most
+
+    signs = [np.array([1, *rest]) for rest in itertools.product([1, -1], repeat=k - 1)]
+    rho = largest([np.append(sign, np.zeros(2 * m)) for sign in signs])
+    if rho == np.inf:
+        return False
+    rows = np.hstack([np.zeros((m, k)), np.eye(m), -np.eye(m)])
+    return k * rho * largest(rows) <= 1
+
+
+def test_the_certificate_of_the_least_root_trace() -> None:
+    """Where it is given all basic solutions agree; it is never given to another interpolator."""
+    given = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, teacher = rng.normal(size=(5, 8)), np.zeros(8)
+        teacher[0] = 1
+        y = x @ teacher
+        w = low_root_trace_interpolator(x, y)
+        if _certified(x, w):
+            given += 1
+            assert _root_trace(x, w) == pytest.approx(_least_root_trace(x, y), rel=1e-6)
+        assert not _certified(x, np.linalg.pinv(x) @ y)
+    assert given > 3
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
+def test_the_root_trace_of_the_valley_is_the_least(seed: int) -> None:
+    problem = find_task("valley_sparse").problem(seed)
+    x, w = problem.train.x.numpy(), low_root_trace_interpolator(*arrays(problem.train))
+    np.testing.assert_allclose(w, problem.ground_truth["teacher"], atol=1e-9)
+    assert _certified(x, w)
