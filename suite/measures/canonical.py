@@ -55,10 +55,13 @@ from suite.measures.trace import (
     called,
 )
 from suite.models import evaluating
+from suite.seeding import torch_stream
 
 TRACED, OBSERVED = 2, 128
 """Samples that a network is traced on, and that scales and principal axes are taken from."""
 
+MOST_RELATED, RELATED = 1024, 1e-11
+"""Inputs of a map among which linear relations are looked for, and what share of the largest variance is none."""
 ROUNDING = 1e-14
 """Singular values below this share of the largest are rounding."""
 
@@ -303,6 +306,7 @@ class _Canonical:
         self._free_norms()
         self._find_blocks()
         self._check_paths()
+        self._check_relations()
         means = self._split_embeddings()
         self._center_sigmoids()
         self._pass_constants_on()
@@ -939,7 +943,7 @@ class _Canonical:
             if part.site.before is None or "weight" not in part.trained:
                 continue
             written = set(self._roots(part.site.writes))
-            for other, wide, through, bends in self._paths(part.site.before, 0, 0, 0):
+            for other, wide, through, bends in self._paths(part.site.before):
                 if other is part or set(self._roots(other.site.writes)) != written or "weight" not in other.trained:
                     continue
                 repeated = calls[other.given["weight"].data_ptr()] > 1
@@ -948,23 +952,67 @@ class _Canonical:
                 if fits and not (bends and repeated):
                     raise Unproved("a linear map stands beside another path that it could take a part of")
 
-    def _paths(self, node: Node, wide: int, through: int, bends: int) -> Iterator[tuple[Part, int, int, int]]:
+    def _paths(self, start: Node) -> Iterator[tuple[Part, int, int, int]]:
         """Linear maps that paths from an activation lead to, with at most one function of `HINGES` on the way.
 
-        And how many maps of several taps, how many maps, and how many such functions are on the path.
+        And how many maps of several taps, how many maps, and how many such functions are on the path; two stand for
+        more.
         """
-        for name, other in node.uses:
-            part = None if other is None else self.by_call.get(other)
-            if other is None or (part is not None and part.is_identity):
+        waiting, seen = [(start, 0, 0, 0)], set()
+        while waiting:
+            state = waiting.pop()
+            if state in seen:
                 continue
-            if part is not None and part.weight is not None:
-                found = wide + (part.weight.shape[2] > 1), through + 1
-                yield part, *found, bends
-                yield from self._paths(other, *found, bends)
-            elif name in STRAIGHT:
-                yield from self._paths(other, wide, through, bends)
-            elif name in HINGES and not bends:
-                yield from self._paths(other, wide, through, 1)
+            seen.add(state)
+            node, wide, through, bends = state
+            for name, other in node.uses:
+                part = None if other is None else self.by_call.get(other)
+                if other is None:
+                    continue
+                if part is not None and part.weight is not None:
+                    found = min(wide + (part.weight.shape[2] > 1), 2), min(through + 1, 2), bends
+                    yield part, *found
+                    waiting.append((other, *found))
+                elif name in STRAIGHT or (part is not None and part.is_identity):
+                    waiting.append((other, wide, through, bends))
+                elif name in HINGES and not bends:
+                    waiting.append((other, wide, through, 1))
+
+    def _check_relations(self) -> None:
+        """No linear map reads results of an unknown function of which some combination is always the same number.
+
+        That is looked for on samples with noise, so that it is the function's and not the data's.
+
+        Raises:
+            Unproved: one does, or has too many inputs to tell.
+        """
+        unknown = (node for node in self.recorder.nodes if not node.known)
+        parts = {self.by_call[each] for node in unknown for each in _read_directly(node) if each in self.by_call}
+        parts = {part for part in parts if "weight" in part.trained and part.weight is not None and part.site.before}
+        if not parts:
+            return
+        most = max(len(part.site.reads) for part in parts)
+        x = self.context.train.x
+        if most > MOST_RELATED:
+            raise Unproved("a linear map reads many results of a function that is not known")
+        x = x[torch.arange(max(OBSERVED, most + most // 4)) % len(x)]
+        if x.is_floating_point():
+            noise = torch.randn(x.shape, generator=torch_stream("relations"), dtype=torch.float64)
+            x = x + x.std() * noise.to(x)
+
+        def see(part: Part) -> Callable[[Tensor, Tensor], None]:
+            def look(inputs: Tensor, _: Tensor) -> None:
+                values = inputs.movedim(1, -1) if part.site.name.startswith("conv") else inputs
+                flat = values.detach().double().reshape(-1, values.shape[-1])
+                flat = flat[:, flat.any(0)]  # weights of what is always 0 do nothing
+                sizes = torch.linalg.eigvalsh(torch.cov(flat.T).reshape(flat.shape[1], -1))
+                if len(sizes) and sizes[0] <= RELATED * sizes[-1]:
+                    raise Unproved("results of a function that is not known, which a linear map reads, are related")
+
+            return look
+
+        with FastMaxPool2d(), Replay({}, {part.site.number: see(part) for part in parts}):
+            self.context.model(x)
 
     def _center_sigmoids(self) -> None:
         """Let linear maps read sigmoids less 1/2, whose sign is that of their input, and give the rest to constants."""

@@ -282,6 +282,7 @@ class Node:
     Attributes:
         factor: of another activation that it is a multiple of, by how much.
         copies: whether entries of another activation may stand in it more than once.
+        known: whether the function that it is a result of is known.
     """
 
     tensor: Tensor
@@ -289,6 +290,7 @@ class Node:
     uses: list[tuple[str, Node | None]] = field(default_factory=list)
     factor: float = 1.0
     copies: bool = False
+    known: bool = True
 
 
 @dataclass(eq=False)
@@ -411,7 +413,7 @@ class Recorder(Calls):
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, Tensor) and tensor.dim() > 0:
                 labels = self._fresh(tensor[0].numel(), fixed=True).view(tensor.shape[1:])
-                self._add(tensor, labels.expand(tensor.shape), name, sources)
+                self._add(tensor, labels.expand(tensor.shape), name, sources).known = False
 
     def _problem(self, name: str, sources: Sequence[Node], result: Any) -> None:
         self.problems.append(name)
@@ -704,10 +706,15 @@ def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_linear_in(node: Node, other: Node) -> bool:
     """Whether an activation is a linear function of another."""
-    return any(
-        name in LINEAR | STRAIGHT and result is not None and (result is node or _is_linear_in(node, result))
-        for name, result in other.uses
-    )
+    waiting, seen = [other], {other}
+    while waiting:
+        for name, result in waiting.pop().uses:
+            if result is node and name in LINEAR | STRAIGHT:
+                return True
+            if result is not None and name in LINEAR | STRAIGHT and result not in seen:
+                seen.add(result)
+                waiting.append(result)
+    return False
 
 
 def _factor(name: str, args: Sequence[Any], options: Arguments) -> float:

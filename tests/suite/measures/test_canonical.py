@@ -402,10 +402,16 @@ def test_grouped_queries_and_a_stream_of_rms_norms() -> None:
             mix, rows = mixing(2, f"k{head}"), slice(2 * head, 2 * head + 2)
             for part in (block.k.weight, block.k.bias):
                 part[rows] = torch.linalg.inv(mix).T @ part[rows]
+            values, constant = mixing(2, f"v{head}"), normal(2, name=f"c{head}")
+            for part in (block.v.weight, block.v.bias):
+                part[rows] = values @ part[rows]
+            block.v.bias[rows] += constant
             for query in range(2 * head, 2 * head + 2):
                 asking = slice(2 * query, 2 * query + 2)
                 for part in (block.q.weight, block.q.bias):
                     part[asking] = mix @ part[asking]
+                block.out.weight[:, asking] = block.out.weight[:, asking] @ torch.linalg.inv(values)
+                block.out.bias -= block.out.weight[:, asking] @ constant
     # Gains to the readers, then the stream turned.
     turn = torch.linalg.qr(normal(WIDTH, WIDTH, name="turn"))[0]
     readers = [(block.norm, [block.q, block.k, block.v]) for block in other.body] + [(other.norm, [other.head])]

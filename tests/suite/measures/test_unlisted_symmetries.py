@@ -204,6 +204,14 @@ MARKED: dict[str, Make] = {
         lambda x, a, b, h: h((a(y := x.view(-1, 1, 2, 3)) + b(y)).tanh().flatten(1)),
         a=nn.Conv2d(1, 2, (1, 3), padding=(0, 1)), b=nn.Conv2d(1, 2, 1), h=linear(12, CLASSES),
     ),
+    "convolutions with norms, side by side": lambda: Net(
+        lambda x, a, m, b, n, h: h((m(a(y := x.view(-1, 1, 2, 3))) + n(b(y))).relu().flatten(1)),
+        a=nn.Conv2d(1, 2, (1, 3), padding=(0, 1), bias=False), m=nn.BatchNorm2d(2), b=nn.Conv2d(1, 2, 1, bias=False),
+        n=nn.BatchNorm2d(2), h=linear(12, CLASSES),
+    ),
+    "inputs less their mean": lambda: Net(
+        lambda x, a, h: h(a(x - x.mean(1, keepdim=True)).tanh()), a=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
     "a product of two layers": lambda: Net(
         lambda x, a, b, h: h(a(x) * b(x)), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, 2 * CLASSES),
     ),
