@@ -338,6 +338,8 @@ class _Probing:
         source = self._setup.source
         batches = source.batches(task, self._run, device)
         single = source.single(task, self._setup.loss, self._run, self._path.model, device)
+        if self._setup.replays and not self._setup.requires_single:
+            single.replay()
         step = 0
         while step < self.steps:
             batches.advance(0, step)

@@ -135,8 +135,11 @@ def _probed(
     stated = {trial for trial, ended in converged.items() if not complete or (trial <= min(complete) and any(ended))}
 
     def probe(run: TrainingRun) -> Probe | None:
-        setup.globals.restore()
-        return probe_behavior(setup, run)
+        for each in (setup, replace(setup, replays=False)):
+            setup.globals.restore()
+            with contextlib.suppress(NotEquivalent):
+                return probe_behavior(each, run)
+        return None
 
     return [
         replace(result, probe=probe(run)) if run.probed and run.trial in stated else result

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +21,7 @@ from suite.tracks import QUICK
 from suite.training import TrainingRun, step_protocol, tape, train
 from suite.training.equivalence import supports_vmap
 from suite.training.lanes import SingleModel, StackedModels
-from suite.training.tape import NotEquivalent, Replayed, Tape, Unrecordable, same_bits
+from suite.training.tape import SAME, NotEquivalent, Replayed, Tape, Unrecordable, same_bits
 
 SMALL = [name for name in QUICK if find_task(name).batched]
 
@@ -71,6 +73,20 @@ def test_a_tape_repeats_changes_in_place_and_what_it_makes_itself() -> None:
 
 
 @pytest.mark.filterwarnings("error")  # torch warns where a result of another shape is written over
+def test_relu_is_written_where_it_belongs_with_every_bit() -> None:
+    """Zeros keep what sign relu gives them, and NaN stays."""
+    x = torch.tensor([-1.0, -0.0, 0.0, 2.0, math.nan, -math.inf, math.inf])
+    tape = Tape(lambda: [x.relu()], [x])
+    x.copy_(x.flip(0).clone())
+    tape.play()
+    expected = x.clone().relu()
+    assert same_bits(tape.outputs[0], expected)
+    assert torch.equal(tape.outputs[0].signbit(), expected.signbit())
+    (kernel,) = tape._kernels
+    assert isinstance(kernel, functools.partial)
+    assert kernel.func is SAME["relu"]  # not the overload that computes elsewhere and copies
+
+
 def test_a_tensor_that_is_transposed_in_place_after_it_was_made_and_read() -> None:
     x = torch.randn(3, 4, dtype=torch.float64)
 
@@ -352,7 +368,7 @@ def test_a_tape_that_takes_longer_than_its_computation_is_given_up(
     monkeypatch.setattr(tape.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Tape, "play", lambda self: (play(self), spend(seconds)))
     replayed = Replayed(function, [])
-    for count in range(30):
+    for count in range(70):
         x = torch.full((2,), float(count))
         assert same_bits(replayed(x)[0], x.sin())
     assert [played is not None for played in replayed._of_shapes.values()] == [is_kept]
