@@ -32,7 +32,7 @@ FACTORIES = frozenset({"ones_like", "zeros_like", "full_like", "new_zeros", "new
 EMPTY = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
 """Kernels that write nothing."""
 
-SAME = {"relu": lambda value, out: torch.clamp_min(value, 0, out=out)}
+SAME: dict[str, Callable[..., Tensor]] = {"relu": lambda value, out: torch.clamp_min(value, 0, out=out)}
 """What a kernel is made of, where its own way into given memory is a detour: `relu` computes elsewhere and copies."""
 
 PROOFS = 8
