@@ -1043,6 +1043,8 @@ class _Canonical:
             if part.shift is None or "shift" not in part.trained:
                 continue
             found = list(self._bent(part.site.after))
+            if any(name in MAXIMA and not _is_bent(result) for name, result, *_ in found):
+                raise Unproved("a constant passes through a maximum to what reads it")
             if any(name == "exp" for name, *_ in found):
                 raise Unproved("a constant in an exponential is a factor of what reads it")
             if not any(name in WAVES for name, *_ in found):
@@ -1454,6 +1456,13 @@ def _is_added(node: Node) -> bool:
     return any(
         name == "add" or (name in ("move", "mean") and other is not None and _is_added(other))
         for name, other in node.uses
+    )
+
+
+def _is_bent(node: Node | None) -> bool:
+    """Whether nonlinear functions alone read an activation, or maxima of it."""
+    return node is not None and all(
+        name in ELEMENTWISE or (name in MAXIMA | {"move"} and _is_bent(other)) for name, other in node.uses
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.utils.parametrizations import weight_norm
 
 from suite.measures import Estimate, measure
 from suite.seeding import torch_stream
@@ -109,6 +110,37 @@ PROVED: dict[str, Make] = {
         lambda x, e, n, h: h(n(e(x)).tanh()), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
     ),
     "a batch norm": lambda: nn.Sequential(linear(FEATURES, 5), nn.BatchNorm1d(5), nn.Tanh(), linear(5, CLASSES)),
+    "maxima in a nonlinearity": lambda: Net(
+        lambda x, c, h: h(functional.max_pool1d(c(x.view(-1, 1, 6)), 2).tanh().flatten(1)),
+        c=nn.Conv1d(1, 4, 3), h=linear(8, CLASSES),
+    ),
+    "convolutions, a layer norm and attention": lambda: Net(
+        lambda x, c, d, n, qkv, out, m, h: h(
+            m((y := d(c(x.view(-1, 1, 2, 3))).flatten(2).transpose(1, 2)) + attend(n(y), qkv, out)).mean(1)
+        ),
+        c=nn.Conv2d(1, 3, (1, 2)), d=nn.Conv2d(3, 4, 1), n=nn.LayerNorm(4), qkv=linear(4, 12), out=linear(4, 4),
+        m=nn.LayerNorm(4), h=linear(4, CLASSES),
+    ),
+    "a layer that is called twice": lambda: Net(
+        lambda x, e, a, h: h(a(a(e(x))).tanh()), e=linear(FEATURES, 4), a=linear(4, 4), h=linear(4, CLASSES)
+    ),
+    "a narrow layer with constants": lambda: Net(
+        lambda x, a, b, c, h: h(c(b(a(x).tanh())).tanh()),
+        a=linear(FEATURES, 5), b=linear(5, 2), c=linear(2, 5), h=linear(5, CLASSES),
+    ),
+    "a gated unit in a stream of RMS norms": lambda: Net(
+        lambda x, e, n, a, b, o, m, h: h(m((y := e(x)) + o(silu(a(z := n(y))) * b(z)))),
+        e=linear(FEATURES, 4), n=nn.RMSNorm(4), a=linear(4, 5), b=linear(4, 5), o=linear(5, 4), m=nn.RMSNorm(4),
+        h=linear(4, CLASSES),
+    ),
+    "layers with norms of weights in a row": lambda: Net(
+        lambda x, a, b, h: h(b(a(x)).tanh()),
+        a=weight_norm(linear(FEATURES, 2)), b=weight_norm(linear(2, 5)), h=linear(5, CLASSES),
+    ),
+    "embeddings that serve as head too": lambda: Net(
+        lambda x, e, a, b: functional.linear(b(a(torch.cat([e(words(x)).flatten(1), x], 1)).tanh()), e.weight),
+        e=nn.Embedding(5, 4), a=linear(18, 4), b=linear(4, 4),
+    ),
     "a softmax inside": lambda: nn.Sequential(linear(FEATURES, 4), nn.Softmax(1), linear(4, CLASSES)),
     "log-probabilities": lambda: nn.Sequential(linear(FEATURES, 4), nn.Tanh(), linear(4, CLASSES), nn.LogSoftmax(1)),
     "gates of their own": lambda: Net(
@@ -211,6 +243,10 @@ MARKED: dict[str, Make] = {
     ),
     "inputs less their mean": lambda: Net(
         lambda x, a, h: h(a(x - x.mean(1, keepdim=True)).tanh()), a=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
+    "maxima of layers": lambda: Net(
+        lambda x, c, h: h(functional.max_pool1d(c(x.view(-1, 1, 6)), 2).flatten(1)),
+        c=nn.Conv1d(1, 4, 3), h=linear(8, CLASSES),
     ),
     "a product of two layers": lambda: Net(
         lambda x, a, b, h: h(a(x) * b(x)), a=linear(FEATURES, 4), b=linear(FEATURES, 4), h=linear(4, 2 * CLASSES),
