@@ -120,9 +120,9 @@ def zipf_bigram(loss: str = "squared") -> Task:
     """Which words does the optimizer learn first when a few are frequent and most are rare?
 
     Claim. For a linear bigram model with squared loss gradient descent learns each word at a speed in proportion to its
-    frequency, so that under Zipf's law its number of steps grows almost in proportion to the vocabulary; sign descent
-    learns all words alike and needs about its square root (Kunstner and Bach 2025, arXiv:2505.19227). At *equal* loss
-    the two have fitted different words.
+    frequency, so that under Zipf's law its number of steps grows with the power 1 - r of the vocabulary for a share r
+    of the excess that remains, here 0.9; sign descent learns all words alike and needs about its square root (Kunstner
+    and Bach 2025, arXiv:2505.19227). At *equal* loss the two have fitted different words.
 
     Data. A vocabulary of 100 tokens with frequencies in proportion to 1/k. The next token's probabilities follow the
     same law, in an order of its own for every token. The data are these probabilities themselves, as if there were

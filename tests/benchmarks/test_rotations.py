@@ -64,10 +64,13 @@ def test_who_knows_coordinates_moves() -> None:
 
 
 def test_the_table_has_a_column_for_every_method() -> None:
-    rows = table([Movement("a", "sgd", 1e-9), Movement("a", "adam", 0.51), Movement("b", "adam", None)])
+    amplified = [Movement("b", "sgd", 0.02), Movement("c", "sgd", 0)]
+    rows = table([Movement("a", "sgd", 1e-9), Movement("a", "adam", 0.51), Movement("b", "adam", None), *amplified])
     assert rows.splitlines() == [
         "| task | sgd | adam |",
         "| --- | ---: | ---: |",
         "| `a` | 1e-09 | 0.51 |",
-        "| `b` | – | – |",
+        "| `b` | 0.02 | – |",
+        "| `c` | 0 | – |",
+        "| rotation invariant | yes | no |",
     ]

@@ -42,3 +42,14 @@ def test_the_whole_excess_is_the_share_asked_for(loss: str) -> None:
         left = zipf_flow(LAW, remaining, loss)
         assert LAW @ left == pytest.approx(remaining, rel=1e-6)
         assert np.all(np.diff(left) > 0)
+
+
+@pytest.mark.parametrize("remaining", [0.5, 0.3, 0.1])
+def test_steps_grow_as_a_power_of_the_vocabulary(remaining: float) -> None:
+    """Of 1 less the share that remains (Kunstner and Bach 2025, arXiv:2505.19227), in steps of 1 over the Hessian."""
+    steps = []
+    for tokens in (10**5, 10**6):
+        law = 1 / np.arange(1, tokens + 1)
+        law /= law.sum()
+        steps.append(-np.log(zipf_flow(law, remaining, "squared")[-1]) / law[-1] * law[0])
+    assert np.log10(steps[1] / steps[0]) == pytest.approx(1 - remaining, abs=0.03)
