@@ -8,8 +8,8 @@ Changes of the weights that leave the function alone are found in the calls of t
                                 dropped; constants that are added to each other are one constant
     redundant inputs            of layers that read a softmax or a one-hot vector, whose sum is 1, or a norm with its
                                 gains, are taken out; what all embeddings have in common is a constant
-    periods                     the constant in a sine or cosine is brought within a quarter of a period, with the sign
-                                of what reads it
+    periods and signs           the constant in a sine or cosine is brought within a quarter of a period, with the sign
+                                of what reads it; what reads sigmoids reads them less 1/2, so that they are odd
     normalization               gain and bias are multiplied into the linear maps that follow; batch norm into the one
                                 before it
     a stream between norms      is turned to the principal axes of what the norms read
@@ -32,7 +32,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,7 @@ ENDS = ELEMENTWISE | MAXIMA | {"softmax", "log_softmax", "query", "key", "output
 """What a vector that is added to all logits passes as it is, and functions behind which it is none."""
 
 WAVES = frozenset({"sin", "cos"})
+"""``f(z + pi) = -f(z)``"""
 SIGMOIDS = frozenset({"sigmoid", "hardsigmoid"})
 """``f(-z) = 1 - f(z)``"""
 HINGES = frozenset(
@@ -314,7 +315,7 @@ class _Canonical:
         self._fold_constants()
         self._merge_constants()
         self._join_embeddings(means)
-        self._reduce_periods()
+        self._reduce_constants()
         self._center()
         self._turn_streams()
         self._multiply()
@@ -787,7 +788,7 @@ class _Canonical:
                 others = frozenset(end for end in ends if end[1] not in seen)
                 groups.setdefault((others, channels), []).append((part, maps))
         for (ends, channels), found in groups.items():
-            if any(name == "factor" and node is not None and _is_added(node) for name, node in ends):
+            if any(name == "factor" and node is not None and _meets(node, {"add"}) for name, node in ends):
                 raise Unproved("a number multiplies a constant before another is added")
             fewest = min((maps for _, maps in found), key=len)
             if any(maps != fewest for _, maps in found):
@@ -1022,8 +1023,8 @@ class _Canonical:
             for name, result in node.uses:
                 if name not in SIGMOIDS or result is None:
                     continue
-                if _is_added(result):
-                    raise Unproved("something is added to a sigmoid")
+                if _meets(result, {"add", "factor"}):
+                    raise Unproved("something is added to a sigmoid, or a number multiplies it")
                 if not self._feeds_maps(result):
                     continue
                 block = sorted(set(self._roots(result.labels[0].reshape(-1))))
@@ -1037,8 +1038,12 @@ class _Canonical:
                         reader.offset[places] = 0.5
                         reader.add_shift(reader.weight[:, places].sum((1, 2)) / 2, trained="weight" in reader.trained)
 
-    def _reduce_periods(self) -> None:
-        """Bring constants in sines within a quarter of a period of 0: half periods change the sign of the sine."""
+    def _reduce_constants(self) -> None:
+        """Bring constants in sines within a quarter of a period of 0: half periods change the sign of the sine.
+
+        Raises:
+            Unproved: a constant can go elsewhere through an exponential, a maximum or a sine.
+        """
         for part in self.parts.values():
             if part.shift is None or "shift" not in part.trained:
                 continue
@@ -1052,24 +1057,28 @@ class _Canonical:
             name, _, _, factor = found[0]
             if any((other, abs(each)) != (name, abs(factor)) for other, _, _, each in found) or part.shift.dim() > 1:
                 raise Unproved("the constant in a sine goes elsewhere too, or differs between positions")
-            if not all(result is not None and self._feeds_maps(result) for _, result, _, _ in found):
+            waves = [(source, result) for _, result, source, _ in found if result is not None]
+            if not all(self._feeds_maps(result) for _, result in waves):
                 raise Unproved("what a sine returns goes elsewhere than to linear maps")
             count = (part.shift * abs(factor) / math.pi).round()
-            if not bool(count.any()):
-                continue
-            part.add_shift(-count * math.pi / abs(factor), trained=True)
-            signs = dict(zip(self._roots(part.site.writes), (1 - 2 * (count.abs() % 2)).tolist(), strict=True))
-            for _, result, source, _ in found:
-                assert result is not None
-                columns = dict(zip(self._roots(result.labels[0]), self._roots(source.labels[0]), strict=True))
-                for reader, places in self._readers(sorted(columns)):
-                    assert reader.weight is not None
-                    reader.weight = reader.weight.clone()
-                    for each in places:
-                        reader.weight[:, each] *= torch.tensor([signs[columns[root]] for root in sorted(columns)])[
-                            :, None
-                        ]
-                    reader.changed = True
+            if bool(count.any()):
+                part.add_shift(-count * math.pi / abs(factor), trained=True)
+                signs = dict(zip(self._roots(part.site.writes), (1 - 2 * (count.abs() % 2)).tolist(), strict=True))
+                for source, result in waves:
+                    self._multiply_inputs(result, [signs[root] for root in self._roots(source.labels[0])])
+
+    def _multiply_inputs(self, node: Node, factors: Sequence[float]) -> None:
+        """Multiply the weights of linear maps that read an activation by a factor for each of a sample's entries.
+
+        Entries of one channel have the same.
+        """
+        by_channel = dict(zip(self._roots(node.labels[0]), factors, strict=True))
+        block = sorted(by_channel)
+        for reader, columns in self._readers(block):
+            assert reader.weight is not None
+            reader.weight, reader.changed = reader.weight.clone(), True
+            for places in columns:
+                reader.weight[:, places] *= reader.weight.new_tensor([by_channel[root] for root in block])[:, None]
 
     def _feeds_maps(self, node: Node) -> bool:
         """Whether linear maps alone read an activation, or means of it."""
@@ -1451,18 +1460,19 @@ def _is_averaged(node: Node) -> bool:
     )
 
 
-def _is_added(node: Node) -> bool:
-    """Whether an activation is added to something."""
+def _meets(node: Node, names: Set[str]) -> bool:
+    """Whether a function of these names is taken of an activation, or of means of it."""
     return any(
-        name == "add" or (name in ("move", "mean") and other is not None and _is_added(other))
+        name in names or (name in ("move", "mean") and other is not None and _meets(other, names))
         for name, other in node.uses
     )
 
 
 def _is_bent(node: Node | None) -> bool:
-    """Whether nonlinear functions alone read an activation, or maxima of it."""
+    """Whether nonlinear functions alone read an activation, or maxima of it, in which a constant is nothing else."""
     return node is not None and all(
-        name in ELEMENTWISE or (name in MAXIMA | {"move"} and _is_bent(other)) for name, other in node.uses
+        name in ELEMENTWISE - WAVES - {"exp"} or (name in MAXIMA | {"move"} and _is_bent(other))
+        for name, other in node.uses
     )
 
 

@@ -624,6 +624,9 @@ def test_a_matrix_that_every_step_gets_moves_alike_in_all() -> None:
 
 UNPROVED = {
     "a factor": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Doubled(), nn.Linear(5, CLASSES)),
+    "a sigmoid times a number": lambda: nn.Sequential(
+        nn.Linear(FEATURES, 5), nn.Sigmoid(), Doubled(), nn.Linear(5, CLASSES)
+    ),
     "norms after the sum": lambda: encoder(norm_first=False),
     "a cumulated sum": lambda: nn.Sequential(nn.Linear(FEATURES, 5), Cumulated(), nn.Linear(5, CLASSES)),
     "a recurrent cell": lambda: Recurrent(),
