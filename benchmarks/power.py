@@ -1,7 +1,7 @@
 """What the workflow of docs/ci.md finds: ``python -m benchmarks.power [--false-alarms] [options] [TASK]...``.
 
-Regressions are planted (`benchmarks.planted`), and each is looked for as the workflow does (`.ci/regress`): by the
-updates of both versions (`lowlands compare --updates`), by the cost of a step (`lowlands bench`), and by runs of both
+Twelve regressions are planted, or with --further others (`benchmarks.planted`), and each is looked for as the workflow
+does (`.ci/regress`): by the updates of both versions (`lowlands compare --updates`), by the cost of a step (`lowlands bench`), and by runs of both
 with fixed settings (`lowlands compare BASE NEW --any-change`), of which regressions are told apart from other changes.
 Seconds are of the processor, with the runs of BASE, which a cache would keep. Seeds count from --first-seed, so that
 they can be others than those on which a choice of tasks was made. Records are kept in --results FOLDER, and what is
@@ -22,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,6 @@ SEEDS = 10
 """On a task; the quick track has fewer where a run costs more."""
 COUNTS = (3, 5, SEEDS)
 """Numbers of seeds with which a plant is looked for."""
-ALL = PLANTS | FURTHER
 FOREACH = ("ASGD[lr=0.1]", "NAdam[lr=0.01]", "RAdam[lr=0.01]", "Adam[lr=0.01]", "Adamax[lr=0.01]", "Adagrad[lr=0.1]",
            "RMSprop[lr=0.003]", "SGD[lr=0.03,momentum=0.9]")  # fmt: skip
 POOLED = "torch.optim:SGD[lr=0.03,momentum=0.9,nesterov=True]"
@@ -110,7 +109,7 @@ def differing(base: Submission, new: Submission) -> list[UpdateDifference]:
 
 def found_by_updates(name: str) -> str:
     """The first update of a plant that differs, or that none does."""
-    found = differing(*map(submission_of, ALL[name]))
+    found = differing(*map(submission_of, (PLANTS | FURTHER)[name]))
     if not found:
         return "no"
     first = min(found, key=lambda one: one.step)
@@ -150,7 +149,7 @@ def _text(kind: type) -> str:
     return f"benchmarks.planted:run_{kind.__name__}"
 
 
-def power(runs: Runs) -> None:
+def power(runs: Runs, plants: Mapping[str, tuple[type, type]]) -> None:
     """Print the table of plants."""
     compared = partial(compare, shipped=load([BASELINES / "quick.jsonl"]))
     print(
@@ -159,7 +158,7 @@ def power(runs: Runs) -> None:
         flush=True,
     )
     counts = dict.fromkeys(("by updates", "by the cost of a step", "by regressions of runs", "by runs", "by any"), 0)
-    for name, (base, new) in ALL.items():
+    for name, (base, new) in plants.items():
         times = [time.process_time()]
         updates = found_by_updates(name)
         times.append(time.process_time())
@@ -175,11 +174,10 @@ def power(runs: Runs) -> None:
             cells, spent = [named(found.regressions), seeds[0], named(others), seeds[1]], f"{first + second:.0f}"
         seconds = [f"{end - begin:.1f}" for begin, end in itertools.pairwise(times)]
         print(f"| {' | '.join([name, updates, seconds[0], steps, seconds[1], *cells, spent])} |", flush=True)
-        if name in PLANTS:
-            looks = (updates != "no", steps != "no", worse, changed)
-            for key, one in zip(counts, (*looks, any(looks)), strict=True):
-                counts[key] += one
-    print(f"\nOf the {len(PLANTS)}: {', '.join(f'{count} {key}' for key, count in counts.items())}.")
+        looks = (updates != "no", steps != "no", worse, changed)
+        for key, one in zip(counts, (*looks, any(looks)), strict=True):
+            counts[key] += one
+    print(f"\nOf the {len(plants)}: {', '.join(f'{count} {key}' for key, count in counts.items())}.")
 
 
 def disjoint(pool: Results, track: Track, generator: np.random.Generator) -> Comparison:
@@ -237,13 +235,17 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=TASKS)
     parser.add_argument("--false-alarms", action="store_true")
+    parser.add_argument("--further", action="store_true")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--results", type=Path)
     given = parser.parse_args(arguments)
     os.nice(5)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Runs.of(given.tasks, given.results or Path(scratch), given.first_seed)
-        (false_alarms if given.false_alarms else power)(runs)
+        if given.false_alarms:
+            false_alarms(runs)
+        else:
+            power(runs, FURTHER if given.further else PLANTS)
 
 
 if __name__ == "__main__":
