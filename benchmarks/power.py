@@ -1,11 +1,11 @@
 """What the workflow of docs/ci.md finds: ``python -m benchmarks.power [--false-alarms] [options] [TASK]...``.
 
 Twelve regressions are planted, or with --further others (`benchmarks.planted`), and each is looked for as the workflow
-does (`.ci/regress`): by the updates of both versions (`lowlands compare --updates`), by the cost of a step (`lowlands bench`), and by runs of both
-with fixed settings (`lowlands compare BASE NEW --any-change`), of which regressions are told apart from other changes.
-Seconds are of the processor, with the runs of BASE, which a cache would keep. Seeds count from --first-seed, so that
-they can be others than those on which a choice of tasks was made. Records are kept in --results FOLDER, and what is
-there is not run again.
+does (`.ci/regress`): by the updates of both versions (`lowlands compare --updates`), by the cost of a step (`lowlands
+bench`), and by runs of both with fixed settings (`lowlands compare BASE NEW --any-change`), of which regressions are
+told apart from other changes. Seconds are of the processor, with the runs of BASE, which a cache would keep. Seeds
+count from --first-seed, so that they can be others than those on which a choice of tasks was made. Records are kept in
+--results FOLDER, and what is there is not run again.
 
 With --false-alarms: 200 comparisons of two disjoint sets of seeds from one pool of 40; 20 comparisons of the cost of a
 step with itself; and ten harmless rewrites, by updates and by runs: eight optimizers of torch with `foreach` off and
@@ -180,7 +180,9 @@ def power(runs: Runs, plants: Mapping[str, tuple[type, type]]) -> None:
     print(f"\nOf the {len(plants)}: {', '.join(f'{count} {key}' for key, count in counts.items())}.")
 
 
-def disjoint(pool: Results, track: Track, generator: np.random.Generator) -> Comparison:
+def disjoint(
+    pool: Results, track: Track, generator: np.random.Generator, compared: Callable[..., Comparison]
+) -> Comparison:
     """A comparison of two disjoint sets of seeds: the same optimizer, other data."""
     drawn = generator.permutation(POOL)
     sides = []
@@ -192,7 +194,7 @@ def disjoint(pool: Results, track: Track, generator: np.random.Generator) -> Com
             if place.get(r["seed"], SEEDS) < track.seeds_of(r["task"])
         ]
         sides.append(Results(records))
-    return compare(*sides, shipped=load([BASELINES / "quick.jsonl"]))
+    return compared(*sides)
 
 
 def alarms(comparisons: Sequence[Comparison]) -> str:
@@ -203,9 +205,9 @@ def alarms(comparisons: Sequence[Comparison]) -> str:
 
 def false_alarms(runs: Runs) -> None:
     """Print how many comparisons of equals raise an alarm."""
-    first = runs.track.first_seed
+    first, compared = runs.track.first_seed, partial(compare, shipped=load([BASELINES / "quick.jsonl"]))
     pool, seconds = Runs.of(runs.track.tasks, runs.folder / "pool", first, POOL).records(POOLED, "pool")
-    draws = [disjoint(pool, runs.track, np.random.default_rng(draw)) for draw in range(DRAWS)]
+    draws = [disjoint(pool, runs.track, np.random.default_rng(draw), compared) for draw in range(DRAWS)]
     print(f"disjoint seeds: {alarms(draws)}; {seconds:.0f} s for the pool", flush=True)
     costs = [found_by_steps(_text(base), _text(base)) for base, _ in [*PLANTS.values()][:1] * BENCHES]
     print(f"cost of a step: {sum(cost != 'no' for cost in costs)} of {BENCHES}", flush=True)
@@ -217,7 +219,7 @@ def false_alarms(runs: Runs) -> None:
         for text in texts:
             results, _ = runs.records(text, text.partition(":")[2])
             sides.append(Results([record | {"submission": name} for record in results.records]))
-        one = compare(*sides, shipped=load([BASELINES / "quick.jsonl"]))
+        one = compared(*sides)
         found.append(one)
         same = sum(difference.verdict == Verdict.IDENTICAL for difference in one.differences)
         (target,) = [d for d in one.differences if d.quantity is Quantity.TARGET and not d.task]
