@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, replace
@@ -183,14 +184,17 @@ def terminal(table: Table, width: int) -> list[RichTable]:
 
 
 def _short(cell: TableCell) -> TableCell:
-    """An interval in brackets as ± half its width."""
+    """An interval in brackets as ± half its width, with the label's unit."""
     if not isinstance(cell.value, Interval) or not cell.detail:
         return cell
     value, low, high = cell.value.value, cell.value.low, cell.value.high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return cell
+    _, space, unit = cell.label.partition(" ")
     mantissa, _, exponent = digits([value, low, high], frugal=True)[0].partition("e")
     half = (high - low) / 2 / 10 ** int(exponent or 0)
     places = len(mantissa.partition(".")[2])
-    label = f"{mantissa}±{half:.{places}f}{f'e{exponent}' if exponent else ''}"
+    label = f"{mantissa}±{half:.{places}f}{f'e{exponent}' if exponent else ''}{space}{unit}"
     return replace(cell, label=label, detail="")
 
 

@@ -63,7 +63,9 @@ class Report:
 
 def markdown(report: Report) -> str:
     """A summary for a pull request: what changed first, everything that was compared folded away."""
-    lines = [f"### Lowlands: {report.headline}", "", render(report.table, "markdown"), ""]
+    lines = [f"### Lowlands: {report.headline}", ""]
+    if report.table.rows:
+        lines += [render(report.table, "markdown"), ""]
     lines += [f"- {note}" for note in map(markdown_text, report.table.notes)]
     lines += ["", "<details><summary>All that was compared</summary>", "", render(report.everything, "markdown"), ""]
     return "\n".join([*lines, "</details>", ""])
@@ -164,7 +166,7 @@ def _change(difference: Difference) -> TableCell:
     if difference.p_value is not None:
         detail = f"(p = {difference.p_value:.2g})"
     regression = difference.verdict == Verdict.REGRESSION
-    return TableCell(difference.difference, f"{value}{unit}", best=regression, detail=detail)
+    return TableCell(Interval(*bounds), f"{value}{unit}", best=regression, detail=detail)
 
 
 CHANGED = (Verdict.REGRESSION, Verdict.IMPROVEMENT, Verdict.CHANGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,9 @@ import leaderboard
 from leaderboard.analysis.comparison import COST, MEASURES, OVERALL, TARGET, Comparison, Quantity, Verdict, compare
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import Results, load
-from leaderboard.tables.reports import as_json, headline, junit, markdown, report
+from leaderboard.tables.formats import terminal
+from leaderboard.tables.reports import as_json, headline, junit, markdown, report, table, updates
+from suite.commands.updates import Outcome, UpdateDifference
 from suite.errors import InputError
 from tests.leaderboard.helpers import record, runs_of
 
@@ -350,6 +353,26 @@ def test_markdown_says_what_changed_first(mixed: Comparison) -> None:
     assert len(rows) == 2 * len(mixed.regressions)  # once in the summary and once among all
     assert all(line.replace("\\|", "").count("|") == 8 for line in rows)
     assert "<b>" not in markdown(report(mixed)).replace("\\<b>", "")
+
+
+def test_a_narrow_terminal_shows_costs_in_percent_and_exact_tests_by_their_p_value() -> None:
+    before = _suite(np.random.default_rng(1), 3)
+    slower = Results([r | {"gradient_evaluations": int(1.3 * r["gradient_evaluations"])} for r in before.records])
+    parts = terminal(table(compare(before, slower)), 60)
+    cells = [str(cell) for part in parts for column in part.columns for cell in column.cells]
+    assert any(re.fullmatch(r"(29|30)(\.\d)?±\d+(\.\d+)? %", cell) for cell in cells)
+    assert any(cell.endswith("(p = 1)") for cell in cells)
+    assert not any("nan" in cell for cell in cells)
+
+
+def test_markdown_shows_no_empty_table() -> None:
+    same, other = (
+        UpdateDifference("as it is", outcome, step, "w", 0.5)
+        for outcome, step in ((Outcome.IDENTICAL, 0), (Outcome.DIFFERENT, 3))
+    )
+    for found, tables in (([same], 1), ([same, other], 2)):  # one of them is folded away
+        text = markdown(updates({"x": found}))
+        assert text.count("NEW / BASE   |") + text.count("NEW / BASE |") == tables
 
 
 def test_junit_has_a_failure_for_every_regression(mixed: Comparison) -> None:
