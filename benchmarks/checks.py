@@ -6,7 +6,7 @@ of a share are of one run, and other work on the machine moves both. The shares 
 default submissions take on the task, as the shipped log tells. The checks:
 
 - *lanes*: whether a program, and its optimizer, can be batched, lanes against an ordinary loop to the last step, one
-  lane alone;
+  lane alone, a direct step of one of torch's optimizers against its own;
 - *tapes*: what is played from a tape, computed now and then as well;
 - *probe*: what an optimizer does beside following its gradients (the measured daggers); in one unit of a task;
 - *state*: settings and variables that runs share, looked at and put back; plain data as the answer of training;
@@ -19,8 +19,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
+import resource
 import statistics
 import time
 from collections import Counter
@@ -32,10 +32,12 @@ from leaderboard.analysis.baselines import BASELINES
 from leaderboard.commands.run import DEFAULT
 from suite.engine.costs import Costs
 from suite.engine.plan import make_plan, planned_entries
+from suite.kernels.malloc import collapse
 from suite.sandbox.child import in_child
 from suite.storage.log import read
 from suite.tracks import find_track
 from suite.training import loop, tape
+from suite.training.direct_steps import DirectSteps
 from suite.training.equivalence import EquivalenceCheck
 from suite.training.global_state import GlobalState
 from suite.training.loop import warm_up
@@ -49,6 +51,7 @@ KINDS: dict[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
     "lanes": (
         (loop, ("supports_vmap", "supports_vmapped_steps", "_as_if_alone")),
         (LaneCopy, ("__init__", "note", "require_same_step")),
+        (DirectSteps, ("_ordinary_step", "_prove")),
         (
             EquivalenceCheck,
             ("__init__", "before_step", "after_step", "in_closures", "before_closures", "after_closures"),
@@ -135,12 +138,17 @@ def processes_seconds(pairs: int) -> float:
     def in_processes() -> None:
         in_child(lambda: b"" if run_unit(unit) else b"-")
 
+    def seconds() -> float:
+        used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(each.ru_utime + each.ru_stime for each in used)
+
     def used(work: Callable[[], object]) -> float:
-        before = sum(os.times()[:4])
+        before = seconds()
         work()
-        return sum(os.times()[:4]) - before
+        return seconds() - before
 
     used(lambda: run_unit(unit))
+    collapse()  # as a worker does
     return statistics.median(used(in_processes) - used(lambda: run_unit(unit)) for _ in range(pairs))
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import multiprocessing
 import os
@@ -41,7 +42,7 @@ from types import ModuleType
 from typing import Any
 
 from suite.errors import InputError, sentence
-from suite.kernels.malloc import disable_trim
+from suite.kernels.malloc import collapse, disable_trim
 from suite.sandbox.child import FORKS, POLL_SECONDS, ChildFailure, death, in_child, wait_or_end
 from suite.sandbox.limits import limit_memory
 
@@ -60,6 +61,10 @@ START_SECONDS = 300.0
 
 IDLE_SECONDS = 600.0
 """A worker without a call for so long ends itself: a cluster's workers outlive drivers that were killed."""
+
+
+COLLAPSE_AT = 4
+"""The call before which a worker moves its memory into huge pages: it takes a third of a second, as ten forks gain."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,12 @@ def _serve(connection: Connection, session: Session) -> None:
     """Answer calls until there are none for `IDLE_SECONDS`."""
     try:
         connection.send(_set_up(session))
-        while wait_or_end([connection], IDLE_SECONDS):
+        for number in itertools.count(1):
+            if not wait_or_end([connection], IDLE_SECONDS):
+                break
             call: Call = pickle.loads(connection.recv_bytes())
+            if FORKS and number == COLLAPSE_AT:
+                collapse()
             connection.send_bytes(_answer(call, connection))
     except (EOFError, OSError, MemoryError):
         os._exit(1)  # the parent has closed the pipe, or no memory is left for an answer: it sees the death
