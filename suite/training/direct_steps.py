@@ -49,19 +49,22 @@ class DirectSteps:
         step: Any = unwrapped(type(optimizer).step)
         variables = step.__globals__
         name = f"_single_tensor_{variables['__name__'].rpartition('.')[2]}"
-        function: Callable[..., None] = variables[name]
+        # The name is not public: where torch has another, nothing is noted, and the optimizer is stepped as usual.
+        function: Any = variables.get(name)
         called: list[tuple[Sequence[Any], dict[str, Any]]] = []
 
         def noted(*args: Any, **kwargs: Any) -> None:
             called.append((args, kwargs))
             function(*args, **kwargs)
 
-        variables[name] = noted
+        if function is not None:
+            variables[name] = noted
         try:
             with torch.no_grad():
                 step(optimizer)
         finally:
-            variables[name] = function
+            if function is not None:
+                variables[name] = function
         pairs = [*zip(optimizer.param_groups, called, strict=False)]
         self._is_known = len(pairs) == len(optimizer.param_groups) and all(
             _is_plain(options, names, *call) for options, call in pairs

@@ -129,7 +129,7 @@ def median_seconds(work: Callable[[], object], device: Device) -> float:
 
 CHECKED_STEPS = 20
 
-GROWTH = 1.5
+GROWTH = 2.0
 """After the first steps a lane is checked each time their number has grown by this factor, to the end of the run."""
 
 TOLERANCES = {torch.float64: (1e-6, 1e-13), torch.float32: (1e-3, 1e-5)}

@@ -142,3 +142,16 @@ def test_a_function_that_steps_otherwise_is_found_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_single_tensor_sgd", fickle)
     more = {"momentum": 0.9}
     assert follow(build(torch.optim.SGD, more), build(torch.optim.SGD, more), {}) == [True] + [False] * 10
+
+
+class Elsewhere(torch.optim.SGD):
+    """Its module has no function of the name that torch's modules have."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def test_where_the_function_has_another_name_steps_are_the_optimizers() -> None:
+    before = {*globals()}
+    assert follow(build(Elsewhere, {}), build(torch.optim.SGD, {}), {}) == [False] * 11
+    assert {*globals()} == before
