@@ -62,6 +62,8 @@ TRACED, OBSERVED = 2, 128
 
 MOST_RELATED, RELATED = 1024, 1e-11
 """Inputs of a map among which linear relations are looked for, and what share of the largest variance is none."""
+RARE = 8
+"""Samples on which an input must differ from 0, to be looked at."""
 ROUNDING = 1e-14
 """Singular values below this share of the largest are rounding."""
 
@@ -742,10 +744,18 @@ class _Canonical:
         for part in self._linear():
             if part.site.name == "embedding" and "weight" in part.trained:
                 assert part.weight is not None
-                means[part] = part.shift = part.weight[:, :, 0].mean(1)
+                means[part] = part.shift = part.weight[:, self._occurring(part), 0].mean(1)
                 part.weight = part.weight - part.shift[:, None, None]
                 part.trained.add("shift")
         return means
+
+    def _occurring(self, part: Part) -> Tensor:
+        """Which rows of a table samples use: others may be anything."""
+        found: set[int] = set()
+        with FastMaxPool2d(), Replay({}, {part.site.number: lambda which, _: found.update(which.unique().tolist())}):
+            for x in torch.split(self.context.train.x, self.context.network.chunk(self.context.train.x)):
+                self.context.model(x)
+        return torch.tensor(sorted(found))
 
     def _join_embeddings(self, means: Mapping[Part, Tensor]) -> None:
         """Undo that where no other constant is added, and no linear map follows."""
@@ -860,12 +870,11 @@ class _Canonical:
                 home.add_shift(values[places], trained=True)
                 part.drop_shift()
 
-    def _ends(self, node: Node) -> set[tuple[str, Node | None]]:
-        """Where an activation goes, sums, means and moves aside: what reads it, and the result of that."""
+    def _ends(self, node: Node, past: Set[str] = STRAIGHT - {"factor"}) -> set[tuple[str, Node | None]]:
+        """Where an activation goes, past sums, means and moves: what reads it, and the result of that."""
         found: set[tuple[str, Node | None]] = set()
         for name, other in node.uses:
-            through = name in ("move", "mean", "add") and other is not None
-            found |= self._ends(other) if through and other is not None else {(name, other)}
+            found |= self._ends(other, past) if name in past and other is not None else {(name, other)}
         return found
 
     def _are_forgotten(self, part: Part) -> bool:
@@ -874,7 +883,8 @@ class _Canonical:
         Raises:
             Unproved: one of these reads other channels than the part writes.
         """
-        found = [self.recorder.forgetting.get(node) for _, node in self._ends(part.site.after)]  # type: ignore[arg-type]
+        ends = self._ends(part.site.after, past=STRAIGHT)
+        found = [self.recorder.forgetting.get(node) for _, node in ends]  # type: ignore[arg-type]
         return self._all_read(part, found)
 
     def _all_read(self, part: Part, found: Sequence[Tensor | None]) -> bool:
@@ -901,7 +911,7 @@ class _Canonical:
                 part.shift = part.shift - part.shift.mean(-1, keepdim=True)
             part.changed = True
         for part in self._linear():
-            ends = {self.by_call.get(node) for _, node in self._ends(part.site.after)}  # type: ignore[arg-type]
+            ends = {self.by_call.get(node) for _, node in self._ends(part.site.after, past=STRAIGHT)}  # type: ignore[arg-type]
             norms = [norm for norm in ends if norm is not None and norm.site.name == "group_norm"]
             if len(norms) < len(ends) or not self._all_read(part, [norm.site.reads for norm in norms]):
                 continue
@@ -980,40 +990,95 @@ class _Canonical:
                     waiting.append((other, wide, through, 1))
 
     def _check_relations(self) -> None:
-        """No linear map reads results of an unknown function of which some combination is always the same number.
+        """No combination of what a linear map reads, or maps whose results are added, is always the same number.
 
-        That is looked for on samples with noise, so that it is the function's and not the data's.
+        Asked of results of unknown functions, and where functions of one activation meet again: ``relu(z) - relu(-z)``
+        is z. It is looked for on samples with noise, so that it is the functions' and not the data's.
 
         Raises:
-            Unproved: one does, or has too many inputs to tell.
+            Unproved: one is, or there are too many inputs to tell.
         """
         unknown = (node for node in self.recorder.nodes if not node.known)
         parts = {self.by_call[each] for node in unknown for each in _read_directly(node) if each in self.by_call}
-        parts = {part for part in parts if "weight" in part.trained and part.weight is not None and part.site.before}
-        if not parts:
+        groups = [
+            [part] for part in (parts | self._reading_tangles()) if part.site.before and _has_trained_weight(part)
+        ]
+        groups += self._meeting_again()
+        if not groups:
             return
-        most = max(len(part.site.reads) for part in parts)
+        most = max(sum(len(part.site.reads) for part in group) for group in groups)
         x = self.context.train.x
         if most > MOST_RELATED:
-            raise Unproved("a linear map reads many results of a function that is not known")
-        x = x[torch.arange(max(OBSERVED, most + most // 4)) % len(x)]
+            raise Unproved("linear maps read more results that may be related than can be examined")
+        x = x[torch.arange(max(OBSERVED, 2 * most)) % len(x)]
         if x.is_floating_point():
             noise = torch.randn(x.shape, generator=torch_stream("relations"), dtype=torch.float64)
             x = x + x.std() * noise.to(x)
+        read: dict[int, Tensor] = {}
 
         def see(part: Part) -> Callable[[Tensor, Tensor], None]:
             def look(inputs: Tensor, _: Tensor) -> None:
                 values = inputs.movedim(1, -1) if part.site.name.startswith("conv") else inputs
-                flat = values.detach().double().reshape(-1, values.shape[-1])
-                flat = flat[:, flat.any(0)]  # weights of what is always 0 do nothing
-                sizes = torch.linalg.eigvalsh(torch.cov(flat.T).reshape(flat.shape[1], -1))
-                if len(sizes) and sizes[0] <= RELATED * sizes[-1]:
-                    raise Unproved("results of a function that is not known, which a linear map reads, are related")
+                read[part.site.number] = values.detach().double().reshape(-1, values.shape[-1])
 
             return look
 
-        with FastMaxPool2d(), Replay({}, {part.site.number: see(part) for part in parts}):
+        with FastMaxPool2d(), Replay({}, {part.site.number: see(part) for group in groups for part in group}):
             self.context.model(x)
+        for group in groups:
+            if len({len(read[part.site.number]) for part in group}) > 1:
+                continue
+            alone = sum(_relations(read[part.site.number]) for part in group) if len(group) > 1 else 0
+            if _relations(torch.cat([read[part.site.number] for part in group], 1)) > alone:
+                raise Unproved("results of functions, which linear maps read, are related")
+
+    def _reading_tangles(self) -> set[Part]:
+        """Linear maps that read activations in which another stands in more than one way."""
+        waiting = [node for node in self.recorder.nodes if node.copies or node.overlaps]
+        for node in self.recorder.nodes:
+            others = {other: name for name, other in node.uses if other is not None}
+            results = {other: name for other, name in others.items() if not self._fixes_anew(other)}
+            if len(results) > 1 and self._are_fixed(node.labels[0]) and not _are_apart(results):
+                waiting.extend(results)
+        found, seen = set(), set(waiting)
+        while waiting:
+            for _, other in waiting.pop().uses:
+                part = None if other is None else self.by_call.get(other)
+                if part is not None and part.weight is not None:
+                    found.add(part)
+                elif other is not None and other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+        return found
+
+    def _fixes_anew(self, node: Node) -> bool:
+        """Whether an activation is a norm's result, or a linear map's with something nonlinear behind it."""
+        part = self.by_call.get(node)
+        if part is None or part.site.name == "add":
+            return False
+        return part.weight is None or self._are_fixed(part.site.writes)
+
+    def _meeting_again(self) -> list[list[Part]]:
+        """Linear maps whose results are added, and that read different functions of one activation."""
+        by_channels: dict[frozenset[int], list[Part]] = {}
+        for part in self._linear():
+            if part.site.before is not None and _has_trained_weight(part) and part.weight.shape[2] == 1:  # type: ignore[union-attr]
+                by_channels.setdefault(frozenset(self._roots(part.site.writes)), []).append(part)
+        groups = [parts for parts in by_channels.values() if len(parts) > 1]
+        if not groups:
+            return []
+        made_of: dict[Node, frozenset[Node]] = {}
+        for node in self.recorder.nodes:  # in the order in which they are made
+            sources = made_of.setdefault(node, frozenset([node]))
+            for _, other in node.uses:
+                if other is not None and not (other in self.by_call and self.by_call[other].weight is not None):
+                    made_of[other] = made_of.get(other, frozenset()) | sources
+        return [
+            [one, other]
+            for parts in groups
+            for one, other in itertools.combinations(parts, 2)
+            if one.site.before is not other.site.before and made_of[one.site.before] & made_of[other.site.before]  # type: ignore[index]
+        ]
 
     def _center_sigmoids(self) -> None:
         """Let linear maps read sigmoids less 1/2, whose sign is that of their input, and give the rest to constants."""
@@ -1474,6 +1539,27 @@ def _is_bent(node: Node | None) -> bool:
         name in ELEMENTWISE - WAVES - {"exp"} or (name in MAXIMA | {"move"} and _is_bent(other))
         for name, other in node.uses
     )
+
+
+def _has_trained_weight(part: Part) -> bool:
+    return part.weight is not None and "weight" in part.trained
+
+
+def _relations(values: Tensor) -> int:
+    """How many combinations of the columns of [n, c] are the same number in every row.
+
+    Columns that are 0 in all rows but a few are left out: several ReLUs that one row alone bends are not related.
+    """
+    values = values[:, (values != 0).sum(0) >= RARE]
+    count = values.shape[1]
+    sizes = torch.linalg.eigvalsh(torch.cov(values.T).reshape(count, count))
+    return int((sizes <= RELATED * sizes[-1:]).sum())
+
+
+def _are_apart(results: Mapping[Node, str]) -> bool:
+    """Whether results are entries of an activation, each of other channels."""
+    channels = [torch.unique(node.labels) for node in results]
+    return set(results.values()) == {"move"} and len(torch.unique(torch.cat(channels))) == sum(map(len, channels))
 
 
 def _read_directly(node: Node) -> set[Node]:

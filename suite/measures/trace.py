@@ -283,6 +283,7 @@ class Node:
         factor: of another activation that it is a multiple of, by how much.
         copies: whether entries of another activation may stand in it more than once.
         known: whether the function that it is a result of is known.
+        overlaps: whether its entries are means over positions of which some may be in several.
     """
 
     tensor: Tensor
@@ -291,6 +292,7 @@ class Node:
     factor: float = 1.0
     copies: bool = False
     known: bool = True
+    overlaps: bool = False
 
 
 @dataclass(eq=False)
@@ -436,13 +438,21 @@ class Recorder(Calls):
         if not sources or not any(isinstance(each, Tensor) for each in _flat([result])):
             return result
         in_a_view = name.endswith("_") and not name.startswith("__") and sources[0].tensor._is_view()
-        if in_a_view or (name == "pad" and (args[3] if len(args) > 3 else options.get("value"))):
+        if (
+            in_a_view
+            or _is_hidden_symmetry(name, args, options)
+            or (name == "pad" and (args[3] if len(args) > 3 else options.get("value")))
+        ):
             self._problem(name, sources, result)
         elif name in MOVES or func in TRANSPOSED or name == "pad" or (name in DROPOUTS and result is sources[0].tensor):
             self._moved(func, name, args, options, sources, result)
         elif name in ("softmax", "log_softmax") and isinstance(result, Tensor):
             self._normalized(name, args, options, sources[0], result)
-        elif (name == "square" or (name in ("mul", "__mul__") and len(sources) == 2)) and self._is_polynomial(sources):
+        elif (
+            name == "square"
+            or (name in ("pow", "__pow__") and 2 in args[1:])
+            or (name in ("mul", "__mul__") and len(sources) == 2)
+        ) and self._is_polynomial(sources):
             self._problem(name, sources, result)
         elif name in ELEMENTWISE or (name in ("mul", "__mul__") and len(sources) == 2 and _are_alike(sources)):
             for source in sources:
@@ -469,6 +479,11 @@ class Recorder(Calls):
 
     def _is_polynomial(self, factors: Sequence[Node]) -> bool:
         """Whether a product is one of two linear functions of one activation, which many pairs of maps give."""
+        if all(
+            any(node is result and name == "abs" for each in self.nodes for name, result in each.uses)
+            for node in factors
+        ):
+            return True  # the absolute value's square is the square
         one, other = factors[0], factors[-1]
         if not any(self._is_fixed(node.labels) for node in factors):
             return True
@@ -523,7 +538,8 @@ class Recorder(Calls):
             unique, places = _numbered(channels)
             channels = self._fresh(len(unique), fixed=True)[places]
         shape = (1, -1, *[1] * (result.dim() - 2))
-        self._add(result, channels.view(shape).expand(result.shape), "mean" if name in MEANS else name, [source])
+        node = self._add(result, channels.view(shape).expand(result.shape), "mean" if name in MEANS else name, [source])
+        node.overlaps = name in MEANS and 2 * result.numel() > source.tensor.numel()
 
     def _averaged(self, args: Sequence[Any], options: Arguments, source: Node, result: Tensor) -> None:
         axes = options.get("dim", args[1] if len(args) > 1 else None)
@@ -722,6 +738,17 @@ def _factor(name: str, args: Sequence[Any], options: Arguments) -> float:
         return -1.0
     number = float(args[1] if len(args) > 1 else options["other"])
     return 1 / number if name in ("div", "__truediv__") else number
+
+
+def _is_hidden_symmetry(name: str, args: Sequence[Any], options: Arguments) -> bool:
+    """Whether a function is the identity, or symmetric about another point than 0 (``f(6 - z) = 6 - f(z)``)."""
+    if name.startswith("leaky_relu"):
+        return bool((args[1] if len(args) > 1 else options.get("negative_slope", 0.01)) == 1)
+    if name == "hardtanh":
+        low = args[1] if len(args) > 1 else options.get("min_val", -1.0)
+        high = args[2] if len(args) > 2 else options.get("max_val", 1.0)
+        return bool(low != -high)
+    return name == "relu6"
 
 
 def _are_alike(nodes: Sequence[Node]) -> bool:

@@ -106,6 +106,19 @@ PROVED: dict[str, Make] = {
         lambda x, e, n, a, h: h(torch.cat([(y := n(e(x))).tanh(), a(y)], 1)),
         e=linear(FEATURES, 4), n=nn.LayerNorm(4), a=linear(4, 3), h=linear(7, CLASSES),
     ),
+    "a number in front of a layer norm": lambda: Net(
+        lambda x, e, n, h: h(n(0.5 * e(x)).tanh()), e=linear(FEATURES, 4), n=nn.LayerNorm(4), h=linear(4, CLASSES)
+    ),
+    "a number in front of a group norm": lambda: Net(
+        lambda x, e, n, h: h(n(e(x) / 2).tanh()), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
+    ),
+    "a temperature in a softmax": lambda: Net(
+        lambda x, e, h: h((e(x) / 2).softmax(1)), e=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
+    "embeddings of which some do not occur": lambda: Net(
+        lambda x, e, a, h: h((e(words(x)).mean(1) + a(x)).tanh()),
+        e=nn.Embedding(9, 4), a=linear(FEATURES, 4), h=linear(4, CLASSES),
+    ),
     "a group norm of vectors": lambda: Net(
         lambda x, e, n, h: h(n(e(x)).tanh()), e=linear(FEATURES, 6), n=nn.GroupNorm(2, 6), h=linear(6, CLASSES)
     ),
@@ -190,6 +203,41 @@ PROVED: dict[str, Make] = {
 }  # fmt: skip
 
 MARKED: dict[str, Make] = {
+    "a layer beside its inputs": lambda: Net(
+        lambda x, a, b, h: h(torch.cat([x, a(x).tanh(), b(x)], 1)),
+        a=linear(FEATURES, 4), b=linear(FEATURES, 2), h=linear(12, CLASSES),
+    ),
+    "channels that are copied in front of a nonlinearity": lambda: Net(
+        lambda x, a, h: h(a(x).repeat(1, 2).tanh()), a=linear(FEATURES, 3), h=linear(6, CLASSES)
+    ),
+    "an activation and its mirror image": lambda: Net(
+        lambda x, a, h: h((y := a(x).tanh()) + y.flip(1)), a=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
+    "means over windows that overlap": lambda: Net(
+        lambda x, c, h: h(functional.avg_pool1d(c(x.view(-1, 1, 6)).tanh(), 2, 1, 1).flatten(1)),
+        c=nn.Conv1d(1, 2, 3), h=linear(10, CLASSES),
+    ),
+    "both sides of a hinge, and what bends there": lambda: Net(
+        lambda x, a, h: h(torch.cat([silu(y := a(x)), silu(-y), y], 1)), a=linear(FEATURES, 4), h=linear(12, CLASSES)
+    ),
+    "one function, called twice": lambda: Net(
+        lambda x, a, h, i: h((y := a(x)).tanh()) + i(y.tanh()),
+        a=linear(FEATURES, 4), h=linear(4, CLASSES), i=linear(4, CLASSES, bias=False),
+    ),
+    "an activation and one less it": lambda: Net(
+        lambda x, a, h, i: h(y := a(x).tanh()) + i(1 - y),
+        a=linear(FEATURES, 4), h=linear(4, CLASSES), i=linear(4, CLASSES, bias=False),
+    ),
+    "two norms of one activation": lambda: Net(
+        lambda x, a, n, m, h, i: h(n(y := a(x))) + i(m(y)),
+        a=linear(FEATURES, 4), n=nn.LayerNorm(4), m=nn.LayerNorm(4), h=linear(4, CLASSES), i=linear(4, CLASSES),
+    ),
+    "squares of absolute values": lambda: Net(
+        lambda x, a, h: h(a(x).abs() ** 2), a=linear(FEATURES, 9), h=linear(9, CLASSES)
+    ),
+    "a leaky ReLU that leaks everything": lambda: Net(
+        lambda x, a, h: h(functional.leaky_relu(a(x), 1.0)), a=linear(FEATURES, 4), h=linear(4, CLASSES)
+    ),
     "one gate for several channels": lambda: Net(
         lambda x, g, a, h: h(g(x).sigmoid() * a(x)), g=linear(FEATURES, 1), a=linear(FEATURES, 4), h=linear(4, CLASSES)
     ),
@@ -363,3 +411,21 @@ def test_what_would_move_is_marked(name: str) -> None:
     assert dimensions > 0
     assert before.note.startswith("Not canonical:")
     assert after != pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("bend", [nn.ReLU6(), nn.Hardtanh(0, 6)])
+def test_a_mirror_image_about_another_point_than_zero_is_marked(bend: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(FEATURES, 4), bend, nn.Linear(4, CLASSES)).double()
+    x = torch.randn(SAMPLES, FEATURES, generator=torch_stream("mirror"), dtype=torch.float64)
+    data = Split(x, (before := model(x).detach()).argmax(1))
+    values = [measure(model, data, ["canonical_sharpness"], matched_loss=0.3)["canonical_sharpness"]]
+    first, _, last = model
+    with torch.no_grad():
+        first.weight.neg_()
+        first.bias.neg_().add_(6)
+        last.bias += 6 * last.weight.sum(1)
+        last.weight.neg_()
+    values.append(measure(model, data, ["canonical_sharpness"], matched_loss=0.3)["canonical_sharpness"])
+    torch.testing.assert_close(model(x).detach(), before)
+    assert all(value.note.startswith("Not canonical:") for value in values)
+    assert values[1] != pytest.approx(values[0], rel=0.01)
