@@ -946,10 +946,7 @@ class _Canonical:
         Raises:
             Unproved: one does.
         """
-        calls: dict[int, int] = {}
-        for part in self._linear():
-            if "weight" in part.given:
-                calls[part.given["weight"].data_ptr()] = calls.get(part.given["weight"].data_ptr(), 0) + 1
+        calls = self._calls_of_weights()
         for part in self._linear():
             if part.site.before is None or "weight" not in part.trained:
                 continue
@@ -962,6 +959,14 @@ class _Canonical:
                 fits = through == 1 or wide == 0 or (wide == 1 and part.weight.shape[2] > 1)
                 if fits and not (bends and repeated):
                     raise Unproved("a linear map stands beside another path that it could take a part of")
+
+    def _calls_of_weights(self) -> dict[int, int]:
+        """How many linear maps have each matrix, by its address."""
+        calls: dict[int, int] = {}
+        for part in self._linear():
+            if "weight" in part.given:
+                calls[part.given["weight"].data_ptr()] = calls.get(part.given["weight"].data_ptr(), 0) + 1
+        return calls
 
     def _paths(self, start: Node) -> Iterator[tuple[Part, int, int, int]]:
         """Linear maps that paths from an activation lead to, with at most one function of `HINGES` on the way.
@@ -1000,10 +1005,14 @@ class _Canonical:
         """
         unknown = (node for node in self.recorder.nodes if not node.known)
         parts = {self.by_call[each] for node in unknown for each in _read_directly(node) if each in self.by_call}
-        groups = [
-            [part] for part in (parts | self._reading_tangles()) if part.site.before and _has_trained_weight(part)
+        groups = [[part] for part in parts if part.site.before is not None and _has_trained_weight(part)]
+        calls = self._calls_of_weights()
+        # One step of a recurrent layer may read related results, if the steps together do not.
+        groups += [
+            group
+            for group in [*([part] for part in self._reading_tangles() - parts), *self._meeting_again()]
+            if all(_has_trained_weight(part) and calls[part.given["weight"].data_ptr()] == 1 for part in group)
         ]
-        groups += self._meeting_again()
         if not groups:
             return
         most = max(sum(len(part.site.reads) for part in group) for group in groups)
