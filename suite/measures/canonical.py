@@ -1007,12 +1007,14 @@ class _Canonical:
         parts = {self.by_call[each] for node in unknown for each in _read_directly(node) if each in self.by_call}
         groups = [[part] for part in parts if part.site.before is not None and _has_trained_weight(part)]
         calls = self._calls_of_weights()
-        # One step of a recurrent layer may read related results, if the steps together do not.
-        groups += [
-            group
-            for group in [*([part] for part in self._reading_tangles() - parts), *self._meeting_again()]
-            if all(_has_trained_weight(part) and calls[part.given["weight"].data_ptr()] == 1 for part in group)
-        ]
+        # One step of a recurrent layer may read related results, if the steps together do not; and tokens, to which no
+        # noise can be added, may be too few to tell.
+        if self.context.train.x.is_floating_point():
+            groups += [
+                group
+                for group in [*([part] for part in self._reading_tangles() - parts), *self._meeting_again()]
+                if all(_has_trained_weight(part) and calls[part.given["weight"].data_ptr()] == 1 for part in group)
+            ]
         if not groups:
             return
         most = max(sum(len(part.site.reads) for part in group) for group in groups)
