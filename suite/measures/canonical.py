@@ -752,7 +752,7 @@ class _Canonical:
     def _occurring(self, part: Part) -> Tensor:
         """Which rows of a table samples use: others may be anything."""
         found: set[int] = set()
-        with FastMaxPool2d(), Replay({}, {part.site.number: lambda which, _: found.update(which.unique().tolist())}):
+        with FastMaxPool2d(), Replay({}, {part.site.number: lambda which, _: found.update(which.reshape(-1).tolist())}):
             for x in torch.split(self.context.train.x, self.context.network.chunk(self.context.train.x)):
                 self.context.model(x)
         return torch.tensor(sorted(found))
