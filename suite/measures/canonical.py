@@ -872,10 +872,7 @@ class _Canonical:
 
     def _ends(self, node: Node, past: Set[str] = STRAIGHT - {"factor"}) -> set[tuple[str, Node | None]]:
         """Where an activation goes, past sums, means and moves: what reads it, and the result of that."""
-        found: set[tuple[str, Node | None]] = set()
-        for name, other in node.uses:
-            found |= self._ends(other, past) if name in past and other is not None else {(name, other)}
-        return found
+        return {(name, other) for name, other, passed in _followed(node, lambda name, _: name in past) if not passed}
 
     def _are_forgotten(self, part: Part) -> bool:
         """Whether all that reads what a part writes forgets what its channels have in common.
@@ -927,16 +924,21 @@ class _Canonical:
                 part.weight = _less_mean(part.weight, count)
                 part.changed = True
 
-    def _bent(self, node: Node, factor: float = 1.0) -> Iterator[tuple[str, Node | None, Node, float]]:
+    def _bent(self, node: Node) -> list[tuple[str, Node | None, Node, float]]:
         """What reads an activation, or a multiple, mean or sum of it: its name and result, what it reads, the factor.
 
-        A constant that is added to the activation is added that often to what is read.
+        A constant that is added to the activation is added that often to what is read. The factor of what is reached in
+        several ways is NaN.
         """
-        for name, other in node.uses:
-            if other is not None and name in STRAIGHT:
-                yield from self._bent(other, factor * other.factor if name == "factor" else factor)
-            else:
-                yield name, other, node, factor
+        factors, found = {node: 1.0}, []
+        for each in self.recorder.nodes:  # in the order in which they are made
+            for name, other in each.uses if each in factors else ():
+                if other is None or name not in STRAIGHT:
+                    found.append((name, other, each, factors[each]))
+                else:
+                    factor = factors[each] * (other.factor if name == "factor" else 1.0)
+                    factors[other] = math.nan if other in factors else factor
+        return found
 
     def _check_paths(self) -> None:
         """No linear map stands beside another path that it could take a part of.
@@ -1123,7 +1125,7 @@ class _Canonical:
         for part in self.parts.values():
             if part.shift is None or "shift" not in part.trained:
                 continue
-            found = list(self._bent(part.site.after))
+            found = self._bent(part.site.after)
             if any(name in MAXIMA and not _is_bent(result) for name, result, *_ in found):
                 raise Unproved("a constant passes through a maximum to what reads it")
             if any(name == "exp" for name, *_ in found):
@@ -1183,12 +1185,12 @@ class _Canonical:
 
     def _way_out(self, node: Node) -> set[str]:
         """What happens to an activation, and to what is made of it, up to nonlinear functions and further maps."""
-        found: set[str] = set()
-        for name, other in node.uses:
-            found.add(name)
-            if other is not None and name not in ENDS and (name == "add" or other not in self.by_call):
-                found |= self._way_out(other)
-        return found
+        return {
+            name
+            for name, *_ in _followed(
+                node, lambda name, other: name not in ENDS and (name == "add" or other not in self.by_call)
+            )
+        }
 
     def _redundancies(self) -> Iterator[tuple[Node, Tensor, Tensor, float]]:
         """Activations, their channels [c], and a vector [c] of norm 1 whose product with them is always this number."""
@@ -1575,11 +1577,24 @@ def _are_apart(results: Mapping[Node, str]) -> bool:
 
 def _read_directly(node: Node) -> set[Node]:
     """The results of what reads an activation itself, or entries or means of it."""
-    found: set[Node] = set()
-    for name, other in node.uses:
-        if other is not None:
-            found |= _read_directly(other) if name in ("move", "mean") else {other}
-    return found
+    uses = _followed(node, lambda name, _: name in ("move", "mean"))
+    return {other for _, other, passed in uses if other is not None and not passed}
+
+
+def _followed(node: Node, passes: Callable[[str, Node], bool]) -> Iterator[tuple[str, Node | None, bool]]:
+    """What reads an activation or a result of a use that `passes` it on: its name, its result, whether it passes it on.
+
+    Every result is followed once, however many ways lead to it.
+    """
+    waiting, seen = [node], {node}
+    while waiting:
+        for name, other in waiting.pop().uses:
+            passed = other is not None and passes(name, other)
+            yield name, other, passed
+            if passed and other not in seen:
+                assert other is not None
+                seen.add(other)
+                waiting.append(other)
 
 
 def _is_parameter(value: Tensor) -> bool:

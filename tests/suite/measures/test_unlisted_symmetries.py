@@ -429,3 +429,39 @@ def test_a_mirror_image_about_another_point_than_zero_is_marked(bend: nn.Module)
     torch.testing.assert_close(model(x).detach(), before)
     assert all(value.note.startswith("Not canonical:") for value in values)
     assert values[1] != pytest.approx(values[0], rel=0.01)
+
+
+def doubled(bend: Callable[[Tensor], Tensor], times: int) -> Net:
+    """What a linear map writes, added to itself so often, bent and read by another."""
+
+    def forward(x: Tensor, first: Any, last: Any) -> Tensor:
+        y = first(x)
+        for _ in range(times):
+            y = y + y
+        return last(bend(y / 2**times))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return Net(forward, first=linear(FEATURES, 4), last=linear(4, CLASSES)).double()
+
+
+def test_sums_that_are_met_in_many_ways_are_followed_once() -> None:
+    """With two ways for each of forty sums, following every way by itself would never end."""
+    x = torch.randn(SAMPLES, FEATURES, generator=torch_stream("doubled"), dtype=torch.float64)
+    values = []
+    for times in (0, 40):
+        model = doubled(torch.tanh, times)
+        data = Split(x, model(x).argmax(1))
+        values.append(measure(model, data, ["canonical_sharpness"], matched_loss=0.3)["canonical_sharpness"])
+    assert not values[0].note
+    assert values[1].note or values[1] == pytest.approx(values[0], rel=1e-6)
+
+
+def test_a_constant_that_reaches_a_sine_in_two_ways_is_marked() -> None:
+    """Half a period of the constant is a whole one of what the sine gets."""
+    x = torch.randn(SAMPLES, FEATURES, generator=torch_stream("doubled"), dtype=torch.float64)
+    model = doubled(torch.sin, 1)
+    with torch.no_grad():
+        model.layers["first"].bias += 4
+    value = measure(model, Split(x, model(x).argmax(1)), ["canonical_sharpness"], matched_loss=0.3)
+    assert value["canonical_sharpness"].note.startswith("Not canonical:")
