@@ -61,6 +61,4 @@ def _shares(placements: list[Mapping[str, int]]) -> list[tuple[str, float]]:
 def in_words(found: Iterable[Implementation]) -> str:
     """Such as ``Muon (torch 2.14.1) 70 %, AdamW (torch 2.14.1) 30 %``; without shares where there is one algorithm."""
     parts = tuple(found)
-    return ", ".join(
-        f"{one.words} {one.share:.0%}".replace("%", " %") if len(parts) > 1 else one.words for one in parts
-    )
+    return ", ".join(f"{one.words} {100 * one.share:.0f} %" if len(parts) > 1 else one.words for one in parts)

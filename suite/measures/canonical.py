@@ -53,6 +53,7 @@ from suite.measures.trace import (
     Replay,
     Site,
     called,
+    followed,
 )
 from suite.models import evaluating
 from suite.seeding import torch_stream
@@ -872,7 +873,7 @@ class _Canonical:
 
     def _ends(self, node: Node, past: Set[str] = STRAIGHT - {"factor"}) -> set[tuple[str, Node | None]]:
         """Where an activation goes, past sums, means and moves: what reads it, and the result of that."""
-        return {(name, other) for name, other, passed in _followed(node, lambda name, _: name in past) if not passed}
+        return {(name, other) for name, other, passed in followed([node], lambda name, _: name in past) if not passed}
 
     def _are_forgotten(self, part: Part) -> bool:
         """Whether all that reads what a part writes forgets what its channels have in common.
@@ -1053,16 +1054,8 @@ class _Canonical:
             results = {other: name for other, name in others.items() if not self._fixes_anew(other)}
             if len(results) > 1 and self._are_fixed(node.labels[0]) and not _are_apart(results):
                 waiting.extend(results)
-        found, seen = set(), set(waiting)
-        while waiting:
-            for _, other in waiting.pop().uses:
-                part = None if other is None else self.by_call.get(other)
-                if part is not None and part.weight is not None:
-                    found.add(part)
-                elif other is not None and other not in seen:
-                    seen.add(other)
-                    waiting.append(other)
-        return found
+        uses = followed(waiting, lambda _, other: other not in self.by_call or self.by_call[other].weight is None)
+        return {self.by_call[other] for _, other, passed in uses if other is not None and not passed}
 
     def _fixes_anew(self, node: Node) -> bool:
         """Whether an activation is a norm's result, or a linear map's with something nonlinear behind it."""
@@ -1187,8 +1180,8 @@ class _Canonical:
         """What happens to an activation, and to what is made of it, up to nonlinear functions and further maps."""
         return {
             name
-            for name, *_ in _followed(
-                node, lambda name, other: name not in ENDS and (name == "add" or other not in self.by_call)
+            for name, *_ in followed(
+                [node], lambda name, other: name not in ENDS and (name == "add" or other not in self.by_call)
             )
         }
 
@@ -1577,24 +1570,8 @@ def _are_apart(results: Mapping[Node, str]) -> bool:
 
 def _read_directly(node: Node) -> set[Node]:
     """The results of what reads an activation itself, or entries or means of it."""
-    uses = _followed(node, lambda name, _: name in ("move", "mean"))
+    uses = followed([node], lambda name, _: name in ("move", "mean"))
     return {other for _, other, passed in uses if other is not None and not passed}
-
-
-def _followed(node: Node, passes: Callable[[str, Node], bool]) -> Iterator[tuple[str, Node | None, bool]]:
-    """What reads an activation or a result of a use that `passes` it on: its name, its result, whether it passes it on.
-
-    Every result is followed once, however many ways lead to it.
-    """
-    waiting, seen = [node], {node}
-    while waiting:
-        for name, other in waiting.pop().uses:
-            passed = other is not None and passes(name, other)
-            yield name, other, passed
-            if passed and other not in seen:
-                assert other is not None
-                seen.add(other)
-                waiting.append(other)
 
 
 def _is_parameter(value: Tensor) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -722,15 +722,25 @@ def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_linear_in(node: Node, other: Node) -> bool:
     """Whether an activation is a linear function of another."""
-    waiting, seen = [other], {other}
+    uses = followed([other], lambda name, _: name in LINEAR | STRAIGHT)
+    return any(result is node and passed for _, result, passed in uses)
+
+
+def followed(nodes: Iterable[Node], passes: Callable[[str, Node], bool]) -> Iterator[tuple[str, Node | None, bool]]:
+    """What reads activations, or a result of a use that `passes` them on: its name, its result, whether it does.
+
+    Every result is followed once, however many ways lead to it.
+    """
+    waiting = [*nodes]
+    seen = {*waiting}
     while waiting:
-        for name, result in waiting.pop().uses:
-            if result is node and name in LINEAR | STRAIGHT:
-                return True
-            if result is not None and name in LINEAR | STRAIGHT and result not in seen:
-                seen.add(result)
-                waiting.append(result)
-    return False
+        for name, other in waiting.pop().uses:
+            passed = other is not None and passes(name, other)
+            yield name, other, passed
+            if passed and other not in seen:
+                assert other is not None
+                seen.add(other)
+                waiting.append(other)
 
 
 def _factor(name: str, args: Sequence[Any], options: Arguments) -> float:

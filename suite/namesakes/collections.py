@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ def installed(module: str) -> str | None:
     return _version(COLLECTIONS[module])
 
 
+@functools.cache  # every program that is trained asks, and the answer lies in files
 def _version(package: str) -> str | None:
     try:
         return version(package).partition("+")[0]

@@ -122,7 +122,7 @@ def placement(optimizer: Any) -> dict[str, int]:
     flag `use_muon` of its own class counts by class and flag: ``AdaMuon``, and ``AdaMuon without use_muon``.
     """
     counts: dict[str, int] = {}
-    for part in optimizer.optimizers if isinstance(optimizer, OptimizerList) else [optimizer]:
+    for part in _parts(optimizer):
         for group in part.param_groups:
             name = type(part).__name__ + ("" if group.get("use_muon", True) else " without use_muon")
             counts[name] = counts.get(name, 0) + sum(parameter.numel() for parameter in group["params"])
@@ -131,8 +131,11 @@ def placement(optimizer: Any) -> dict[str, int]:
 
 def implementations(optimizer: Any) -> dict[str, str]:
     """The package and version of each class of `placement`, such as ``torch 2.14.1``; without those of a file."""
-    parts = optimizer.optimizers if isinstance(optimizer, OptimizerList) else [optimizer]
-    return {type(part).__name__: package for part in parts if (package := source_package(type(part)))}
+    return {type(part).__name__: package for part in _parts(optimizer) if (package := source_package(type(part)))}
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    return optimizer.optimizers if isinstance(optimizer, OptimizerList) else [optimizer]
 
 
 def _split(
