@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import io
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -49,6 +50,8 @@ def _version(package: str) -> str | None:
 
 def source_package(made: type) -> str | None:
     """The package and version that a class comes from, such as ``torch 2.14.1``; None for one of a file."""
+    if vars(sys.modules.get(made.__module__, object)).get(made.__name__) is not made:
+        return None  # a class can say that it is of any module
     top = made.__module__.partition(".")[0]
     if top == suite.__name__:
         return f"lowlands {suite.__version__}"

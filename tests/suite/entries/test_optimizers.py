@@ -65,6 +65,8 @@ def test_who_steps_what() -> None:
     collected = pytorch_optimizer.SOAP(network.parameters())
     assert implementations(collected) == {"SOAP": f"pytorch_optimizer {version('pytorch_optimizer')}"}
     assert implementations(type("Own", (SGD,), {})(network.parameters(), lr=0.1)) == {}
+    posing = type("SGD", (SGD,), {"__module__": "torch.optim.sgd"})
+    assert implementations(posing(network.parameters(), lr=0.1)) == {}
     split = make_optimizer(torch.optim.Muon, parameters, {"lr": 0.1}, BUDGET, network)
     assert placement(split) == placement(muon)
 
