@@ -1,5 +1,7 @@
 """Which optimizers of the collections run unmodified: ``python -m benchmarks.zoo > docs/zoo.md`` (an hour).
 
+``--kept FILE`` keeps the outcome of every class there as it is found, so that a run that was ended goes on.
+
 Every class is given to ``lowlands run module:Class --track smoke`` as a user would give it: in a process of its own,
 under a time limit, with the default space for its step size. What counts is whether it trains, not how well: a run
 that diverges or misses the target loss is a result, one that raises is a failure. The collections are the extra `zoo`.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import json
 import multiprocessing
 import os
 import re
@@ -21,10 +24,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import click
 
 from leaderboard.cli import main as command
+from suite.entries.habits import habits
+from suite.entries.loading import load
 from suite.namesakes.collections import COLLECTIONS, installed, module_of
 from suite.namesakes.transforms import TRANSFORMS
 from suite.storage.log import read
@@ -49,7 +57,7 @@ EXPLAINED: Mapping[str, str] = {
 
 TRACK = "smoke"
 SECONDS = 600.0
-OUTPUT = "output.txt"
+OUTPUT, HABITS = "output.txt", "habits.json"
 
 WORKS, ARGUMENT, CANNOT = "works", "needs an argument", "cannot"
 
@@ -59,7 +67,8 @@ class Outcome:
     """What became of one class.
 
     result: `WORKS`, `ARGUMENT` or `CANNOT`. note: which argument, or why not. met, runs: how many of the scored runs
-    reached the target loss. stepping: how its runs were stepped.
+    reached the target loss. stepping: how its runs were stepped. habits: what it does unasked, as
+    `suite.entries.habits.Habits` has it.
     """
 
     name: str
@@ -68,6 +77,7 @@ class Outcome:
     met: int = 0
     runs: int = 0
     stepping: str = ""
+    habits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def classes(module: str) -> list[str]:
@@ -111,7 +121,9 @@ def enter(name: str, seconds: float = SECONDS) -> Outcome:
         process.join()
         records = read(Path(folder) / f"{TRACK}.jsonl").records
         error = _last_line(Path(folder) / OUTPUT) if process.exitcode else None
-    return judge(name, records, f"not done after {seconds:g} s" if late else error)
+        seen = Path(folder) / HABITS
+        found = json.loads(seen.read_text()) if seen.exists() else {}
+    return replace(judge(name, records, f"not done after {seconds:g} s" if late else error), habits=found)
 
 
 def _run(name: str, folder: str) -> None:
@@ -122,6 +134,9 @@ def _run(name: str, folder: str) -> None:
             os.dup2(output.fileno(), stream.fileno())
     if installed("heavyball"):
         importlib.import_module("heavyball.utils").compile_mode = None
+    submission = load(entered(name)).submission
+    seen = habits(submission, submission.settings(1)[0])
+    (Path(folder) / HABITS).write_text(json.dumps(asdict(seen)))
     command(["run", entered(name), "--track", TRACK, "--engine", "local:0", "--results", folder])
 
 
@@ -178,8 +193,16 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         "as one; `per lane`, an instance for each on batched gradients; `rendezvous`, the same with closures; `alone`,",
         "one by one.",
         "",
-        "| optimizer | result | at target | stepped |",
-        "| --- | --- | --- | --- |",
+        "*Unasked* says what each does with its defaults (`suite/entries/habits.py`): options of decay, clipping and",
+        "warm-up that are not 0; `draws` random numbers; `skips` its first step; `clips`, so that long gradients are",
+        "not treated as short ones are; `splits`: steps a vector otherwise than a matrix of the same entries; state in",
+        "a lower precision than that of float64 weights; `float32 only`: it raises for such weights. A question mark:",
+        "it needs a loss to step, so that its options alone are known.",
+        "",
+        _sums(outcomes),
+        "",
+        "| optimizer | result | at target | stepped | unasked |",
+        "| --- | --- | --- | --- | --- |",
     )
     yield from map(_row, outcomes)
     yield from ("", "Not entered:", "")
@@ -187,11 +210,39 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield from (f"- `{name}`: {why}" for name, why in NOT_ENTERED.items() if module_of(name) in tried)
 
 
+def unasked(found: Mapping[str, Any]) -> str:
+    """The habits `found` of one class in a few words."""
+    if not found:
+        return ""
+    words = [f"{key}={value:g}" for key, value in found["options"].items()]
+    named = {"draws": "draws", "stands": "skips", "clips": "clips", "splits": "splits"}
+    words += [word for key, word in named.items() if found[key]]
+    words += [f"{found['narrow']} state"] if found["narrow"] else []
+    words += ["float32 only"] if found["refuses"] else [] if found["walked"] else ["?"]
+    return ", ".join(words)
+
+
+def _sums(outcomes: Sequence[Outcome]) -> str:
+    seen = [outcome.habits for outcome in outcomes if outcome.result == WORKS and outcome.habits]
+    decays = sum(any("decay" in key or key.endswith("wd") for key in found["options"]) for found in seen)
+    counts = {
+        "decay by default": decays,
+        "draw": sum(found["draws"] for found in seen),
+        "skip their first step": sum(found["stands"] for found in seen),
+        "clip": sum(found["clips"] for found in seen),
+        "step vectors otherwise": sum(found["splits"] for found in seen),
+        "keep state in a lower precision": sum(bool(found["narrow"]) for found in seen),
+        "raise for float64": sum(bool(found["refuses"]) for found in seen),
+    }
+    return f"Of {len(seen)} that work: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + "."
+
+
 def _row(outcome: Outcome) -> str:
     if outcome.result == WORKS:
-        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.runs} | {outcome.stepping} |"
+        last = unasked(outcome.habits)
+        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.runs} | {outcome.stepping} | {last} |"
     note = outcome.note.replace("|", "\\|")
-    return f"| `{outcome.name}` | {outcome.result}: {note} | | |"
+    return f"| `{outcome.name}` | {outcome.result}: {note} | | | |"
 
 
 def results(text: str) -> dict[str, str]:
@@ -205,15 +256,29 @@ def versions(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([\w.]+)` \| ([\w.]+) \| \d+ \|", text, re.MULTILINE))
 
 
-def main() -> None:
-    """Run every class, as many at a time as there are cores, and print the page; progress goes to standard error."""
+def kept(path: Path | None) -> dict[str, Outcome]:
+    """The outcomes in a file that `main` keeps, the last of each class."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    found = [Outcome(**json.loads(line)) for line in lines]
+    return {outcome.name: outcome for outcome in found}
+
+
+@click.command()
+@click.option("--kept", "path", type=click.Path(path_type=Path), help="Outcomes, a line each: those there are not run.")
+@click.option("--processes", type=int, default=os.cpu_count(), help="How many at a time.")
+def main(path: Path | None, processes: int) -> None:
+    """Run every class and print the page; progress goes to standard error."""
     names = [f"{module}:{name}" for module in COLLECTIONS for name in classes(module)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes: list[Outcome] = []
-        for outcome in pool.map(enter, names):
-            sys.stderr.write(f"{len(outcomes) + 1}/{len(names)} {outcome.name}: {outcome.result} {outcome.note}\n")
-            outcomes.append(outcome)
-    sys.stdout.write(page(outcomes) + "\n")
+    found = kept(path)
+    missing = [name for name in names if name not in found]
+    with ThreadPoolExecutor(processes) as pool:
+        for number, outcome in enumerate(pool.map(enter, missing), 1):
+            sys.stderr.write(f"{number}/{len(missing)} {outcome.name}: {outcome.result} {outcome.note}\n")
+            found[outcome.name] = outcome
+            if path:
+                with path.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(asdict(outcome)) + "\n")
+    sys.stdout.write(page([found[name] for name in names]) + "\n")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def _notes(submission: Submission, text: str, trials: int) -> list[str]:
     """What the user should know of an optimizer; the files of the built-in ones say what they do."""
     settings = submission.settings(trials)[0]
     found = ignored_settings(submission, settings)
-    return found if text.partition("[")[0] in builtin_files() else found + habits(submission, settings)
+    if text.partition("[")[0] in builtin_files():
+        return found
+    return found + habits(submission, settings).sentences(submission.name)
 
 
 def _as_data(value: Any) -> tuple[Any, Any]:

@@ -39,16 +39,22 @@ class TransformOptimizer(Optimizer):
 
     Args:
         params: parameters on the CPU, or groups of them.
-        lr: the step size; it may be changed between steps.
+        lr: the step size; it may be changed between steps. By default the transform's own, where that is a number.
         settings: further arguments of the transform.
+
+    Raises:
+        TypeError: a step size is missing.
     """
 
     make: Callable[..., Any]
     """The transform, given `learning_rate` and its other settings."""
 
-    def __init__(self, params: Iterable[Any], lr: float, **settings: Any) -> None:
+    def __init__(self, params: Iterable[Any], lr: float | None = None, **settings: Any) -> None:
         betas = settings.pop("betas", ())
         names = inspect.signature(type(self).make).parameters
+        lr = _default_rate(type(self).make) if lr is None else lr
+        if lr is None:
+            raise TypeError(f"{type(self).__name__}() missing 1 required positional argument: 'lr'")
         self._settings = settings if "betas" in names else settings | {f"b{n}": beta for n, beta in enumerate(betas, 1)}
         if "betas" in names and betas:
             self._settings["betas"] = tuple(betas)
@@ -77,9 +83,15 @@ class TransformOptimizer(Optimizer):
             updates, self._states[number] = update(
                 [_array(p.grad) for p in parameters], self._states[number], weights, lr
             )
-            for parameter, update in zip(parameters, updates, strict=True):
-                parameter.add_(torch.from_numpy(np.array(update)).to(parameter.dtype))
+            for parameter, change in zip(parameters, updates, strict=True):
+                parameter.add_(torch.from_numpy(np.array(change)).to(parameter.dtype))
         return loss
+
+
+def _default_rate(make: Callable[..., Any]) -> float | None:
+    """A transform's own step size. None in its place means none at all, which a torch optimizer is not without."""
+    default = inspect.signature(make).parameters["learning_rate"].default
+    return None if default is inspect.Parameter.empty else default
 
 
 def _array(tensor: Tensor) -> Any:
@@ -94,8 +106,10 @@ def _class(name: str) -> type[TransformOptimizer]:
     made = type(
         name, (TransformOptimizer,), {"make": staticmethod(make), "__module__": __name__, "__doc__": make.__doc__}
     )
+    rate, default = "learning_rate", _default_rate(make)
     own = [
-        p.replace(name="lr") if p.name == "learning_rate" else p for p in inspect.signature(make).parameters.values()
+        p.replace(name="lr", default=p.empty if default is None else default) if p.name == rate else p
+        for p in inspect.signature(make).parameters.values()
     ]
     first = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     made.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]

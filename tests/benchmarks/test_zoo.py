@@ -5,14 +5,18 @@ Other versions of a collection than the page's have other classes, which are nob
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks import zoo
 from benchmarks.zoo import ARGUMENT, CANNOT, COLLECTIONS, NOT_ENTERED, WORKS, Outcome
+from suite.entries.habits import Habits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
 STATED = zoo.results(PAGE)
@@ -54,15 +58,50 @@ def test_why_one_does_not_run(why: str, result: str, note: str) -> None:
 
 def test_the_page_says_what_became_of_each() -> None:
     outcomes = [
-        Outcome("torch.optim:A", WORKS, "", 3, 4, "stacked"),
+        Outcome("torch.optim:A", WORKS, "", 3, 4, "stacked", asdict(Habits({"wd": 0.5}, draws=True, walked=True))),
         Outcome("torch.optim:B", ARGUMENT, "'rho'"),
         Outcome("lion_pytorch:C", CANNOT, "ValueError: a | b"),
     ]
     page = zoo.page(outcomes)
     assert zoo.results(page) == {outcome.name: outcome.result for outcome in outcomes}
     assert "**1 of 3 work unmodified (33.3%).**" in page
-    assert "| `torch.optim:A` | works | 3/4 | stacked |" in page
+    assert "| `torch.optim:A` | works | 3/4 | stacked | wd=0.5, draws |" in page
+    assert "Of 1 that work: 1 decay by default, 1 draw, 0 skip" in page
     assert r"ValueError: a \| b" in page
+
+
+@pytest.mark.parametrize(
+    ("habits", "words"),
+    [
+        (Habits(walked=True), ""),
+        (
+            Habits(stands=True, clips=True, splits=True, narrow="bfloat16", walked=True),
+            "skips, clips, splits, bfloat16 state",
+        ),
+        (Habits({"weight_decay": 0.01}, refuses="RuntimeError: no"), "weight_decay=0.01, float32 only"),
+        (Habits({"weight_decay": 0.01}), "weight_decay=0.01, ?"),
+    ],
+)
+def test_what_it_does_unasked(habits: Habits, words: str) -> None:
+    assert zoo.unasked(asdict(habits)) == words
+
+
+def test_a_run_that_was_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def enter(name: str) -> Outcome:
+        ran.append(name)
+        return Outcome(name, WORKS, "", 1, 2, "stacked", asdict(Habits(walked=True)))
+
+    monkeypatch.setattr(zoo, "enter", enter)
+    monkeypatch.setattr(zoo, "COLLECTIONS", {"torch.optim": "torch"})
+    monkeypatch.setattr(zoo, "classes", lambda module: ["A", "B"])
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text(json.dumps(asdict(Outcome("torch.optim:A", CANNOT, "ValueError: no"))) + "\n")
+    for _ in range(2):
+        result = CliRunner().invoke(zoo.main, ["--kept", str(path), "--processes", "1"])
+        assert zoo.results(result.stdout) == {"torch.optim:A": CANNOT, "torch.optim:B": WORKS}
+    assert ran == ["torch.optim:B"]
 
 
 def test_every_class_of_what_is_installed_is_on_the_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from suite.entries.description import describe
-from suite.entries.habits import habits
+from suite.entries.habits import Habits, habits
 from suite.submission import LogUniform, Submission
 
 DECAYS, STANDS, SPLITS = "has by default", "does not move in its first step", "steps vectors otherwise than matrices"
@@ -84,6 +85,17 @@ class Noisy(Toy):
         return gradient + torch.randn_like(gradient)
 
 
+class AskingForALoss(Decaying):
+    def step(self, closure: Callable[[], Any]) -> None:  # type: ignore[override]
+        closure()
+        super().step()
+
+
+class DrawingPython(Toy):
+    def direction(self, parameter: Tensor, gradient: Tensor) -> Tensor:
+        return gradient * random.choice((1.0, 2.0))
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -96,6 +108,7 @@ class Noisy(Toy):
         (Narrow, [f"{NARROW} bfloat16"]),
         (Refusing, [f"{REFUSES} (RuntimeError: expected scalar type Double but found Float)"]),
         (Noisy, []),
+        (AskingForALoss, ["weight_decay=0.25"]),
         (torch.optim.SGD, []),
         (torch.optim.Adam, []),
         (torch.optim.Adadelta, []),
@@ -107,21 +120,30 @@ class Noisy(Toy):
     ],
 )
 def test_what_is_said(make: Any, expected: list[str]) -> None:
-    found = habits(Submission("x", make, space={"lr": 0.01}), {"lr": 0.01})
+    found = habits(Submission("x", make, space={"lr": 0.01}), {"lr": 0.01}).sentences("x")
     assert len(found) == len(expected)
     for sentence, part in zip(found, expected, strict=True):
         assert sentence.startswith("'x' ")
         assert part in sentence
 
 
+@pytest.mark.parametrize(
+    ("make", "draws", "walked"),
+    [(Toy, False, True), (Noisy, True, True), (DrawingPython, True, True), (AskingForALoss, False, False)],
+)
+def test_random_numbers_are_seen_of_all_that_step(make: Any, draws: bool, walked: bool) -> None:
+    found = habits(Submission("x", make, space={"lr": 0.01}), {"lr": 0.01})
+    assert (found.draws, found.walked) == (draws, walked)
+
+
 def test_what_the_user_sets_is_no_habit() -> None:
     submission = Submission("x", Decaying, space={"lr": 0.01, "weight_decay": 0.25})
-    assert habits(submission, submission.settings(1)[0]) == []
+    assert habits(submission, submission.settings(1)[0]).sentences("x") == []
 
 
 def test_architectures_and_what_cannot_be_stepped_have_none() -> None:
-    assert habits(Submission("x", architecture=lambda shape, outputs: torch.nn.Flatten()), {}) == []
-    assert habits(Submission("x", lambda params, lr: None, space={"lr": 0.1}), {"lr": 0.1}) == []
+    assert habits(Submission("x", architecture=lambda shape, outputs: torch.nn.Flatten()), {}) == Habits()
+    assert habits(Submission("x", lambda params, lr: None, space={"lr": 0.1}), {"lr": 0.1}) == Habits()
 
 
 def test_it_is_said_of_what_is_not_built_in() -> None:
@@ -131,4 +153,4 @@ def test_it_is_said_of_what_is_not_built_in() -> None:
 
 def test_the_space_is_asked_where_it_begins() -> None:
     submission = Submission("x", Clipping, space={"lr": LogUniform(1e-4, 1e-2)})
-    assert [CLIPS in sentence for sentence in habits(submission, submission.settings(1)[0])] == [True]
+    assert habits(submission, submission.settings(1)[0]).clips

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from suite.entries.loading import STEP_SIZES_WITHOUT_DEFAULT, default_space
 from suite.namesakes.collections import find, installed
 
 pytestmark = [
@@ -62,3 +63,11 @@ def test_the_closure_is_called_with_gradients_on() -> None:
 
     assert float(find("optax:sgd")([parameter], lr=0.25).step(closure)) == 3.0
     assert parameter.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_a_step_size_is_the_transforms_own_or_is_asked_for() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    assert find("optax.contrib:prodigy")([parameter]).param_groups[0]["lr"] == 1.0
+    assert default_space(find("optax:adadelta")) == {"lr": STEP_SIZES_WITHOUT_DEFAULT}
+    with pytest.raises(TypeError, match="'lr'"):
+        find("optax:adadelta")([parameter])
