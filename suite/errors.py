@@ -11,6 +11,20 @@ class InputError(Exception):
     """Something the user gave cannot be used. The message is one clear sentence; the command exits with status 2."""
 
 
+class ShapeError(InputError):
+    """What inputs of a shape that it does not take make a network raise; whether it takes them, other inputs tell."""
+
+
+def refusal(text: str, error: Exception) -> InputError:
+    """The `InputError` of this text for what a network raised; a `ShapeError` where that may be the inputs' fault.
+
+    So are a failed ``channels, height, width = input_shape``, an index that the shape lacks, a failed assertion, and
+    what layers raise. A name, an attribute, a module or a type that is wrong is a mistake, whatever the inputs.
+    """
+    of_shapes = isinstance(error, ShapeError | ValueError | IndexError | RuntimeError | AssertionError)
+    return ShapeError(text) if of_shapes and not isinstance(error, RecursionError) else InputError(text)
+
+
 def sentence(error: BaseException) -> str:
     """An error on one line, at most 500 characters: its type and its text, or the text alone if it is for the user."""
     text = " ".join(str(error).split())

@@ -8,14 +8,14 @@ trained ahead, beside the tuning runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from suite.engine.costs import Costs
 from suite.engine.executors import Engine, outcome
-from suite.entries.checks import check_interfaces, check_names
+from suite.entries.checks import Unsuited, check_names, unsuited_tasks
 from suite.entries.description import Described, describe, described
 from suite.entries.entry import accepts, bind
 from suite.entries.loading import LoadedSubmission, load
@@ -23,6 +23,7 @@ from suite.errors import InputError
 from suite.sandbox.host import describe as describe_in_sandbox
 from suite.sandbox.limits import Limits
 from suite.storage.record import Record, RunKey
+from suite.submission import Submission
 from suite.task import Task
 from suite.tasks import open_task, own_file
 from suite.tracks import Track
@@ -36,7 +37,7 @@ class Plan:
     """What to run: submissions on tasks, with a track's seeds and tuning budget. `make_plan` builds and checks one.
 
     Attributes:
-        submissions, tasks: a submission runs on those tasks that accept it.
+        submissions, tasks: a submission runs on those tasks that accept it and that it does not skip.
         track: seeds and tuning budget. Its own list of tasks is not read here.
         limits: what a submission may use if its code is to run in the sandbox only; None: it runs in the workers.
         solutions: directory in which scored solutions are saved, the same path on every machine; None: nowhere.
@@ -85,7 +86,7 @@ def make_plan(
 def open_submissions(
     texts: Sequence[str], trials: int, limits: Limits | None, tasks: Sequence[str], engine: Engine | None
 ) -> tuple[LoadedSubmission, ...]:
-    """The submissions that `texts` name; architectures are checked on the tasks of the names `tasks`. See `make_plan`.
+    """The submissions that `texts` name; of the names `tasks`, architectures skip those whose inputs they do not take.
 
     Their code runs in the sandbox with `limits`, else in a worker of `engine`, or without one here. What comes out is a
     description: a file that is imported could change this process, and the runs of all others with it.
@@ -94,27 +95,52 @@ def open_submissions(
         InputError: as `make_plan`.
     """
     if limits is not None:
-        loaded = tuple(describe_in_sandbox(text, limits, trials) for text in texts)
-        for each in loaded if tasks else ():
-            check_interfaces(each.submission, [open_task(task) for task in tasks])
-        return loaded
+        loaded = [describe_in_sandbox(text, limits, trials) for text in texts]
+        return tuple(_skipping(each, _unsuited(each.submission, tasks)) for each in loaded)
     return tuple(_opened(text, trials, tuple(tasks), engine) for text in texts)
 
 
+def _unsuited(submission: Submission, tasks: Sequence[str]) -> list[Unsuited]:
+    """See `unsuited_tasks`; none where no tasks are named."""
+    return unsuited_tasks(submission, list(map(open_task, tasks))) if tasks else []
+
+
+def _skipping(loaded: LoadedSubmission, unsuited: Sequence[Unsuited]) -> LoadedSubmission:
+    """The submission that skips tasks, and says so."""
+    notes = tuple(
+        f"Submission {loaded.submission.name!r} skips {_listed(tasks)}, whose inputs it does not take: {reason}"
+        for tasks, reason in unsuited
+    )
+    skipped = tuple(task for tasks, _ in unsuited for task in tasks)
+    return replace(loaded, notes=loaded.notes + notes, skipped=skipped)
+
+
+SKIPPED_TASKS_NAMED = 4
+"""More tasks that a submission skips than these are counted: the plan shows those that it enters."""
+
+
+def _listed(tasks: Sequence[str]) -> str:
+    """So many of the names, and how many others there are."""
+    named, others = tasks[:SKIPPED_TASKS_NAMED], len(tasks[SKIPPED_TASKS_NAMED:])
+    return ", ".join(named) + (f" and {others} others" if others else "")
+
+
 def _describe(request: tuple[str, int, tuple[str, ...]]) -> Any:
-    """What a submission is, as plain data; an `InputError` if it cannot be used. Its code runs."""
+    """What a submission is, and the tasks that do not suit it, as plain data; an `InputError` if it cannot be used.
+
+    Its code runs.
+    """
     text, trials, tasks = request
     answer = describe(text, trials)
-    if tasks:
-        check_interfaces(load(text).submission, [open_task(task) for task in tasks])
-    return msgspec.to_builtins(answer)
+    return msgspec.to_builtins((answer, _unsuited(load(text).submission, tasks)))
 
 
 def _opened(text: str, trials: int, tasks: tuple[str, ...], engine: Engine | None) -> LoadedSubmission:
     """The submission `text`, as its code describes itself in another process."""
     try:
         answer = outcome(engine, _describe, (text, trials, tasks), owner=text)
-        return described(msgspec.convert(answer, Described), text, trials)
+        description, unsuited = msgspec.convert(answer, tuple[Described, list[Unsuited]])
+        return _skipping(described(description, text, trials), unsuited)
     except (RuntimeError, msgspec.ValidationError, TypeError, ValueError) as error:
         raise InputError(f"{text}: it cannot be opened ({error}).") from error
 
@@ -210,12 +236,12 @@ class PlannedEntry:
 
 
 def planned_entries(plan: Plan, costs: Costs) -> list[PlannedEntry]:
-    """Every search of every submission of `plan` on every task that accepts it."""
+    """Every search of every submission of `plan` on every task that accepts it, and that it does not skip."""
     return [
         entry
         for loaded in plan.submissions
         for task in plan.tasks
-        if accepts(task, loaded.submission)
+        if accepts(task, loaded.submission) and task.name not in loaded.skipped
         for entry in _searches(plan, loaded, task, costs)
     ]
 

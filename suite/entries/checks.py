@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from suite.entries.entry import accepts, build_network
-from suite.errors import InputError, sentence
+from suite.errors import InputError, ShapeError, sentence
 from suite.signature import PARAMETERS, Settings, reads_tokens, signature
 from suite.submission import Submission
 from suite.task import Task
@@ -135,23 +135,70 @@ def _weights_after_steps(submission: Submission, settings: Settings, graph: bool
     return nn.utils.parameters_to_vector(parameters.values()).detach().numpy().tobytes()
 
 
-@settings_preserved()
-def check_interfaces(submission: Submission, tasks: Sequence[Task]) -> None:
-    """Check that an architecture can be built for at least one of `tasks`; optimizers enter every task.
+TOKENS_ARE_TAKEN = "It takes token numbers, since its arguments are `vocabulary` and `context`."
+TOKENS_ARE_NOT_TAKEN = "They are token numbers, and its arguments are not `vocabulary` and `context`."
 
-    On the tasks that it does not suit, its runs fail by themselves, with the reason in their records.
+
+class Unsuited(NamedTuple):
+    """Tasks with inputs of one kind, which an architecture does not take, and a sentence that says why."""
+
+    tasks: tuple[str, ...]
+    reason: str
+
+
+@settings_preserved()
+def unsuited_tasks(submission: Submission, tasks: Sequence[Task]) -> list[Unsuited]:
+    """The tasks whose inputs an architecture does not take; an optimizer enters all.
+
+    Whether it reads token numbers or real ones, the names of its arguments say. Real inputs of so many dimensions
+    (vectors, images) it does not take if its network can be built for none of the tasks that have them, because of
+    their shapes (`ShapeError`), and can be built for tasks with others. Whatever else it raises is a mistake: it
+    enters, and its runs fail with the traceback.
+
+    Args:
+        tasks: those that no architecture enters are left out. Of every kind of inputs networks are built until one
+            shows that it is taken.
 
     Raises:
-        InputError: no task takes architectures, or the architecture can be built for none.
+        InputError: no task takes such architectures, or the architecture can be built for none.
     """
     if submission.architecture is None:
-        return
-    failures = []
-    for task in (task for task in tasks if accepts(task, submission)):
+        return []
+    of_tokens = reads_tokens(submission.architecture)
+    others, kinds = [], dict[int, list[Task]]()
+    for task in tasks:
+        if accepts(task, submission):
+            assert task.interface is not None
+            kinds.setdefault(len(task.interface.input_shape), []).append(task)
+        elif task.interface is not None:
+            others.append(task.name)
+    if not kinds:
+        kind = "architectures of token sequences" if of_tokens else "architectures"
+        raise InputError(f"None of the tasks takes {kind}, such as {submission.name!r}.")
+    refusals = [_refusals(submission, alike) for alike in kinds.values()]
+    if all(refusals):
+        # What is certainly a mistake is told first.
+        task_name, error = min(
+            (item for found in refusals for item in found.items()), key=lambda item: isinstance(item[1], ShapeError)
+        )
+        raise InputError(f"Submission {submission.name!r} on {task_name}: {error}") from error
+    unsuited = [Unsuited(tuple(found), str(next(iter(found.values())))) for found in refusals if _is_unsuited(found)]
+    reason = TOKENS_ARE_TAKEN if of_tokens else TOKENS_ARE_NOT_TAKEN
+    return unsuited + [Unsuited(tuple(others), reason)] * bool(others)
+
+
+def _refusals(submission: Submission, tasks: Sequence[Task]) -> dict[str, InputError]:
+    """By task why the network of an architecture cannot be built; empty if it can be built for one of them."""
+    errors = {}
+    for task in tasks:
         try:
-            build_network(submission.architecture, task, seed=0)
-            return
+            build_network(submission.factory, task, seed=0)
         except InputError as error:
-            failures.append(f"Submission {submission.name!r} on {task.name}: {error}")
-    kind = "architectures of token sequences" if reads_tokens(submission.architecture) else "architectures"
-    raise InputError([*failures, f"None of the tasks takes {kind}, such as {submission.name!r}."][0])
+            errors[task.name] = error
+        else:
+            return {}
+    return errors
+
+
+def _is_unsuited(refusals: Mapping[str, InputError]) -> bool:
+    return bool(refusals) and all(isinstance(error, ShapeError) for error in refusals.values())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from suite.errors import InputError, sentence
+from suite.errors import InputError, refusal, sentence
 from suite.models import copy_of, materialize
 from suite.seeding import seed_of
 from suite.signature import MakeOptimizer, reads_tokens, signature
@@ -52,7 +52,8 @@ def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn
     """The submitted network for `task`, initialized by its own code from a generator that only `seed` decides.
 
     Raises:
-        InputError: the function raises, or returns no module that maps the task's inputs to finite outputs.
+        InputError: the function raises, or returns no module that maps the task's inputs to finite outputs; a
+            `ShapeError` where it may be that it does not take inputs of their shape.
     """
     interface = task.interface
     assert interface is not None
@@ -67,7 +68,7 @@ def build_network(architecture: Callable[..., Any], task: Task, seed: int) -> nn
                 if interface.tokens
                 else f"input shape {first} and {second} outputs"
             )
-            raise InputError(f"The architecture raised for {given} ({sentence(error)}).") from error
+            raise refusal(f"The architecture raised for {given} ({sentence(error)}).", error) from error
         if not isinstance(model, nn.Module):
             raise InputError(f"The architecture returned a {type(model).__name__}, not an nn.Module.")
         if not list(model.parameters()):
@@ -87,8 +88,8 @@ def _check_outputs(model: nn.Module, interface: ArchitectureInterface, dtype: to
             outputs = network(interface.samples(2, dtype))
             shape = tuple(outputs.shape)
     except Exception as error:
-        raise InputError(
-            f"The architecture's module raised on inputs of shape {input_shape} ({sentence(error)})."
+        raise refusal(
+            f"The architecture's module raised on inputs of shape {input_shape} ({sentence(error)}).", error
         ) from error
     if shape != output_shape:
         raise InputError(f"The architecture's module maps 2 inputs to the shape {shape}, not {output_shape}.")

@@ -79,6 +79,7 @@ class LoadedSubmission:
         entrywise: whether it is known to be an optimizer of torch that steps every entry by itself: then one steps all
             seeds of a trial, and a further seed costs hardly anything.
         notes: what the user should know of it, a sentence each.
+        skipped: the tasks of a plan whose inputs it does not take, by name.
     """
 
     submission: Submission
@@ -86,6 +87,7 @@ class LoadedSubmission:
     source_hash: str
     entrywise: bool = False
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def builtin_directory() -> Path:

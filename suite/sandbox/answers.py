@@ -34,10 +34,16 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class Failed(Struct, tag="failed", frozen=True, forbid_unknown_fields=True):
-    """The guest could not do its job, or not this run of it; `trace` is the traceback of what a submission raised."""
+    """The guest could not do its job, or not this run of it.
+
+    Attributes:
+        trace: the traceback of what a submission raised.
+        of_shape: whether an architecture may just not take inputs of the shape (`ShapeError`).
+    """
 
     reason: Text
     trace: Text = ""
+    of_shape: bool = False
 
 
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.nn import functional
 
-from suite.errors import InputError, sentence
+from suite.errors import InputError, refusal, sentence
 from suite.models import copy_of
 from suite.models.linear_networks import LinearNetwork
 from suite.sandbox import network as form
@@ -67,8 +67,9 @@ def describe(
         vocabulary: samples are numbers of so many tokens; 0: they are real.
 
     Raises:
-        InputError: it does something that is not in the vocabulary, what it does depends on its data, or the network
-            that is built of its description gives other outputs.
+        InputError: it raises on such inputs (a `ShapeError` where it may be that it does not take them), it does
+            something that is not in the vocabulary, what it does depends on its data, or the network that is built of
+            its description gives other outputs.
     """
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
     pointers = [tensor.data_ptr() for tensor in model.state_dict().values() if tensor.numel()]
@@ -83,6 +84,11 @@ def describe(
         else torch.randn(shape, generator=generator).to(dtype)
         for shape in shapes
     ]
+    try:
+        with torch.no_grad():
+            copy_of(model).eval()(examples[0].clone())
+    except Exception as error:
+        raise refusal(f"the network raised on inputs of shape {shapes[0]} ({sentence(error)})", error) from error
     description = _module(model, "", [example.clone() for example in examples], tensors)
     frozen = tuple(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
     network = form.Network(description, frozen)

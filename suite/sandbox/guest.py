@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from suite.entries import load
 from suite.entries.description import describe
 from suite.entries.entry import bind
-from suite.errors import InputError, sentence, trace_of
+from suite.errors import InputError, ShapeError, refusal, sentence, trace_of
 from suite.kernels.malloc import disable_trim
 from suite.models import copy_of
 from suite.sandbox.answers import Answer, Failed, Runs, encode, of_results
@@ -59,7 +59,7 @@ def main(answer: int) -> None:
         else:
             result = describe(job.submission, job.trials)
     except (InputError, MemoryError) as error:
-        result, tensors = Failed(sentence(error)), {}
+        result, tensors = Failed(sentence(error), of_shape=isinstance(error, ShapeError)), {}
     with open(answer, "wb") as stream:
         stream.write(encode(result, tensors))
 
@@ -72,7 +72,7 @@ def _network(submission: str, request: NetworkRequest) -> tuple[Network, dict[st
     try:
         model = architecture(*request.arguments)
     except Exception as error:
-        raise InputError(sentence(error)) from error
+        raise refusal(sentence(error), error) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"it returned a {type(model).__name__}, not an nn.Module")
     return describe_network(model, request.input_shape, request.vocabulary)

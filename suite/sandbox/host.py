@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from suite.entries.description import Described, described
 from suite.entries.loading import LoadedSubmission, source_of
-from suite.errors import InputError, RunError
+from suite.errors import InputError, RunError, ShapeError
 from suite.models import hold
 from suite.sandbox import process
 from suite.sandbox.answers import Failed, Runs, T, Trained, decode
@@ -73,8 +73,10 @@ def _network(job: Job) -> tuple[Network, dict[str, Tensor]] | InputError:
     """The description of a network and its tensors, or why there is none; errors are cached too."""
     try:
         return _ask(job, job.limits.seconds, Network)
-    except (InputError, SandboxError) as error:
+    except SandboxError as error:
         return InputError(str(error))
+    except InputError as error:
+        return error
 
 
 @functools.cache
@@ -257,5 +259,6 @@ def _ask(
         reason = printable(str(error))[:300]
         raise SandboxError(f"the submission's process ended without an answer that can be read ({reason})") from error
     if isinstance(answer, Failed):
-        raise (SandboxError if job.runs else InputError)(printable(answer.reason)[:500])
+        reason = printable(answer.reason)[:500]
+        raise SandboxError(reason) if job.runs else (ShapeError if answer.of_shape else InputError)(reason)
     return answer, tensors

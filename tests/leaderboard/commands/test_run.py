@@ -53,6 +53,55 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(tmp_path: Path) -> None:
     assert (results / "smoke.jsonl").read_bytes() == log
 
 
+CONVOLUTION = """
+from torch import nn
+from lowlands import Submission
+
+def build(input_shape, outputs):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, outputs)
+    )
+
+submission = Submission("own", architecture=build)
+"""
+
+
+def test_a_network_for_images_skips_the_other_tasks_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(CONVOLUTION)
+    command = ["run", str(file), "vit", "--results", str(tmp_path), "--engine", "local:0", "--dry-run"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert re.findall(r"^. (\w+)\S* +.", result.stdout, re.MULTILINE)[1:] == ["mnist5k_mlp"]
+    said = " ".join(result.stderr.split())
+    for name, reason in (("own", "Expected 3D"), ("vit", "not enough values to unpack")):
+        assert re.search(
+            rf"Submission '{name}' skips linear_convolution\[network=full\], univariate_relu, teacher_student, whose "
+            rf"inputs it does not take: [^.]*{reason}",
+            said,
+        )
+
+
+def test_a_mistake_in_a_network_is_no_reason_to_skip(tmp_path: Path) -> None:
+    """It is built for images; for vectors it has a name that is wrong: a failure, with the line and the traceback."""
+    file = tmp_path / "own.py"
+    build = "return nn.Sequential(nn.Flatten(), nn.Linear(784 if len(input_shape) == 3 else widht, outputs)) or ("
+    file.write_text(CONVOLUTION.replace("return nn.Sequential(", build))
+    tasks = ("--task", "univariate_relu", "--task", "mnist5k_mlp")
+    command = ["run", str(file), *tasks, "--seeds", "1", "--trials", "1", "--results", str(tmp_path / "results")]
+    result = CliRunner().invoke(main, [*command, "--engine", "local:0"])
+    assert result.exit_code == 0, result.output
+    assert "skips" not in result.stderr
+    records = read(tmp_path / "results" / "quick.jsonl").records
+    failed = {record["task"]: record["reason"] for record in records if record["status"] == "failed"}
+    assert list(failed) == ["univariate_relu"]
+    assert "NameError: name 'widht' is not defined" in failed["univariate_relu"]
+    assert "mnist5k_mlp" in {record["task"] for record in records}
+    trace = (tmp_path / "results" / "failures" / "own.txt").read_text()
+    assert f'File "{file}"' in trace
+    assert "NameError" in trace
+
+
 FORGER = """
 import os
 import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from suite.entries.checks import check_interfaces, check_names
+from suite.entries.checks import check_names, unsuited_tasks
 from suite.entries.entry import bind, build_network
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
@@ -32,6 +33,8 @@ NETWORKS = (
     "sine_mlp",
     "fourier_mlp",
 )
+
+IMAGE_NETWORKS = ("cnn", "cnn_batchnorm", "resnet", "vit")
 
 
 @functools.cache
@@ -174,11 +177,101 @@ def test_two_submissions_of_one_name_are_refused() -> None:
 def test_architectures_are_checked_before_anything_runs() -> None:
     wrong = Submission(name="wrong", architecture=lambda shape, outputs: nn.Linear(shape[0], 2))
     with pytest.raises(InputError, match=r"'wrong' on univariate_relu: .* shape \(2, 2\), not \(2, 1\)"):
-        check_interfaces(wrong, [find_task("max_margin"), find_task("univariate_relu")])
+        unsuited_tasks(wrong, [find_task("max_margin"), find_task("univariate_relu")])
     mlp = load("mlp").submission
     with pytest.raises(InputError, match="None of the tasks takes architectures"):
-        check_interfaces(mlp, [find_task("max_margin")])
+        unsuited_tasks(mlp, [find_task("max_margin")])
     with pytest.raises(InputError, match=r"Task 'max_margin' takes no architectures, so 'mlp' cannot enter it\."):
         bind(mlp, find_task("max_margin"))
-    check_interfaces(mlp, [find_task("max_margin"), find_task("univariate_relu")])
-    check_interfaces(load("cnn").submission, [find_task("univariate_relu"), find_task("mnist5k_mlp")])
+
+
+MIXED = [find_task(name) for name in ("univariate_relu", "max_margin", "mnist5k_mlp", "teacher_student")]
+"""Vectors, no architectures, images, vectors."""
+
+VECTORS = ("univariate_relu", "teacher_student")
+
+
+@pytest.mark.parametrize("name", [*IMAGE_NETWORKS, "mlp", "linear_full", "adam"])
+def test_image_networks_skip_vectors_and_the_others_skip_nothing(name: str) -> None:
+    unsuited = unsuited_tasks(load(name).submission, MIXED)
+    assert [tasks for tasks, _ in unsuited] == [VECTORS] * (name in IMAGE_NETWORKS)
+
+
+def _convolution(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Says nothing of shapes: the layer raises."""
+    return nn.Sequential(nn.Conv2d(shape[0], 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs))
+
+
+def _asserting(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    assert len(shape) == 3, "images only"
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), outputs))
+
+
+def _vectors(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    (inputs,) = shape
+    return nn.Linear(inputs, outputs)
+
+
+def _misspelt(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A mistake for vectors: no inputs explain it."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape) if len(shape) == 3 else widht, outputs))  # noqa: F821
+
+
+def _no_attribute(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape) if len(shape) == 3 else shape.size, outputs))
+
+
+def _endless(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return _endless(shape, outputs) if len(shape) == 1 else _asserting(shape, outputs)
+
+
+def _of_one_width(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Takes vectors, of one length."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(1 if len(shape) == 1 else math.prod(shape), outputs))
+
+
+def _too_many_outputs(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Takes vectors, and makes too much of them."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), outputs + (len(shape) == 1)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "skipped"),
+    [
+        (_convolution, [VECTORS]),
+        (_asserting, [VECTORS]),
+        (_vectors, [("mnist5k_mlp",)]),
+        (_misspelt, []),
+        (_no_attribute, []),
+        (_endless, []),
+        (_of_one_width, []),
+        (_too_many_outputs, []),
+    ],
+)
+def test_inputs_that_are_not_taken_are_skipped_and_mistakes_are_not(
+    architecture: Callable[..., nn.Module], skipped: list[tuple[str, ...]]
+) -> None:
+    unsuited = unsuited_tasks(Submission(name="own", architecture=architecture), MIXED)
+    assert [tasks for tasks, _ in unsuited] == skipped
+    assert all("raised" in reason for _, reason in unsuited)
+
+
+def test_what_is_built_for_no_task_is_refused_with_its_mistake() -> None:
+    """Not with what vectors make a network of images raise, which comes first in the list of tasks."""
+
+    def architecture(shape: tuple[int, ...], outputs: int) -> nn.Module:
+        channels, *_ = (number for number, _ in zip(shape, range(3), strict=True))
+        return nn.Linear(channels * widht, outputs)  # noqa: F821
+
+    with pytest.raises(InputError, match=r"'own' on mnist5k_mlp: .*NameError: name 'widht'"):
+        unsuited_tasks(Submission(name="own", architecture=architecture), MIXED)
+    with pytest.raises(InputError, match=r"'own' on univariate_relu: .*ValueError: zip"):
+        unsuited_tasks(Submission(name="own", architecture=architecture), MIXED[:2])
+
+
+def test_tasks_of_tokens_are_skipped_by_what_reads_real_numbers_and_the_other_way_round() -> None:
+    tasks = [*MIXED, find_task("tiny_lm")]
+    ((skipped, reason),) = unsuited_tasks(load("mlp").submission, tasks)
+    assert (skipped, "token numbers" in reason) == (("tiny_lm",), True)
+    ((skipped, _),) = unsuited_tasks(load("gru").submission, tasks)
+    assert skipped == ("univariate_relu", "mnist5k_mlp", "teacher_student")

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from suite.entries.entry import bind, build_network
 from suite.entries.loading import builtin_files, load
-from suite.errors import InputError
+from suite.errors import InputError, ShapeError
 from suite.sandbox.allowlist import FUNCTIONS, LAYERS
 from suite.sandbox.answers import decode, encode
 from suite.sandbox.export import describe
@@ -397,3 +397,23 @@ def test_an_architecture_that_harms_gives_a_sentence(tmp_path: Path) -> None:
     assert submission.architecture is not None
     with pytest.raises(InputError, match="exit status 3"):
         build_network(submission.architecture, find_task("univariate_relu"), 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("self.first = nn.Conv2d(1, 16, 3)", ShapeError),
+        ("self.first = nn.Linear(input_shape, 16)", InputError),
+    ],
+)
+def test_whether_shapes_may_be_the_reason_leaves_the_sandbox(
+    line: str, error: type[InputError], tmp_path: Path
+) -> None:
+    """Of what the constructor raises, and of what its layers raise on inputs."""
+    path = tmp_path / "net.py"
+    path.write_text(SOURCE.replace("    def forward", f"        {line}\n\n    def forward"))
+    architecture = describe_submission(str(path), Limits(seconds=240), 1).submission.architecture
+    assert architecture is not None
+    with pytest.raises(InputError) as raised:
+        build_network(architecture, find_task("univariate_relu"), 0)
+    assert type(raised.value) is error

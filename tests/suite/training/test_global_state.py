@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from suite.entries.checks import check_interfaces, check_settings
+from suite.entries.checks import check_settings, unsuited_tasks
 from suite.errors import InputError
 from suite.measures import measure
 from suite.optimizers import evaluated
@@ -163,7 +163,7 @@ def test_checks_of_a_submission_leave_the_settings_as_they_were(change: Callable
         raise RuntimeError("enough")
 
     with pytest.raises(InputError):
-        check_interfaces(Submission(name="messy", architecture=architecture), [find_task("univariate_relu")])
+        unsuited_tasks(Submission(name="messy", architecture=architecture), [find_task("univariate_relu")])
 
 
 class Messy(nn.Linear):
