@@ -18,23 +18,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.statistics import Interval, mean_interval
+from leaderboard.analysis.verdicts import Gap, Verdict
 from suite.predictions import PREDICTIONS, Measured, Method, Prediction, Relation, method_of
 from suite.predictions.methods import SUBMISSIONS
 from suite.storage.record import Record
-
-
-class Verdict(StrEnum):
-    """What records say of a prediction."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,6 @@ class Judgement:
         measured: the mean of the predicted measure over the solutions of all seeds.
         expected: the predicted value; the mean where it is measured itself.
         gap: measured minus expected, over the seeds that both have.
-        seeds: how many these are.
         runs: how many runs the submission has on the task, with those that missed the target loss.
     """
 
@@ -54,10 +45,13 @@ class Judgement:
     method: Method
     measured: Interval
     expected: float
-    gap: Interval
-    seeds: int
+    gap: Gap
     runs: int
-    verdict: Verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict at 5 %."""
+        return self.gap.verdict()
 
 
 def judge(results: Results, predictions: Iterable[Prediction] = PREDICTIONS) -> list[Judgement]:
@@ -86,11 +80,12 @@ def _judged(
     """One prediction for one submission; None where what it is compared with was not run or not measured."""
     left = _by_seed(records, prediction.measure)
     if isinstance(prediction.value, Measured):
-        others = records
-        if prediction.value.method is not None:
-            # Of several submissions of the method the built-in one without settings of its own, where there is one.
-            group = runs.get((prediction.task, prediction.value.method), {})
-            others = group[min(group, key=lambda name: (name not in SUBMISSIONS, len(name), name))] if group else []
+        others, value = records, prediction.value
+        if value.method is not None or value.task is not None:
+            group = runs.get((value.task or prediction.task, value.method or method), {})
+            # Of several submissions of the method the same, or the built-in one without settings of its own.
+            names = sorted(group, key=lambda name: (name != submission, name not in SUBMISSIONS, len(name), name))
+            others = group[names[0]] if names else []
         right = _by_seed(others, prediction.value.measure)
     else:
         right = dict.fromkeys(left, prediction.value)
@@ -98,17 +93,16 @@ def _judged(
     if not seeds:
         return None
     expected = float(np.mean([right[seed] for seed in seeds]))
-    gap = mean_interval([left[seed] - right[seed] for seed in seeds])
+    gaps = [left[seed] - right[seed] for seed in seeds]
+    low, high = admitted(prediction.relation, prediction.tolerance * abs(expected))
     return Judgement(
         prediction,
         submission,
         method,
         mean_interval(list(left.values())),
         expected,
-        gap,
-        len(seeds),
+        Gap.of(gaps, low, high),
         len(records),
-        verdict_of(prediction.relation, prediction.tolerance * abs(expected), gap),
     )
 
 
@@ -122,12 +116,8 @@ def _by_seed(records: Iterable[Record], measure: str) -> dict[int, float]:
     return {seed: float(np.mean(found)) for seed, found in values.items()}
 
 
-def verdict_of(relation: Relation, tolerance: float, gap: Interval) -> Verdict:
-    """The verdict on a gap (left minus right) with its interval; `tolerance` is in the unit of the measure."""
+def admitted(relation: Relation, tolerance: float) -> tuple[float, float]:
+    """The least and the largest gap (left minus right) that a relation admits; `tolerance` is in the measure's unit."""
     low = -math.inf if relation is Relation.AT_MOST else -tolerance
     high = math.inf if relation is Relation.AT_LEAST else tolerance
-    if low <= gap.low and gap.high <= high:
-        return Verdict.HOLDS
-    if gap.high < low or high < gap.low:
-        return Verdict.FAILS
-    return Verdict.UNDECIDED
+    return low, high

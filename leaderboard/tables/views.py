@@ -559,13 +559,13 @@ def predictions(board: Board, results: Results) -> Table:
             text(judged.prediction.formula),
             number(judged.expected),
             estimate(judged.measured),
-            estimate(judged.gap),
-            TableCell(judged.seeds, f"{judged.seeds}/{judged.runs}"),
+            estimate(judged.gap.interval()),
+            TableCell(judged.gap.seeds, f"{judged.gap.seeds}/{judged.runs}"),
             text(judged.verdict),
-            text(judged.prediction.basis),
+            text(judged.prediction.claim.basis),
             text(judged.prediction.unmet or DASH),
-            text(judged.prediction.statement),
-            text(judged.prediction.source),
+            text(judged.prediction.claim.statement),
+            text(judged.prediction.claim.source),
         )
         for judged in _judgements(results, board)
     )
@@ -597,7 +597,7 @@ def verdicts(board: Board, results: Results) -> Table:
         prediction = judged.prediction
         row = by_row.setdefault((prediction.task, prediction.formula), {})
         value, *_ = digits([judged.measured.value, judged.measured.low, judged.measured.high])
-        unproved = "" if prediction.basis is Basis.THEOREM else UNPROVED
+        unproved = "" if prediction.claim.basis is Basis.THEOREM else UNPROVED
         row[judged.submission] = TableCell(judged.verdict, f"{value} {judged.verdict}{unproved}")
     rows = tuple(
         (text(task), text(formula), *(cells.get(name, text("")) for name in names))

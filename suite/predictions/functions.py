@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+from suite.predictions.claim import Basis, Claim
 from suite.predictions.methods import Method
-from suite.predictions.prediction import LIMIT, Basis, Prediction, Relation
+from suite.predictions.prediction import LIMIT, Prediction, Relation
 
-YUN = "Yun et al. 2021, arXiv:2010.02501"
+GRADIENT_DESCENT = (Method.GRADIENT_DESCENT,)
+
+FOURIER_L1 = Claim(
+    "convolution-fourier-l1",
+    "From small initialization a convolutional network finds the interpolator of least Fourier l1 norm.",
+    "Yun et al. 2021, arXiv:2010.02501",
+)
+VARIATION = Claim(
+    "least-variation",
+    "From a small initial scale the learned curve has the least variation of its slope.",
+    "Savarese et al. 2019, arXiv:1902.05040; Williams et al. 2019, arXiv:1906.07842",
+    Basis.CONJECTURE,
+)
+SPECTRAL_BIAS = Claim(
+    "low-frequencies-first",
+    "Low frequencies are learned first: what is left has a higher mean frequency than the target.",
+    "Rahaman et al. 2019, arXiv:1806.08734",
+    Basis.OBSERVATION,
+)
 
 PREDICTIONS = (
     Prediction(
         "linear_convolution",
-        (Method.GRADIENT_DESCENT,),
+        GRADIENT_DESCENT,
         "fourier_l1_ratio",
         Relation.EQUALS,
         1.0,
         LIMIT,
-        "From small initialization a convolutional network finds the interpolator of least Fourier l1 norm.",
-        YUN,
-        unmet="proved for gradient flow in the limit of a vanishing initialization",
+        FOURIER_L1,
+        "proved for gradient flow in the limit of a vanishing initialization",
     ),
     Prediction(
         "univariate_relu",
-        (Method.GRADIENT_DESCENT,),
+        GRADIENT_DESCENT,
         "variation_ratio",
         Relation.EQUALS,
         1.0,
         LIMIT,
-        "From a small initial scale the learned curve has the least variation of its slope.",
-        "Savarese et al. 2019, arXiv:1902.05040; Williams et al. 2019, arXiv:1906.07842",
-        Basis.CONJECTURE,
-        unmet="proved for the least norm of the weights, which gradient descent need not find",
+        VARIATION,
+        "proved for the least norm of the weights, which gradient descent need not find",
     ),
-    Prediction(
-        "spectral_bias",
-        (Method.GRADIENT_DESCENT,),
-        "residual_frequency",
-        Relation.AT_LEAST,
-        5.0,
-        0.0,
-        "Low frequencies are learned first: what is left has a higher mean frequency than the target.",
-        "Rahaman et al. 2019, arXiv:1806.08734",
-        Basis.OBSERVATION,
-    ),
+    Prediction("spectral_bias", GRADIENT_DESCENT, "residual_frequency", Relation.AT_LEAST, 5.0, 0.0, SPECTRAL_BIAS),
 )

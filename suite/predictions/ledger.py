@@ -1,8 +1,9 @@
-"""All predictions, in the order of tasks' families."""
+"""All predictions, in the order of tasks' families, and the claims that they test."""
 
 from __future__ import annotations
 
 from suite.predictions import factorised, features, functions, linear, margins, sequences, stability, valleys
+from suite.predictions.claim import Claim
 from suite.predictions.prediction import Prediction
 
 PREDICTIONS: tuple[Prediction, ...] = (
@@ -15,3 +16,5 @@ PREDICTIONS: tuple[Prediction, ...] = (
     *valleys.PREDICTIONS,
     *stability.PREDICTIONS,
 )
+
+CLAIMS: tuple[Claim, ...] = tuple(dict.fromkeys(prediction.claim for prediction in PREDICTIONS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from suite.predictions.claim import Claim
 from suite.predictions.methods import Method
 
 LIMIT = 0.05
@@ -26,22 +27,16 @@ class Relation(StrEnum):
     AT_LEAST = "≥"
 
 
-class Basis(StrEnum):
-    """What a prediction rests on."""
-
-    THEOREM = "theorem"
-    CONJECTURE = "conjecture"
-    """Nobody has proved it for this method: it carries a theorem over to what resembles its object."""
-    OBSERVATION = "observation"
-    """Others have measured it; there is no proof."""
-
-
 @dataclass(frozen=True)
 class Measured:
-    """A predicted value that is itself measured: `measure` of the same run, or of `method`'s run on the same seed."""
+    """A predicted value that is itself measured: `measure` of the same run.
+
+    Or of another run on the same seed: of `method`, on the variant `task` of the task, or both.
+    """
 
     measure: str
     method: Method | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,11 @@ class Prediction:
         measure: the name of a reported measure.
         relation, value: what it is compared with, a number or another measure.
         tolerance: of an equality, how far from the value still counts, as a share of it; 0 for bounds and orders.
-        statement: the prediction in words.
-        source: authors, year and number of the paper, or several with semicolons between them.
-        basis: what it rests on.
+        claim: the statement that is tested.
         unmet: what the statement asks for and the task or the method does not give; empty if all conditions are met
             but for the limits that `tolerance` allows for.
+        retrospective: whether it was written when records of it were there already. The statement is older than both,
+            but measure and form of the comparison could have been chosen by its outcome.
     """
 
     task: str
@@ -67,17 +62,17 @@ class Prediction:
     relation: Relation
     value: float | Measured
     tolerance: float
-    statement: str
-    source: str
-    basis: Basis = Basis.THEOREM
+    claim: Claim
     unmet: str = ""
+    retrospective: bool = False
 
     @property
     def formula(self) -> str:
         """The prediction as a short formula."""
         if isinstance(self.value, Measured):
-            other = f"{self.value.measure} of {self.value.method}" if self.value.method else self.value.measure
-            value = other if self.value.measure != self.measure else f"that of {self.value.method}"
+            measure = self.value.measure if self.value.measure != self.measure else "that"
+            of = f" of {self.value.method}" if self.value.method else ""
+            value = f"{measure}{of}{f' on {self.value.task}' if self.value.task else ''}"
         else:
             value = f"{self.value:g}"
         around = f" ± {100 * self.tolerance:g} %" if self.tolerance else ""

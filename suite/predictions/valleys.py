@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from suite.predictions.claim import Basis, Claim
 from suite.predictions.methods import Method
-from suite.predictions.prediction import LIMIT, Basis, Measured, Prediction, Relation
+from suite.predictions.prediction import LIMIT, Measured, Prediction, Relation
 
 ARORA = "Arora, Li and Panigrahi 2022, arXiv:2205.09745"
 WEN = "Wen et al. 2023, arXiv:2211.05729"
@@ -13,17 +14,46 @@ LI_ADAM = "Li, Wen and Lyu 2025, arXiv:2511.02773"
 SMALL_STEPS = "proved in the limit of small steps"
 BOUND = "the least value is not known: the reference is the lowest that was found"
 
+GRADIENT_DESCENT, ADAM = (Method.GRADIENT_DESCENT,), (Method.ADAM,)
+
+FLOW_STAYS = Claim("flow-stays", "Gradient flow conserves |u + v|² |u - v|² and stays where it lands.", ARORA)
+NORMALIZED_DRIFTS = Claim(
+    "normalized-drifts",
+    "Steps of constant length lead on to flatter points than gradient flow's limit.",
+    ARORA,
+)
+SAM_DRIFTS = Claim(
+    "sam-drifts", "Steps at a perturbed point lead on to flatter points than gradient flow's limit.", WEN
+)
+LABEL_NOISE = Claim("label-noise-trace", "Label noise leads to the least trace of the Hessian.", LI)
+LABEL_NOISE_ADAM = Claim(
+    "label-noise-adam",
+    "Under Adam label noise leads to the least trace of the square root of the Hessian's diagonal.",
+    LI_ADAM,
+)
+ADAM_OWN_FLATNESS = Claim(
+    "label-noise-adam-own",
+    "Where the two flattest points differ Adam is flatter than gradient descent in its own sense.",
+    LI_ADAM,
+    Basis.CONJECTURE,
+)
+TRACE_OWN_FLATNESS = Claim(
+    "label-noise-trace-own",
+    "Where the two flattest points differ gradient descent is flatter than Adam in the trace.",
+    LI,
+    Basis.CONJECTURE,
+)
+
 PREDICTIONS = (
     Prediction(
         "valley_scalar",
-        (Method.GRADIENT_DESCENT,),
+        GRADIENT_DESCENT,
         "curvature_ratio",
         Relation.EQUALS,
         Measured("flow_ratio"),
         LIMIT,
-        "Gradient flow conserves |u + v|² |u - v|² and stays where it lands.",
-        ARORA,
-        unmet="steps are not infinitesimal",
+        FLOW_STAYS,
+        "steps are not infinitesimal",
     ),
     *(
         Prediction(
@@ -33,60 +63,44 @@ PREDICTIONS = (
             Relation.AT_MOST,
             Measured("flow_ratio"),
             0.0,
-            "Steps of constant length, or at a perturbed point, lead on to flatter points than gradient flow's limit.",
-            source,
-            unmet=SMALL_STEPS,
+            claim,
+            SMALL_STEPS,
         )
-        for method, source in ((Method.NORMALIZED, ARORA), (Method.SAM, WEN))
+        for method, claim in ((Method.NORMALIZED, NORMALIZED_DRIFTS), (Method.SAM, SAM_DRIFTS))
     ),
     *(
-        Prediction(
-            task,
-            (Method.GRADIENT_DESCENT,),
-            "trace_ratio",
-            Relation.EQUALS,
-            1.0,
-            LIMIT,
-            "Label noise leads to the least trace of the Hessian.",
-            LI,
-            unmet=SMALL_STEPS,
-        )
+        Prediction(task, GRADIENT_DESCENT, "trace_ratio", Relation.EQUALS, 1.0, LIMIT, LABEL_NOISE, SMALL_STEPS)
         for task in ("valley_sparse", "valley_matrix")
     ),
     *(
         Prediction(
             task,
-            (Method.ADAM,),
+            ADAM,
             "root_trace_ratio",
             Relation.EQUALS,
             1.0,
             LIMIT,
-            "Under Adam label noise leads to the least trace of the square root of the Hessian's diagonal.",
-            LI_ADAM,
-            unmet=f"{SMALL_STEPS} and of beta2 to 1{unknown}",
+            LABEL_NOISE_ADAM,
+            f"{SMALL_STEPS} and of beta2 to 1{unknown}",
         )
         for task, unknown in (("valley_sparse", ""), ("valley_matrix", f"; {BOUND}"))
     ),
     Prediction(
         "valley_matrix",
-        (Method.ADAM,),
+        ADAM,
         "root_trace_ratio",
         Relation.AT_MOST,
         Measured("root_trace_ratio", Method.GRADIENT_DESCENT),
         0.0,
-        "Where the two flattest points differ Adam is flatter than gradient descent in its own sense.",
-        LI_ADAM,
-        Basis.CONJECTURE,
+        ADAM_OWN_FLATNESS,
     ),
     Prediction(
         "valley_matrix",
-        (Method.GRADIENT_DESCENT,),
+        GRADIENT_DESCENT,
         "trace_ratio",
         Relation.AT_MOST,
         Measured("trace_ratio", Method.ADAM),
         0.0,
-        "Where the two flattest points differ gradient descent is flatter than Adam in the trace.",
-        LI,
-        Basis.CONJECTURE,
+        TRACE_OWN_FLATNESS,
     ),
 )

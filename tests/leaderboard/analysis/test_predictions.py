@@ -10,15 +10,17 @@ import pytest
 from scipy.stats import t
 
 from leaderboard.analysis.baselines import BASELINES
-from leaderboard.analysis.predictions import Verdict, judge, verdict_of
+from leaderboard.analysis.predictions import admitted, judge
 from leaderboard.analysis.results import Results, load
-from leaderboard.analysis.statistics import Interval, mean_interval
-from suite.predictions import Measured, Method, Prediction, Relation
+from leaderboard.analysis.statistics import mean_interval
+from leaderboard.analysis.verdicts import Gap, Verdict
+from suite.predictions import Claim, Measured, Method, Prediction, Relation
 from tests.leaderboard.helpers import record
 
 
 def _prediction(relation: Relation, value: float | Measured, tolerance: float = 0.0) -> Prediction:
-    return Prediction("a", (Method.ADAM,), "m", relation, value, tolerance, "It is.", "Nobody 2025, arXiv:2501.00000")
+    claim = Claim("it-is", "It is.", "Nobody 2025, arXiv:2501.00000")
+    return Prediction("a", (Method.ADAM,), "m", relation, value, tolerance, claim)
 
 
 def _run(submission: str, seed: int, value: float | None, **more: Any) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def test_intervals_are_students() -> None:
 def test_one_seed_decides_nothing() -> None:
     (judged,) = judge(Results(_runs("adam", [1.0])), [_prediction(Relation.EQUALS, 1.0, 0.1)])
     assert judged.verdict is Verdict.UNDECIDED
-    assert math.isnan(judged.gap.low)
+    assert math.isnan(judged.gap.interval().low)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,8 @@ def test_one_seed_decides_nothing() -> None:
     ],
 )
 def test_the_rule(relation: Relation, low: float, high: float, verdict: Verdict) -> None:
-    assert verdict_of(relation, 0.1, Interval((low + high) / 2, low, high)) is verdict
+    deviation = (high - low) / 2 * math.sqrt(10) / t.ppf(0.975, 9)
+    assert Gap((low + high) / 2, deviation * (1 - 1e-12), 10, *admitted(relation, 0.1)).verdict() is verdict
 
 
 def test_orders_are_judged_seed_by_seed() -> None:
@@ -69,16 +72,27 @@ def test_orders_are_judged_seed_by_seed() -> None:
     runs += [_run("sgd[lr=0.1]", seed, 99.0) for seed in range(4)]
     (judged,) = judge(Results(runs), [_prediction(Relation.AT_LEAST, Measured("m", Method.GRADIENT_DESCENT))])
     assert judged.verdict is Verdict.HOLDS
-    assert judged.gap.value == pytest.approx(0.0115)
+    assert judged.gap.mean == pytest.approx(0.0115)
     assert judged.expected == pytest.approx(0.45)
     assert judged.measured.high - judged.measured.low > 0.5
+
+
+def test_variants_are_compared_seed_by_seed() -> None:
+    """What is measured on another variant of the task is that of the same submission, or of the method named."""
+    large = [run | {"task": "a[batch=200]"} for run in _runs("adam", [2.0, 4.0]) + _runs("sgd", [7.0, 9.0, 1.0])]
+    runs = _runs("adam", [1.0, 3.0]) + large
+    for method, mean in ((None, -1.0), (Method.GRADIENT_DESCENT, -6.0)):
+        prediction = _prediction(Relation.AT_MOST, Measured("m", method, "a[batch=200]"))
+        (judged,) = judge(Results(runs), [prediction])
+        assert (judged.gap.mean, judged.gap.seeds, judged.verdict) == (mean, 2, Verdict.HOLDS)
+    assert judge(Results(_runs("adam", [1.0])), [prediction]) == []
 
 
 def test_only_solutions_count_and_settings_of_a_seed_count_once() -> None:
     runs = [_run("adam", 0, 1.0), _run("adam", 0, 3.0, trial=1), _run("adam", 1, 2.0)]
     runs += [_run("adam", 2, None), _run("adam", 3, 50.0, converged=False, status="budget")]
     (judged,) = judge(Results(runs), [_prediction(Relation.EQUALS, 2.0, 0.1)])
-    assert (judged.verdict, judged.seeds, judged.runs) == (Verdict.HOLDS, 2, 5)
+    assert (judged.verdict, judged.gap.seeds, judged.runs) == (Verdict.HOLDS, 2, 5)
 
 
 def test_who_is_not_spoken_of_is_not_judged() -> None:
@@ -94,7 +108,8 @@ def test_who_is_not_spoken_of_is_not_judged() -> None:
 def test_a_true_bound_is_rarely_said_to_fail() -> None:
     """A mean that lies exactly on the bound: either verdict errs in 2.5 % at most."""
     rng = np.random.default_rng(0)
-    verdicts = [verdict_of(Relation.AT_MOST, 0.0, mean_interval(rng.normal(size=5))) for _ in range(4_000)]
+    bounds = admitted(Relation.AT_MOST, 0.0)
+    verdicts = [Gap.of(rng.normal(size=5), *bounds).verdict() for _ in range(4_000)]
     for wrong in (Verdict.HOLDS, Verdict.FAILS):
         assert verdicts.count(wrong) / len(verdicts) == pytest.approx(0.025, abs=0.0075)  # three standard errors
 

@@ -7,6 +7,7 @@ import functools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from suite.entries.description import describe, described
 from suite.entries.loading import builtin_files, load
 from suite.errors import InputError
-from suite.predictions import NORMS, PREDICTIONS, Measured, Method, Prediction, Relation, method_of
+from suite.predictions import CLAIMS, NORMS, PREDICTIONS, Measured, Method, Prediction, Relation, method_of
 from suite.predictions.methods import SUBMISSIONS
 from suite.tasks import find_task
 from suite.tracks import THEORY
@@ -33,21 +34,31 @@ def test_a_prediction_is_of_what_tables_show(prediction: Prediction) -> None:
     assert prediction.task == find_task(prediction.task).name
     assert prediction.measure in _shown(prediction.task)
     if isinstance(prediction.value, Measured):
-        assert prediction.value.measure in _shown(prediction.task)
-        assert prediction.value.method not in prediction.methods
-        assert prediction.value.method or prediction.value.measure != prediction.measure
+        value = prediction.value
+        assert value.measure in _shown(value.task or prediction.task)
+        assert value.task != prediction.task
+        assert value.task is None or value.task == find_task(value.task).name
+        assert value.task or value.method not in prediction.methods
+        assert value.task or value.method or value.measure != prediction.measure
     assert prediction.methods
     assert len(set(prediction.methods)) == len(prediction.methods)
     assert prediction.tolerance >= 0
     assert (prediction.tolerance > 0) == (prediction.relation is Relation.EQUALS)
 
 
-def test_every_prediction_has_a_source_and_a_sentence() -> None:
-    for prediction in PREDICTIONS:
+def test_every_claim_has_a_source_a_sentence_and_a_name_of_its_own() -> None:
+    claims = set(CLAIMS)
+    assert (
+        len({claim.name for claim in claims})
+        == len({claim.statement + claim.source for claim in claims})
+        == len(claims)
+    )
+    for claim in claims:
         assert all(
-            re.fullmatch(r"[A-Z][\w ,.]+ \d{4}, arXiv:\d{4}\.\d{5}", source) for source in prediction.source.split("; ")
-        ), prediction.source
-        assert re.fullmatch(r"[A-Z±].+\.", prediction.statement)
+            re.fullmatch(r"[A-Z][\w ,.]+ \d{4}, arXiv:\d{4}\.\d{5}", source) for source in claim.source.split("; ")
+        ), claim.source
+        assert re.fullmatch(r"[A-Z±].+\.", claim.statement)
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+|edge", claim.name)
 
 
 def test_nothing_is_predicted_twice() -> None:
@@ -107,6 +118,10 @@ def test_a_file_claims_no_method_by_its_name(tmp_path: Path) -> None:
 
 def test_formulas() -> None:
     by_task = {(p.task, p.measure, p.relation): p.formula for p in PREDICTIONS}
+    large = Measured("test_error", Method.ADAM, "a[batch=200]")
+    assert replace(PREDICTIONS[0], measure="test_error", value=large, tolerance=0.0).formula == (
+        "test_error ≤ that of Adam on a[batch=200]"
+    )
     assert by_task["zipf_bigram", "rare_excess", Relation.EQUALS] == "rare_excess = 0.1 ± 5 %"
     assert by_task["valley_scalar", "curvature_ratio", Relation.EQUALS] == "curvature_ratio = flow_ratio ± 5 %"
     assert by_task["max_margin", "l2_margin_ratio", Relation.AT_LEAST] == "l2_margin_ratio ≥ that of sign descent"
