@@ -90,13 +90,14 @@ class RemoteStack(StackedModels):
 
     connection: Connection
     number: int
+    _descended: Tensor
 
     def evaluate(self, x: Any, y: Any, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
         parameters = list(self._select(self.parameters, index).values())
         lanes = tuple(range(len(self))) if index is None else tuple(index.tolist())
         strengths = None if decay is None else tuple(decay.tolist())
         reply = self.connection.ask(AskGradient(self.number, lanes, x, strengths, False), parameters)
-        losses, gradients, _ = _gradients(reply, parameters, self.scales, len(lanes))
+        losses, self._descended, gradients, _ = _gradients(reply, parameters, self.scales, len(lanes))
         self.gradients = {}
         for name, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is None:
@@ -107,6 +108,9 @@ class RemoteStack(StackedModels):
                 self.gradients[name] = torch.zeros_like(self.parameters[name])
                 self.gradients[name][index] = gradient
         return losses
+
+    def descended(self, losses: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
+        return self._descended
 
     def losses(self, x: Any, y: Any, index: Tensor | None = None, ceiling: float = torch.inf) -> Tensor:
         parameters = list(self._select(self.parameters, index).values())
@@ -119,6 +123,7 @@ class RemoteModel(SingleModel):
 
     connection: Connection
     number: int
+    _descended: Tensor
     _kept = False
 
     @contextlib.contextmanager
@@ -135,7 +140,7 @@ class RemoteModel(SingleModel):
             leaf.grad = None
         strengths = None if decay is None else tuple(decay.tolist())
         reply = self.connection.ask(AskGradient(self.number, (0,), x, strengths, self._kept), leaves)
-        losses, gradients, kinds = _gradients(reply, leaves, self.scales, 1)
+        losses, self._descended, gradients, kinds = _gradients(reply, leaves, self.scales, 1)
         with torch.enable_grad():
             objective = _Objective.apply(self, gradients, kinds, *leaves)
             if self._graph:
@@ -145,6 +150,9 @@ class RemoteModel(SingleModel):
             else:  # an ordinary backward pass, which runs the hooks of parameters
                 torch.autograd.backward(objective)
         return losses
+
+    def descended(self, losses: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
+        return self._descended
 
     def losses(self, x: Any, y: Any, index: Tensor | None = None, ceiling: float = torch.inf) -> Tensor:
         leaves = list(self._leaves.values())
@@ -200,13 +208,13 @@ def _tensors(data: bytearray, like: Sequence[Tensor]) -> list[Tensor]:
 
 def _gradients(
     reply: bytearray, parameters: Sequence[Tensor], scales: Tensor, lanes: int
-) -> tuple[Tensor, list[Tensor | None], bytes]:
-    """Losses, the gradients of the parameters, and what the host says of each."""
+) -> tuple[Tensor, Tensor, list[Tensor | None], bytes]:
+    """Losses, what is descended, the gradients of the parameters, and what the host says of each."""
     kinds, rest = bytes(reply[: len(parameters)]), reply[len(parameters) :]
     present = [parameter for parameter, kind in zip(parameters, kinds, strict=True) if kind != ABSENT]
-    losses, *gradients = _tensors(rest, [scales.new_empty(lanes), *present])
+    losses, descended, *gradients = _tensors(rest, [scales.new_empty(lanes), scales.new_empty(lanes), *present])
     parts = iter(gradients)
-    return losses, [None if kind == ABSENT else next(parts) for kind in kinds], kinds
+    return losses, descended, [None if kind == ABSENT else next(parts) for kind in kinds], kinds
 
 
 def _losses(

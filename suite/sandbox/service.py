@@ -251,7 +251,8 @@ class GradientService:
             found = [network.gradients.get(name) for name in network.parameters]
             gradients = [g if g is None or index is None else g[index] for g in found]
         kinds = bytes(ABSENT if g is None else DIFFERENTIABLE if g.requires_grad else CONSTANT for g in gradients)
-        return kinds + to_bytes([losses, *(g for g in gradients if g is not None)])
+        descended = network.descended(losses, index, strengths)
+        return kinds + to_bytes([losses, descended, *(g for g in gradients if g is not None)])
 
     def _decay(self, opened: _Opened, lanes: Sequence[int]) -> tuple[float, ...] | None:
         """The strengths of the task's decay for lanes in training, as in `suite.training.steppers`."""

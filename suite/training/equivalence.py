@@ -169,10 +169,10 @@ class Shadow:
             self._single.leaf(name, 0).copy_(start)
 
     def evaluate(self, batch: CurrentBatch, ahead: int = 0) -> Tensor:
-        """The loss on the lane's present batch, by an ordinary backward pass."""
+        """What is descended on the lane's present batch, by an ordinary backward pass."""
         x, y, decay = batch([self.lane], ahead)
         GRADIENTS.expected += self._passes
-        return self._single.evaluate(x, y, None, decay)[0]
+        return self._single.descended(self._single.evaluate(x, y, None, decay), None, decay)[0]
 
     def step(self, batch: CurrentBatch, closure: bool) -> None:
         """Step with gradients of its own."""

@@ -105,6 +105,17 @@ class StackedModels:
                 self.gradients[name] = torch.zeros_like(self.parameters[name]).index_copy_(0, index, gradient)
         return losses
 
+    @torch.no_grad()
+    def descended(self, losses: Tensor, index: Tensor | None = None, decay: Tensor | None = None) -> Tensor:
+        """What the gradients belong to that `evaluate` has set with its `losses` [A], as a line search needs it.
+
+        These are the losses with their decay, divided by the scales of the lanes.
+        """
+        if decay is not None:
+            weights = self._select(self.parameters, index).values()
+            losses = losses + decay / 2 * sum(p.square().flatten(1).sum(1) for p in weights)
+        return losses / (self.scales if index is None else self.scales[index])
+
     def _differentiate(self, x: Tensor, y: Tensor, index: Tensor | None, decay: Tensor | None) -> list[Tensor]:
         """The losses, and the gradients of the parameters on which they depend: those in `_reached`.
 

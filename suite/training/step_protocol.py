@@ -212,7 +212,7 @@ def _attempt(setup: TrainingSetup, run: TrainingRun, model: nn.Module) -> _Attem
         nonlocal evaluations
         evaluations += 1
         GRADIENTS.expected += setup.passes
-        return single.evaluate(*batch)[0]
+        return single.descended(single.evaluate(*batch))[0]
 
     setup.globals.restore()  # whatever the attempt before has made of it
     seed_generators(0)

@@ -106,14 +106,17 @@ class Stepper:
             strengths = torch.tensor(decays).to(self._stack.scales) * decay.strength
         return *self._batches.batch(lanes), strengths
 
-    def _evaluate(self, lanes: list[int]) -> Tensor:
-        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it."""
+    def _evaluate(self, lanes: list[int], descended: bool = False) -> Tensor:
+        """Losses of `lanes` on their batches, without the task's decay; sets their gradients, with it.
+
+        With `descended` they are what the gradients belong to: what a closure returns.
+        """
         x, y, strengths = self._batch(lanes)
         before, index = GRADIENTS.total, self._dataset.index(lanes)
         losses = self._stack.evaluate(x, y, index, strengths)
         # What a hook of the optimizer asks for meanwhile is its own. A tape that is played has no pass.
         GRADIENTS.expected += self._setup.passes if self._stack.runs_hooks else GRADIENTS.total - before
-        return losses
+        return self._stack.descended(losses, index, strengths) if descended else losses
 
     def _update_stopping(self, lanes: list[int], losses: list[float]) -> None:
         """Freeze the lanes that end with these losses on the whole training data."""
@@ -216,7 +219,7 @@ class ClosureStepper(Stepper):
             if self._check is not None and any(groups[first].replaced_storage() for first in waiting):
                 raise NotEquivalent("weights are not where the closure looks for them")
             evaluated = [lane for first in waiting for lane in self._active_lanes(groups[first])]
-            losses = self._evaluate(evaluated)
+            losses = self._evaluate(evaluated, descended=True)
             if self._check is not None:
                 self._check.in_closures(evaluated, self._batch)
             for lane in evaluated:

@@ -250,7 +250,7 @@ class _Tried(StackedModels):
         for lane in lanes:
             for name, stacked in self.parameters.items():
                 self._single.leaf(name, 0).copy_(stacked[lane])
-            losses[lane] = self._single.evaluate(*self._batch)[0]
+            losses[lane] = self._single.descended(self._single.evaluate(*self._batch))[0]
             GRADIENTS.expected += self._setup.passes
             for name, stacked in self.parameters.items():
                 gradient = self._single.gradient(name, 0)

@@ -53,6 +53,7 @@ def _records(path: Path, submission: str, task: str, trials: int, limits: Limits
                 ("muon", "matrix_completion"),
                 ("prodigy", "min_norm_regression"),
                 ("schedulefree", "benign_overfitting"),
+                ("lbfgs", "sparse_regression"),
                 ("torch.optim:Adagrad", "linf_box"),
                 ("residual_mlp", "univariate_relu"),
                 ("linear_diagonal", "linear_geometry"),

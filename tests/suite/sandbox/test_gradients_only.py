@@ -32,7 +32,7 @@ from suite.sandbox.requests import (
     to_bytes,
 )
 from suite.sandbox.service import GradientService
-from suite.task import LabelNoise, Task
+from suite.task import Decay, LabelNoise, Task
 from suite.training import TrainingRun, gradient_count, train
 from tests.suite.toys import regression, toy
 
@@ -99,6 +99,13 @@ class Product(torch.optim.SGD):
         super().step()
 
 
+class LineSearch(torch.optim.LBFGS):
+    """Compares losses with gradients, so that what its closure returns must be what is descended."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr, line_search_fn="strong_wolfe")
+
+
 class Hooked(torch.optim.SGD):
     """Doubles every gradient in a hook of its parameter."""
 
@@ -111,10 +118,10 @@ class Hooked(torch.optim.SGD):
 
 @pytest.mark.parametrize("batch_size", [None, 7])
 @pytest.mark.parametrize("noise", [None, LabelNoise(0.1, until=0.5)])
-@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.Adafactor, Twice, Product, Hooked])
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.Adafactor, Twice, LineSearch, Product, Hooked])
 @pytest.mark.filterwarnings("ignore:Using backward")
 def test_training_is_that_with_data(make: Any, batch_size: int | None, noise: LabelNoise | None) -> None:
-    task = replace(toy(batch_size), label_noise=noise)
+    task = replace(toy(batch_size), label_noise=noise, decay=Decay(0.3, until=0.5) if make is LineSearch else None)
     plain = train(task, runs(4), make)
     gradients = GradientService(task, (own := runs(4)), "cpu")
     source = RemoteSource(Local(gradients), own)  # type: ignore[arg-type]

@@ -47,7 +47,10 @@ def _by_hand(run: TrainingRun, make: Callable[..., Any], closures: bool) -> nn.M
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "alone"])
-@pytest.mark.parametrize(("name", "stepping"), [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous")])
+@pytest.mark.parametrize(
+    ("name", "stepping"),
+    [("adam", "stacked"), ("normalized", "per lane"), ("sam", "rendezvous"), ("lbfgs", "rendezvous")],
+)
 def test_every_way_of_stepping_decays_alike(name: str, stepping: str, batched: bool) -> None:
     submission = load(name).submission
     assert submission.optimizer is not None
@@ -56,7 +59,7 @@ def test_every_way_of_stepping_decays_alike(name: str, stepping: str, batched: b
     results = train(task, runs, submission.optimizer, batched=batched)
     assert {result.stepping for result in results} == {stepping if batched else "alone"}
     for run, result in zip(runs, results, strict=True):
-        model = _by_hand(run, submission.optimizer, closures=name == "sam")
+        model = _by_hand(run, submission.optimizer, closures=name in ("sam", "lbfgs"))
         for weight, value in model.named_parameters():
             torch.testing.assert_close(result.weights[weight], value.detach(), rtol=1e-9, atol=1e-11)
         # The loss that is reported is without the decay.
