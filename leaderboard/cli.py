@@ -10,6 +10,7 @@ import click
 
 import leaderboard
 import suite
+from leaderboard.commands.claims import claims
 from leaderboard.commands.compare import bench, compare
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
 from leaderboard.commands.namesakes import namesakes
@@ -82,7 +83,7 @@ def main() -> None:
 
 COMMANDS = (
     run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, bench, publish,
-    agreement, study, verify, namesakes,
+    agreement, study, verify, namesakes, claims,
 )  # fmt: skip
 
 for command in COMMANDS:

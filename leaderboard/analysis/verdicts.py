@@ -39,6 +39,15 @@ class Verdict(StrEnum):
     NOT_MEASURED = "not measured"
 
 
+def verdict_of(interval: Interval, low: float, high: float) -> Verdict:
+    """Whether an interval lies in what is admitted, from `low` to `high`, outside of it, or on the border."""
+    if low <= interval.low and interval.high <= high:
+        return Verdict.HOLDS
+    if interval.high < low or high < interval.low:
+        return Verdict.FAILS
+    return Verdict.UNDECIDED
+
+
 @dataclass(frozen=True)
 class Gap:
     """Measured minus predicted, seed by seed, and which gaps are admitted.
@@ -76,11 +85,7 @@ class Gap:
         return self._verdict(self.half_width(self.seeds, significance))
 
     def _verdict(self, half: float) -> Verdict:
-        if self.low <= self.mean - half and self.mean + half <= self.high:
-            return Verdict.HOLDS
-        if self.mean + half < self.low or self.high < self.mean - half:
-            return Verdict.FAILS
-        return Verdict.UNDECIDED
+        return verdict_of(Interval(self.mean, self.mean - half, self.mean + half), self.low, self.high)
 
     def more_seeds(self, significance: float = SIGNIFICANCE) -> int | None:
         """How many more seeds would decide, if mean and spread stayed what they are.
@@ -129,11 +134,14 @@ class Ruling:
     depends_on: tuple[str, ...] = ()
     more_seeds: int | None = None
 
+    @property
+    def outcome(self) -> str:
+        """The verdict and what it depends on, without a number of seeds."""
+        return f"{self.verdict} {' and '.join(self.depends_on)}" if self.depends_on else str(self.verdict)
+
     def __str__(self) -> str:
-        if self.verdict is Verdict.DEPENDS:
-            return f"{self.verdict} {' and '.join(self.depends_on)}"
         if self.verdict is not Verdict.UNDECIDED:
-            return str(self.verdict)
+            return self.outcome
         if self.more_seeds is None:
             return f"{self.verdict}: more seeds, unknown how many"
         return f"{self.verdict}: {self.more_seeds:,} more seed{'s' if self.more_seeds != 1 else ''}"

@@ -240,6 +240,6 @@ def study(
     findings = analyse(study_frame(load([records]).records))
     page = write(findings, report or results, records.name, command)
     console = output()
-    for verdict in findings.verdicts:
-        console.print(f"{verdict.outcome}: {verdict.claim.statement}", highlight=False)
+    for outcome in findings.outcomes:
+        console.print(f"{outcome.in_words}: {outcome.contrast.claim.statement}", highlight=False)
     console.print(f"Findings: {page}", highlight=False)

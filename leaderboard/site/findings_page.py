@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leaderboard.analysis.verdicts import Verdict
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.study import Study
 
@@ -14,12 +15,12 @@ def findings_page(context: SiteContext, study: Study) -> Page:
     from leaderboard.study.sections import sections, summary
 
     findings = analyse(study_frame(study.records))
-    held = sum(verdict.verdict == "holds" for verdict in findings.verdicts)
+    held = sum(outcome.verdict is Verdict.HOLDS for outcome in findings.outcomes)
     facts = [
         (f"{findings.runs:,}", "runs"),
         (f"{findings.converged:,}", "at the target loss"),
         (len(findings.factors), "factors, crossed"),
-        (f"{held} of {len(findings.verdicts)}", "claims hold"),
+        (f"{held} of {len(findings.outcomes)}", "claims hold"),
     ]
     content = {
         "facts": facts,

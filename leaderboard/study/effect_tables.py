@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from leaderboard.analysis.statistics import Interval
-from leaderboard.study.claims import Claim, Verdict
+from leaderboard.study.contrasts import Contrast, Outcome
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
@@ -17,32 +17,32 @@ TERMS_SHOWN = 12
 """Of an analysis of variance: the other terms explain next to nothing."""
 
 
-def claims(verdicts: Sequence[Verdict]) -> Table:
+def claims(outcomes: Sequence[Outcome]) -> Table:
     """What became of every claim."""
     header = (*columns("claim", "verdict", "measure", words=True), *columns("change", "pairs"))
     rows = tuple(
         (
-            text(verdict.claim.statement),
-            TableCell(verdict.outcome, verdict.outcome, best=True),
-            text(verdict.claim.measure),
-            change(verdict.claim, verdict.difference),
-            number(verdict.pairs, "d"),
+            text(outcome.contrast.claim.statement),
+            TableCell(outcome.in_words, outcome.in_words, best=True),
+            text(outcome.contrast.measure),
+            change(outcome.contrast, outcome.difference),
+            number(outcome.pairs, "d"),
         )
-        for verdict in verdicts
+        for outcome in outcomes
     )
     return Table("The claims and what became of them", header, rows)
 
 
-def environments(verdict: Verdict) -> Table:
+def environments(outcome: Outcome) -> Table:
     """A claim's change in every environment by itself."""
     header = (*columns("where", words=True), *columns("change"))
-    rows = tuple((text(name), change(verdict.claim, interval)) for name, interval in verdict.environments.items())
-    return Table(f"{verdict.claim.name}: the change of {verdict.claim.measure}", header, rows)
+    rows = tuple((text(name), change(outcome.contrast, interval)) for name, interval in outcome.environments.items())
+    return Table(f"{outcome.contrast.name}: the change of {outcome.contrast.measure}", header, rows)
 
 
-def change(claim: Claim, difference: Interval) -> TableCell:
+def change(contrast: Contrast, difference: Interval) -> TableCell:
     """The treatment's measure against the control's: a ratio where logarithms were compared, else a difference."""
-    if not claim.log:
+    if not contrast.log:
         cell = estimate(difference)
         return cell if cell.label.startswith("-") else replace(cell, label=f"+{cell.label}")
     ratio = Interval(*(math.exp(bound) for bound in (difference.value, difference.low, difference.high)))

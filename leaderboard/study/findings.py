@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from leaderboard.study.claims import Verdict, judge
+from leaderboard.study.contrasts import Outcome, judge
 from leaderboard.study.effects import Effect, effects
 from leaderboard.study.frame import FACTORS, varied
 from leaderboard.study.prediction import Prediction, predict
-from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES, RESPONSE
+from leaderboard.study.preregistered import CONTRASTS, PREDICTORS, PROPERTIES, RESPONSE
 from leaderboard.study.universality import Universality, universality
 
 SEED = 20201116
@@ -33,7 +33,7 @@ class Findings:
         effects: property -> its analysis of variance, largest share first.
         universality: property -> how alike the variants of the task rank submissions by it.
         predictions: how well each of `PREDICTORS` predicts the test error.
-        verdicts: what became of each of `CLAIMS`.
+        outcomes: what became of each of `CONTRASTS`.
         factors: those that vary.
     """
 
@@ -43,7 +43,7 @@ class Findings:
     effects: dict[str, list[Effect]]
     universality: dict[str, Universality]
     predictions: list[Prediction]
-    verdicts: list[Verdict]
+    outcomes: list[Outcome]
     factors: list[str]
 
 
@@ -73,6 +73,6 @@ def analyse(frame: pd.DataFrame) -> Findings:
         effects={name: effects(transformed, name, factors) for name in PROPERTIES},
         universality={name: universality(_ranking(transformed, name), generator) for name in PROPERTIES},
         predictions=[predict(converged, name, RESPONSE, factors, generator, noise) for name in PREDICTORS],
-        verdicts=[judge(converged, claim, factors) for claim in CLAIMS],
+        outcomes=[judge(converged, contrast, factors) for contrast in CONTRASTS],
         factors=factors,
     )

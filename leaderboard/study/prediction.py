@@ -54,7 +54,7 @@ class Prediction:
     worst: str
 
 
-def _bootstrap(
+def bootstrap(
     estimate: Callable[[Array], float], values: Array, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:
     """An estimate over rows, with its interval over draws of rows."""
@@ -170,8 +170,8 @@ def predict(
     factors = varied(frame, factors)
     pairs = frame[[measure, response]].to_numpy(dtype=float)
     taus = {name: values for name, values in granulated(frame, measure, response, factors).items() if len(values)}
-    by_factor, granulated_tau = _mean_of_means(taus, generator)
-    rates, sign_error = _mean_of_means(sign_errors(frame, measure, response, factors, noise), generator)
+    by_factor, granulated_tau = mean_of_means(taus, generator)
+    rates, sign_error = mean_of_means(sign_errors(frame, measure, response, factors, noise), generator)
     thinned = frame.sample(INFORMATION_RUNS, random_state=generator) if len(frame) > INFORMATION_RUNS else frame
 
     def tau(pairs: Array) -> float:
@@ -183,17 +183,17 @@ def predict(
     worst = max(rates, key=rates.__getitem__)
     return Prediction(
         measure=measure,
-        tau=_bootstrap(tau, pairs, generator),
+        tau=bootstrap(tau, pairs, generator),
         granulated=granulated_tau,
         by_factor=by_factor,
-        information=_bootstrap(information, np.arange(float(len(thinned))), generator, INFORMATION_RESAMPLES),
+        information=bootstrap(information, np.arange(float(len(thinned))), generator, INFORMATION_RESAMPLES),
         sign_error=sign_error,
         worst_sign_error=rates[worst],
         worst=worst,
     )
 
 
-def _mean_of_means(groups: Mapping[str, Array], generator: np.random.Generator) -> tuple[dict[str, float], Interval]:
+def mean_of_means(groups: Mapping[str, Array], generator: np.random.Generator) -> tuple[dict[str, float], Interval]:
     """The mean of each group, and the mean of these means with its interval over draws within groups."""
     means = {name: float(values.mean()) for name, values in groups.items()}
     draws = [

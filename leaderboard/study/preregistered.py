@@ -1,8 +1,10 @@
-"""What the study asks, fixed before the runs: the properties that are explained, and the claims that are tested."""
+"""What the study asks, fixed before the runs: the properties that are explained, and the claims, as contrasts."""
 
 from __future__ import annotations
 
-from leaderboard.study.claims import Claim
+from leaderboard.study.contrasts import Contrast
+from suite.predictions import Basis, Claim
+from suite.predictions.images import ADAPTIVE_ERRORS, SMALL_BATCH_EIGENVALUE, SMALL_BATCH_FLAT
 
 PROPERTIES = {
     "adaptive_sharpness": "flatness",
@@ -28,78 +30,103 @@ PREDICTORS = (
 RESPONSE = "test_error"
 """What they are to predict."""
 
-CLAIMS = (
-    Claim(
+CHIZAT = "Chizat et al. 2019, arXiv:1812.07956"
+
+LARGE_STEPS = Claim(
+    "large-steps-flat",
+    "SGD with large steps ends in flatter minima than with small ones.",
+    "Cohen et al. 2021, arXiv:2103.00065; Mulayoff et al. 2021",
+    Basis.OBSERVATION,
+)
+SGD_FLATTER = Claim(
+    "sgd-flatter-than-adam",
+    "SGD ends in flatter minima than Adam.",
+    "Zhou et al. 2020, arXiv:2010.05627",
+    Basis.OBSERVATION,
+)
+DEEPER_SMOOTHER = Claim(
+    "deeper-smoother",
+    "Deeper networks learn smoother functions (less gradient in the input).",
+    "the claim of this benchmark's founding question",
+    Basis.CONJECTURE,
+)
+SMALL_START_SMOOTH = Claim(
+    "small-start-smooth",
+    "Networks that start small learn smoother functions than networks that start large.",
+    f"Woodworth et al. 2020, arXiv:2002.09277; {CHIZAT}",
+    Basis.CONJECTURE,
+)
+SMALL_START_ERRORS = Claim(
+    "small-start-errs-less",
+    "Networks that start small make fewer errors than networks that start large.",
+    CHIZAT,
+    Basis.OBSERVATION,
+)
+
+CONTRASTS = (
+    Contrast(
         "small batches, flat minima",
-        "SGD with small batches ends in flatter minima than with large ones.",
-        "Keskar et al. 2017, arXiv:1609.04836",
+        SMALL_BATCH_FLAT,
         "batch",
         20,
         200,
         "adaptive_sharpness",
         where={"optimizer": "sgd"},
     ),
-    Claim(
+    Contrast(
         "small batches, small lambda_max",
-        "The same for the raw largest eigenvalue of the Hessian.",
-        "Keskar et al. 2017, arXiv:1609.04836",
+        SMALL_BATCH_EIGENVALUE,
         "batch",
         20,
         200,
         "lambda_max",
         where={"optimizer": "sgd"},
     ),
-    Claim(
+    Contrast(
         "large steps, flat minima",
-        "SGD with large steps ends in flatter minima than with small ones.",
-        "Cohen et al. 2021, arXiv:2103.00065; Mulayoff et al. 2021",
+        LARGE_STEPS,
         "step",
         "large",
         "small",
         "adaptive_sharpness",
         where={"optimizer": "sgd"},
     ),
-    Claim(
+    Contrast(
         "SGD prefers flat minima",
-        "SGD ends in flatter minima than Adam.",
-        "Zhou et al. 2020, arXiv:2010.05627",
+        SGD_FLATTER,
         "optimizer",
         "sgd",
         "adam",
         "adaptive_sharpness",
     ),
-    Claim(
+    Contrast(
         "deeper is smoother",
-        "Deeper networks learn smoother functions (less gradient in the input).",
-        "the claim of this benchmark's founding question",
+        DEEPER_SMOOTHER,
         "depth",
         3,
         1,
         "input_gradient_norm",
     ),
-    Claim(
+    Contrast(
         "small initialization, simple solutions",
-        "Networks that start small learn smoother functions than networks that start large.",
-        "Woodworth et al. 2020, arXiv:2002.09277; Chizat et al. 2019, arXiv:1812.07956",
+        SMALL_START_SMOOTH,
         "scale",
         0.5,
         2.0,
         "input_gradient_norm",
     ),
-    Claim(
+    Contrast(
         "small initialization generalizes",
-        "Networks that start small make fewer errors than networks that start large.",
-        "Chizat et al. 2019, arXiv:1812.07956",
+        SMALL_START_ERRORS,
         "scale",
         0.5,
         2.0,
         "test_error",
         log=False,
     ),
-    Claim(
+    Contrast(
         "adaptive methods generalize worse",
-        "Adam makes more errors than SGD.",
-        "Wilson et al. 2017, arXiv:1705.08292",
+        ADAPTIVE_ERRORS,
         "optimizer",
         "adam",
         "sgd",

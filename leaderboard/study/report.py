@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from leaderboard.study.findings import Findings
 from leaderboard.study.sections import sections, summary
-from leaderboard.tables.formats import render
+from leaderboard.tables.formats import linked, render
 from suite.errors import InputError
 
 PICTURES = "findings"
@@ -18,16 +17,12 @@ def markdown(findings: Findings, source: str, command: str) -> str:
     """The findings as a page of markdown, which `command` makes from the records in the file `source`."""
     parts = ["# Findings", f"Generated from `{source}` by `{command}`. {summary(findings)}"]
     for section in sections(findings):
-        parts += [f"## {section.heading}", _linked(section.text)]
+        parts += [f"## {section.heading}", linked(section.text)]
         parts += [f"![{section.picture.alt}]({PICTURES}/{section.name}.svg)", section.caption]
         parts += [render(section.table, "markdown")] if section.table else []
         for detail in section.details:
-            parts += [f"### {detail.heading}", _linked(detail.text), render(detail.table, "markdown")]
+            parts += [f"### {detail.heading}", linked(detail.text), render(detail.table, "markdown")]
     return "\n\n".join(parts) + "\n"
-
-
-def _linked(text: str) -> str:
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[\g<0>](https://arxiv.org/abs/\1)", text)
 
 
 def write(findings: Findings, directory: Path, source: str, command: str) -> Path:

@@ -61,22 +61,22 @@ def _claims(findings: Findings) -> Section:
         "Pairs of runs differ in the claim's factor alone. *holds*: the 95 % interval of the mean change is on the "
         "claimed side and no environment contradicts it. *fails*: neither the mean nor any environment is on the "
         "claimed side. *depends on*: anything else, with the factor whose levels differ most. What each claim and "
-        "verdict means was fixed before the runs, in `leaderboard/study/claims.py` and "
+        "verdict means was fixed before the runs, in `leaderboard/study/contrasts.py` and "
         "`leaderboard/study/preregistered.py`.",
-        pictures.claims(findings.verdicts),
+        pictures.claims(findings.outcomes),
         "The mean change with its 95 % interval, as claimed to the right. Each stroke is an environment: the pairs "
         "that share one level of another factor.",
-        tables.claims(findings.verdicts),
+        tables.claims(findings.outcomes),
         tuple(
             Detail(
-                verdict.claim.name,
-                verdict.claim.statement,
-                f"{verdict.claim.measure} {tables.change(verdict.claim, verdict.difference).text}",
-                f"{verdict.claim.source}.",
-                tables.environments(verdict),
-                verdict.outcome,
+                outcome.contrast.name,
+                outcome.contrast.claim.statement,
+                f"{outcome.contrast.measure} {tables.change(outcome.contrast, outcome.difference).text}",
+                f"{outcome.contrast.claim.source}.",
+                tables.environments(outcome),
+                outcome.in_words,
             )
-            for verdict in findings.verdicts
+            for outcome in findings.outcomes
         ),
     )
 

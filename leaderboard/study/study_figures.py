@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from leaderboard.analysis.statistics import Interval
+from leaderboard.analysis.verdicts import Verdict
 from leaderboard.figures import Canvas, Picture
 from leaderboard.figures.canvas import strokes
 from leaderboard.figures.style import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM
-from leaderboard.study.claims import Verdict
+from leaderboard.study.contrasts import Outcome
 from leaderboard.study.effects import Effect
 from leaderboard.study.prediction import Prediction
 from leaderboard.study.universality import Universality
@@ -22,26 +23,26 @@ from leaderboard.study.universality import Universality
 RATIO_TICKS = (0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Ticks of an axis of ratios."""
 
-COLOURS = {"holds": GOOD, "fails": WARM}
+COLOURS = {Verdict.HOLDS: GOOD, Verdict.FAILS: WARM}
 
 
 @mpl.rc_context(STYLE)
-def claims(verdicts: Sequence[Verdict]) -> Picture:
+def claims(outcomes: Sequence[Outcome]) -> Picture:
     """The change that each claim is about, as claimed to the right: ratios above, differences below."""
-    tested = [verdict for verdict in verdicts if verdict.pairs]
-    ratios, differences = ([verdict for verdict in tested if verdict.claim.log == log] for log in (True, False))
+    tested = [outcome for outcome in outcomes if outcome.pairs]
+    ratios, differences = ([outcome for outcome in tested if outcome.contrast.log == log] for log in (True, False))
     panels = [panel for panel in (ratios, differences) if panel]
     heights = [len(panel) + 1.5 for panel in panels]
     canvas = Canvas(len(panels), 1, (8.6, 0.6 + 0.17 * len(tested)), heights=heights)
     for axes, panel in zip(canvas.axes, panels, strict=True):
         log = panel is ratios
-        for row, verdict in enumerate(panel):
-            colour = COLOURS.get(verdict.verdict, ACCENT)
-            each = np.array([_claimed(verdict, interval).value for interval in verdict.environments.values()])
+        for row, outcome in enumerate(panel):
+            colour = COLOURS.get(outcome.verdict, ACCENT)
+            each = np.array([_claimed(outcome, interval).value for interval in outcome.environments.values()])
             strokes(axes, each, np.full(len(each), row), 0.22, color=MUTED, alpha=0.6, linewidth=1.0)
-            _estimate(axes, _claimed(verdict, verdict.difference), row, colour)
+            _estimate(axes, _claimed(outcome, outcome.difference), row, colour)
             place = axes.get_yaxis_transform()
-            axes.text(1.02, row, verdict.outcome, transform=place, va="center", color=colour, fontweight="bold")
+            axes.text(1.02, row, outcome.in_words, transform=place, va="center", color=colour, fontweight="bold")
         axes.axvline(1 if log else 0, color=INK, linewidth=0.8)
         if log:
             axes.set_xscale("log")
@@ -49,17 +50,17 @@ def claims(verdicts: Sequence[Verdict]) -> Picture:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(lambda value, _: f"×{value:g}")
         axes.margins(x=0.06)
-        _rows(axes, [verdict.claim.name for verdict in panel])
+        _rows(axes, [outcome.contrast.name for outcome in panel])
         axes.set_xlabel("ratio in the claimed direction" if log else "difference in the claimed direction")
-    outcomes = ". ".join(f"{verdict.claim.name}: {verdict.outcome}" for verdict in verdicts)
-    return canvas.picture("study-claims", f"The claims with intervals and environments. {outcomes}.")
+    described = ". ".join(f"{outcome.contrast.name}: {outcome.in_words}" for outcome in outcomes)
+    return canvas.picture("study-claims", f"The claims with intervals and environments. {described}.")
 
 
-def _claimed(verdict: Verdict, interval: Interval) -> Interval:
+def _claimed(outcome: Outcome, interval: Interval) -> Interval:
     """The change with its sign turned so that more is as claimed; a ratio where logarithms were compared."""
-    if not verdict.claim.more:
+    if not outcome.contrast.more:
         interval = Interval(-interval.value, -interval.high, -interval.low)
-    if not verdict.claim.log:
+    if not outcome.contrast.log:
         return interval
     return Interval(*(math.exp(bound) for bound in (interval.value, interval.low, interval.high)))
 

@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from tabulate import tabulate
 
+from leaderboard.tables.formats import linked
+
 Task = Mapping[str, Any]
 """One entry of `task_list`."""
 
@@ -164,7 +166,7 @@ def _escaped(text: str) -> str:
     pieces = re.split(r"(``.+?``|`[^`]+`)", text)
     for index in range(0, len(pieces), 2):
         plain = re.sub(r"[\\*_~<>\[\]|#]", r"\\\g<0>", pieces[index])
-        pieces[index] = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[\g<0>](https://arxiv.org/abs/\1)", plain)
+        pieces[index] = linked(plain)
     return "".join(pieces)
 
 

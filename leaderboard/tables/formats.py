@@ -91,6 +91,11 @@ def markdown_text(text: str) -> str:
     return re.sub(rf"([|<*\\{struck}]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
+def linked(text: str) -> str:
+    """Markdown in which the numbers of papers are links to them."""
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[\g<0>](https://arxiv.org/abs/\1)", text)
+
+
 BOLD = ("\x02", "\x03")
 """Stand for the bounds of bold type while tabulate escapes what LaTeX would read as commands."""
 

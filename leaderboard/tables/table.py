@@ -22,6 +22,11 @@ DAGGER = "†"
 
 EXPLICIT = f"{DAGGER} regularizes on purpose."
 
+RETROSPECTIVE = (
+    "‡ Written when its records were there already: the claim is older, but measure and form of the comparison could "
+    "have been chosen by the outcome."
+)
+
 IN_BRACKETS, AFTER, EITHER = "in brackets", "after ±", "in brackets (or after ±)"
 """Where intervals stand: in wide tables, in narrow ones, and in a note that does not know which."""
 
@@ -184,6 +189,11 @@ def _is_like(cell: TableCell, operand: str) -> bool:
 def text(value: str) -> TableCell:
     """A cell of words."""
     return TableCell(value, value)
+
+
+def marked(formula: str, retrospective: bool) -> str:
+    """The formula of a prediction, with the mark of `RETROSPECTIVE` if it is `retrospective`."""
+    return f"{formula} ‡" if retrospective else formula
 
 
 def number(value: float | None, style: str = ".3g", unit: str = "", best: bool = False) -> TableCell:

@@ -35,12 +35,14 @@ from leaderboard.tables.table import (
     DASH,
     EITHER,
     EXPLICIT,
+    RETROSPECTIVE,
     Column,
     Table,
     TableCell,
     columns,
     digits,
     estimate,
+    marked,
     measure_name,
     number,
     text,
@@ -550,13 +552,14 @@ def steps(board: Board, results: Results) -> Table:
 
 def predictions(board: Board, results: Results) -> Table:
     """What theory predicts of each method, what was measured, and whether the prediction holds."""
+    judgements = _judgements(results, board)
     rows = tuple(
         (
             text(judged.prediction.task),
             text(judged.submission),
             text(judged.method),
             text(NORMS[judged.method]),
-            text(judged.prediction.formula),
+            text(marked(judged.prediction.formula, judged.prediction.retrospective)),
             number(judged.expected),
             estimate(judged.measured),
             estimate(judged.gap.interval()),
@@ -567,7 +570,7 @@ def predictions(board: Board, results: Results) -> Table:
             text(judged.prediction.claim.statement),
             text(judged.prediction.claim.source),
         )
-        for judged in _judgements(results, board)
+        for judged in judgements
     )
     header = (
         *columns("task", "submission", words=True),
@@ -584,8 +587,13 @@ def predictions(board: Board, results: Results) -> Table:
         Column("statement", "statement", words=True, data=True),
         *columns("source", words=True),
     )
-    notes = (VERDICTS,) if rows else (NO_PREDICTIONS,)
+    notes = (VERDICTS, *_marks(judgements)) if rows else (NO_PREDICTIONS,)
     return Table("Predictions: does each method do what theory says of it?", header, rows, stub=2, notes=notes)
+
+
+def _marks(judgements: Iterable[Judgement]) -> tuple[str, ...]:
+    """The note on predictions that are marked, if there are any."""
+    return (RETROSPECTIVE,) if any(judged.prediction.retrospective for judged in judgements) else ()
 
 
 def verdicts(board: Board, results: Results) -> Table:
@@ -595,7 +603,7 @@ def verdicts(board: Board, results: Results) -> Table:
     by_row: dict[tuple[str, str], dict[str, TableCell]] = {}
     for judged in judgements:
         prediction = judged.prediction
-        row = by_row.setdefault((prediction.task, prediction.formula), {})
+        row = by_row.setdefault((prediction.task, marked(prediction.formula, prediction.retrospective)), {})
         value, *_ = digits([judged.measured.value, judged.measured.low, judged.measured.high])
         unproved = "" if prediction.claim.basis is Basis.THEOREM else UNPROVED
         row[judged.submission] = TableCell(judged.verdict, f"{value} {judged.verdict}{unproved}")
@@ -604,7 +612,8 @@ def verdicts(board: Board, results: Results) -> Table:
         for (task, formula), cells in by_row.items()
     )
     header = (*columns("task", "prediction", words=True), *(Column(name, name, words=True) for name in names))
-    notes = (VERDICTS, f"{UNPROVED} No theorem for this method: a conjecture, or what others observed.")
+    unproved = f"{UNPROVED} No theorem for this method: a conjecture, or what others observed."
+    notes = (VERDICTS, unproved, *_marks(judgements))
     return Table("Verdicts on what theory predicts", header, rows, stub=2, notes=notes if rows else (NO_PREDICTIONS,))
 
 

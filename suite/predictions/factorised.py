@@ -10,10 +10,17 @@ GUNASEKAR = "Gunasekar et al. 2017, arXiv:1705.09280"
 PESME = "Pesme et al. 2021, arXiv:2106.09524"
 CONTINUOUS = "proved for a model of the noise in continuous time"
 
+WOODWORTH = "Woodworth et al. 2020, arXiv:2002.09277"
+
 ENTROPY = Claim(
     "hyperbolic-entropy",
     "Gradient flow finds the interpolator of least hyperbolic entropy.",
-    "Woodworth et al. 2020, arXiv:2002.09277",
+    WOODWORTH,
+)
+KERNEL_TO_RICH = Claim(
+    "kernel-to-rich",
+    "The smaller the initialization, the smaller the l1 norm of the interpolator: from the kernel regime to the rich.",
+    WOODWORTH,
 )
 LATE_PHASE = Claim(
     "late-phase-sparse",
@@ -33,6 +40,12 @@ NUCLEAR_LARGE = Claim(
     "From a large initialization the nuclear norm is not minimal.",
     GUNASEKAR,
     Basis.CONJECTURE,
+)
+DEEPER_RANK = Claim(
+    "deeper-lower-rank",
+    "The deeper the factorisation, the closer its completion to a matrix of low rank.",
+    "Arora et al. 2019, arXiv:1905.13655",
+    Basis.OBSERVATION,
 )
 UNOBSERVED = Claim(
     "unobserved-entries",
@@ -57,6 +70,17 @@ PREDICTIONS = (
         )
         for variant in ("[alpha=1.0]", "", "[alpha=0.01]")
     ),
+    Prediction(
+        "sparse_regression[alpha=1.0]",
+        FLOW,
+        "l1_ratio",
+        Relation.AT_LEAST,
+        Measured("l1_ratio", task="sparse_regression[alpha=0.01]"),
+        0.0,
+        KERNEL_TO_RICH,
+        "steps are not infinitesimal",
+        retrospective=True,
+    ),
     Prediction("late_phase_sparse", (Method.GRADIENT_DESCENT,), "l1_ratio", Relation.EQUALS, 1.0, LIMIT, LATE_PHASE),
     *(
         Prediction(
@@ -71,6 +95,16 @@ PREDICTIONS = (
     Prediction("matrix_completion", FLOW, "nuclear_ratio", Relation.EQUALS, 1.0, LIMIT, NUCLEAR_SMALL),
     Prediction(
         "matrix_completion[init=1.0]", FLOW, "nuclear_ratio", Relation.AT_LEAST, 1.0 + LIMIT, 0.0, NUCLEAR_LARGE
+    ),
+    Prediction(
+        "matrix_completion[depth=3]",
+        (Method.GRADIENT_DESCENT,),
+        "unobserved_error",
+        Relation.AT_MOST,
+        Measured("unobserved_error", task="matrix_completion"),
+        0.0,
+        DEEPER_RANK,
+        retrospective=True,
     ),
     Prediction(
         "matrix_completion[depth=1]",

@@ -62,7 +62,24 @@ GROKKING = Claim(
     Basis.OBSERVATION,
 )
 
+LAZY_STUDENT = Claim(
+    "lazy-student",
+    "From large initial weights training is lazy: the student stays farther from its teacher than from small ones.",
+    "Chizat et al. 2019, arXiv:1812.07956",
+    Basis.CONJECTURE,
+)
+
 PREDICTIONS = (
+    Prediction(
+        "teacher_student[scale=1.0]",
+        GRADIENT_DESCENT,
+        "teacher_distance",
+        Relation.AT_LEAST,
+        Measured("teacher_distance", task="teacher_student"),
+        0.0,
+        LAZY_STUDENT,
+        retrospective=True,
+    ),
     *(
         Prediction(
             f"rich_mixture{variant}",

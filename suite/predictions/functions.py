@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from suite.predictions.claim import Basis, Claim
 from suite.predictions.methods import Method
-from suite.predictions.prediction import LIMIT, Prediction, Relation
+from suite.predictions.prediction import LIMIT, Measured, Prediction, Relation
 
 GRADIENT_DESCENT = (Method.GRADIENT_DESCENT,)
 
@@ -24,6 +24,13 @@ SPECTRAL_BIAS = Claim(
     "Low frequencies are learned first: what is left has a higher mean frequency than the target.",
     "Rahaman et al. 2019, arXiv:1806.08734",
     Basis.OBSERVATION,
+)
+
+KERNEL_CURVE = Claim(
+    "kernel-curve",
+    "From a large initial scale the curve keeps more variation of its slope than from a small one.",
+    "Williams et al. 2019, arXiv:1906.07842; Chizat et al. 2019, arXiv:1812.07956",
+    Basis.CONJECTURE,
 )
 
 PREDICTIONS = (
@@ -46,6 +53,16 @@ PREDICTIONS = (
         LIMIT,
         VARIATION,
         "proved for the least norm of the weights, which gradient descent need not find",
+    ),
+    Prediction(
+        "univariate_relu[scale=3.0]",
+        GRADIENT_DESCENT,
+        "variation_ratio",
+        Relation.AT_LEAST,
+        Measured("variation_ratio", task="univariate_relu"),
+        0.0,
+        KERNEL_CURVE,
+        retrospective=True,
     ),
     Prediction("spectral_bias", GRADIENT_DESCENT, "residual_frequency", Relation.AT_LEAST, 5.0, 0.0, SPECTRAL_BIAS),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suite.predictions import factorised, features, functions, linear, margins, sequences, stability, valleys
+from suite.predictions import factorised, features, functions, images, linear, margins, sequences, stability, valleys
 from suite.predictions.claim import Claim
 from suite.predictions.prediction import Prediction
 
@@ -15,6 +15,7 @@ PREDICTIONS: tuple[Prediction, ...] = (
     *functions.PREDICTIONS,
     *valleys.PREDICTIONS,
     *stability.PREDICTIONS,
+    *images.PREDICTIONS,
 )
 
 CLAIMS: tuple[Claim, ...] = tuple(dict.fromkeys(prediction.claim for prediction in PREDICTIONS))

@@ -57,15 +57,16 @@ def direction(
     margin: str = "",
     where: str = "",
 ) -> Direction:
-    """The claims `topic`-`method` and `topic`-`method`-order; `where` says on what, if it is not just any data."""
+    """The claims `topic`-`method` and `topic`-`method`-order; `where` says on what, unless it is on any data."""
     name = f"{topic}-{str(method).lower().replace(' ', '-')}"
-    subject = f"{str(method)[0].upper()}{str(method)[1:]}"
+    words = f"{where} {method}" if where else str(method)
+    subject = f"{words[0].upper()}{words[1:]}"
     norm = f"the largest margin in the {margin or NORMS[method]} norm"
     return Direction(
         method,
         other,
-        Claim(name, f"{subject} converges in direction to {norm}{where}.", source, basis),
-        Claim(f"{name}-order", f"{subject} has more of {norm} than {other} has{where}.", source, basis),
+        Claim(name, f"{subject} converges in direction to {norm}.", source, basis),
+        Claim(f"{name}-order", f"{subject} has more of {norm} than {other} has.", source, basis),
         unmet,
     )
 
@@ -214,7 +215,7 @@ def _small_batches() -> Iterator[Prediction]:
         yield Prediction(task, adam, ratio, Relation.EQUALS, 1.0, LIMIT, claim, conditions)
         other = Measured("linf_margin_ratio")
         yield Prediction(task, adam, ratio, Relation.AT_LEAST, other, 0.0, leaves, conditions)
-    topic, where = "batches", " on batches"
+    topic, where = "batches", "on batches"
     euclidean = (
         direction(topic, Method.GRADIENT_DESCENT, Method.LION, NACSON_STOCHASTIC, where=where),
         direction(
@@ -331,6 +332,16 @@ def _predictions() -> Iterator[Prediction]:
             "Chizat and Bach 2020, arXiv:2002.04486",
         ),
         "proved for infinite width; at finite width only a KKT point is",
+    )
+    yield Prediction(
+        "homogeneous_growth",
+        (Method.GRADIENT_DESCENT, Method.NORMALIZED),
+        "normalised_margin",
+        Relation.AT_LEAST,
+        Measured("normalised_margin", task="homogeneous_growth[log_loss=-4.6]"),
+        0.0,
+        Claim("margin-grows", "The normalised margin grows while the loss falls on, after separation.", LYU),
+        retrospective=True,
     )
     yield from _small_batches()
     yield from _with_epsilon()

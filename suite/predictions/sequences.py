@@ -66,7 +66,7 @@ def _matrices(task: str, topic: str, where: str, source: str, unmet: str = "") -
 
 
 def _predictions() -> Iterator[Prediction]:
-    yield from _matrices("next_token_margin", "next-token", " of next tokens", THRAMPOULIDIS, LOGARITHMIC)
+    yield from _matrices("next_token_margin", "next-token", "on next tokens", THRAMPOULIDIS, LOGARITHMIC)
     yield Prediction("next_token_margin", GRADIENT_DESCENT, "finite_distance", Relation.AT_MOST, LIMIT, 0.0, LOG_ODDS)
     for task in ("zipf_bigram", "zipf_bigram[loss=cross_entropy]"):
         for method, claim, unmet in (
@@ -79,7 +79,7 @@ def _predictions() -> Iterator[Prediction]:
             proved = method is Method.SIGN
             claim, unmet = (SIGN_ALIKE, "") if proved else (OTHERS_ALIKE, "proved for sign descent")
             yield Prediction(task, (method,), "rare_excess", Relation.EQUALS, 0.1, LIMIT, claim, unmet)
-    yield from _matrices("attention_selection", "attention", " of selected tokens", TARZANAGH)
+    yield from _matrices("attention_selection", "attention", "on selected tokens", TARZANAGH)
     near = "proved from starts near a locally optimal direction"
     for method, selection, margin in SELECTIONS:
         for measure, tolerance, claim, unmet in (
@@ -96,7 +96,7 @@ def _predictions() -> Iterator[Prediction]:
         Basis.CONJECTURE,
         "proved for the regularization path",
         margin="nuclear",
-        where=" of selected tokens",
+        where="on selected tokens",
     )
     yield from own_norm("attention_selection[parametrisation=key_query]", "nuclear_margin_ratio", (nuclear,))
 

@@ -44,6 +44,32 @@ TRACE_OWN_FLATNESS = Claim(
     Basis.CONJECTURE,
 )
 
+NETWORK_SAM = Claim(
+    "network-valley-sam",
+    "In the valley of a network SAM ends at a smaller largest eigenvalue of the Hessian than gradient descent.",
+    WEN,
+    Basis.CONJECTURE,
+)
+NETWORK_NORMALIZED = Claim(
+    "network-valley-normalized",
+    "In the valley of a network steps of constant length end at a smaller largest eigenvalue of the Hessian than "
+    "gradient descent.",
+    ARORA,
+    Basis.CONJECTURE,
+)
+ADAM_SPARSER = Claim(
+    "label-noise-adam-sparser",
+    "On diagonal networks label noise leads Adam closer to the sparse truth than gradient descent.",
+    LI_ADAM,
+    Basis.CONJECTURE,
+)
+ADAM_MATRIX = Claim(
+    "label-noise-adam-matrix",
+    "On factored matrices label noise leads Adam less close to the truth of low rank than gradient descent.",
+    LI_ADAM,
+    Basis.CONJECTURE,
+)
+
 PREDICTIONS = (
     Prediction(
         "valley_scalar",
@@ -102,5 +128,24 @@ PREDICTIONS = (
         Measured("trace_ratio", Method.ADAM),
         0.0,
         TRACE_OWN_FLATNESS,
+    ),
+    *(
+        Prediction(
+            task,
+            (method,),
+            measure,
+            relation,
+            Measured(measure, Method.GRADIENT_DESCENT),
+            0.0,
+            claim,
+            SMALL_STEPS,
+            retrospective=True,
+        )
+        for task, method, measure, relation, claim in (
+            ("valley_relu", Method.SAM, "lambda_max", Relation.AT_MOST, NETWORK_SAM),
+            ("valley_relu", Method.NORMALIZED, "lambda_max", Relation.AT_MOST, NETWORK_NORMALIZED),
+            ("valley_sparse", Method.ADAM, "recovery_error", Relation.AT_MOST, ADAM_SPARSER),
+            ("valley_matrix", Method.ADAM, "recovery_error", Relation.AT_LEAST, ADAM_MATRIX),
+        )
     ),
 )

@@ -21,7 +21,7 @@ from leaderboard.analysis.runtime import read
 from leaderboard.site import publish
 from leaderboard.site.links import file_name, prose
 from leaderboard.study import Study
-from leaderboard.study.preregistered import CLAIMS, PREDICTORS, PROPERTIES
+from leaderboard.study.preregistered import CONTRASTS, PREDICTORS, PROPERTIES
 from suite.errors import InputError
 from suite.tracks import FULL
 from tests.leaderboard.helpers import study_records, whole_run
@@ -193,7 +193,7 @@ def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> 
     text = (site / "findings.html").read_text()
     assert "96 runs, of which 93 reached the target loss" in text
     assert "<code>lowlands study --records study-small.jsonl</code>" in text
-    assert all(claim.statement in text for claim in CLAIMS)
+    assert all(contrast.claim.statement in text for contrast in CONTRASTS)
     assert all(name in text for name in (*PROPERTIES, *PREDICTORS))
     assert text.count('<svg role="img"') == text.count('<a href="#source">Source</a>') == 4
     assert '<span class="tag holds">holds</span>' in text
@@ -402,7 +402,7 @@ def test_findings_unfold(tab: Any, site: Path) -> None:
     assert tab.get_by_role("link", name="Findings").get_attribute("aria-current") == "page"
     row = tab.get_by_role("row", name="scale = 0.5").first
     assert not row.is_visible()
-    tab.get_by_text(CLAIMS[0].statement).click()
+    tab.get_by_text(CONTRASTS[0].claim.statement).click()
     assert row.is_visible()
     assert tab.locator("figure svg").first.bounding_box()["width"] > 300
 

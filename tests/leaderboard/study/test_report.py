@@ -13,7 +13,7 @@ import pytest
 import leaderboard
 from leaderboard.study.findings import Findings, analyse
 from leaderboard.study.frame import FACTORS, find_study, study_frame
-from leaderboard.study.preregistered import CLAIMS
+from leaderboard.study.preregistered import CONTRASTS
 from leaderboard.study.report import markdown, write
 from suite.errors import InputError
 from suite.tracks import PRESETS
@@ -26,7 +26,7 @@ def findings() -> Findings:
 
 
 def test_planted_effects_reach_the_page(findings: Findings) -> None:
-    verdicts = {v.claim.name: v.verdict for v in findings.verdicts}
+    verdicts = {v.contrast.name: v.verdict for v in findings.outcomes}
     assert verdicts["small batches, flat minima"] == "holds"
     assert verdicts["deeper is smoother"] == "fails"
     assert findings.effects["adaptive_sharpness"][0].term == "batch"
@@ -34,7 +34,7 @@ def test_planted_effects_reach_the_page(findings: Findings) -> None:
     best = max(findings.predictions, key=lambda p: p.tau.value)
     assert best.measure == "input_gradient_norm"
     page = markdown(findings, "log.jsonl", "lowlands study")
-    assert all(claim.statement in page for claim in CLAIMS)
+    assert all(contrast.claim.statement in page for contrast in CONTRASTS)
     assert "96 runs, of which 93 reached the target loss (missed: sgd small: 3)" in page
     assert "Generated from `log.jsonl` by `lowlands study`." in page
 

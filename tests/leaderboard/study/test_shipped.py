@@ -8,7 +8,7 @@ import pytest
 
 from leaderboard.study.findings import analyse
 from leaderboard.study.frame import study_frame
-from leaderboard.study.preregistered import CLAIMS
+from leaderboard.study.preregistered import CONTRASTS
 from leaderboard.study.report import markdown
 from suite.storage.log import read
 from suite.tracks import find_preset
@@ -24,7 +24,7 @@ def test_the_page_names_every_claim_and_the_shipped_records_are_whole() -> None:
     preset = find_preset("small")
     assert len(result.records) == len(preset.submissions()) * len(preset.track().tasks) * preset.seeds
     page = PAGE.read_text(encoding="utf-8")
-    assert all(claim.statement in page for claim in CLAIMS)
+    assert all(contrast.claim.statement in page for contrast in CONTRASTS)
 
 
 @pytest.mark.slow

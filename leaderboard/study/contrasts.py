@@ -1,7 +1,7 @@
-"""The field's claims, each as a test whose rule is fixed here before any run.
+"""Claims held against the study: contrasts, whose rule was fixed here before any run.
 
-A claim compares two levels of one factor, everything else and the seed being equal. The mean difference is taken over
-all matched pairs, and in every environment (a level of another factor) by itself.
+A contrast compares two levels of one factor, everything else and the seed being equal. The mean difference is taken
+over all matched pairs, and in every environment (a level of another factor) by itself.
 
 Verdicts. *holds*: the overall interval excludes 0 on the claimed side, and no environment's does on the other.
 *fails*: neither the overall interval nor any environment's excludes 0 on the claimed side. *depends on* a factor:
@@ -21,14 +21,17 @@ import pandas as pd
 from scipy.stats import f_oneway, t
 
 from leaderboard.analysis.statistics import Interval
+from leaderboard.analysis.verdicts import Comparison, Verdict
 from leaderboard.study.frame import varied
+from suite.predictions import Claim
 
 
 @dataclass(frozen=True)
-class Claim:
-    """`treatment` has less (or, with `more`, more) of `measure` than `control`.
+class Contrast:
+    """What a claim says of a factor: `treatment` has less (or, with `more`, more) of `measure` than `control`.
 
     Attributes:
+        name: a short heading.
         factor: what the runs of a pair differ in: one is at its level `treatment`, the other at `control`.
         log: compare logarithms: a difference of -0.7 is a half.
         more: the treatment is claimed to have more, not less.
@@ -36,8 +39,7 @@ class Claim:
     """
 
     name: str
-    statement: str
-    source: str
+    claim: Claim
     factor: str
     treatment: Any
     control: Any
@@ -48,37 +50,42 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of a claim: ``holds``, ``fails``, ``depends on`` (the factor `depends_on`) or ``not tested``.
+class Outcome:
+    """What became of a contrast; it may depend on the factor `depends_on`, and is not measured without pairs.
 
     `difference` is treatment minus control over all `pairs`, with a 95 % interval; `environments` has it for each.
     """
 
-    claim: Claim
-    verdict: str
+    contrast: Contrast
+    verdict: Verdict
     difference: Interval
     pairs: int
     environments: dict[str, Interval]
     depends_on: str | None = None
 
     @property
-    def outcome(self) -> str:
+    def in_words(self) -> str:
         """The verdict with the factor that it depends on."""
-        return f"{self.verdict} {self.depends_on}" if self.depends_on else self.verdict
+        return f"{self.verdict} {self.depends_on}" if self.depends_on else str(self.verdict)
+
+    @property
+    def comparison(self) -> Comparison:
+        """What it says of the claim."""
+        return Comparison(self.verdict, {"task": "factorial"}, depends_on=self.depends_on or "")
 
 
-def matched(frame: pd.DataFrame, claim: Claim, factors: Sequence[str]) -> pd.DataFrame:
+def matched(frame: pd.DataFrame, contrast: Contrast, factors: Sequence[str]) -> pd.DataFrame:
     """One row per matched pair: the other factors, the seed, and ``difference``, treatment minus control."""
-    for name, level in claim.where.items():
+    for name, level in contrast.where.items():
         frame = frame[frame[name] == level]
-    fixed = [name for name in (*factors, "seed") if name != claim.factor]
+    fixed = [name for name in (*factors, "seed") if name != contrast.factor]
     sides = [
-        frame[frame[claim.factor] == level].dropna(subset=[claim.measure])[[*fixed, claim.measure]]
-        for level in (claim.treatment, claim.control)
+        frame[frame[contrast.factor] == level].dropna(subset=[contrast.measure])[[*fixed, contrast.measure]]
+        for level in (contrast.treatment, contrast.control)
     ]
     pairs = sides[0].merge(sides[1], on=fixed, suffixes=("_treatment", "_control"))
-    treatment, control = (pairs[f"{claim.measure}_{side}"].astype(float) for side in ("treatment", "control"))
-    if claim.log:
+    treatment, control = (pairs[f"{contrast.measure}_{side}"].astype(float) for side in ("treatment", "control"))
+    if contrast.log:
         treatment, control = np.log(treatment.clip(lower=1e-30)), np.log(control.clip(lower=1e-30))
     return pairs[fixed].assign(difference=treatment - control)
 
@@ -93,12 +100,12 @@ def _mean(values: pd.Series, clusters: pd.Series, level: float) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: float = 0.95) -> Verdict:
-    """Test `claim` on a frame of runs that reached the target loss, with intervals of confidence `level`."""
-    pairs = matched(frame, claim, factors)
+def judge(frame: pd.DataFrame, contrast: Contrast, factors: Sequence[str], level: float = 0.95) -> Outcome:
+    """Test `contrast` on a frame of runs that reached the target loss, with intervals of confidence `level`."""
+    pairs = matched(frame, contrast, factors)
     if not len(pairs):
-        return Verdict(claim, "not tested", Interval(math.nan, math.nan, math.nan), 0, {})
-    others = varied(pairs, [name for name in factors if name != claim.factor])
+        return Outcome(contrast, Verdict.NOT_MEASURED, Interval(math.nan, math.nan, math.nan), 0, {})
+    others = varied(pairs, [name for name in factors if name != contrast.factor])
     setting = pairs[others].astype(str).agg(" ".join, axis=1) if others else pd.Series("all", index=pairs.index)
     overall = _mean(pairs["difference"], setting, level)
     count = sum(len(pairs[name].unique()) for name in others)
@@ -107,16 +114,16 @@ def judge(frame: pd.DataFrame, claim: Claim, factors: Sequence[str], level: floa
         for name in others
         for value, group in pairs.groupby(name, observed=True)
     }
-    supported, *supporting = (_excludes_zero(each, claim.more) for each in (overall, *environments.values()))
-    contradicted = any(_excludes_zero(each, not claim.more) for each in environments.values())
+    supported, *supporting = (_excludes_zero(each, contrast.more) for each in (overall, *environments.values()))
+    contradicted = any(_excludes_zero(each, not contrast.more) for each in environments.values())
     factor = None
     if supported and not contradicted:
-        verdict = "holds"
+        verdict = Verdict.HOLDS
     elif not supported and not any(supporting):
-        verdict = "fails"
+        verdict = Verdict.FAILS
     else:
-        verdict, factor = "depends on", max(others, key=lambda name: _interaction(pairs, name))
-    return Verdict(claim, verdict, overall, len(pairs), environments, factor)
+        verdict, factor = Verdict.DEPENDS, max(others, key=lambda name: _interaction(pairs, name))
+    return Outcome(contrast, verdict, overall, len(pairs), environments, factor)
 
 
 def _excludes_zero(interval: Interval, above: bool) -> bool:
