@@ -117,7 +117,8 @@ class Results:
         Args:
             name: ``scores`` (a row for every scored run and axis: value, references, score), ``measures`` (for every
                 scored run and measure, with its error), ``runs`` (for every run of tuning and scoring), ``settings``
-                (for every run and hyper-parameter) or ``curves`` (for every point of a curve).
+                (for every run and hyper-parameter), ``curves`` (for every point of a curve) or ``path`` (for every
+                measured step of runs that were traced).
 
         Raises:
             InputError: there is no such frame.

@@ -45,6 +45,8 @@ def run(
     device: str = "cpu",
     engine: str = "local",
     keep_solutions: bool = False,
+    trace: float | None = None,
+    trace_all: bool = False,
     progress: bool = True,
 ) -> Results:
     """Score submissions on a track.
@@ -64,6 +66,9 @@ def run(
         device: of torch.
         engine: ``local`` (a process per core), ``local:N``, ``local:0`` (this process) or ``dask``.
         keep_solutions: keeps scored weights beside the log.
+        trace: measures scored runs along the way, whenever their steps have grown by this factor, such as 1.5; the
+            frame ``path`` has them.
+        trace_all: by measures that cost more than training too: sharpness, and distances to the oracle.
         progress: shows a bar, and a line for runs that fail.
 
     Returns:
@@ -89,7 +94,7 @@ def run(
     path = folder / f"{chosen.name}.jsonl"
     solutions = str((folder / SOLUTIONS).resolve()) if keep_solutions else None
     with start_engine(Resources(engine, None, None, None), device) as started, opened(path) as log:
-        plan = make_plan(texts, tasks or chosen.tasks, chosen, device, None, solutions, started)
+        plan = make_plan(texts, tasks or chosen.tasks, chosen, device, None, solutions, started, trace, trace_all)
         driver = Driver(plan, log, started, recorded_costs())
         tell(plan.notes)
         tell(log.notes)

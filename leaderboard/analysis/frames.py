@@ -12,7 +12,7 @@ import pandas as pd
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.scoring import add_scores
 from suite.errors import InputError, unknown
-from suite.storage.record import search_of
+from suite.storage.record import PATH, search_of
 
 KEYS = ("submission", "kind", "task", "phase", "search", "trial", "seed")
 """What names a run in every frame."""
@@ -84,12 +84,29 @@ def curves(results: Results) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("x", "y", "oracle"), "float64"))
 
 
+def training_path(results: Results) -> pd.DataFrame:
+    """A row for every step and measure along the runs that were traced (`lowlands run --trace`)."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for run in results.records:
+            if known := run.get(PATH):
+                for name, column in known["measures"].items():
+                    for step, spent, value in zip(known["steps"], known["gradient_evaluations"], column, strict=True):
+                        yield _key(run) | {
+                            "step": step, "gradient_evaluations": spent, "measure": name, "value": value,
+                        }  # fmt: skip
+
+    frame = pd.DataFrame(rows(), columns=[*KEYS, "step", "gradient_evaluations", "measure", "value"])
+    return frame.astype({"step": "int64", "gradient_evaluations": "int64", "value": "float64"})
+
+
 FRAMES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "runs": runs,
     "scores": scores,
     "measures": measures,
     "settings": settings,
     "curves": curves,
+    "path": training_path,
 }
 """By name what makes each frame."""
 

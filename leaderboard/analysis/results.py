@@ -18,6 +18,7 @@ from suite.errors import InputError, unknown
 from suite.storage.contradictions import contradictions, in_words, rescored
 from suite.storage.log import read
 from suite.storage.record import Record, Status, of_newest_source, run_key, search_of
+from suite.storage.training_paths import attach
 
 RUN_KEYS = (
     "submission", "kind", "explicit", "task", "family", "trial", "seed", "converged", "gradient_evaluations", "seconds",
@@ -287,6 +288,7 @@ def load(paths: Iterable[Path], previous: bool = False) -> Results:
     notes: list[str] = []
     for path in paths:
         result = read(path)
+        notes += attach(path, result.records)
         told = contradictions(result.records)
         records += [record for record in result.records if run_key(record) not in told] if told else result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]

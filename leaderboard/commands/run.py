@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ import click
 from leaderboard.commands.console import output, print_table
 from leaderboard.commands.execution import Resources, execute, opened, resource_options, start_engine
 from suite.errors import InputError
-from suite.storage.record import Status
+from suite.storage.record import PATH, Status
+from suite.storage.training_paths import file_of
 from suite.tracks import PRESETS, TRACKS, Track, find_preset, find_track
 
 if TYPE_CHECKING:
@@ -83,6 +85,13 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @click.option("--implicit-only", is_flag=True, help="Rank without submissions that regularize on purpose (†).")
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 @click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
+@click.option(
+    "--trace",
+    type=click.FloatRange(min=1, min_open=True),
+    metavar="EVERY",
+    help="Measure scored runs along the way, whenever their steps have grown by this factor, such as 1.5.",
+)
+@click.option("--trace-all", is_flag=True, help="With --trace: sharpness and distance to oracles too, at more cost.")
 @resource_options
 def run(
     submissions: tuple[str, ...],
@@ -99,6 +108,8 @@ def run(
     implicit_only: bool,
     isolate: bool,
     keep_solutions: bool,
+    trace: float | None,
+    trace_all: bool,
     resources: Resources,
 ) -> None:
     """Score submissions on a track and print the table.
@@ -118,6 +129,8 @@ def run(
         searches=searches,
         measured_searches=measured_searches,
     )
+    if trace_all and trace is None:
+        raise InputError("--trace-all needs --trace EVERY.")
     use_data(data)
     path = results / f"{track.name}.jsonl"
     solutions = str((results / SOLUTIONS).resolve()) if keep_solutions else None
@@ -125,14 +138,40 @@ def run(
     with start_engine(resources, device) as engine, opened(path, resources.dry_run) as log:
         from suite.engine.plan import make_plan
 
-        plan = make_plan(submissions or DEFAULT, tasks or track.tasks, track, device, limits, solutions, engine)
+        plan = make_plan(
+            submissions or DEFAULT,
+            tasks or track.tasks,
+            track,
+            device,
+            limits,
+            solutions,
+            engine,
+            trace,
+            trace_all,
+        )
         execute(engine, plan, log, resources)
     results_of_all = _print_results(path, implicit_only)
     names = {loaded.submission.name for loaded in plan.submissions}
+    if trace is not None:
+        _tell_of_paths(path, results_of_all, names)
     ends = {record["status"] for record in results_of_all.scored() if record["submission"] in names}
     if ends and ends <= {Status.FAILED, Status.UNAVAILABLE}:
         click.echo("Every run has failed.", err=True)
         sys.exit(1)
+
+
+def _tell_of_paths(log: Path, results: Results, names: Collection[str]) -> None:
+    """Say where the measures along training lie, and how many scored runs of the submissions `names` have none."""
+    runs = [run for run in results.scored() if run["submission"] in names and Status(run["status"]).trained]
+    missing = sum(PATH not in run for run in runs)
+    if missing < len(runs):
+        click.echo(f"Measures along training: {file_of(log)} (lowlands export, lowlands figure path:TASK)")
+    if missing:
+        click.echo(
+            f"{missing} of {len(runs)} scored runs were recorded before, without --trace: they have none. Another "
+            "folder (--results) begins anew.",
+            err=True,
+        )
 
 
 def sized_track(name: str, seeds: int | None = None, **sizes: Any) -> Track:

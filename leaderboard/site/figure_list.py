@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
+
+import pandas as pd
 
 from leaderboard.analysis.aggregates import THRESHOLDS, aggregates, performance_profile
 from leaderboard.analysis.ranking import Board
@@ -15,6 +18,7 @@ from leaderboard.site.submission_page import training_of
 from leaderboard.site.task_page import curves_of, distributions_of
 from leaderboard.site.trust_page import best_of
 from suite.errors import InputError, unknown
+from suite.storage.record import PATH, Record
 
 FIGURES = {
     "scores": "overall scores and axes of every submission, with intervals",
@@ -25,6 +29,7 @@ FIGURES = {
     "runs:TASK": "the measures of every run on a task",
     "curves:TASK": "training curves on a task",
     "curves:TASK:CURVE": "another curve that the task records, such as a learned function",
+    "path:TASK": "measures along training on a task, of runs that were traced (`lowlands run --trace`)",
     "tuning:SUBMISSION": "tuning trials over the step size, task by task",
     "training:SUBMISSION": "training curves of a submission, task by task",
 }
@@ -72,6 +77,8 @@ def _makers(context: SiteContext, board: Board) -> dict[str, Maker]:
     }
     for task, runs in context.runs_of_task.items():
         makers[f"runs:{task}"] = partial(_runs, context, board, task)
+        if any(PATH in run for run in runs):
+            makers[f"path:{task}"] = partial(_path, board, task, runs)
         for curve in dict.fromkeys(name for run in runs for name in run.get("curves", {})):
             name = f"curves:{task}" if curve == LOSS else f"curves:{task}:{curve}"
             makers[name] = partial(_curves, context, board, task, curve)
@@ -110,6 +117,46 @@ def _runs(context: SiteContext, board: Board, task: str) -> Picture | None:
     rows = [row for row in context.measure_values[board.kind] if row.task == task and row.reported]
     runs = [record for record in context.runs_of_task[task] if record["kind"] == board.kind]
     return distributions_of(task, board, rows, runs)
+
+
+def _path(board: Board, task: str, runs: Sequence[Record]) -> Picture | None:
+    """A panel for each measure: the median over a submission's runs; one that has ended stays where it ended."""
+    of_kind = [run for run in runs if run["kind"] == board.kind and PATH in run]
+    names = [name for name in board.names if any(run["submission"] == name for run in of_kind)]
+    measures = dict.fromkeys(measure for run in of_kind for measure in run[PATH]["measures"])
+    lines = {
+        measure: [_median(name, measure, [run[PATH] for run in of_kind if run["submission"] == name]) for name in names]
+        for measure in measures
+    }
+    charts = [
+        Chart(measure.replace("_", " "), of, "steps", "", x_log=True, y_log=_is_positive(of))
+        for measure, of in lines.items()
+    ]
+    alt = f"Measures along training on {task}, by steps: medians over runs."
+    return curves(f"path-{board.kind}-{task}", charts, alt) if charts else None
+
+
+def _median(name: str, measure: str, paths: Sequence[dict[str, Any]]) -> Line:
+    """The median of a measure over the paths of a submission's runs, from the first step on; empty if none has it."""
+    known = [
+        [
+            (step, value)
+            for step, value in zip(path["steps"], path["measures"][measure], strict=True)
+            if value is not None
+        ]
+        for path in paths
+        if measure in path["measures"]
+    ]
+    columns = [dict(column) for column in known if column]
+    steps = sorted({step for column in columns for step in column if step > 0})
+    frame = pd.DataFrame(columns, columns=[0, *steps], dtype=float).ffill(axis=1) if columns else pd.DataFrame()
+    return Line(name, steps, [float(frame[step].median()) for step in steps])
+
+
+def _is_positive(lines: Sequence[Line]) -> bool:
+    """Whether all values are positive, and of more than one order of magnitude."""
+    values = [value for line in lines for value in line.y if value is not None]
+    return bool(values) and min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _curves(context: SiteContext, board: Board, task: str, curve: str) -> Picture | None:

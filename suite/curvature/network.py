@@ -20,7 +20,7 @@ from suite.kernels.max_pool import FastMaxPool2d
 from suite.kernels.twice_differentiable import TwiceDifferentiable
 from suite.models import call_with, copy_of
 from suite.seeding import torch_stream
-from suite.task import Loss
+from suite.task import Loss, Weights
 
 SAME_GRADIENT = 1e-2
 """Two gradients whose relative difference is smaller are equal up to rounding (a generous limit)."""
@@ -65,7 +65,16 @@ class Network:
     @classmethod
     def stacked(cls, models: Sequence[nn.Module]) -> Network:
         """S lanes from models of one architecture, whose weights are copied into stacked leaves."""
-        return _Lanes(models)
+        return _Lanes(models[0], *stack_module_state(list(models)))
+
+    @classmethod
+    def at(cls, model: nn.Module, states: Sequence[Weights]) -> Network:
+        """S lanes of one model, a lane for each of `states`: its parameters and buffers by name, which are copied."""
+        parameters, buffers = (
+            {name: torch.stack([state[name] for state in states]) for name, _ in named}
+            for named in (model.named_parameters(), model.named_buffers())
+        )
+        return _Lanes(model, parameters, buffers)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs [n, ...] on `x` [n, ...], with a graph to the leaves; [S, n, ...] for lanes."""
@@ -152,13 +161,14 @@ def saved_bytes(build: Callable[[], object], leaves: Sequence[Tensor]) -> int:
 class _Lanes(Network):
     """Stacked models of one architecture, evaluated by `vmap`."""
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        super().__init__(models[0])
-        parameters, self._buffers = stack_module_state(list(models))
-        self._names = [name for name, p in models[0].named_parameters() if p.requires_grad]
+    def __init__(self, model: nn.Module, parameters: Weights, buffers: Weights) -> None:
+        """Lanes of `model` with stacked parameters and buffers, [S, *shape] each."""
+        super().__init__(model)
+        self._buffers = buffers
+        self._names = [name for name, p in model.named_parameters() if p.requires_grad]
         self._fixed = {name: p.detach() for name, p in parameters.items() if name not in self._names}
         self.leaves = [parameters[name].detach().clone().requires_grad_() for name in self._names]
-        self.lanes = len(models)
+        self.lanes = len(self.leaves[0])
 
     def outputs(self, x: Tensor) -> Tensor:
         weights = dict(zip(self._names, self.leaves, strict=True)) | self._fixed

@@ -32,6 +32,7 @@ from suite.engine.executors import Engine
 from suite.engine.plan import Plan, PlannedEntry, planned_entries
 from suite.engine.worker import Failure
 from suite.errors import InputError, sentence
+from suite.storage import training_paths
 from suite.storage.log import Log, many_records
 from suite.storage.record import TRACEBACK, Record, RunKey, Status, run_key
 from suite.training.retry import parts_to_retry
@@ -279,6 +280,7 @@ class Driver:
             for record, key in zip(records, map(run_key, records), strict=True)
             if key not in self._recorded and record["reason"] != self._unavailable.get(key, "")
         ]
+        training_paths.append(self._log.path, new)
         self._log.append(*new)
         done = min(1.0, max(0.0, 1.0 - self._work_left / self._work)) if self._work > 0 else 1.0
         return Progress(done, self.seconds_left(), unit, new, tuple(traces) if new else ())

@@ -41,6 +41,8 @@ class Plan:
         track: seeds and tuning budget. Its own list of tasks is not read here.
         limits: what a submission may use if its code is to run in the sandbox only; None: it runs in the workers.
         solutions: directory in which scored solutions are saved, the same path on every machine; None: nowhere.
+        traced: scored runs are measured along the way, whenever their steps have grown by this factor; None: not.
+        traced_all: by the costly measures too.
     """
 
     submissions: tuple[LoadedSubmission, ...]
@@ -49,6 +51,8 @@ class Plan:
     device: str = "cpu"
     limits: Limits | None = None
     solutions: str | None = None
+    traced: float | None = None
+    traced_all: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -64,11 +68,14 @@ def make_plan(
     limits: Limits | None = None,
     solutions: str | None = None,
     engine: Engine | None = None,
+    traced: float | None = None,
+    traced_all: bool = False,
 ) -> Plan:
     """The plan for the names of tasks, and for submissions as built-in names, files or import paths.
 
     Args:
         engine: whose workers run the code of submissions to see what they are; None: this process.
+        traced, traced_all: as in `Plan`.
 
     Raises:
         InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
@@ -78,9 +85,11 @@ def make_plan(
     own = [task.name for task in opened if own_file(task.name)]
     if limits is not None and own:
         raise InputError(f"{own[0]} cannot be run with --isolate: the sandbox sees no task of your own.")
+    if limits is not None and traced is not None:
+        raise InputError("--trace cannot be used with --isolate: the sandbox gives weights at the end alone.")
     loaded = open_submissions(submissions, track.trials, limits, tasks, engine)
     check_names([each.submission for each in loaded])
-    return Plan(loaded, opened, track, device, limits, solutions)
+    return Plan(loaded, opened, track, device, limits, solutions, traced, traced_all)
 
 
 def open_submissions(
@@ -190,6 +199,8 @@ class PlannedEntry:
             isolation=None if plan.limits is None else Isolation(plan.limits, self.loaded),
             solutions=plan.solutions,
             measured=self.search < plan.track.measured_searches and self.task.selection != "convergence",
+            traced=plan.traced,
+            traced_all=plan.traced_all,
             described=self.loaded,
         )
 

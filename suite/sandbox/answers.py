@@ -23,7 +23,8 @@ from suite.behavior import Probe
 from suite.entries.description import Described, Text, Word
 from suite.errors import sentence, trace_of
 from suite.sandbox.network import Network
-from suite.training.run import Stepping, TrainingResult
+from suite.task import Weights
+from suite.training.run import Snapshot, Stepping, TrainingResult
 
 MOST_JSON = 64 * 1024**2
 MOST_HEADER = 16 * 1024**2
@@ -46,8 +47,16 @@ class Failed(Struct, tag="failed", frozen=True, forbid_unknown_fields=True):
     of_shape: bool = False
 
 
+class Taken(Struct, frozen=True, forbid_unknown_fields=True):
+    """The numbers of a `suite.training.run.Snapshot`, whose tensors come beside the weights."""
+
+    step: Count
+    gradient_evaluations: Count
+    update_norm: float | None
+
+
 class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
-    """How a run ended; the fields of `suite.training.TrainingResult` but for the weights."""
+    """How a run ended; the fields of `suite.training.TrainingResult` but for tensors."""
 
     status: Literal["converged", "diverged", "stalled", "budget", "raced"]
     train_loss: float | None
@@ -60,6 +69,7 @@ class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
     placement: Annotated[dict[Word, Count], Meta(max_length=20)]
     implementations: Annotated[dict[Word, Word], Meta(max_length=20)]
     probe: Probe | None
+    snapshots: Annotated[tuple[Taken, ...], Meta(max_length=10_000)]
 
 
 class Runs(Struct, tag="runs", frozen=True, forbid_unknown_fields=True):
@@ -92,10 +102,50 @@ def of_results(results: Sequence[TrainingResult | Exception]) -> tuple[Runs, dic
         if isinstance(result, Exception):
             answers.append(Failed(sentence(result), trace_of(result)))
             continue
-        weights |= {f"{number}/{name}": tensor.cpu().contiguous() for name, tensor in result.weights.items()}
+        weights |= _named(str(number), result.weights)
+        for place, snapshot in enumerate(result.snapshots):
+            weights |= _named(_snapshot_name(number, place), snapshot.weights)
+            weights |= _named(_preconditioner_name(number, place), snapshot.preconditioner or {})
         fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}
-        answers.append(Trained(**fields))
+        taken = tuple(Taken(each.step, each.gradient_evaluations, each.update_norm) for each in result.snapshots)
+        answers.append(Trained(**fields | {"snapshots": taken}))
     return Runs(tuple(answers)), weights
+
+
+def _named(group: str, tensors: Weights) -> Weights:
+    """The tensors as an answer holds them, under names that begin with that of their `group`."""
+    return {f"{group}/{name}": tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _snapshot_name(number: int, place: int) -> str:
+    return f"{number}.{place}"
+
+
+def _preconditioner_name(number: int, place: int) -> str:
+    return f"{number}.{place}.preconditioner"
+
+
+def groups_of(tensors: Weights) -> dict[str, Weights]:
+    """The tensors of an answer by the name of their group: the number of a run, or what `snapshots_of` looks for."""
+    groups: dict[str, Weights] = {}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = tensor
+    return groups
+
+
+def snapshots_of(number: int, row: Trained, groups: Mapping[str, Weights]) -> tuple[Snapshot, ...]:
+    """The snapshots of the run of this number."""
+    return tuple(
+        Snapshot(
+            taken.step,
+            taken.gradient_evaluations,
+            groups.get(_snapshot_name(number, place), {}),
+            taken.update_norm,
+            groups.get(_preconditioner_name(number, place)),
+        )
+        for place, taken in enumerate(row.snapshots)
+    )
 
 
 def decode(data: bytes, kind: type[T]) -> tuple[T | Failed, dict[str, Tensor]]:

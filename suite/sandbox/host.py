@@ -27,7 +27,7 @@ from suite.entries.loading import LoadedSubmission, source_of
 from suite.errors import InputError, RunError, ShapeError
 from suite.models import hold
 from suite.sandbox import process
-from suite.sandbox.answers import Failed, Runs, T, Trained, decode
+from suite.sandbox.answers import Failed, Runs, T, Trained, decode, groups_of, snapshots_of
 from suite.sandbox.limits import Limits
 from suite.sandbox.network import Network
 from suite.sandbox.process import SandboxError, printable
@@ -178,11 +178,13 @@ def results_of(
         RuntimeError: it is the answer to another question.
     """
     _require_all(answer, runs)
-    results = []
+    results, groups = [], groups_of(tensors)
     for number, (run, row) in enumerate(zip(runs, answer.runs, strict=True)):
-        prefix = f"{number}/"
-        weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        results.append(_result(row, weights, initials[number] if initials else None, seconds, run.probed))
+        weights, initial = groups.get(str(number), {}), initials[number] if initials else None
+        result = _result(row, weights, initial, seconds, run.probed)
+        if run.traced is not None and isinstance(row, Trained) and isinstance(result, TrainingResult):
+            result = replace(result, snapshots=snapshots_of(number, row, groups))
+        results.append(result)
     return results
 
 

@@ -19,8 +19,12 @@ SCHEMA = 2
 TRACEBACK = "traceback"
 """What a worker adds to a sealed record of a run that failed, for the driver, which takes it off: no log has it."""
 
+PATH = "path"
+"""What a worker adds to the record of a run that was traced: measures along training, which are stored beside the log
+(`suite.storage.training_paths`). The records that are read from it have them again."""
+
 VOLATILE = frozenset(
-    {"seconds", "measure_seconds", "unit_seconds", "cpu_seconds", "peak_memory", "time", "checksum", TRACEBACK}
+    {"seconds", "measure_seconds", "unit_seconds", "cpu_seconds", "peak_memory", "time", "checksum", TRACEBACK, PATH}
 )
 """Fields that may differ between two repetitions of the same run on the same machine."""
 

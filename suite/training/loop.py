@@ -93,7 +93,7 @@ def train(
 def _as_if_alone(setup: TrainingSetup, runs: Sequence[TrainingRun], results: Sequence[TrainingResult]) -> bool:
     """Whether one of `runs` has the same result by itself, where it costs little to find out."""
     lane = affordable_lane(results)
-    return lane is None or same_result(results[lane], _train_together(setup, [runs[lane]])[0])
+    return lane is None or same_result(results[lane], _train_together(setup, [replace(runs[lane], traced=None)])[0])
 
 
 def _train_one_by_one(setup: TrainingSetup, runs: Sequence[TrainingRun], race: bool) -> list[TrainingResult]:
@@ -180,6 +180,7 @@ def _train_together(
             history=(*stopping.history[lane], (stepper.evaluations[lane], stopping.loss[lane])),
             placement=stepper.placement,
             implementations=stepper.implementations,
+            snapshots=stepper.snapshots(lane),
         )
         for lane in range(len(runs))
     ]

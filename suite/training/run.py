@@ -31,6 +31,7 @@ class TrainingRun:
         seed: of its initial weights and of its random streams.
         streams: the seeds of its random streams by name, where `seed` must not reveal the data (see `suite.sandbox`).
         probed: whether what its optimizer does beside following gradients is measured as well.
+        traced: its weights are kept whenever its steps have grown by this factor; None: only where it ends.
     """
 
     problem: Problem
@@ -39,6 +40,7 @@ class TrainingRun:
     settings: Mapping[str, Any]
     streams: Mapping[str, int] | None = None
     probed: bool = False
+    traced: float | None = None
 
     def stream_seeds(self, task: str) -> Mapping[str, int]:
         """The seeds of the random streams on the task of the name `task`, by the names in `STREAMS`."""
@@ -52,6 +54,30 @@ class TrainingRun:
         """The first training samples, as many as a step of `task` takes."""
         train, rows = self.problem.train, slice(task.batch_size)
         return Split(train.x[rows], train.y[rows]).to(device)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run on its way.
+
+    Attributes:
+        step, gradient_evaluations: what it had taken.
+        weights: its state by name (`suite.models.hold`).
+        update_norm: the Euclidean length of the last step; None where no step was seen.
+        preconditioner: the positive diagonal by which the last step divided the gradient, by parameter, where the
+            optimizer is of a class that is known to have one.
+    """
+
+    step: int
+    gradient_evaluations: int
+    weights: Weights
+    update_norm: float | None = None
+    preconditioner: Weights | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for part in (self.weights, self.preconditioner or {}) for tensor in part.values())
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class TrainingResult:
         placement: how many weights each algorithm stepped (`optimizer_factory.placement`).
         implementations: package and version that an algorithm's class comes from (`optimizer_factory.implementations`).
         probe: of its optimizer; None: it was not probed, or could not be.
+        snapshots: along the way, from its initial weights to where it ended; empty for a run that is not traced.
     """
 
     status: Status
@@ -85,6 +112,7 @@ class TrainingResult:
     placement: Mapping[str, int] = field(default_factory=dict)
     implementations: Mapping[str, str] = field(default_factory=dict)
     probe: Probe | None = None
+    snapshots: tuple[Snapshot, ...] = ()
 
     @property
     def converged(self) -> bool:

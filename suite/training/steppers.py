@@ -27,7 +27,8 @@ from suite.training.gradient_count import GRADIENTS, gradients_of_others
 from suite.training.groups import Group, is_entrywise
 from suite.training.lanes import SingleModel, StackedModels
 from suite.training.optimizer_factory import BuildOptimizer, Parameters, implementations, placement
-from suite.training.run import Device, Stepping, TrainingRun
+from suite.training.run import Device, Snapshot, Stepping, TrainingRun
+from suite.training.snapshots import SnapshotRecorder
 from suite.training.step_protocol import StepProtocol, TrainingSetup
 from suite.training.stopping import StoppingRule
 from suite.training.tape import NotEquivalent
@@ -79,6 +80,8 @@ class Stepper:
         self.placement = {name: count // stacked_lanes for name, count in placement(group.optimizer).items()}
         self.implementations = implementations(group.optimizer)
         self._check = EquivalenceCheck(self._groups, setup, runs) if len(runs) > 1 else None
+        traced = any(run.traced for run in runs)
+        self._recorder = SnapshotRecorder(self._stack, runs, self.initial) if traced else None
 
     def start(self) -> None:
         """Check the initial loss, unless the first step does."""
@@ -97,6 +100,21 @@ class Stepper:
             before = GRADIENTS.total
             self._stack.prove()
             GRADIENTS.expected += GRADIENTS.total - before
+
+    def snapshots(self, lane: int) -> tuple[Snapshot, ...]:
+        """What was kept of a lane along the way."""
+        return () if self._recorder is None else tuple(self._recorder.snapshots[lane])
+
+    def _before_step(self, lanes: list[int]) -> None:
+        """Note what a snapshot after the next step of `lanes` needs to know."""
+        if self._recorder is not None and not self._setup.protocol.has_eval_mode:  # whose weights are others in a step
+            self._recorder.before_step(lanes, self.steps)
+
+    def _after_step(self, lanes: list[int]) -> None:
+        """Take the snapshots that are due of the active ones of `lanes`, which have their weights for evaluation."""
+        if self._recorder is not None:
+            active = [lane for lane in lanes if lane not in self.stopping.status]
+            self._recorder.after_step(active, self.steps, self.evaluations, self._groups)
 
     def _batch(self, lanes: list[int], ahead: int = 0) -> tuple[Tensor, Tensor, Tensor | None]:
         """The present batches of `lanes`, and the task's decay of each when it has spent `ahead` more evaluations."""
@@ -125,6 +143,8 @@ class Stepper:
             ended += self.stopping.race(self._trials)
         for lane in ended:
             self.final[lane] = self._stack.snapshot(lane)
+            if self._recorder is not None:
+                self._recorder.finish(lane, self.steps[lane], self.evaluations[lane], self.final[lane], self._groups)
             for gradient in self._stack.gradients.values():
                 gradient[lane] = 0  # a stacked optimizer goes on with the lane's neighbours
 
@@ -140,6 +160,7 @@ class Stepper:
 
     def _step(self, groups: list[Group]) -> None:
         """Step every group with the gradients that were just evaluated."""
+        self._before_step(self.stopping.active())
         for group in groups:
             self._set_rate(group)
         if self._check is not None:
@@ -159,10 +180,14 @@ class Stepper:
             if lane not in self.stopping.status:
                 self.evaluations[lane] += evaluations
                 self.steps[lane] += 1
+        if not self._setup.protocol.has_eval_mode:
+            self._after_step(lanes)
 
     def _check_losses(self) -> None:
         """Update the stopping rule at the weights that are meant for evaluation."""
         self._switch("eval")
+        if self._setup.protocol.has_eval_mode:
+            self._after_step(self.stopping.active())
         self._check_weights()
         self._switch("train")
 
@@ -258,6 +283,7 @@ class ClosureStepper(Stepper):
                 break
             for lane in lanes:
                 self._batches.advance(lane, self.evaluations[lane])
+            self._before_step(lanes)
             self._set_rate(group)
             if self._check is not None:
                 self._check.before_closures(lanes, self._batch)

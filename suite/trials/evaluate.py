@@ -13,6 +13,7 @@ for each run; of those on seeds that are scored ahead, for those of trials that 
         if that network's training loss is the target loss: save the solution, measure it
         else: the record is `failed`
     seal the record
+measure the scored runs along the way, where they were traced
 
 The process that judges, measures and seals never runs an optimizer's code: the network and the loss are the task's own.
 It must run an architecture's, but nothing of what that did while it was trained is there. A process that no worker has
@@ -22,13 +23,15 @@ forked (the engine `local:0`, systems without `fork`) trains in itself, and what
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from msgspec import to_builtins
@@ -43,7 +46,7 @@ from suite.sandbox.answers import Runs, decode, encode, of_results
 from suite.sandbox.child import in_child, is_child
 from suite.sandbox.confinement import isolation
 from suite.storage.cache import read_only
-from suite.storage.record import SCHEMA, TRACEBACK, Record, Status, clean, seal
+from suite.storage.record import PATH, SCHEMA, TRACEBACK, Record, Status, clean, seal
 from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun, train
@@ -51,6 +54,7 @@ from suite.training.retry import by_run, train_in_parts
 from suite.trials.probes import undefined
 from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, load_ground, resolve
+from suite.trials.training_path import TracedRun, training_paths
 from suite.trials.unit import Trial, Unit
 
 if sys.platform != "win32":
@@ -72,16 +76,37 @@ def run_unit(unit: Unit) -> list[Record]:
     had gives records with status `unavailable`: the submission is not to blame, and a later run tries again.
     """
     begin, worked = time.perf_counter(), _processor_seconds()
-    records = _run_unit(unit)
-    # What a unit costs beside training and measuring is in no run's own time: data, oracles, checks, probes.
-    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - worked
-    spent = {
-        "unit_seconds": round(seconds / unit.size, 4),
-        # The sandbox's processes and a GPU's time are none of this process's.
-        "cpu_seconds": round(cpu / unit.size, 4) if unit.isolation is None and unit.device == "cpu" else None,
-        "peak_memory": _peak_memory(),
-    }
-    return [_sealed(record | spent) for record in records]
+    with _without_traces(unit):
+        records, traced = _run_unit(unit)
+        # What a unit costs beside training and measuring is in no run's own time: data, oracles, checks, probes.
+        seconds, cpu = time.perf_counter() - begin, _processor_seconds() - worked
+        spent = {
+            "unit_seconds": round(seconds / unit.size, 4),
+            # The sandbox's processes and a GPU's time are none of this process's.
+            "cpu_seconds": round(cpu / unit.size, 4) if unit.isolation is None and unit.device == "cpu" else None,
+            "peak_memory": _peak_memory(),
+        }
+        sealed = [_sealed(record | spent) for record in records]
+        return sealed if traced is None else _with_paths(traced, sealed)
+
+
+class _Traced(NamedTuple):
+    """What is left to measure of a unit whose runs were traced: along the way, by the numbers of trial and seed."""
+
+    work: ResolvedUnit
+    runs: Mapping[tuple[int, int], TracedRun]
+
+
+def _with_paths(traced: _Traced, records: Sequence[Record]) -> list[Record]:
+    """The sealed records of a unit, those of scored runs with their paths, which are outside of what is sealed."""
+    unit, keys = traced.work.unit, [(record["trial"], record["seed"]) for record in records]
+    known = [key in traced.runs and record["phase"] == "score" for key, record in zip(keys, records, strict=True)]
+    runs = [traced.runs[key] for key in itertools.compress(keys, known)]
+    paths = iter(training_paths(traced.work.task, runs, unit.device, unit.traced_all))
+    return [
+        record | {PATH: next(paths)._asdict()} if is_known else record
+        for record, is_known in zip(records, known, strict=True)
+    ]
 
 
 def _processor_seconds() -> float:
@@ -106,22 +131,40 @@ def _peak_memory() -> int | None:
     return held * (1 if sys.platform == "darwin" else 1024)
 
 
-def _run_unit(unit: Unit) -> list[Record]:
-    """The records of `run_unit`, not sealed yet, without what the unit cost as a whole."""
-    with _without_traces(unit):
-        work = resolve(unit)
-        try:
-            problems = {seed: work.problem(seed) for seed in unit.all_seeds}
-        except Exception as error:
-            return failed(work, sentence(error), Status.UNAVAILABLE, trace_of(error))
-        runs = [
-            TrainingRun(problems[seed], seed, trial.number, trial.settings, probed=_may_be_probed(work, trial, seed))
-            for trial in unit.trials
-            for seed in unit.all_seeds
-        ]
-        results = {(run.trial, run.seed): (run, result) for run, result in zip(runs, _train(work, runs), strict=True)}
-        work = _with_network(work)
-        return _records(work, lambda part, trial, seed: _record(part, *results[trial.number, seed]))
+def _run_unit(unit: Unit) -> tuple[list[Record], _Traced | None]:
+    """The records of `run_unit`, not sealed yet, without what the unit cost as a whole; and what is left to measure."""
+    work = resolve(unit)
+    try:
+        problems = {seed: work.problem(seed) for seed in unit.all_seeds}
+    except Exception as error:
+        return failed(work, sentence(error), Status.UNAVAILABLE, trace_of(error)), None
+    scored = unit.seeds if work.scored else unit.scored_ahead
+    runs = [
+        TrainingRun(
+            problems[seed],
+            seed,
+            trial.number,
+            trial.settings,
+            probed=_may_be_probed(work, trial, seed),
+            traced=unit.traced if seed in scored else None,
+        )
+        for trial in unit.trials
+        for seed in unit.all_seeds
+    ]
+    results = {(run.trial, run.seed): (run, result) for run, result in zip(runs, _train(work, runs), strict=True)}
+    work = _with_network(work)
+    records = _records(work, lambda part, trial, seed: _record(part, *results[trial.number, seed]))
+    if unit.traced is None:
+        return records, None
+    oracle = functools.cache(work.oracle) if unit.traced_all and work.task.oracle is not None else lambda _: None
+    return records, _Traced(
+        work,
+        {
+            key: TracedRun(run, result, oracle(run.seed))
+            for key, (run, result) in results.items()
+            if run.traced is not None and isinstance(result, TrainingResult)
+        },
+    )
 
 
 def _with_network(work: ResolvedUnit) -> ResolvedUnit:

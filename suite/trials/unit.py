@@ -39,6 +39,8 @@ class Unit:
         isolation: None: the submission's code runs in the worker.
         solutions: directory in which scored solutions are saved; None: nowhere.
         measured: whether its runs are trained to their end and measured in the phase ``tune`` too.
+        traced: scored runs are measured along the way, whenever their steps have grown by this factor; None: not.
+        traced_all: by the costly measures too.
         described: the submission as it described itself in another process, so that the one that judges and measures
             never loads its code; None: it is loaded there.
     """
@@ -55,6 +57,8 @@ class Unit:
     isolation: Isolation | None = None
     solutions: str | None = None
     measured: bool = False
+    traced: float | None = None
+    traced_all: bool = False
     described: LoadedSubmission | None = None
 
     @property
