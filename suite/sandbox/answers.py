@@ -69,7 +69,7 @@ class Trained(Struct, tag="trained", frozen=True, forbid_unknown_fields=True):
     placement: Annotated[dict[Word, Count], Meta(max_length=20)]
     implementations: Annotated[dict[Word, Word], Meta(max_length=20)]
     probe: Probe | None
-    snapshots: Annotated[tuple[Taken, ...], Meta(max_length=10_000)]
+    snapshots: Annotated[tuple[Taken, ...], Meta(max_length=10_000)] = ()
 
 
 class Runs(Struct, tag="runs", frozen=True, forbid_unknown_fields=True):
