@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import re
 import signal
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 import leaderboard
 import suite
-from leaderboard.analysis.baselines import shipped_logs
+from leaderboard.analysis.baselines import BASELINES, shipped_logs
 from leaderboard.commands.console import BYTES, SECONDS, duration, file_stem, print_table
 from suite.errors import InputError
 from suite.storage.record import Status
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from suite.engine.executors import Engine
     from suite.engine.plan import Plan
     from suite.storage.log import Log
+
+COSTS = BASELINES / "costs.json"
+"""What the default run costs in seconds of CPU, by ``python -m benchmarks.costs``; the shipped records of optimizers
+state seconds of the clock, on machines that did other work."""
 
 TIMED_OUT = 124
 """Exit status of a run that its time limit ended, as that of timeout(1)."""
@@ -147,11 +152,15 @@ def tell(notes: list[str]) -> None:
 
 
 def recorded_costs() -> Costs:
-    """What training runs are expected to take, by the shipped records."""
+    """What training runs are expected to take, by the shipped records and by `COSTS`, at the speed of this machine."""
     from suite.engine.costs import Costs
+    from suite.engine.speed import reference_seconds
     from suite.storage.log import read
 
-    return Costs(record for shipped in shipped_logs() for record in read(shipped).records)
+    costs = Costs(record for shipped in shipped_logs() for record in read(shipped).records)
+    measured = json.loads(COSTS.read_text())
+    costs.add_measured(measured["costs"], reference_seconds() / measured["reference_seconds"])
+    return costs
 
 
 def execute(engine: Engine, plan: Plan, log: Log, resources: Resources) -> None:
@@ -215,7 +224,7 @@ def _print_outlook(driver: Driver, path: Path) -> None:
     )
     left, seconds = sum(task.runs for task in tasks), sum(task.seconds for task in tasks)
     notes = (
-        "At most, as recorded on other machines: which settings are scored is known when they are tuned.",
+        "As recorded elsewhere, at the speed of this machine; which settings are scored is known when they are tuned.",
         f"{left:,} runs are left; about {duration(driver.seconds_left())} here, {duration(seconds)} of one core. "
         f"{path} is as it was.",
     )

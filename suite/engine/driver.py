@@ -69,8 +69,8 @@ class Outlook:
 
     Attributes:
         recorded: runs that are in the log, of units that are complete.
-        units, runs: those that are left; at most, since what is scored depends on what is tuned.
-        seconds: expected, on one worker.
+        units, runs: those that are left; as recorded elsewhere, since what is scored depends on what is tuned.
+        seconds: of CPU, expected.
         memory: the most bytes that a worker is recorded to have held on the task; None if nothing is recorded.
     """
 

@@ -173,6 +173,7 @@ class PlannedEntry:
         name, kind = loaded.submission.name, loaded.submission.kind
         self.memory = costs.memory(task.name)
         self._run_seconds = {phase: costs.run_seconds(task, phase, name, kind) for phase in ("tune", "score")}
+        self._share_scored = costs.share_at_target(task, name, kind)
 
     @property
     def in_one(self) -> bool:
@@ -230,13 +231,14 @@ class PlannedEntry:
         return unit.without_ahead().size * self._run_seconds[unit.phase] + ahead.size * self._run_seconds["score"]
 
     def scoring_runs(self) -> int:
-        """How many runs the scoring units after tuning have; at most, where every trial that converges is scored."""
+        """How many runs the scoring units after tuning have: as recorded, where every trial that trains is scored."""
         if self.in_one:
             return 0
-        return len(self.seeds) * (len(self.trials) if self.task.selection == "convergence" else 1)
+        trials = round(self._share_scored * len(self.trials)) if self.task.selection == "convergence" else 1
+        return len(self.seeds) * max(1, trials)
 
     def scoring_cost(self) -> float:
-        """Expected seconds of the scoring units after tuning; at most, likewise."""
+        """Expected seconds of the scoring units after tuning."""
         return self.scoring_runs() * self._run_seconds["score"]
 
     def critical_path(self, unit: Unit) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from leaderboard.cli import main
-from leaderboard.commands.execution import opened
+from leaderboard.commands.execution import COSTS, opened, recorded_costs
+from leaderboard.commands.run import DEFAULT
 from suite.engine.driver import Driver
 from suite.engine.executors import connect
 from suite.engine.plan import make_plan
 from suite.entries.loading import load
 from suite.errors import InputError
-from suite.storage.log import read
+from suite.storage.log import Log, read
 from suite.storage.record import Record, canonical, identity, seal
-from suite.tracks import Track
+from suite.tracks import Track, find_track
 
 
 @pytest.mark.parametrize(("options", "seeds"), [((), [10, 5]), (("--seeds", "3"), [3, 3])])
@@ -51,6 +53,21 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(tmp_path: Path) -> None:
     assert re.search(r"min_norm_regression\W+6\W+0\W+0\W+0 s", result.stdout)
     assert "0 runs are left; about 0 s here" in result.stdout
     assert (results / "smoke.jsonl").read_bytes() == log
+
+
+@pytest.mark.parametrize("slowness", [1.0, 3.0])
+def test_the_default_run_is_estimated_as_it_was_measured(
+    slowness: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the operating system, of the whole command; on a machine where everything takes longer, by that much."""
+    measured = json.loads(COSTS.read_text())
+    monkeypatch.setattr("suite.engine.speed.reference_seconds", lambda: slowness * measured["reference_seconds"])
+    track = find_track("quick")
+    with connect("local:0") as engine:
+        plan = make_plan(DEFAULT, track.tasks, track, engine=engine)
+        driver = Driver(plan, Log(tmp_path / "quick.jsonl", writable=False), engine, recorded_costs())
+    assert driver.seconds_left() == pytest.approx(slowness * measured["whole_seconds"], rel=0.3)
+    assert sum(task.seconds for task in driver.outlook()) == pytest.approx(driver.seconds_left())
 
 
 CONVOLUTION = """

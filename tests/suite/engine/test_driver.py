@@ -213,7 +213,7 @@ def test_longest_critical_path_first_and_progress_counts_costs(tmp_path: Path) -
     def record(submission: str, task: str, phase: str, seconds: float) -> dict[str, Any]:
         return {
             "submission": submission, "kind": "optimizer", "task": task, "phase": phase, "status": "converged",
-            "seconds": seconds, "measure_seconds": 0.0,
+            "seconds": seconds, "measure_seconds": 0.0, "track": "quick", "converged": True,
         }  # fmt: skip
 
     tasks = (TASK, "adaptive_trap")
@@ -240,7 +240,7 @@ def test_the_estimate_before_the_first_unit_is_the_recorded_cost(tmp_path: Path)
     costs = Costs(
         {
             "submission": "other", "kind": "optimizer", "task": TASK, "phase": phase, "status": "converged",
-            "seconds": seconds, "measure_seconds": 1.0,
+            "seconds": seconds, "measure_seconds": 1.0, "track": "quick", "converged": True,
         }
         for phase, seconds in (("tune", 2.0), ("score", 4.0))
     )  # fmt: skip
@@ -252,7 +252,8 @@ def _costs(*tasks: str, seconds: float) -> Costs:
     return Costs(
         {
             "submission": "sgd", "kind": "optimizer", "task": task, "phase": "tune", "status": "converged",
-            "seconds": 0.0, "measure_seconds": 0.0, "unit_seconds": seconds, "peak_memory": 5 * 10**8,
+            "seconds": 0.0, "measure_seconds": 0.0, "unit_seconds": seconds, "peak_memory": 5 * 10**8, "track": "quick",
+            "converged": True,
         }
         for task in tasks
     )  # fmt: skip
@@ -319,6 +320,25 @@ def test_the_outlook_counts_what_is_scored_after_tuning(tmp_path: Path) -> None:
     next(run.steps())
     assert outlook()[:3] == (4, 3, 1)
     assert [task.runs for task in run.outlook()] == [3]
+
+
+def test_as_many_settings_are_expected_to_be_scored_as_are_recorded_to_train(tmp_path: Path) -> None:
+    """Where every setting is scored that reaches the target loss, and not ahead: at least one is."""
+    sam = make_plan(["sam"], ["valley_scalar"], Track("test", (), 3, 4, 1, ""))
+    costs = _costs("valley_scalar", seconds=2.0)
+    missed = {"submission": "sgd", "kind": "optimizer", "task": "valley_scalar", "phase": "tune", "status": "budget"}
+    missed |= {"cpu_seconds": 2.0, "converged": False}
+
+    def scored() -> int:
+        (task,) = Driver(sam, Log(tmp_path / "log.jsonl", writable=False), Scripted().engine(), costs).outlook()
+        return task.runs - 8
+
+    assert scored() == 3 * 8
+    costs.add(missed)
+    assert scored() == 3 * 4
+    for _ in range(98):
+        costs.add(missed)
+    assert scored() == 3
 
 
 def test_every_search_is_scored_on_seeds_of_its_own(tmp_path: Path) -> None:
