@@ -70,6 +70,10 @@ INCOMPLETE = "(n/m): only n of m seeds reached the target loss; their mean is ne
 DIRECTIONS = f"{ARROWS[True]} higher is better, {ARROWS[False]} lower is better, unmarked: reported, not scored."
 PROVISIONAL = "Provisional scores, until their references are made anew:"
 SEVERAL_ALGORITHMS = "Weights that several algorithms step, with their mean shares over tasks:"
+SINGLE_PRECISION = (
+    "float32: it refuses weights in double precision, and was trained on copies of these tasks in single precision; "
+    "solutions are measured in double precision."
+)
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
@@ -98,11 +102,17 @@ MISSING_TASKS_NAMED = 2
 """More missing tasks than these are counted (`missing` of the formats for programs has them all)."""
 
 
-def _name(standing: Standing) -> TableCell:
-    """The submission, whether it is explicit, and the tasks or the solutions that it lacks."""
+def _copied(runs: Iterable[Record]) -> Counter[str]:
+    """By submission, the number of tasks that it was trained on in single precision, in place of their own."""
+    return Counter(name for name, _ in {(r["submission"], r["task"]) for r in runs if r.get("precision")})
+
+
+def _name(standing: Standing, copied: int = 0) -> TableCell:
+    """The submission, whether it is explicit, on how many tasks it met a copy, and what it lacks."""
     missing = standing.missing
     tasks = ", ".join(missing) if len(missing) <= MISSING_TASKS_NAMED else f"{len(missing)} tasks"
-    detail = " ".join([f"(lacks {tasks})"] * bool(missing) + ["(no solutions)"] * (not standing.converged))
+    single = [f"(float32 on {copied} {'task' if copied == 1 else 'tasks'})"] * bool(copied)
+    detail = " ".join(single + [f"(lacks {tasks})"] * bool(missing) + ["(no solutions)"] * (not standing.converged))
     return TableCell(standing.submission, standing.submission, detail=detail, explicit=standing.explicit)
 
 
@@ -170,6 +180,7 @@ def ranking(board: Board, results: Results) -> Table:
     bests = {axis: board.best_of_axis(axis) for axis in axes}
     probed = _known(board, "behaviors")
     runs = [record for record in results.scored() if record["kind"] == board.kind]
+    copied = _copied(runs)
     stepped = implementations(runs) if board.kind == "optimizer" else {}
     header = (
         Column("rank", "rank", short="#"),
@@ -194,7 +205,7 @@ def ranking(board: Board, results: Results) -> Table:
     rows = tuple(
         (
             replace(_rank(standing, standing.rank_interval), label=standing.rank_text),
-            _name(standing),
+            _name(standing, copied.get(standing.submission, 0)),
             *(estimate(standing.axes.get(axis), best=standing.submission in bests[axis]) for axis in axes),
             number(standing.gradient_evaluations, ".0f"),
             number(standing.relative_seconds, ".1f", "x"),
@@ -230,6 +241,7 @@ def ranking(board: Board, results: Results) -> Table:
     notes = (
         *(scored if board.scores.cells else (UNSCORED, cost)),
         *([f"{SEVERAL_ALGORITHMS} {'; '.join(shared)}."] if shared else []),
+        *([SINGLE_PRECISION] if copied else []),
         *provisional(runs),
         *_unsearched_in_words(board, results),
         *_endings_in_words(board, results),

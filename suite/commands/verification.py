@@ -78,7 +78,7 @@ REPEATED_FIELDS = (
 )  # fmt: skip
 """What a repeated training run decides."""
 
-EXACT_FIELDS = ("stepping", "implementations", "probe", "curves", "reason")
+EXACT_FIELDS = ("stepping", "implementations", "precision", "probe", "curves", "reason")
 """What it decides too, and what is compared only where the machine and the versions are the recorded ones."""
 
 UNCHECKED_FIELDS = (

@@ -94,6 +94,10 @@ def encode(answer: Answer, tensors: Mapping[str, Tensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text + (safetensors.torch.save(dict(tensors)) if tensors else b"")
 
 
+NOT_ANSWERED = ("weights", "initial", "precision")
+"""What the asker has or settles by itself."""
+
+
 def of_results(results: Sequence[TrainingResult | Exception]) -> tuple[Runs, dict[str, Tensor]]:
     """The answer that says how every run ended, and the weights of all."""
     weights: dict[str, Tensor] = {}
@@ -106,7 +110,7 @@ def of_results(results: Sequence[TrainingResult | Exception]) -> tuple[Runs, dic
         for place, snapshot in enumerate(result.snapshots):
             weights |= _named(_snapshot_name(number, place), snapshot.weights)
             weights |= _named(_preconditioner_name(number, place), snapshot.preconditioner or {})
-        fields = {name: value for name, value in vars(result).items() if name not in ("weights", "initial")}
+        fields = {name: value for name, value in vars(result).items() if name not in NOT_ANSWERED}
         taken = tuple(Taken(each.step, each.gradient_evaluations, each.update_norm) for each in result.snapshots)
         answers.append(Trained(**fields | {"snapshots": taken}))
     return Runs(tuple(answers)), weights

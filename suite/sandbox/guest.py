@@ -29,6 +29,7 @@ from suite.sandbox.remote import AnotherProcess, Connection, RemoteSource
 from suite.sandbox.tamper import identities, patched
 from suite.training import train
 from suite.training.loop import warm_up
+from suite.training.single_precision import in_single_precision
 
 
 def prepare() -> None:
@@ -82,7 +83,7 @@ def _train(job: Job, connection: Connection) -> Runs:
     """How every run ended, but for its weights, which the host has; or the error of all."""
     from suite.tasks import find_task  # imports every task's file, which the other jobs do without
 
-    task = find_task(job.task)
+    task = in_single_precision(find_task(job.task)) if job.single else find_task(job.task)
     warm_up()  # first: it replaces functions of torch
     before = identities()
     entry = bind(load(job.submission).submission, task)

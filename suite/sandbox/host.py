@@ -130,7 +130,8 @@ def _train_in_guest(
         # The run's number stands for its seed, which would reveal the data.
         inputs.append(replace(run, problem=visible, seed=number, streams=run.stream_seeds(task.name)))
     seconds, networks = limits.seconds * len(by_trial(runs)), tuple(models)
-    job = Job(text, limits, 1, task.name, device, race, batched, runs=tuple(inputs), models=networks)
+    single = task.dtype == torch.float32
+    job = Job(text, limits, 1, task.name, device, race, batched, runs=tuple(inputs), models=networks, single=single)
     service = GradientService(task, runs, device)
     try:
         answer, _ = _ask(job, seconds, Runs, service)

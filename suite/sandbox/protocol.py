@@ -38,6 +38,7 @@ class Job:
         runs: with data of the right shapes and without values, and seeds of random streams that reveal nothing about
             the data.
         models: the network of each run with its initial weights.
+        single: whether the task is in single precision, as a copy or by itself.
     """
 
     submission: str
@@ -49,4 +50,5 @@ class Job:
     batched: bool = False
     runs: tuple[TrainingRun, ...] = ()
     models: tuple[nn.Module, ...] = ()
+    single: bool = False
     request: NetworkRequest | None = None

@@ -138,6 +138,7 @@ class _Fields(Struct):
     unit_seconds: Seconds = 0.0
     cpu_seconds: Seconds | None = None
     peak_memory: Count | None = None
+    precision: Literal["float32"] | None = None
 
     def __post_init__(self) -> None:
         if self.converged != (self.status == Status.CONVERGED):

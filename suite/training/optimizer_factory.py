@@ -146,10 +146,11 @@ def _split(
     matrices, rest = ({n: p for n, p in parameters.items() if (n in hidden) == flag} for flag in (True, False))
     if not rest or signature.wants_model(make) or signature.wraps(make):
         raise TypeError("there is nothing to split")
-    # Whether the optimizer is content with matrices is tried, since the task may have none.
-    matrix = nn.Parameter(torch.ones(2, 2))
+    # Whether the optimizer is content with matrices is tried, since the task may have none: of the weights' precision,
+    # as it may refuse that, and AdamW alone would train in its name.
+    matrix = nn.Parameter(torch.ones(2, 2, dtype=next(iter(rest.values())).dtype))
     probe = construct({"matrix": matrix}, [matrix])
-    matrix.grad = torch.ones(2, 2)
+    matrix.grad = torch.ones_like(matrix)
     probe.step()
     companion = AdamW(rest.values(), **{key: value for key, value in settings.items() if key == "lr"})
     return OptimizerList([construct(matrices, list(matrices.values())), companion] if matrices else [companion])

@@ -97,6 +97,7 @@ class TrainingResult:
         implementations: package and version that an algorithm's class comes from (`optimizer_factory.implementations`).
         probe: of its optimizer; None: it was not probed, or could not be.
         snapshots: along the way, from its initial weights to where it ended; empty for a run that is not traced.
+        precision: ``float32`` on the copy of a task (`suite.training.single_precision`); None: on the task itself.
     """
 
     status: Status
@@ -113,6 +114,7 @@ class TrainingResult:
     implementations: Mapping[str, str] = field(default_factory=dict)
     probe: Probe | None = None
     snapshots: tuple[Snapshot, ...] = ()
+    precision: str | None = None
 
     @property
     def converged(self) -> bool:

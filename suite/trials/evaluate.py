@@ -51,6 +51,7 @@ from suite.storage.solutions import save, solution_hash
 from suite.task import CURVE_POINTS, Axis, Curve, Oracle, Solution, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun, train
 from suite.training.retry import by_run, train_in_parts
+from suite.training.single_precision import in_single_precision, is_reachable, narrowed, refuses_double, widened
 from suite.trials.probes import undefined
 from suite.trials.provenance import environment, task_hash
 from suite.trials.resolved import ResolvedUnit, load_ground, resolve
@@ -250,14 +251,40 @@ def resolve_axes(axes: Sequence[Axis], oracle: Oracle | None) -> dict[str, dict[
 
 
 def _train(work: ResolvedUnit, runs: Sequence[TrainingRun]) -> list[TrainingResult | Exception]:
-    """A result for every run, or an error whose text says what went wrong."""
+    """A result for every run, or an error whose text says what went wrong.
+
+    An optimizer that refuses weights in double precision is trained on a copy of the task, if that can reach its target
+    loss; the first errors stay where the copy fails too.
+    """
+    task = work.task
+    results = _train_on(work, runs)
+    if work.loaded.submission.kind != "optimizer" or task.dtype != torch.float64 or not refuses_double(results):
+        return results
+    if not is_reachable(task.target):
+        why = f"and single precision does not reach the target loss {task.target.loss:g}"
+        return [RuntimeError(f"It refuses weights in double precision ({error}), {why}") for error in results]
+    copied = _train_on(work, narrowed(runs), in_single_precision)
+    if all(isinstance(result, Exception) for result in copied):
+        return results
+    return [result if isinstance(result, Exception) else widened(result) for result in copied]
+
+
+def _itself(task: Task) -> Task:
+    return task
+
+
+def _train_on(
+    work: ResolvedUnit, runs: Sequence[TrainingRun], of: Callable[[Task], Task] = _itself
+) -> list[TrainingResult | Exception]:
+    """`_train` on the task that `of` makes of the unit's."""
     unit = work.unit
     race = not work.measured and work.task.selection == "gradient_evaluations"
     if unit.isolation is not None and work.loaded.submission.kind == "optimizer":
-        return host.train(work.task, unit.submission, runs, unit.isolation.limits, unit.device, race)
+        return host.train(of(work.task), unit.submission, runs, unit.isolation.limits, unit.device, race)
 
     def train_all() -> bytes:
-        return encode(*of_results(_train_here(work.with_code(), runs, race)))
+        with_code = work.with_code()
+        return encode(*of_results(_train_here(with_code, of(with_code.task), runs, race)))
 
     answer, tensors = decode(in_child(train_all) if is_child() else train_all(), Runs)
     if not isinstance(answer, Runs):
@@ -265,13 +292,15 @@ def _train(work: ResolvedUnit, runs: Sequence[TrainingRun]) -> list[TrainingResu
     return host.results_of(answer, tensors, runs)
 
 
-def _train_here(work: ResolvedUnit, runs: Sequence[TrainingRun], race: bool) -> list[TrainingResult | Exception]:
-    """Train `runs` in this process with the submission's code; see `_train`."""
+def _train_here(
+    work: ResolvedUnit, task: Task, runs: Sequence[TrainingRun], race: bool
+) -> list[TrainingResult | Exception]:
+    """Train `runs` on `task` in this process with the submission's code; see `_train`."""
     optimizer = work.entry.optimizer
 
     def train_batch(part: Sequence[TrainingRun]) -> list[TrainingResult]:
         return train(
-            work.task,
+            task,
             part,
             work.entry.make,
             work.unit.device,
@@ -375,6 +404,7 @@ def _blank(work: ResolvedUnit, trial: int, settings: Mapping[str, Any], seed: in
         "stepping": None,
         "placement": {},
         "implementations": {},
+        "precision": None,
         "probe": None,
         "measures": {},
         "uncertainties": {},
@@ -401,6 +431,7 @@ def _trained(result: TrainingResult) -> Record:
         "stepping": result.stepping,
         "placement": result.placement,
         "implementations": result.implementations,
+        "precision": result.precision,
         "probe": None if result.probe is None else to_builtins(result.probe),
         "solution_hash": solution_hash(result.weights),
     }

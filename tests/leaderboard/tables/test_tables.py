@@ -468,3 +468,16 @@ def test_a_row_says_which_algorithms_step_its_weights_and_of_which_packages() ->
     assert [row[place].text for row in table.rows] == [both, "SGD (torch 2.14.1)", "Own", ""]
     (note,) = [note for note in table.notes if "several algorithms" in note]
     assert note == f"Weights that several algorithms step, with their mean shares over tasks: both ({both})."
+
+
+def test_a_row_says_where_it_was_trained_in_single_precision() -> None:
+    runs = [
+        *(record("narrow", task, 0, 0.1, precision="float32" if task != "c" else None) for task in "abc"),
+        *(record("wide", task, 0, 0.2) for task in "abc"),
+    ]
+    table = views.ranking(board(Results(runs)), Results(runs))
+    place = [column.key for column in table.columns].index("submission")
+    assert [row[place].detail for row in table.rows] == ["(float32 on 2 tasks)", ""]
+    assert views.SINGLE_PRECISION in table.notes
+    ordinary = Results(runs[3:])
+    assert views.SINGLE_PRECISION not in views.ranking(board(ordinary), ordinary).notes

@@ -143,6 +143,7 @@ LIES: list[tuple[str, dict[str, Lie], str]] = [
     (TUNED, put(stepping="alone"), "it says that it was stepped alone; beside another it is stacked here"),
     (SCORED, put(placement={"muon": 200}), "placement.muon is 200"),
     (SCORED, put(implementations={"SGD": "torch 0.1"}), "implementations.SGD is 'torch 0.1'"),
+    (SCORED, put(precision="float32"), "precision is 'float32'"),
     (SCORED, put(probe=None), "probe is None"),
     (SCORED, changed(probe=_part("behaviors", lambda _: ["decays its weights"])), "probe.behaviors"),
     (SCORED, changed(probe=_part("steps", lambda value: value + 1)), "probe.steps is"),

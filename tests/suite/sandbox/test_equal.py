@@ -89,3 +89,26 @@ def test_what_is_seen_of_an_optimizer_is_seen_in_the_sandbox(tmp_path: Path) -> 
     lr = first["hyperparameters"]["lr"]
     lost = 1 - (1 - 0.01 * lr) ** first["probe"]["steps"]
     assert 0 < first["probe"]["displaced"] < 1.01 * lost
+
+
+NARROW = """
+import torch
+from suite import LogUniform, Submission
+
+class Narrow(torch.optim.SGD):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad @ torch.zeros_like(parameter, dtype=torch.float32)
+        super().step()
+
+submission = Submission(name="narrow", optimizer=Narrow, space={"lr": LogUniform(0.1, 1.0)})
+"""
+
+
+@pytest.mark.slow
+def test_a_guest_that_refuses_double_precision_meets_the_same_copy_of_the_task(tmp_path: Path) -> None:
+    path = tmp_path / "narrow.py"
+    path.write_text(NARROW)
+    records = _equal_records(str(path), "min_norm_regression", 1, tmp_path)
+    assert {record["precision"] for record in records} == {"float32"}

@@ -121,3 +121,22 @@ def test_a_mistake_in_a_constructor_is_reported_as_it_is() -> None:
 
     with pytest.raises(ValueError, match="no such thing"):
         built(make, lr=1.0)
+
+
+class RefusingDouble(SGD):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if any(p.dtype == torch.float64 for group in self.param_groups for p in group["params"]):
+            raise RuntimeError("expected scalar type Float but found Double")
+        super().step()
+
+
+def test_adamw_does_not_train_alone_in_the_name_of_what_refuses_the_precision() -> None:
+    """Where a task has no matrices AdamW would have all weights: the optimizer is tried on one of their precision."""
+
+    def split(dtype: torch.dtype) -> Any:
+        vector = nn.ParameterDict({"w": nn.Parameter(torch.ones(3, dtype=dtype))})
+        parameters = dict(vector.named_parameters())
+        return make_optimizer(RefusingDouble, parameters, {"lr": 0.1}, BUDGET, vector, splits_matrices=True)
+
+    assert isinstance(split(torch.float32), OptimizerList)
+    assert isinstance(split(torch.float64), RefusingDouble)  # whose own error a run then meets
