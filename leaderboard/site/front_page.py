@@ -11,12 +11,13 @@ import numpy as np
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.ranking import board as board_of
+from leaderboard.analysis.scoring import AXES
 from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
 from leaderboard.figures import Panel, Picture, Place, critical_difference, tradeoff
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables import views
-from leaderboard.tables.table import Table
+from leaderboard.tables.table import DAGGER, Table
 from suite.tracks import TRACKS
 
 
@@ -88,12 +89,16 @@ def _label(row: MeasureValues) -> str:
 
 def _heat(board: Board) -> dict[str, Any] | None:
     """A column is an axis of a task; a row is a submission with its mean scores, None where it lacks the task."""
-    cells = sorted(board.scores.cells, key=lambda cell: (cell.family, cell.task, cell.axis))
+    cells = sorted(board.scores.cells, key=lambda cell: (cell.family, cell.task, AXES.index(cell.axis)))
     if not cells:
         return None
     means = dict(zip(board.scores.names, np.array([cell.means() for cell in cells]).T, strict=True))
-    rows = [(name, [None if math.isnan(score) else float(score) for score in means[name]]) for name in board.names]
-    return {"cells": cells, "rows": rows}
+    explicit = {standing.submission for standing in board.standings if standing.explicit}
+    rows = [
+        (name, name in explicit, [None if math.isnan(score) else float(score) for score in means[name]])
+        for name in board.names
+    ]
+    return {"cells": cells, "rows": rows, "dagger": DAGGER}
 
 
 def mean_ranks_of(board: Board) -> Picture | None:

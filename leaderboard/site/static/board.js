@@ -1,5 +1,6 @@
 "use strict";
 // Sorting, filtering and the theme. Tables work without this file too.
+// What is sorted and filtered stands in the address behind #, so that a link shows the same: #TABLE.sort=score:descending.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 
@@ -13,33 +14,58 @@ function compare(a, b) {
   return a !== "" && b !== "" && !Number.isNaN(x) && !Number.isNaN(y) ? x - y : collator.compare(a, b);
 }
 
-function sort(table, header) {
+function remember(name, value) {
+  const state = new URLSearchParams(location.hash.slice(1));
+  for (const other of [...state.keys()]) if (!other.includes(".")) state.delete(other);  // a heading, not a state
+  if (value) state.set(name, value); else state.delete(name);
+  const text = state.toString();
+  if (!text && !location.hash.includes("=")) return;
+  try { history.replaceState(null, "", text ? `#${text}` : "#"); } catch { /* a page in a frame may have no history */ }
+}
+
+function title(header) {
+  return header.textContent.trim();
+}
+
+function sort(table, header, wanted) {
   const headers = [...header.parentElement.cells];
   const column = headers.indexOf(header);
   // Words begin from the start of the alphabet, numbers from the largest; the rank from the first.
   const up = header.classList.contains("words") || header.dataset.first === "ascending";
   const next = { none: up ? "ascending" : "descending", ascending: "descending", descending: "ascending" };
-  const order = next[header.getAttribute("aria-sort") ?? "none"];
+  const order = wanted ?? next[header.getAttribute("aria-sort") ?? "none"];
   for (const other of headers) other.setAttribute("aria-sort", other === header ? order : "none");
   const body = table.tBodies[0];
   const sign = order === "ascending" ? 1 : -1;
   const rows = [...body.rows].map((row) => [key(row, column), row]);
-  // Missing values come last in either order.
-  rows.sort(([a], [b]) => (a === "") - (b === "") || sign * compare(a, b));
+  // Missing values come last in either order; equals stand as on the page at first.
+  rows.sort(([a, row], [b, other]) =>
+    (a === "") - (b === "") || sign * compare(a, b) || row.dataset.place - other.dataset.place);
   body.append(...rows.map(([, row]) => row));
+  if (table.id) remember(`${table.id}.sort`, `${title(header)}:${order}`);
 }
 
 function filter(controls) {
   const table = document.getElementById(controls.dataset.for);
-  const words = controls.querySelector("input[type=search]").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = controls.querySelector("input[type=search]").value;
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const implicit = controls.querySelector("input[type=checkbox]")?.checked;
   let visible = 0;
   for (const row of table.tBodies[0].rows) {
-    const text = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => text.includes(word)) || (implicit && "explicit" in row.dataset);
+    const content = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => content.includes(word)) || (implicit && "explicit" in row.dataset);
     visible += !row.hidden;
   }
-  controls.querySelector("output").value = `${visible} of ${table.tBodies[0].rows.length}`;
+  const total = table.tBodies[0].rows.length;
+  const nothing = implicit && !words.length ? "all regularize on purpose" : `nothing matches “${text.trim()}”`;
+  controls.querySelector("output").value = `${visible} of ${total}${visible ? "" : `: ${nothing}`}`;
+}
+
+function restore(controls, state) {
+  const name = controls.dataset.for;
+  const box = controls.querySelector("input[type=checkbox]");
+  controls.querySelector("input[type=search]").value = state.get(`${name}.filter`) ?? "";
+  if (box) box.checked = state.has(`${name}.implicit`);
 }
 
 function theme(button) {
@@ -61,12 +87,23 @@ try {
 } catch { /* see above */ }
 
 document.addEventListener("DOMContentLoaded", () => {
-  for (const table of document.querySelectorAll("table.sortable"))
+  const state = new URLSearchParams(location.hash.slice(1));
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
     for (const button of table.querySelectorAll("thead button"))
       button.addEventListener("click", () => sort(table, button.closest("th")));
+    const [, name, order] = /^(.*):(ascending|descending)$/.exec(state.get(`${table.id}.sort`) ?? "") ?? [];
+    const header = [...table.tHead.rows[0].cells].find((cell) => title(cell) === name);
+    if (header) sort(table, header, order);
+  }
   for (const controls of document.querySelectorAll(".controls")) {
     controls.hidden = false;
-    controls.addEventListener("input", () => filter(controls));
+    restore(controls, state);
+    controls.addEventListener("input", () => {
+      filter(controls);
+      remember(`${controls.dataset.for}.filter`, controls.querySelector("input[type=search]").value.trim());
+      remember(`${controls.dataset.for}.implicit`, controls.querySelector("input[type=checkbox]")?.checked ? "1" : "");
+    });
     filter(controls);
   }
   theme(document.querySelector("#theme"));

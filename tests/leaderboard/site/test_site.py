@@ -18,6 +18,7 @@ import pytest
 
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import read
+from leaderboard.analysis.scoring import AXES
 from leaderboard.site import publish
 from leaderboard.site.links import file_name, prose
 from leaderboard.study import Study
@@ -438,6 +439,84 @@ def test_filtering(tab: Any, site: Path) -> None:
     assert _column(tab, 1) == [name for name in everything if name != "opt_3"]
     # The architectures have a filter of their own.
     assert tab.locator("#ranking-architecture tbody tr:not([hidden])").count() == 3
+
+
+def test_a_filter_that_leaves_nothing_says_so(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    tab.get_by_role("searchbox", name="Filter optimizers").fill("no such thing")
+    assert _column(tab, 1) == []
+    said = tab.locator("[data-for=ranking-optimizer] output").inner_text()
+    assert said == "0 of 4: nothing matches “no such thing”"
+
+
+def test_a_link_shows_what_is_sorted_and_filtered(browser: Any, tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    first = _column(tab, 1)
+    table = tab.locator("#ranking-optimizer")
+    table.get_by_role("button", name="submission").click()
+    table.get_by_role("button", name="submission").click()
+    tab.get_by_role("searchbox", name="Filter optimizers").fill("opt")
+    seen = _column(tab, 1)
+    assert seen == sorted(seen, key=str.lower, reverse=True)
+    other = browser.new_context(offline=True).new_page()
+    other.goto(tab.url)
+    assert _column(other, 1) == seen
+    assert other.get_by_role("searchbox", name="Filter optimizers").input_value() == "opt"
+    # Without a filter, and by rank, the page is as it was.
+    other.get_by_role("searchbox", name="Filter optimizers").fill("")
+    other.locator("#ranking-optimizer").get_by_role("button", name="rank").click()
+    assert _column(other, 1) == first
+    other.context.close()
+
+
+LUMINANCE = """
+    (colour) => {
+      const canvas = document.createElement("canvas").getContext("2d");
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+      const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+        .map((value) => value / 255)
+        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }
+"""
+"""The relative luminance of a colour, as WCAG 2 defines it."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_score_of_the_heat_map_can_be_read(browser: Any, site: Path, scheme: str) -> None:
+    """At WCAG's contrast for text, 4.5, whatever the score."""
+    context = browser.new_context(offline=True, color_scheme=scheme)
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    page.evaluate("document.querySelector('.heat td').style.setProperty('--v', 1.25)")  # the highest that there is
+    contrasts = page.evaluate(f"""() => {{
+        const luminance = {LUMINANCE};
+        return [...document.querySelectorAll(".heat td")].map((cell) => {{
+            const style = getComputedStyle(cell);
+            const [low, high] = [luminance(style.color), luminance(style.backgroundColor)].sort((a, b) => a - b);
+            return (high + 0.05) / (low + 0.05);
+        }});
+    }}""")
+    assert len(contrasts) > 20
+    assert min(contrasts) >= 4.5
+    assert min(contrasts) < max(contrasts) - 1  # scores have colours
+    context.close()
+
+
+def test_the_heat_map_has_the_order_of_the_tables_and_can_be_sorted(tab: Any, site: Path) -> None:
+    tab.goto((site / "index.html").as_uri())
+    table = tab.locator("#heat-optimizer")
+    columns = [text.split(" · ") for text in table.locator("thead th > span").all_inner_texts()]
+    for task in {task for task, _ in columns}:
+        axes = [AXES.index(axis) for name, axis in columns if name == task]
+        assert axes == sorted(axes)
+    names = table.locator("tbody th").all_inner_texts()
+    assert [name for name in names if name.endswith("†")] == ["opt_3 †"]
+    table.locator("thead th").nth(1).get_by_role("button").click()
+    values = [float(text) for text in table.locator("tbody tr td:nth-of-type(1)").all_inner_texts() if text != "–"]
+    assert values == sorted(values, reverse=True)
+    assert table.bounding_box()["width"] >= 0.98 * table.locator("..").bounding_box()["width"]
 
 
 def test_the_keyboard_reaches_the_table(tab: Any, site: Path) -> None:
