@@ -16,12 +16,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from suite.curvature import Hessian, Network, Operator, Scaled, lanczos
 from suite.measures import margins
 from suite.models import evaluating, hold, restore
+from suite.oracles.gradient_flow import Array, flow_at_losses
 from suite.seeding import torch_stream
 from suite.task import Oracle, Solution, Split, Task, Weights
 from suite.training import TrainingResult, TrainingRun
@@ -36,6 +39,9 @@ SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 LOOK_EVERY = 8
 """Products between two tests of whether Lanczos may stop: there are as many lanes as snapshots of all runs."""
+
+FLOW_PARAMETERS = 1_000
+"""Weights up to which gradient flow is followed: its cost is that of some thousand full gradients."""
 
 DIGITS = 6
 """Significant digits of what is kept."""
@@ -94,6 +100,8 @@ def training_paths(
       Lipschitz constant, so that gradient descent with a step size s is stable up to 2 / s.
     - ``preconditioned_sharpness``: that of ``P^-1 H``, for optimizers whose diagonal preconditioner P is known
       (`suite.training.snapshots.preconditioner`).
+    - ``gradient_flow_distance``: the distance to gradient flow from the same initial weights, where that has the same
+      loss, over the length of its way there; of full batches in double precision, up to `FLOW_PARAMETERS` weights.
     - what the task itself measures for its axes and tables, if it has an oracle: distances to exact solutions.
 
     Args:
@@ -115,8 +123,9 @@ def training_paths(
     rows = iter(values)
     by_run = [[next(rows) for _ in each.result.snapshots] for each in traced]
     for each, of_run in zip(traced, by_run, strict=True) if everything else ():
-        for row, own in zip(of_run, _own_measures(task, each, device), strict=True):
-            row |= own
+        distances = _flow_distances(task, each, [row.get("train_loss") for row in of_run], device)
+        for row, own, distance in zip(of_run, _own_measures(task, each, device), distances, strict=True):
+            row |= {"gradient_flow_distance": distance} | own
     seconds = (time.process_time() - begin) / max(1, len(points))
     return [_path(each.result.snapshots, of_run, seconds) for each, of_run in zip(traced, by_run, strict=True)]
 
@@ -337,6 +346,40 @@ def _imbalance(network: Network, degrees: Sequence[Tensor]) -> Tensor:
             norm = squares[one] + sum(squares[place] for place in between)
             differences.append((norm - squares[other]).abs())
     return torch.stack(differences).amax(0) if differences else torch.full((lanes,), math.nan)
+
+
+def _flow_distances(task: Task, traced: TracedRun, losses: Sequence[float | None], device: Device) -> Column:
+    """How far each snapshot, with its training loss, is from where gradient flow from its start has that loss."""
+    run, snapshots = traced.run, traced.result.snapshots
+    model = run.model(task, device).eval()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    is_descent = task.batch_size is None and task.label_noise is None and task.decay is None
+    is_small = sum(parameter.numel() for parameter in parameters) <= FLOW_PARAMETERS
+    if not (is_descent and is_small and all(parameter.dtype == torch.float64 for parameter in parameters)):
+        return [None for _ in snapshots]
+    data = run.problem.train.to(device)
+
+    def objective(weights: Array) -> tuple[float, Array]:
+        vector_to_parameters(torch.from_numpy(weights).to(device), parameters)
+        loss = task.loss(model(data.x), data.y)
+        gradients = torch.autograd.grad(loss / run.problem.lipschitz, parameters, materialize_grads=True)
+        return loss.item(), parameters_to_vector(gradients).cpu().numpy()
+
+    def vector(weights: Weights) -> Array:
+        restore(model, weights)
+        return parameters_to_vector(parameters).detach().cpu().numpy().copy()
+
+    vectors = [vector(snapshot.weights) for snapshot in snapshots]
+    known = [place for place, loss in enumerate(losses) if _is_finite(loss)]
+    try:
+        places = flow_at_losses(objective, vectors[0], [float(losses[place] or 0.0) for place in known])
+    except Exception:  # as in `_rows`
+        return [None for _ in snapshots]
+    distances: Column = [None for _ in snapshots]
+    for place, flow in zip(known, places, strict=True):
+        if flow is not None and (way := float(np.linalg.norm(flow - vectors[0]))) > 0:
+            distances[place] = float(np.linalg.norm(vectors[place] - flow)) / way
+    return distances
 
 
 def _own_measures(task: Task, traced: TracedRun, device: Device) -> list[Row]:

@@ -235,3 +235,20 @@ def test_mini_batches_and_labels_are_those_of_the_whole_data() -> None:
         model.load_state_dict(snapshot.weights)
         loss = mean_squared_error(model(runs[0].problem.train.x), runs[0].problem.train.y).item()
         assert path.measures["train_loss"][place] == pytest.approx(loss, rel=1e-5)
+
+
+def test_small_steps_follow_gradient_flow_and_adam_does_not() -> None:
+    task = find_task("min_norm_regression")
+    farthest = {}
+    for name, make, rate in (
+        ("large", torch.optim.SGD, 0.8),
+        ("small", torch.optim.SGD, 0.08),
+        ("adam", torch.optim.Adam, 0.01),
+    ):
+        (path,) = paths_of(task, *traced(task, make, {"lr": rate}, seeds=(0,)), everything=True)
+        distances = path.measures["gradient_flow_distance"]
+        assert distances[0] is None  # both are where they begin
+        farthest[name] = max(value for value in distances if value is not None)
+    assert farthest["small"] < 0.2 * farthest["large"]  # the error of a step is of the size of the step
+    assert farthest["small"] < 0.02
+    assert farthest["adam"] > 0.3
