@@ -12,6 +12,7 @@ import leaderboard
 import suite
 from leaderboard.commands.claims import claims
 from leaderboard.commands.compare import bench, compare
+from leaderboard.commands.landscape import landscape
 from leaderboard.commands.lists import measure, measures, new, submissions, tasks
 from leaderboard.commands.namesakes import namesakes
 from leaderboard.commands.references import references
@@ -82,8 +83,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, tasks, submissions, references, measures, measure, new, table, figure, export, compare, bench, publish,
-    agreement, study, verify, namesakes, claims,
+    run, tasks, submissions, references, measures, measure, new, table, figure, export, landscape, compare, bench,
+    publish, agreement, study, verify, namesakes, claims,
 )  # fmt: skip
 
 for command in COMMANDS:

@@ -27,8 +27,9 @@ from suite.storage.record import seal
 from suite.tracks import find_track
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = ("run", "references", "study", "publish", "verify", "bench")
-"""Commands that take minutes: their examples are parsed here, and what can be done of them is done nightly."""
+LONG = ("run", "references", "study", "publish", "verify", "bench", "landscape")
+"""Commands that take minutes, or need solutions that a run has kept: their examples are parsed here, and what can be
+done of them is done nightly."""
 
 PLACEHOLDER = re.compile(r" (\.\.\.|…)( |$)|\\$")
 """An abridged command."""

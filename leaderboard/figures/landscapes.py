@@ -1,0 +1,60 @@
+"""The training loss between solutions, and around one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+
+from leaderboard.analysis.statistics import Array
+from leaderboard.figures.canvas import Canvas, log_axis
+from leaderboard.figures.style import ACCENT, INK, SERIES, STYLE
+from leaderboard.figures.svg import Picture
+
+LEVELS = 12
+"""Contours of a plane, evenly spaced on the scale on which they are drawn."""
+
+
+@dataclass(frozen=True)
+class LossOnLine:
+    """Losses over the places `t` of a line by name, such as of a network as it is and with its units reordered."""
+
+    title: str
+    t: Array
+    losses: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class LossOnPlane:
+    """The loss [b, a] over two directions from a solution at (0, 0)."""
+
+    title: str
+    a: Array
+    b: Array
+    loss: Array
+
+
+@mpl.rc_context(STYLE)
+def landscape(name: str, lines: Sequence[LossOnLine], planes: Sequence[LossOnPlane], alt: str) -> Picture:
+    """A panel for each line, then one for each plane."""
+    panels = len(lines) + len(planes)
+    canvas = Canvas(panels, min(2, panels), (4.6, 3.4))
+    for axes, line in zip(canvas.axes, lines, strict=False):
+        for number, (label, loss) in enumerate(line.losses.items()):
+            axes.plot(line.t, loss, color=SERIES[number % len(SERIES)], label=label)
+        if min(map(np.min, line.losses.values())) > 0:
+            log_axis(axes, "y")
+        axes.set(title=line.title, xlabel="place between them (0 and 1 are the solutions)", ylabel="training loss")
+        axes.legend(fontsize=8.5)
+    for axes, plane in zip(canvas.axes[len(lines) :], planes, strict=True):
+        positive = plane.loss.min() > 0 and plane.loss.max() > 10 * plane.loss.min()
+        space = np.geomspace if positive else np.linspace
+        levels = np.unique(space(plane.loss.min(), plane.loss.max(), LEVELS))
+        if len(levels) > 1:
+            contours = axes.contour(plane.a, plane.b, plane.loss, levels=levels, colors=ACCENT, linewidths=0.8)
+            axes.clabel(contours, fontsize=7, fmt=lambda level: f"{level:.2g}")
+        axes.plot([0], [0], "o", color=INK, markersize=4)
+        axes.set(title=plane.title, xlabel="first eigenvector", ylabel="second eigenvector")
+    return canvas.picture(name, alt)
