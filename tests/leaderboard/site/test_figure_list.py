@@ -18,6 +18,7 @@ from leaderboard.cli import main
 from leaderboard.figures.svg import COLUMN, PAGE
 from leaderboard.site.figure_list import FIGURES, figure
 from suite.errors import InputError
+from suite.storage.record import PATH
 from tests.leaderboard.helpers import whole_run
 
 NAMES = {"TASK": "images_0", "CURVE": "learned_function", "SUBMISSION": "opt_1"}
@@ -25,7 +26,13 @@ NAMES = {"TASK": "images_0", "CURVE": "learned_function", "SUBMISSION": "opt_1"}
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return whole_run()
+    """Of which the runs on one task were traced."""
+    found = whole_run()
+    for run in found.scored():
+        if run["task"] == NAMES["TASK"]:
+            columns = {"weight_norm": [1.0, 2.0, 4.0], "update_norm": [None, 0.5, None]}
+            run[PATH] = {"steps": [0, 1, 5], "gradient_evaluations": [0, 1, 5], "measures": columns}
+    return found
 
 
 def _named(pattern: str) -> str:
@@ -63,6 +70,15 @@ def test_what_a_figure_shows_is_what_the_results_hold(results: Results) -> None:
     rows = [found.ranked.names.index(name) for name in found.ranked_names]
     assert shares == [list(row) for row in performance_profile(found.ranked)[rows]]
     assert not any(math.isnan(share) for row in shares for share in row)
+
+
+def test_a_path_is_drawn_to_its_end_with_a_line_for_every_submission(results: Results) -> None:
+    norms, updates = figure(results, f"path:{NAMES['TASK']}").figure.axes
+    names = {run["submission"] for run in results.scored() if run["task"] == NAMES["TASK"]}
+    assert {line.get_label() for line in norms.get_lines()} == names
+    for line in norms.get_lines():
+        assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 5], [2.0, 4.0])  # type: ignore[arg-type]
+    assert all(list(line.get_ydata()) == [0.5] for line in updates.get_lines())  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_drawn_is_one_sentence(results: Results) -> None:
