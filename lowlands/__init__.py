@@ -22,6 +22,7 @@ from suite.submission import Choice, LogUniform, Submission, Uniform
 
 if TYPE_CHECKING:
     from lowlands.catalogue import tasks
+    from lowlands.loggers import TensorBoard, WeightsAndBiases
     from lowlands.results import Results, Tables, load
     from lowlands.running import run
     from suite.measures import Estimate, declare, measure, measure_all
@@ -59,7 +60,9 @@ __all__ = [
     "Tables",
     "Target",
     "Task",
+    "TensorBoard",
     "Uniform",
+    "WeightsAndBiases",
     "__version__",
     "declare",
     "load",
@@ -79,6 +82,7 @@ LATER = {
         "ArchitectureInterface", "Axis", "Curve", "Decay", "LabelNoise", "Oracle", "Problem", "Solution", "Split",
         "Target", "Task",
     ),
+    "lowlands.loggers": ("TensorBoard", "WeightsAndBiases"),
     "suite.tasks.registry": ("task",),
 }  # fmt: skip
 """Names that are imported when they are first asked for, by the module that defines them."""

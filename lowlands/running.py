@@ -27,6 +27,9 @@ from suite.submission import Submission
 if TYPE_CHECKING:
     from suite.engine.driver import Progress
 
+Callback = Callable[[list[dict[str, Any]]], object]
+"""Takes the records that are new in the log."""
+
 Submitted = str | Path | Submission | Callable[..., Any]
 
 
@@ -47,6 +50,7 @@ def run(
     keep_solutions: bool = False,
     trace: float | None = None,
     trace_all: bool = False,
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Results:
     """Score submissions on a track.
@@ -69,6 +73,7 @@ def run(
         trace: measures scored runs along the way, whenever their steps have grown by this factor, such as 1.5; the
             frame ``path`` has them.
         trace_all: by measures that cost more than training too: sharpness, and distances to the oracle.
+        callbacks: called with every list of records that are new, once they are in the log (`lowlands.loggers`).
         progress: shows a bar, and a line for runs that fail.
 
     Returns:
@@ -98,12 +103,21 @@ def run(
         driver = Driver(plan, log, started, recorded_costs())
         tell(plan.notes)
         tell(log.notes)
+        steps = _handed_on(driver.steps(), callbacks)
         if progress:
-            _follow(driver.steps(), driver.seconds_left(), Failures(path))
+            _follow(steps, driver.seconds_left(), Failures(path))
         else:
-            for _ in driver.steps():
+            for _ in steps:
                 pass
     return load(path)
+
+
+def _handed_on(steps: Iterator[Progress], callbacks: Sequence[Callback]) -> Iterator[Progress]:
+    """The steps, each when all callbacks have its records."""
+    for step in steps:
+        for callback in callbacks if step.records else ():
+            callback(step.records)
+        yield step
 
 
 def _text(submission: Submitted, folder: Path) -> str:

@@ -280,8 +280,7 @@ class Driver:
             for record, key in zip(records, map(run_key, records), strict=True)
             if key not in self._recorded and record["reason"] != self._unavailable.get(key, "")
         ]
-        training_paths.append(self._log.path, new)
-        self._log.append(*new)
+        self._log.append(*training_paths.detached(self._log.path, new))
         done = min(1.0, max(0.0, 1.0 - self._work_left / self._work)) if self._work > 0 else 1.0
         return Progress(done, self.seconds_left(), unit, new, tuple(traces) if new else ())
 

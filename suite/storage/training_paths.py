@@ -7,7 +7,7 @@ ended at the same solution. Neither torch nor pandas is imported here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,24 @@ def file_of(log: Path) -> Path:
     return log.parent / "paths" / log.name
 
 
-def append(log: Path, records: Iterable[Record]) -> None:
-    """Take the paths off those of `records` that have one, and write them beside their `log`.
+def detached(log: Path, records: Sequence[Record]) -> list[Record]:
+    """Write the paths of those of `records` that have one beside their `log`; returns the records without them.
 
     Raises:
         InputError: they cannot be written.
     """
     lines = [
-        canonical(clean({name: record.get(name, 0) for name in KEYS} | record.pop(PATH)))
+        canonical(clean(dict(zip(KEYS, key_of(record), strict=True)) | record[PATH]))
         for record in records
         if PATH in record
     ]
-    if not lines:
-        return
+    if lines:
+        _append(log, lines)
+    return [{name: value for name, value in record.items() if name != PATH} for record in records]
+
+
+def _append(log: Path, lines: Sequence[str]) -> None:
+    """Write `lines` to the file beside `log`."""
     path = file_of(log)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
