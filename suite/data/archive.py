@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from suite.data.datasets_folder import folder_of, read_folder
 from suite.errors import InputError, sentence
 
 MAX_BYTES = 2**31
@@ -33,7 +34,7 @@ KINDS = "biuf"
 def read_arrays(
     path: Path, choose: Callable[[list[str]], list[str]] = list, max_bytes: int | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Arrays of an ``.npz`` file by name, in the machine's byte order.
+    """Arrays of an ``.npz`` file by name, in the machine's byte order; or of a folder of `datasets` in its place.
 
     Args:
         path: the file.
@@ -43,6 +44,8 @@ def read_arrays(
     Raises:
         InputError: there is no such file, it is damaged or encrypted or no archive of numeric arrays, or it holds more.
     """
+    if folder := folder_of(path):
+        return read_folder(folder, choose, _limit() if max_bytes is None else max_bytes)
     if not path.is_file():
         raise InputError(f"{path} cannot be read (it is not a file)." if path.exists() else f"There is no file {path}.")
     try:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from suite.data.archive import read_arrays
+from suite.data.datasets_folder import folder_of
 from suite.data.image_set import ImageSet
 from suite.errors import InputError
 from suite.task import Split
@@ -20,7 +21,7 @@ MAX_CHANNELS = 4
 
 
 def read_npz(path: Path, name: str) -> ImageSet | None:
-    """The data set in a file, channels first; None if there is no such file.
+    """The data set in a file, or in a folder of `datasets` in its place, channels first; None if there is neither.
 
     Images are uint8 or floating point, [n, height, width] or [n, height, width, channels], labels are integers [n] or
     [n, 1]; every class from 0 to the largest label occurs in y_train. Other keys are ignored.
@@ -28,7 +29,7 @@ def read_npz(path: Path, name: str) -> ImageSet | None:
     Raises:
         InputError: the file is damaged or cannot be read, or its arrays are not such images and labels.
     """
-    if not path.exists():
+    if not path.exists() and folder_of(path) is None:
         return None
     arrays = read_arrays(path, partial(_keys, path))
     images = {key: _images(arrays[key], key, path) for key in ("x_train", "x_test")}
