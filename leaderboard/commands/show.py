@@ -146,8 +146,9 @@ def publish(
     \b
     Example: lowlands publish site --results results
     """
-    from leaderboard.analysis.results import load
+    from leaderboard.analysis.results import Results, load
     from leaderboard.analysis.runtime import read
+    from leaderboard.ledger.entries import entries, shipped_results
     from leaderboard.site import publish as write_site
     from leaderboard.study import find_study, open_study
 
@@ -156,7 +157,11 @@ def publish(
     logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
     others = [other for other in (load([log]) for log in logs if log.is_file()) if other.track != loaded.track]
     study = open_study(study_log) if study_log else find_study(path.parent)
-    files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, progress("Writing pages"))
+    own = [loaded, *others, *([Results(study.records)] if study else [])]
+    # Of what is shipped all logs count, those too that are of no track.
+    ledger = [each for each in entries(shipped_results() if results is None else own) if each.measured or not results]
+    pages = progress("Writing pages")
+    files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, ledger, pages)
     click.echo(f"{len(files)} files; open {directory / 'index.html'}")
 
 

@@ -69,7 +69,7 @@ def summary(entries: Sequence[Entry]) -> Table:
             text(entry.claim.basis),
             text(f"{len(entry.measured)} of {len(entry.evidence)}"),
             text(entry.claim.statement),
-            text(_source(entry)),
+            text(source(entry)),
             text(entry.conditions),
         )
         for entry in entries
@@ -100,13 +100,14 @@ def evidence(entry: Entry) -> Table:
     return Table(entry.claim.name, header, rows, stub=3, notes=notes)
 
 
-def _source(entry: Entry) -> str:
+def source(entry: Entry) -> str:
+    """The paper, and the place in it where somebody has read the claim."""
     return entry.claim.source + (f", {entry.claim.place}" if entry.claim.place else "")
 
 
 def description(entry: Entry) -> str:
     """What is claimed, where, and whether its conditions are met, in sentences."""
-    return f"{entry.claim.statement} ({entry.claim.basis}: {_source(entry)}.) Conditions {entry.conditions}."
+    return f"{entry.claim.statement} ({entry.claim.basis}: {source(entry)}.) Conditions {entry.conditions}."
 
 
 def page(entries: Sequence[Entry]) -> str:

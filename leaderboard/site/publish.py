@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +17,7 @@ import suite
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import History
 from leaderboard.figures import PALETTE
+from leaderboard.site.claims_page import claims_page
 from leaderboard.site.findings_page import findings_page
 from leaderboard.site.front_page import index, measure_list, task_list
 from leaderboard.site.links import prose
@@ -27,6 +29,9 @@ from leaderboard.site.trust_page import runtime, trust
 from leaderboard.study import Study
 from leaderboard.tables.table import Table
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from leaderboard.ledger.entries import Entry
 
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
@@ -47,6 +52,7 @@ def publish(
     history: Sequence[History] = (),
     asv: str = "",
     study: Study | None = None,
+    ledger: Sequence[Entry] = (),
     progress: Progress = iter,
 ) -> list[Path]:
     """Write a site.
@@ -58,6 +64,7 @@ def publish(
         history: asv's histories, for the page on the runtime.
         asv: a link from the site's root to asv's own pages.
         study: for the page of its findings.
+        ledger: claims held against records, for the page of claims.
         progress: hands on the pages one by one, so that progress can be shown.
 
     Returns:
@@ -69,7 +76,7 @@ def publish(
     if not results.scored():
         raise InputError("The results hold no scored run: there is nothing to publish.")
     old = _old_files(directory)
-    files = dict(_files(SiteContext(results, others, history, asv, study), progress))
+    files = dict(_files(SiteContext(results, others, history, asv, study, ledger), progress))
     contents = files | {MARKER: json.dumps(sorted(files))}
     try:
         for path in old - files.keys():
@@ -113,6 +120,8 @@ def _pages(context: SiteContext) -> list[MakePage]:
     makers: list[MakePage] = [partial(make, context) for make in (index, task_list, measure_list, trust)]
     if context.study:
         makers.append(partial(findings_page, context, context.study))
+    if context.ledger:
+        makers.append(partial(claims_page, context))
     if context.history:
         makers.append(partial(runtime, context))
     of_folder = {"submissions": submission_page, "tasks": task_page, "measures": measure_page}

@@ -7,7 +7,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leaderboard.analysis.full_score import FullScores, predict_full_scores
 from leaderboard.analysis.measure_values import measure_values
@@ -22,6 +22,9 @@ from leaderboard.study import Study
 from leaderboard.tables import views
 from leaderboard.tables.table import Table
 from suite.storage.record import Record
+
+if TYPE_CHECKING:
+    from leaderboard.ledger.entries import Entry
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,16 @@ class SiteContext:
     """
 
     def __init__(
-        self, results: Results, others: Sequence[Results], history: Sequence[History], asv: str, study: Study | None
+        self,
+        results: Results,
+        others: Sequence[Results],
+        history: Sequence[History],
+        asv: str,
+        study: Study | None,
+        ledger: Sequence[Entry] = (),
     ) -> None:
         self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
+        self.ledger = ledger
         self.boards = boards(results)
         self.measure_values = {board.kind: measure_values(results, board, every=True) for board in self.boards}
         self.trials = trials(results)
@@ -91,6 +101,7 @@ class SiteContext:
         """(page, label) of the links at the top."""
         pages = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
         pages += [("findings.html", "Findings")] if self.study else []
+        pages += [("claims.html", "Claims")] if self.ledger else []
         pages += [("trust.html", "Trust")]
         return pages + ([("runtime.html", "Runtime")] if self.history else [])
 

@@ -46,19 +46,24 @@ function sort(table, header, wanted) {
 }
 
 function filter(controls) {
-  const table = document.getElementById(controls.dataset.for);
+  const target = document.getElementById(controls.dataset.for);
+  const items = target.tBodies ? target.tBodies[0].rows : target.children;
   const text = controls.querySelector("input[type=search]").value;
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const implicit = controls.querySelector("input[type=checkbox]")?.checked;
+  const chosen = [...controls.querySelectorAll("select")].filter((select) => select.value);
   let visible = 0;
-  for (const row of table.tBodies[0].rows) {
-    const content = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => content.includes(word)) || (implicit && "explicit" in row.dataset);
-    visible += !row.hidden;
+  for (const item of items) {
+    const content = item.textContent.toLowerCase();
+    item.hidden =
+      !words.every((word) => content.includes(word)) ||
+      (implicit && "explicit" in item.dataset) ||
+      !chosen.every((select) => item.dataset[select.name] === select.value);
+    visible += !item.hidden;
   }
-  const total = table.tBodies[0].rows.length;
-  const nothing = implicit && !words.length ? "all regularize on purpose" : `nothing matches “${text.trim()}”`;
-  controls.querySelector("output").value = `${visible} of ${total}${visible ? "" : `: ${nothing}`}`;
+  const wanted = [text.trim(), ...chosen.map((select) => select.value)].filter(Boolean).join(", ");
+  const nothing = implicit && !wanted ? "all regularize on purpose" : `nothing matches “${wanted}”`;
+  controls.querySelector("output").value = `${visible} of ${items.length}${visible ? "" : `: ${nothing}`}`;
 }
 
 function restore(controls, state) {
@@ -66,6 +71,10 @@ function restore(controls, state) {
   const box = controls.querySelector("input[type=checkbox]");
   controls.querySelector("input[type=search]").value = state.get(`${name}.filter`) ?? "";
   if (box) box.checked = state.has(`${name}.implicit`);
+  for (const select of controls.querySelectorAll("select")) {
+    const value = state.get(`${name}.${select.name}`) ?? "";
+    if ([...select.options].some((option) => option.value === value)) select.value = value;
+  }
 }
 
 function theme(button) {
@@ -103,8 +112,13 @@ document.addEventListener("DOMContentLoaded", () => {
       filter(controls);
       remember(`${controls.dataset.for}.filter`, controls.querySelector("input[type=search]").value.trim());
       remember(`${controls.dataset.for}.implicit`, controls.querySelector("input[type=checkbox]")?.checked ? "1" : "");
+      for (const select of controls.querySelectorAll("select"))
+        remember(`${controls.dataset.for}.${select.name}`, select.value);
     });
     filter(controls);
   }
+  // A link to something folded unfolds it.
+  const linked = document.getElementById(location.hash.slice(1));
+  if (linked instanceof HTMLDetailsElement) linked.open = true;
   theme(document.querySelector("#theme"));
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -16,9 +17,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from leaderboard.analysis.results import Results
+from leaderboard.analysis.baselines import BASELINES
+from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.runtime import read
 from leaderboard.analysis.scoring import AXES
+from leaderboard.ledger.entries import claims, entries
 from leaderboard.site import publish
 from leaderboard.site.links import file_name, prose
 from leaderboard.study import Study
@@ -59,7 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("site")
     history = read(_asv(tmp_path_factory.mktemp("asv") / "results"))
     study = Study(study_records(), "study-small.jsonl", "lowlands study --records study-small.jsonl")
-    publish(_results(), directory, [_results(4, "full")], history, "asv/index.html", study)
+    ledger = entries([load([BASELINES / "ten_seeds.jsonl.gz"])])
+    publish(_results(), directory, [_results(4, "full")], history, "asv/index.html", study, ledger)
     return directory
 
 
@@ -92,7 +96,7 @@ def pages(site: Path) -> dict[Path, _Parsed]:
 
 
 def test_there_is_a_page_for_everything(site: Path) -> None:
-    for page in ("index", "tasks", "measures", "findings", "trust", "runtime"):
+    for page in ("index", "tasks", "measures", "findings", "claims", "trust", "runtime"):
         assert (site / f"{page}.html").is_file()
     assert len(list((site / "submissions").iterdir())) == 4 + 3
     assert len(list((site / "tasks").iterdir())) == 5
@@ -200,9 +204,19 @@ def test_the_findings_are_all_there_and_say_where_they_come_from(site: Path) -> 
     assert '<span class="tag holds">holds</span>' in text
 
 
+def test_every_claim_has_its_verdict_and_what_it_rests_on(site: Path) -> None:
+    text = (site / "claims.html").read_text()
+    assert all(claim.statement in html.unescape(text) for claim in claims())
+    assert '<details id="edge" data-verdict="holds" data-basis="observation">' in text
+    assert '<span class="tag holds">holds</span>' in text
+    assert "lowlands run sgd --track theory --task edge_of_stability --seeds 10" in text
+
+
 def test_without_a_study_there_is_no_link_to_one(tmp_path: Path) -> None:
     publish(whole_run(2, 2, 2), tmp_path / "site")
-    assert "findings.html" not in (tmp_path / "site" / "index.html").read_text()
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "findings.html" not in index
+    assert "claims.html" not in index
 
 
 @pytest.mark.parametrize("stated", ["homepage, https://a.example", "repository, https://b.example/o/n"])
@@ -406,6 +420,19 @@ def test_findings_unfold(tab: Any, site: Path) -> None:
     tab.get_by_text(CONTRASTS[0].claim.statement).click()
     assert row.is_visible()
     assert tab.locator("figure svg").first.bounding_box()["width"] > 300
+
+
+def test_claims_are_filtered_by_words_and_verdict_and_unfolded_by_links(tab: Any, site: Path) -> None:
+    tab.goto((site / "claims.html").as_uri() + "#edge")
+    assert tab.locator("#edge").get_by_role("row", name="edge_of_stability").first.is_visible()
+    tab.get_by_label("Only this verdict").select_option("fails")
+    assert not tab.locator("#edge").is_visible()
+    shown = tab.locator("#claims > details:visible")
+    assert set(shown.evaluate_all("each => each.map(one => one.dataset.verdict)")) == {"fails"}
+    before = shown.count()
+    tab.get_by_label("Filter claims").fill("attention_selection")
+    assert 0 < shown.count() < before
+    assert tab.locator(".controls output").inner_text() == f"{shown.count()} of {len(claims())}"
 
 
 def test_sorting_by_click_and_by_key(tab: Any, site: Path) -> None:
