@@ -19,7 +19,7 @@ from leaderboard.analysis.predictions import Judgement, judge
 from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.statistics import Interval
 from leaderboard.analysis.verdicts import Comparison, Ruling, Verdict, rule
-from leaderboard.study.associations import ASSOCIATIONS, Association, associate
+from leaderboard.study.associations import AFTERWARDS, ASSOCIATIONS, Association, associate
 from leaderboard.study.contrasts import Contrast
 from leaderboard.study.contrasts import judge as judge_contrast
 from leaderboard.study.findings import SEED
@@ -99,7 +99,7 @@ class Entry:
 
 def claims(predictions: Sequence[Prediction] = PREDICTIONS) -> list[Claim]:
     """All claims: those of predictions, task family by task family, then those that the study alone tests."""
-    tests: tuple[Prediction | Contrast | Association, ...] = (*predictions, *CONTRASTS, *ASSOCIATIONS)
+    tests: tuple[Prediction | Contrast | Association, ...] = (*predictions, *CONTRASTS, *AFTERWARDS, *ASSOCIATIONS)
     return list(dict.fromkeys(test.claim for test in tests))
 
 
@@ -171,9 +171,9 @@ def _of_the_study(results: Sequence[Results]) -> Iterable[tuple[Claim, Evidence]
     frame = study_frame(records) if records else None
     converged = frame[frame["converged"]] if frame is not None else None
     factors = [] if frame is None else varied(frame, FACTORS)
-    for contrast in CONTRASTS:
+    for contrast in (*CONTRASTS, *AFTERWARDS):
         formula = _formula(contrast)
-        evidence = Evidence(STUDY, str(contrast.where.get("optimizer", "all")), formula, "", retrospective=False)
+        evidence = Evidence(STUDY, str(contrast.where.get("optimizer", "all")), formula, "", contrast in AFTERWARDS)
         if converged is not None and (outcome := judge_contrast(converged, contrast, factors)).pairs:
             interval, count = outcome.difference, f"{outcome.pairs} pairs"
             if contrast.log:
@@ -212,6 +212,8 @@ def _commands(claim: Claim, predictions: Sequence[Prediction]) -> tuple[str, ...
         options = [option for task in tasks for option in ("--task", task)]
         names = [NAMES[method] for method in methods]
         commands.append(shlex.join(["lowlands", "run", *names, "--track", track, *options, "--seeds", str(SEEDS)]))
-    if any(each.claim == claim for each in CONTRASTS) or any(each.claim == claim for each in ASSOCIATIONS):
+    if any(each.claim == claim for each in (*CONTRASTS, *AFTERWARDS)) or any(
+        each.claim == claim for each in ASSOCIATIONS
+    ):
         commands.append("lowlands study --preset small")
     return (*commands, f"lowlands claims {claim.name} --results results")

@@ -145,6 +145,29 @@ def test_a_claim_of_ones_own_takes_ten_lines() -> None:
     assert [str(each.ruling) for each in found] == ["holds"]
 
 
+def test_every_headline_is_an_entry(shipped: list[Entry]) -> None:
+    """What README says that the study found, and what docs/findings.md says of the claims."""
+    names = {entry.claim.name for entry in shipped}
+    section = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("## What the study found")[2].partition("## ")[0]
+    )
+    headlines = section.split("\n- ")[1:]
+    assert len(headlines) >= 9
+    for headline in headlines:
+        linked = re.findall(r"\(docs/claims\.md#([\w-]+)\)", headline)
+        assert linked, headline
+        assert set(linked) <= names
+    findings = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").partition("### ")[0]
+    stated = re.findall(r"^\| (\S.+?\.) +\| \*\*(.+?)\*\* +\|", findings, re.MULTILINE)
+    of_study = {
+        entry.claim.statement: [each.verdict for each in entry.evidence if each.task == "factorial"]
+        for entry in shipped
+    }
+    assert len(stated) == 8
+    for statement, verdict in stated:
+        assert verdict in of_study[statement], statement
+
+
 def test_json_holds_all_of_it(shipped: list[Entry]) -> None:
     data = json.loads(pages.as_json(shipped), parse_constant=lambda name: pytest.fail(name))
     assert [each["name"] for each in data] == [entry.claim.name for entry in shipped]
