@@ -64,5 +64,9 @@ class ClosureBarrier:
 
 def _switch(enter: Callable[..., Any], *values: object) -> Any:
     """Enter another coroutine, and restore the gradient mode, which belongs to the thread, on return."""
-    with torch.set_grad_enabled(torch.is_grad_enabled()):
+    enabled = torch.is_grad_enabled()
+    try:
         return enter(*values)
+    finally:
+        if torch.is_grad_enabled() is not enabled:
+            torch.set_grad_enabled(enabled)

@@ -78,6 +78,10 @@ class _ScheduledRate:
     def __init__(self, base: Any) -> None:
         self._base, self._factor, self._written = _value(base), 1.0, None
 
+    def is_set(self, options: dict[str, Any], factor: float) -> bool:
+        """Whether the step size in `options` is what `set` would make of it: so it is at most steps, of most lanes."""
+        return factor == self._factor and options["lr"] is self._written
+
     @torch.no_grad()
     def set(self, options: dict[str, Any], factor: float) -> None:
         """Scale the step size in `options` by `factor`. One that the optimizer has changed itself is the new base.
@@ -85,8 +89,6 @@ class _ScheduledRate:
         One that is a tensor stays the same tensor, which the optimizer and its scheduler may refer to.
         """
         rate = options["lr"]
-        if factor == self._factor and rate is self._written:
-            return
         if self._written is not None and rate != self._written:
             self._base = _value(rate) / self._factor if self._factor else _value(rate)
         if isinstance(rate, Tensor):
@@ -127,7 +129,7 @@ class ScheduledRates:
         if len(groups) > len(self._rates):
             self._take_new_groups()
         for options, rate in zip(groups, self._rates, strict=False):
-            if rate is not None:
+            if rate is not None and not rate.is_set(options, factor):
                 rate.set(options, factor)
 
 

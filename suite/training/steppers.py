@@ -249,8 +249,8 @@ class ClosureStepper(Stepper):
                 self._check.in_closures(evaluated, self._batch)
             for lane in evaluated:
                 self.evaluations[lane] += 1
-            of_all = losses.new_zeros(len(self._stack))
-            of_all.index_copy_(0, torch.tensor(evaluated, device=losses.device), losses)
+            index = self._dataset.index(evaluated)
+            of_all = losses if index is None else losses.new_zeros(len(self._stack)).index_copy_(0, index, losses)
             return {first: of_all[groups[first].index] for first in waiting}
 
         if len(groups) == 1:
