@@ -1,6 +1,7 @@
 """Which optimizers of the collections run unmodified: ``python -m benchmarks.zoo > docs/zoo.md`` (an hour).
 
-``--kept FILE`` keeps the outcome of every class there as it is found, so that a run that was ended goes on.
+``--kept FILE`` keeps the outcome of every class there as it is found, so that a run that was ended goes on; with
+``--earlier PAGE`` nothing is run, and what is missing comes from an earlier page, marked.
 
 Every class is given to ``lowlands run module:Class --track smoke`` as a user would give it: in a process of its own,
 under a time limit, with the default space for its step size. What counts is whether it trains, not how well: a run
@@ -51,6 +52,7 @@ EXPLAINED: Mapping[str, str] = {
     "pytorch_optimizer:SafeFP16Optimizer": "a wrapper for half precision without `param_groups`",
     "pytorch_optimizer:CPUOffloadOptimizer": "needs CUDA",
     "heavyball:SAMWrapper": "wraps heavyball's own optimizers alone: its `train` calls theirs",
+    "timm.optim:Lookahead": "takes an instance as `base_optimizer`, where others take a class",
     "heavyball:SplitOpt": "takes no parameters, but other optimizers with theirs",
 }
 """Why some cannot run, where the message of the exception does not tell."""
@@ -58,6 +60,9 @@ EXPLAINED: Mapping[str, str] = {
 TRACK = "smoke"
 SECONDS = 600.0
 OUTPUT, HABITS = "output.txt", "habits.json"
+
+EARLIER = "°"
+OF_EARLIER = "are of the page before, and of the suite of its day; what they do unasked is of today."
 
 WORKS, ARGUMENT, CANNOT = "works", "needs an argument", "cannot"
 
@@ -68,7 +73,7 @@ class Outcome:
 
     result: `WORKS`, `ARGUMENT` or `CANNOT`. note: which argument, or why not. met, runs: how many of the scored runs
     reached the target loss. stepping: how its runs were stepped. habits: what it does unasked, as
-    `suite.entries.habits.Habits` has it.
+    `suite.entries.habits.Habits` has it. earlier: whether it is of an earlier page, and of an earlier suite.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Outcome:
     runs: int = 0
     stepping: str = ""
     habits: Mapping[str, Any] = field(default_factory=dict)
+    earlier: bool = False
 
 
 def classes(module: str) -> list[str]:
@@ -134,10 +140,13 @@ def _run(name: str, folder: str) -> None:
             os.dup2(output.fileno(), stream.fileno())
     if installed("heavyball"):
         importlib.import_module("heavyball.utils").compile_mode = None
-    submission = load(entered(name)).submission
-    seen = habits(submission, submission.settings(1)[0])
-    (Path(folder) / HABITS).write_text(json.dumps(asdict(seen)))
+    (Path(folder) / HABITS).write_text(json.dumps(_habits(name)))
     command(["run", entered(name), "--track", TRACK, "--engine", "local:0", "--results", folder])
+
+
+def _habits(name: str) -> dict[str, Any]:
+    submission = load(entered(name)).submission
+    return asdict(habits(submission, submission.settings(1)[0]))
 
 
 def _last_line(path: Path) -> str:
@@ -199,6 +208,7 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         "a lower precision than that of float64 weights; `float32 only`: it raises for such weights. A question mark:",
         "it needs a loss to step, so that its options alone are known.",
         "",
+        *_earlier(outcomes),
         _sums(outcomes),
         "",
         "| optimizer | result | at target | stepped | unasked |",
@@ -222,6 +232,11 @@ def unasked(found: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _earlier(outcomes: Sequence[Outcome]) -> list[str]:
+    count = sum(outcome.earlier for outcome in outcomes)
+    return [f"{EARLIER} {count} rows {OF_EARLIER}", ""] if count else []
+
+
 def _sums(outcomes: Sequence[Outcome]) -> str:
     seen = [outcome.habits for outcome in outcomes if outcome.result == WORKS and outcome.habits]
     decays = sum(any("decay" in key or key.endswith("wd") for key in found["options"]) for found in seen)
@@ -240,9 +255,28 @@ def _sums(outcomes: Sequence[Outcome]) -> str:
 def _row(outcome: Outcome) -> str:
     if outcome.result == WORKS:
         last = unasked(outcome.habits)
-        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.runs} | {outcome.stepping} | {last} |"
-    note = outcome.note.replace("|", "\\|")
+        stepping = f"{outcome.stepping} {EARLIER}" if outcome.earlier else outcome.stepping
+        return f"| `{outcome.name}` | {WORKS} | {outcome.met}/{outcome.runs} | {stepping} | {last} |"
+    note = outcome.note.replace("|", "\\|") + (f" {EARLIER}" if outcome.earlier else "")
     return f"| `{outcome.name}` | {outcome.result}: {note} | | | |"
+
+
+def earlier(text: str) -> dict[str, Outcome]:
+    """What an earlier page `text` says of each class, without habits."""
+    kinds = "|".join(re.escape(kind) for kind in (WORKS, ARGUMENT, CANNOT))
+    row = re.compile(rf"^\| `([\w.]+:\w+)` \| ({kinds})(?:: (.*?))? \| (?:(\d+)/(\d+))? ?\| (.*?) ?\|", re.MULTILINE)
+    return {
+        name: Outcome(
+            name,
+            kind,
+            note.removesuffix(f" {EARLIER}").replace("\\|", "|"),
+            int(met or 0),
+            int(runs or 0),
+            stepping.removesuffix(f" {EARLIER}"),
+            earlier=True,
+        )
+        for name, kind, note, met, runs, stepping in row.findall(text)
+    }
 
 
 def results(text: str) -> dict[str, str]:
@@ -263,14 +297,29 @@ def kept(path: Path | None) -> dict[str, Outcome]:
     return {outcome.name: outcome for outcome in found}
 
 
+def _habits_safely(name: str) -> dict[str, Any]:
+    """The habits of one class, for a page that does not run it; none where it cannot be loaded."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return _habits(name)
+    except Exception:
+        return {}
+
+
 @click.command()
 @click.option("--kept", "path", type=click.Path(path_type=Path), help="Outcomes, a line each: those there are not run.")
+@click.option("--earlier", "before", type=click.Path(path_type=Path, exists=True), help="A page for what is missing.")
 @click.option("--processes", type=int, default=os.cpu_count(), help="How many at a time.")
-def main(path: Path | None, processes: int) -> None:
+def main(path: Path | None, before: Path | None, processes: int) -> None:
     """Run every class and print the page; progress goes to standard error."""
     names = [f"{module}:{name}" for module in COLLECTIONS for name in classes(module)]
     found = kept(path)
     missing = [name for name in names if name not in found]
+    if before:
+        said = earlier(before.read_text(encoding="utf-8"))
+        names = [name for name in names if name in found or name in said]
+        found |= {name: replace(said[name], habits=_habits_safely(name)) for name in missing if name in said}
+        missing = []
     with ThreadPoolExecutor(processes) as pool:
         for number, outcome in enumerate(pool.map(enter, missing), 1):
             sys.stderr.write(f"{number}/{len(missing)} {outcome.name}: {outcome.result} {outcome.note}\n")

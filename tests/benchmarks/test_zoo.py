@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,23 @@ def test_a_run_that_was_ended_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         result = CliRunner().invoke(zoo.main, ["--kept", str(path), "--processes", "1"])
         assert zoo.results(result.stdout) == {"torch.optim:A": CANNOT, "torch.optim:B": WORKS}
     assert ran == ["torch.optim:B"]
+
+
+def test_what_an_earlier_page_says_is_marked() -> None:
+    outcomes = [
+        Outcome("torch.optim:A", WORKS, "", 3, 4, "per lane, stacked", asdict(Habits(walked=True))),
+        Outcome("torch.optim:B", ARGUMENT, "'rho'"),
+        Outcome("lion_pytorch:C", CANNOT, "ValueError: a | b"),
+    ]
+    again = zoo.earlier(zoo.page(outcomes))
+    assert list(again.values()) == [replace(outcome, habits={}, earlier=True) for outcome in outcomes]
+    page = zoo.page([outcomes[0], *list(again.values())[1:]])
+    assert "| `torch.optim:A` | works | 3/4 | per lane, stacked |" in page
+    assert "| `torch.optim:B` | needs an argument: 'rho' ° |" in page
+    assert "° 2 rows are of the page before" in page
+    assert zoo.earlier(page) == again
+    assert zoo.results(page) == {outcome.name: outcome.result for outcome in outcomes}
+    assert "°" not in zoo.page(outcomes)
 
 
 def test_every_class_of_what_is_installed_is_on_the_page() -> None:
