@@ -218,6 +218,7 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield from ("", "Not entered:", "")
     tried = {module_of(outcome.name) for outcome in outcomes}
     yield from (f"- `{name}`: {why}" for name, why in NOT_ENTERED.items() if module_of(name) in tried)
+    yield from (f"- `{module}`: not all of its classes were tried" for module in COLLECTIONS if module not in tried)
 
 
 def unasked(found: Mapping[str, Any]) -> str:
@@ -317,9 +318,9 @@ def main(path: Path | None, before: Path | None, processes: int) -> None:
     missing = [name for name in names if name not in found]
     if before:
         said = earlier(before.read_text(encoding="utf-8"))
-        names = [name for name in names if name in found or name in said]
         found |= {name: replace(said[name], habits=_habits_safely(name)) for name in missing if name in said}
-        missing = []
+        incomplete = {module_of(name) for name in names if name not in found}
+        names, missing = [name for name in names if module_of(name) not in incomplete], []
     with ThreadPoolExecutor(processes) as pool:
         for number, outcome in enumerate(pool.map(enter, missing), 1):
             sys.stderr.write(f"{number}/{len(missing)} {outcome.name}: {outcome.result} {outcome.note}\n")

@@ -24,7 +24,8 @@ HEAD = """# Optimizers of one name
 Every optimizer is stepped on the gradients of the same small regression, from the same weights, with the same settings:
 vectors (8), tall (8 x 5), wide (5 x 8) and 4-d (4 x 3 x 2 x 2) weights, double and single precision, with and without
 weight decay. The first row is the paper's formula, written by us in double precision (`suite/namesakes/formulas.py`),
-or the first implementation where there is none.
+or the first implementation where there is none. Numbers of boxes and equations were not checked against the papers.
+[What the choice of an implementation changes in solutions](namesake_scores.md) is a page of its own.
 
 - **group**: implementations of one letter agree in every case after 1, 2 and 30 steps, up to a distance of 1e-6 in
   double and 1e-3 in single precision. A is the first row's group.

@@ -4,7 +4,8 @@ A formula is a coroutine: ``walk = adam(start, lr=0.1)``, ``next(walk)`` is the 
 takes a step and gives the weights after it. Where a paper leaves a choice open, the docstring names what was chosen.
 A weight decay is the paper's own, so that AdamW's is not multiplied by the step size.
 
-Sources are named by arXiv number and by algorithm box or equation.
+Sources are named by arXiv number and by algorithm box or equation. The numbers of boxes and equations are from
+memory of the papers and were not checked against them, except that Shampoo's algorithm 1 is the one for matrices.
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +92,22 @@ def test_unknown_commits_end_as_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.gate.asv", run)
     assert main(["nowhere"]) == BROKEN
     assert list(seen[-1][-2:]) == ["nowhere", "HEAD"]
+
+
+@pytest.mark.parametrize("asked", ["--benchmark-only", "--benchmark-compare-fail=mean:5%"])
+def test_times_are_not_judged_where_benchmarks_are_off(asked: str) -> None:
+    """Under xdist pytest-benchmark runs what it is to time once, and its gate lets every regression pass."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        asked,
+        "--collect-only",
+        "tests/benchmarks/test_gate.py",
+    ]
+    found = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "Benchmarks are off under xdist" in found.stderr

@@ -1,4 +1,4 @@
-"""The hot functions, for information: ``pytest tests/benchmarks --benchmark-only``. asv is the gate."""
+"""The hot functions, for information: ``pytest -n 0 tests/benchmarks --benchmark-only``. asv is the gate."""
 
 from __future__ import annotations
 

@@ -119,6 +119,7 @@ def test_what_an_earlier_page_says_is_marked() -> None:
     assert zoo.earlier(page) == again
     assert zoo.results(page) == {outcome.name: outcome.result for outcome in outcomes}
     assert "°" not in zoo.page(outcomes)
+    assert "- `optax`: not all of its classes were tried" in page
 
 
 def test_every_class_of_what_is_installed_is_on_the_page() -> None:
