@@ -14,7 +14,7 @@ from leaderboard.figures.style import ACCENT, INK, SERIES, STYLE
 from leaderboard.figures.svg import Picture
 
 LEVELS = 12
-"""Contours of a plane, evenly spaced on the scale on which they are drawn."""
+"""Contours of a plane. Their levels grow as squares: around the minimum of a quadratic loss they are evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,16 @@ def landscape(name: str, lines: Sequence[LossOnLine], planes: Sequence[LossOnPla
     canvas = Canvas(panels, min(2, panels), (4.6, 3.4))
     for axes, line in zip(canvas.axes, lines, strict=False):
         for number, (label, loss) in enumerate(line.losses.items()):
-            axes.plot(line.t, loss, color=SERIES[number % len(SERIES)], label=label)
+            # Dashed over solid: where nothing was to be reordered, both are one line.
+            dashes = ("-", "--")[number % 2]
+            axes.plot(line.t, loss, color=SERIES[number % len(SERIES)], label=label, linestyle=dashes)
         if min(map(np.min, line.losses.values())) > 0:
             log_axis(axes, "y")
         axes.set(title=line.title, xlabel="place between them (0 and 1 are the solutions)", ylabel="training loss")
         axes.legend(fontsize=8.5)
     for axes, plane in zip(canvas.axes[len(lines) :], planes, strict=True):
-        positive = plane.loss.min() > 0 and plane.loss.max() > 10 * plane.loss.min()
-        space = np.geomspace if positive else np.linspace
-        levels = np.unique(space(plane.loss.min(), plane.loss.max(), LEVELS))
+        least, most = plane.loss.min(), plane.loss.max()
+        levels = np.unique(least + (most - least) * np.linspace(0, 1, LEVELS + 1)[1:] ** 2)
         if len(levels) > 1:
             contours = axes.contour(plane.a, plane.b, plane.loss, levels=levels, colors=ACCENT, linewidths=0.8)
             axes.clabel(contours, fontsize=7, fmt=lambda level: f"{level:.2g}")

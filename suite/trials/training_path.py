@@ -37,6 +37,9 @@ NUMBERS_AT_ONCE = 2**22
 SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Relative difference up to which two numbers are equal, but for rounding."""
 
+FEW = 100
+"""Samples by which it is seen whether a network is homogeneous."""
+
 LOOK_EVERY = 8
 """Products between two tests of whether Lanczos may stop: there are as many lanes as snapshots of all runs."""
 
@@ -221,9 +224,10 @@ class _Lanes(NamedTuple):
         scales = torch.tensor([point.traced.run.problem.lipschitz for point in points], dtype=torch.float64)
         return cls(model, points, states, splits, _network(model, states), _data(splits), scales)
 
-    def outputs(self, network: Network) -> Tensor:
-        """Outputs [S, n, ...] of `network`, for one point too."""
-        outputs = network.outputs(self.data.x)
+    def outputs(self, network: Network, most: int | None = None) -> Tensor:
+        """Outputs [S, n, ...] of `network`, for one point too; of so many samples at most."""
+        x = self.data.x[:most] if network.lanes is None else self.data.x[:, :most]
+        outputs = network.outputs(x)
         return outputs if network.lanes is not None else outputs[None]
 
     def margins(self, outputs: Tensor) -> Tensor | None:
@@ -241,9 +245,9 @@ def _first_order(task: Task, lanes: _Lanes) -> dict[str, Tensor]:
     """name -> the values [S] of what one pass gives; NaN where something is not defined."""
     network = lanes.network
     with torch.enable_grad():
-        outputs = lanes.outputs(network)
-        degrees = _degrees(network, outputs)
+        degrees = _degrees(network, lanes.outputs(network, FEW))
     with torch.no_grad():
+        outputs = lanes.outputs(network)
         losses = [task.loss(each, split.y) for each, split in zip(outputs, lanes.splits, strict=True)]
         columns = {
             "train_loss": torch.stack(losses),
@@ -304,13 +308,12 @@ def _normalized_margin(lanes: _Lanes, outputs: Tensor) -> Tensor:
         squares = [float(tensor.double().square().sum()) for name, tensor in state.items() if name in names]
         length = math.sqrt(sum(squares)) or 1.0
         scaled.append({name: tensor / length if name in names else tensor for name, tensor in state.items()})
-    unit = lanes.outputs(_network(lanes.model, scaled))
-    margin = lanes.margins(unit)
-    if margin is None:
-        return torch.full((len(scaled),), math.nan)
-    flat, other = unit.flatten(1), outputs.flatten(1)
+    network = _network(lanes.model, scaled)
+    flat, other = lanes.outputs(network, FEW).flatten(1), outputs[:, :FEW].flatten(1)
     cosine = (flat * other).sum(1) / (torch.linalg.vector_norm(flat, dim=1) * torch.linalg.vector_norm(other, dim=1))
-    return torch.where(1 - cosine <= SAME.get(unit.dtype, 1e-2), margin, math.nan)
+    is_homogeneous = 1 - cosine <= SAME.get(flat.dtype, 1e-2)
+    margin = lanes.margins(lanes.outputs(network)) if bool(is_homogeneous.any()) else None
+    return torch.full(cosine.shape, math.nan) if margin is None else torch.where(is_homogeneous, margin, math.nan)
 
 
 def _degrees(network: Network, outputs: Tensor) -> list[Tensor]:
