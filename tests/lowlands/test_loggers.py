@@ -91,7 +91,6 @@ def messages(data: bytes) -> list[bytes]:
     return found
 
 
-@pytest.mark.slow
 def test_weights_and_biases_reads_what_was_recorded(
     handed: tuple[lowlands.Results, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
