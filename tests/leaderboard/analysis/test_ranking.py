@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from rliable import metrics
 from scipy.stats import bootstrap
 
-from leaderboard.analysis.baselines import shipped_logs
+from leaderboard.analysis.baselines import shipped_logs, with_shipped
 from leaderboard.analysis.differences import Differences
 from leaderboard.analysis.measure_values import measure_values
 from leaderboard.analysis.ranking import Standing, best, board, boards, places
@@ -164,6 +164,22 @@ def test_an_entry_that_fails_at_random_stays_where_its_score_is() -> None:
     assert after.standings[-1].submission == "flaky"
     assert [(s.submission, s.rank) for s in after.standings[:-1]] == [(s.submission, s.rank) for s in before.standings]
     assert after.standings[-1].rank == len(after.standings)
+
+
+def test_an_own_network_for_images_stands_as_the_shipped_ones_do() -> None:
+    """It has skipped the tasks of vectors: without a rank beside those who have them, ranked where nobody has them."""
+    quick = load([log for log in shipped_logs() if log.stem == "quick"])
+    of = {name: [r for r in quick.records if r["submission"] == name] for name in ("cnn", "mlp")}
+    own = [run | {"submission": "own"} for run in of["cnn"]]
+    standings = board(with_shipped(Results([*own, *of["mlp"]])), "architecture").standings
+    rows = {standing.submission: standing for standing in standings}
+    assert (rows["own"].rank, rows["cnn"].rank, rows["mlp"].rank is None) == (None, None, False)
+    assert rows["own"].missing == rows["cnn"].missing
+    assert len(rows["own"].missing) == 3
+    alone = {standing.submission: standing for standing in board(with_shipped(Results(own)), "architecture").standings}
+    assert alone["own"].rank == alone["cnn"].rank
+    assert alone["own"].rank is not None
+    assert all(not standing.missing for standing in alone.values())
 
 
 def test_best_marks_a_block_from_the_top() -> None:
