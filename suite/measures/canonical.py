@@ -16,7 +16,8 @@ Changes of the weights that leave the function alone are found in the calls of t
 
 What is left is a choice of signs, an order, a factor for each ReLU neuron, and rotations where axes are degenerate.
 Noise that is relative to each weight, or along an axis that may be rotated to the root mean square over it, moves with
-all of them: its law does, and with the sign of the weight as a factor its draws do too.
+all of them: its law does, and with the sign of the weight as a factor, in the order of the neurons' own functions
+(`neurons`), its draws do too, but for degenerate axes.
 
 Why products. Of ``W2 W1`` with ``W1 -> A W1, W2 -> W2 A^-1`` only the product is the same for all A, and it is a
 polynomial in the weights: nothing jumps where its rank falls. Of a narrow layer's product U S V' the balanced factors
@@ -41,6 +42,7 @@ from torch import Tensor
 
 from suite.kernels.max_pool import FastMaxPool2d
 from suite.measures.context import MeasureContext
+from suite.measures.neurons import NeuronOrder
 from suite.measures.trace import (
     ELEMENTWISE,
     LINEAR,
@@ -216,20 +218,32 @@ class Form:
     Attributes:
         parts: by call.
         scales: for every operand that is perturbed: the part, its name, and the size of the noise, entry by entry.
+        places: for each of them, which of as many draws every entry gets [entries].
         is_own: whether the network is its own canonical form, with its parameters as operands.
         tied: by call and name of an operand, further calls that get the same one (steps of a recurrent layer).
     """
 
     parts: dict[int, Part]
     scales: list[tuple[Part, str, Tensor]]
+    places: list[Tensor]
     is_own: bool
     tied: Mapping[tuple[int, str], Sequence[Part]]
+
+    @functools.cached_property
+    def _operands(self) -> list[Tensor]:
+        """What is perturbed, on the network's device and in its precision."""
+        return [getattr(part, name).to(part.site.after.tensor) for part, name, _ in self.scales]
+
+    @functools.cached_property
+    def sizes(self) -> list[Tensor]:
+        """The scales, likewise."""
+        return [scale.to(part.site.after.tensor) for part, _, scale in self.scales]
 
     def calls(self, noise: Sequence[Tensor] | None = None) -> dict[int, Change]:
         """By number, the calls whose operands are not the network's own, with `noise` added to those in `scales`."""
         tensors: dict[int, dict[str, Tensor]] = {}
-        for (part, name, _), move in zip(self.scales, noise or (), strict=noise is not None):
-            moved = getattr(part, name) + move
+        for (part, name, _), operand, move in zip(self.scales, self._operands, noise or (), strict=noise is not None):
+            moved = operand + move
             for each in (part, *self.tied.get((part.site.number, name), ())):
                 tensors.setdefault(each.site.number, {})[name] = moved
         return {
@@ -249,6 +263,18 @@ class Form:
         differing = [number for number, part in self.parts.items() if not part.has_operands_of(other.parts[number])]
         uses = {name for number in differing for name, _ in self.parts[number].site.after.uses}
         return differing[0] if len(differing) == 1 and uses == {"outputs"} else None
+
+    def has_the_noise_of(self, other: Form, last: int) -> bool:
+        """Whether the same draws are the same noise in both forms, apart from its size in the call `last`."""
+        if len(self.scales) != len(other.scales):
+            return False
+        pairs = zip(self.scales, other.scales, self.places, other.places, strict=True)
+        return all(
+            one.shape == two.shape
+            and torch.equal(first, second)
+            and (part.site.number == last or torch.equal(one, two))
+            for (part, _, one), (_, _, two), first, second in pairs
+        )
 
 
 @torch.no_grad()
@@ -324,7 +350,8 @@ class _Canonical:
         self._multiply()
         is_own = own and not self.iso and not any(part.changed for part in self.parts.values())
         tied = self._tied()
-        form = Form(self.parts, [] if is_own else self._scales(tied), is_own, tied)
+        form = Form(self.parts, self._scales(tied), [], is_own, tied)
+        form.places.extend(self._places(form))
         if not is_own:
             self._check(form)
         return form
@@ -689,8 +716,9 @@ class _Canonical:
         mean = torch.where(is_fixed, found[0], 1.0)
         return torch.where(mean > 0, mean, 0.0 if before else 1.0)
 
-    def _observe(self, seen: dict[int, Callable[[Tensor, Tensor], None]]) -> None:
-        with FastMaxPool2d(), Replay({}, seen):
+    def _observe(self, seen: dict[int, Callable[[Tensor, Tensor], None]], form: Form | None = None) -> None:
+        """Show calls' inputs and results on samples, of the network as it is or in a form."""
+        with FastMaxPool2d(), Replay({} if form is None else form.calls(), seen):
             self.context.model(self.context.train.x[:OBSERVED])
 
     def _assign(self, block: list[int], firsts: Sequence[_Side], seconds: Sequence[_Side]) -> None:
@@ -1340,6 +1368,19 @@ class _Canonical:
                     squares = _averaged(squares, rows, 0)
                 found.append((part, name, squares.sqrt() * torch.where(value < 0, -1.0, 1.0)))
         return found
+
+    def _places(self, form: Form) -> Iterator[Tensor]:
+        """Which draw every entry of an operand gets: the order follows what neurons of the form compute on samples."""
+        alike = [(self.parts[number].site, part.site) for (number, _), parts in form.tied.items() for part in parts]
+        order = NeuronOrder(self.recorder, self.outputs, alike)
+        watched = [part for part in self.parts.values() if part.site.name != "add"]
+        self._observe({part.site.number: order.observer(part.site, part.without_offset) for part in watched}, form)
+        for part, name, scale in form.scales:
+            if name == "weight":
+                channels = {0: part.site.writes, 1: part.site.reads}
+            else:
+                channels = {scale.dim() - 1: _along_last(part) if part.site.name == "add" else part.site.writes}
+            yield order.draws(scale.shape, channels)
 
     def _groups(self, channels: Tensor) -> Tensor:
         """A number for every channel: the same for those that are averaged over."""

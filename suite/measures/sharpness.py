@@ -131,7 +131,10 @@ def elementwise_sharpness(context: MeasureContext) -> Estimate:
 
 @declare_canonical(invariances=CANONICAL)
 def adaptive_sharpness(context: MeasureContext) -> Estimate:
-    """Mean rise of the loss when every weight of the canonical form is multiplied by ``1 + 0.2 z``, z ~ N(0, 1)."""
+    """Mean rise of the loss when every weight of the canonical form is multiplied by ``1 + 0.2 z``, z ~ N(0, 1).
+
+    The draws follow the neurons, in whatever order the weights list them.
+    """
     return _canonical_rise(context, logit_shift=False)
 
 
@@ -142,7 +145,7 @@ def canonical_sharpness(context: MeasureContext) -> Estimate:
 
 
 def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
-    """The mean rise under relative noise in the canonical form: that of the parameters if they are in it."""
+    """The mean rise under relative noise in the canonical form, or of the parameters if there is no proof of it."""
     form = _form(context, logit_shift)
     if isinstance(form, str):
         value = elementwise_sharpness(context)
@@ -151,7 +154,7 @@ def _canonical_rise(context: MeasureContext, *, logit_shift: bool) -> Estimate:
     both = context.once_here("rises in both forms", lambda: _rises_in_both_forms(context))
     if both is not None:
         return both[logit_shift]
-    return elementwise_sharpness(context) if form.is_own else _rises(context, form)
+    return _rises(context, form)
 
 
 def _form(context: MeasureContext, logit_shift: bool) -> Form | str:
@@ -167,7 +170,7 @@ def _form(context: MeasureContext, logit_shift: bool) -> Form | str:
 
 
 def _rises(context: MeasureContext, form: Form) -> Estimate:
-    """The mean rise under relative noise in a form with operands of its own."""
+    """The mean rise under relative noise in a form."""
     stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
     base = context.loss(form.outputs(context, x), y).item()
     rises = []
@@ -177,11 +180,14 @@ def _rises(context: MeasureContext, form: Form) -> Estimate:
 
 
 def _draws(form: Form, stream: torch.Generator) -> list[Tensor]:
-    return [torch.randn(scale.shape, generator=stream) for _, _, scale in form.scales]
+    return [
+        torch.randn(scale.numel(), generator=stream)[places].view(scale.shape)
+        for (_, _, scale), places in zip(form.scales, form.places, strict=True)
+    ]
 
 
 def _noise(form: Form, draws: Sequence[Tensor]) -> list[Tensor]:
-    return [RELATIVE_NOISE * scale * z for (_, _, scale), z in zip(form.scales, draws, strict=True)]
+    return [RELATIVE_NOISE * size * z.to(size) for size, z in zip(form.sizes, draws, strict=True)]
 
 
 def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] | None:
@@ -193,21 +199,16 @@ def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] |
     if isinstance(plain, str) or isinstance(shifted, str):
         return None
     if plain is shifted:
-        rise = elementwise_sharpness(context) if plain.is_own else _rises(context, plain)
+        rise = _rises(context, plain)
         return rise, rise
     last = shifted.only_difference(plain)
-    leaves = context.network.leaves
-    scales = [leaf.detach() for leaf in leaves] if plain.is_own else [scale for _, _, scale in plain.scales]
-    if last is None or not _have_the_same_noise(scales, shifted, last):
+    if last is None or not plain.has_the_noise_of(shifted, last):
         return None
     stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
 
     def losses(draws: Sequence[Tensor] | None) -> Tensor:
-        """The losses [2] of both forms, the plain one at the present weights if it is the network's own."""
-        changed, others = (
-            {} if form.is_own else form.calls(None if draws is None else _noise(form, draws))
-            for form in (shifted, plain)
-        )
+        """The losses [2] of both forms."""
+        changed, others = (form.calls(None if draws is None else _noise(form, draws)) for form in (shifted, plain))
         own: Change = called
         first, second = others.get(last, own), changed.get(last, own)
         found: list[Tensor] = []
@@ -219,26 +220,7 @@ def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] |
         outputs = replayed(context, x, {**others, last: both})
         return torch.stack([context.loss(outputs, y), context.loss(torch.cat(found), y)]).double().cpu()
 
-    rises = []
-    with _perturbed(context) as start:
-        base = losses(None)
-        for _ in range(DRAWS):
-            draws = _draws(shifted, stream)
-            if plain.is_own:
-                z = context.network.flatten([each.view(leaf.shape) for each, leaf in zip(draws, leaves, strict=True)])
-                _move(context, start + RELATIVE_NOISE * start * z.to(start))
-            rises.append(losses(draws) - base)
+    base = losses(None)
+    rises = [losses(_draws(shifted, stream)) - base for _ in range(DRAWS)]
     without, centred = (sample_mean(column) for column in torch.stack(rises, 1))
     return without, centred
-
-
-def _have_the_same_noise(scales: Sequence[Tensor], form: Form, last: int) -> bool:
-    """Whether `scales` are those of a form, in its order, apart from those of its last call."""
-    if len(scales) != len(form.scales):
-        return False
-    for one, (part, _, other) in zip(scales, form.scales, strict=True):
-        if one.numel() != other.numel():
-            return False
-        if part.site.number != last and not torch.equal(one, other.reshape(one.shape).to(one)):
-            return False
-    return True

@@ -355,6 +355,11 @@ class Recorder(Calls):
             self._fixed.append(new)
         return new
 
+    @property
+    def channel_count(self) -> int:
+        """How many channels there are."""
+        return len(self._parents)
+
     def roots(self, channels: Tensor) -> Tensor:
         """One number for all channels that are added to each other."""
         while True:
