@@ -49,6 +49,7 @@ from suite.measures.trace import (
     MAXIMA,
     STRAIGHT,
     Arguments,
+    Change,
     Event,
     Node,
     Recorder,
@@ -73,9 +74,6 @@ ROUNDING = 1e-14
 SAME = {torch.float64: 1e-7, torch.float32: 1e-2}
 """How far outputs of the canonical form may lie from the network's: rounding of ill-conditioned weights."""
 
-
-Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
-"""(the function of a call, its name, its arguments) -> the result with other operands."""
 
 ENDS = ELEMENTWISE | MAXIMA | {"softmax", "log_softmax", "query", "key", "outputs"}
 """What a vector that is added to all logits passes as it is, and functions behind which it is none."""
@@ -716,9 +714,8 @@ class _Canonical:
         mean = torch.where(is_fixed, found[0], 1.0)
         return torch.where(mean > 0, mean, 0.0 if before else 1.0)
 
-    def _observe(self, seen: dict[int, Callable[[Tensor, Tensor], None]], form: Form | None = None) -> None:
-        """Show calls' inputs and results on samples, of the network as it is or in a form."""
-        with FastMaxPool2d(), Replay({} if form is None else form.calls(), seen):
+    def _observe(self, seen: dict[int, Callable[[Tensor, Tensor], None]]) -> None:
+        with FastMaxPool2d(), Replay({}, seen):
             self.context.model(self.context.train.x[:OBSERVED])
 
     def _assign(self, block: list[int], firsts: Sequence[_Side], seconds: Sequence[_Side]) -> None:
@@ -1373,8 +1370,7 @@ class _Canonical:
         """Which draw every entry of an operand gets: the order follows what neurons of the form compute on samples."""
         alike = [(self.parts[number].site, part.site) for (number, _), parts in form.tied.items() for part in parts]
         order = NeuronOrder(self.recorder, self.outputs, alike)
-        watched = [part for part in self.parts.values() if part.site.name != "add"]
-        self._observe({part.site.number: order.observer(part.site, part.without_offset) for part in watched}, form)
+        order.look(self.context.model, self.context.train.x[:OBSERVED], form.calls())
         for part, name, scale in form.scales:
             if name == "weight":
                 channels = {0: part.site.writes, 1: part.site.reads}

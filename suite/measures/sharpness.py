@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from suite.estimate import Estimate
-from suite.measures.canonical import Change, Form, Unproved, canonical_form, replayed
+from suite.measures.canonical import Form, Unproved, canonical_form, replayed
 from suite.measures.context import MeasureContext, sample_mean
 from suite.measures.registry import CANONICAL, LOGIT_SHIFT, RELATIVE, declare
-from suite.measures.trace import Arguments, called
+from suite.measures.trace import Arguments, Change, called
 from suite.seeding import torch_stream
 
 RADIUS = 0.05

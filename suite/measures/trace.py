@@ -23,6 +23,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 Arguments = dict[str, Any]
+Change = Callable[[Callable[..., Any], str, Arguments], Tensor]
+"""(the function of a call, its name, its arguments) -> the result with other operands."""
 Event = tuple[Any, str]
 """What happens to a channel: in which call or head, and what."""
 
@@ -261,7 +263,7 @@ class Replay(Calls):
 
     def __init__(
         self,
-        changed: Mapping[int, Callable[[Callable[..., Any], str, Arguments], Tensor]],
+        changed: Mapping[int, Change],
         seen: Mapping[int, Callable[[Tensor, Tensor], None]] | None = None,
     ) -> None:
         super().__init__()
