@@ -29,8 +29,13 @@ STEPS = 20
 
 NOISE = 0.01
 RELATIVE_NOISE = 0.2
-DRAWS = 20
-"""Perturbations over which a rise is averaged."""
+PAIRS = 10
+"""Pairs of perturbations z and -z over which a rise is averaged.
+
+What is linear in z cancels, which is noise at a loss that is no minimum: on an MLP that has learned digits the error is
+0.77 of that of as many independent draws.
+"""
+DRAWS = 2 * PAIRS
 
 declare_adaptive = partial(
     declare,
@@ -91,12 +96,16 @@ def _mean_rise(context: MeasureContext, scale: Tensor, noise: float) -> Estimate
     stream = torch_stream("adaptive_sharpness")
     with _perturbed(context) as start:
         base = context.training_loss()
+
+        def rise(move: Tensor) -> float:
+            _move(context, start + move)
+            return context.training_loss() - base
+
         rises = []
-        for _ in range(DRAWS):
+        for _ in range(PAIRS):
             draws = [torch.randn(leaf.shape, generator=stream) for leaf in context.network.leaves]
-            z = context.network.flatten(draws).to(start)
-            _move(context, start + noise * scale * z)
-            rises.append(context.training_loss() - base)
+            move = noise * scale * context.network.flatten(draws).to(start)
+            rises.append((rise(move) + rise(-move)) / 2)
     return sample_mean(torch.tensor(rises, dtype=torch.float64))
 
 
@@ -172,10 +181,15 @@ def _form(context: MeasureContext, logit_shift: bool) -> Form | str:
 def _rises(context: MeasureContext, form: Form) -> Estimate:
     """The mean rise under relative noise in a form."""
     stream, (x, y) = torch_stream("adaptive_sharpness"), (context.train.x, context.train.y)
-    base = context.loss(form.outputs(context, x), y).item()
+
+    def loss(noise: Sequence[Tensor] | None = None) -> float:
+        return context.loss(form.outputs(context, x, noise), y).item()
+
+    base = loss()
     rises = []
-    for _ in range(DRAWS):
-        rises.append(context.loss(form.outputs(context, x, _noise(form, _draws(form, stream))), y).item() - base)
+    for _ in range(PAIRS):
+        noise = _noise(form, _draws(form, stream))
+        rises.append((loss(noise) + loss([-each for each in noise])) / 2 - base)
     return sample_mean(torch.tensor(rises, dtype=torch.float64))
 
 
@@ -221,6 +235,9 @@ def _rises_in_both_forms(context: MeasureContext) -> tuple[Estimate, Estimate] |
         return torch.stack([context.loss(outputs, y), context.loss(torch.cat(found), y)]).double().cpu()
 
     base = losses(None)
-    rises = [losses(_draws(shifted, stream)) - base for _ in range(DRAWS)]
+    rises = []
+    for _ in range(PAIRS):
+        draws = _draws(shifted, stream)
+        rises.append((losses(draws) + losses([-z for z in draws])) / 2 - base)
     without, centred = (sample_mean(column) for column in torch.stack(rises, 1))
     return without, centred

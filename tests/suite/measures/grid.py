@@ -392,12 +392,13 @@ class Exact:
 
     @torch.no_grad()
     def _rise(self, scale: Tensor) -> tuple[float, float]:
-        """The mean over the draws that the measure states."""
+        """The mean over the pairs of draws that the measure states."""
         stream, base, rises = torch_stream("adaptive_sharpness"), self.loss(self.outputs, self.data.y), []
-        for _ in range(20):
+        for _ in range(10):
             z = torch.cat([torch.randn(leaf.shape, generator=stream).flatten() for leaf in self.leaves]).double()
-            self._set(self.weights + scale * z)
-            rises.append(float(self.loss(self.model(self.data.x), self.data.y) - base))
+            for signed in (z, -z):
+                self._set(self.weights + scale * signed)
+                rises.append(float(self.loss(self.model(self.data.x), self.data.y) - base))
         self._set(self.weights)
         return sum(rises) / len(rises), max(map(abs, rises))
 

@@ -119,12 +119,16 @@ def test_the_last_layer_less_its_mean_has_noise_of_its_own_size() -> None:
     loss: Loss = cross_entropy
 
     def drawn(value: Tensor) -> Tensor:
-        return value * (1 + 0.2 * torch.randn(value.shape, generator=stream).double())
+        return 0.2 * value * torch.randn(value.shape, generator=stream).double()
 
     with torch.no_grad():
         base = loss(torch.relu(x @ first.weight.T + first.bias) @ w.T + b, y)
-        for _ in range(DRAWS):
-            hidden = torch.relu(x @ drawn(first.weight).T + drawn(first.bias))
-            rises.append(loss(hidden @ drawn(w).T + drawn(b), y) - base)
+        for _ in range(DRAWS // 2):
+            moves = [drawn(value) for value in (first.weight, first.bias, w, b)]
+            for sign in (1, -1):
+                weight, bias, head, shift = (
+                    value + sign * move for value, move in zip((first.weight, first.bias, w, b), moves, strict=True)
+                )
+                rises.append(loss(torch.relu(x @ weight.T + bias) @ head.T + shift, y) - base)
     found = measure(model, Split(x, y), NAMES, matched_loss=None)["canonical_sharpness"]
     assert found == pytest.approx(float(torch.stack(rises).mean()), rel=1e-9)
