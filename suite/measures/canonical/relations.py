@@ -187,12 +187,16 @@ def _has_trained_weight(part: Part) -> bool:
 def _relations(values: Tensor) -> int:
     """How many combinations of the columns of [n, c] are the same number in every row.
 
-    Columns that are 0 in all rows but a few are left out: several ReLUs that one row alone bends are not related.
+    Columns that are 0 in all rows but a few are left out: several ReLUs that one row alone bends are not related. Every
+    column counts in units of its own scatter, for factors of ReLU neurons say nothing.
     """
     values = values[:, (values != 0).sum(0) >= RARE]
-    count = values.shape[1]
-    sizes = torch.linalg.eigvalsh(torch.cov(values.T).reshape(count, count))
-    return int((sizes <= RELATED * sizes[-1:]).sum())
+    centered = values - values.mean(0)
+    sizes = torch.linalg.vector_norm(centered, dim=0)
+    is_constant = sizes <= RELATED**0.5 * torch.linalg.vector_norm(values, dim=0)
+    scaled = centered[:, ~is_constant] / sizes[~is_constant]
+    shares = torch.linalg.eigvalsh(scaled.T @ scaled)
+    return int(is_constant.sum()) + int((shares <= RELATED * shares[-1:]).sum())
 
 
 def _are_apart(results: Mapping[Node, str]) -> bool:
