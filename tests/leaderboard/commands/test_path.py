@@ -61,6 +61,18 @@ def test_frames_and_figures_show_every_step_of_every_scored_run(log: Path, tmp_p
     assert (tmp_path / "tables" / "path.csv").read_text().count("\n") == len(frame) + 1
 
 
+def test_runs_that_were_trained_beside_the_tuning_runs_have_paths_too(tmp_path: Path) -> None:
+    options = ("--task", "valley_scalar", "--seeds", "2", "--trials", "2", "--searches", "1", "--engine", "local:0")
+    result = lowlands_command("run", "sgd", *options, "--results", tmp_path, "--trace", "4")
+    assert result.exit_code == 0, result.output
+    records = lowlands.load(tmp_path).records
+    scored = [record for record in records if record["phase"] == "score"]
+    assert len({record["trial"] for record in scored}) == 2  # every setting that trains is scored
+    assert all(record["path"]["steps"][-1] == record["steps"] for record in scored)
+    assert not any("path" in record for record in records if record["phase"] == "tune")
+    assert all("imbalance" in record["path"]["measures"] for record in scored)  # u and v are factors
+
+
 def test_lines_that_are_damaged_or_of_other_runs_do_not_count(log: Path, tmp_path: Path) -> None:
     copy = tmp_path / "smoke.jsonl"
     copy.write_bytes(log.read_bytes())
