@@ -176,10 +176,11 @@ def _lines(found: Sequence[Found]) -> Iterator[str]:
         head = [f"{task}: {what}" for task in tasks for what in ("met", "apart", "spreads", "score")]
         yield from ("", f"## {algorithm(name).title}", "", f"| set | implementation | version | {' | '.join(head)} |")
         yield f"| --- | --- | --- |{' ---: |' * len(head)}"
-        rows = {(one.kind, one.label): one for one in found if one.name == name}
+        rows = dict.fromkeys((one.kind, one.label) for one in found if one.name == name)
         for kind, label in rows:
             cells = [cell for task in tasks for cell in _cells(found, name, kind, label, task)]
-            yield f"| {kind} | {markdown_text(label)} | {rows[kind, label].version} | {' | '.join(cells)} |"
+            versions = {one.version: None for one in found if (one.name, one.kind, one.label) == (name, kind, label)}
+            yield f"| {kind} | {markdown_text(label)} | {max(versions, key=len)} | {' | '.join(cells)} |"
         errors = {f"{one.label}: {one.error}" for one in found if one.name == name and one.error}
         yield from ("", *(f"- {markdown_text(error)}." for error in sorted(errors))) if errors else ()
 
