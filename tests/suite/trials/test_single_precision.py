@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.namesakes.collections import find, installed
 from suite.storage.record import Record
 from suite.task import Target
 from suite.tasks import find_task
@@ -114,3 +115,16 @@ def test_the_copy_is_in_single_precision_and_one_that_is_so_already_stays() -> N
 def test_errors_that_speak_of_precision(text: str, refuses: bool) -> None:
     assert refuses_double([RuntimeError(text)] * 2) is refuses
     assert not refuses_double([RuntimeError(text), None])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(installed("heavyball") is None, reason="heavyball is not installed")
+def test_a_real_one_finds_a_solution_of_the_task() -> None:
+    """heavyball's SOAP raises for matrices of float64 (docs/namesakes.md), and steps vectors of them."""
+    find("heavyball:SOAP")  # without its compiler
+    make = Trial(0, {"lr": 0.01, "weight_decay": 0.0})
+    for task, precision in (("spectral_margin", "float32"), ("min_norm_regression", None)):
+        (record,) = run_unit(Unit("heavyball:SOAP", task, "smoke", "score", (make,), (0,)))
+        assert record["precision"] == precision
+        assert record["placement"].keys() == {"SOAP"}
+        assert task != "spectral_margin" or record["status"] == "converged"
