@@ -124,7 +124,8 @@ def scores(
     canvas = Canvas(size=(6.4, 1.0 + 0.24 * len(names)))
     panel = canvas.axes[0]
     rows = np.arange(len(names))
-    for (axis, values), colour, marker in zip(axes.items(), (WARM, GOOD, MUTED), "sD^", strict=False):
+    several = axes if len(axes) > 1 else {}  # of one axis the overall score is that axis'
+    for (axis, values), colour, marker in zip(several.items(), (WARM, GOOD, MUTED), "sD^", strict=False):
         panel.plot(values, rows, linestyle="", marker=marker, markersize=3.5, color=colour, alpha=0.8, label=axis)
     for row, interval in enumerate(overall):
         label = "overall" if row == 0 else None

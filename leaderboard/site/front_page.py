@@ -18,7 +18,6 @@ from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
 from leaderboard.tables import views
 from leaderboard.tables.table import DAGGER, Table
-from suite.tracks import TRACKS
 
 
 def index(context: SiteContext) -> Page:
@@ -32,9 +31,6 @@ def index(context: SiteContext) -> Page:
         (f"{len(context.results.records) - len(scored):,}", "tuning runs"),
         (max(str(record.get("time", ""))[:10] for record in scored) or "–", "last record"),
     ]
-    track = TRACKS.get(context.results.track)
-    missing = sorted(set(track.tasks) - context.runs_of_task.keys()) if track else []
-    notes = [f"Not run: {', '.join(missing)}."] if missing else []
     kinds = [
         {
             "kind": board.kind,
@@ -48,7 +44,7 @@ def index(context: SiteContext) -> Page:
         }
         for board in context.boards
     ]
-    return Page("index.html", "index", "index.html", {"facts": facts, "notes": notes, "kinds": kinds})
+    return Page("index.html", "index", "index.html", {"facts": facts, "kinds": kinds})
 
 
 def _implicit(context: SiteContext, board: Board) -> Table | None:

@@ -110,13 +110,17 @@ LATEX_SYMBOLS = {
 }
 
 
+NEEDS_BOOKTABS = "% \\usepackage{booktabs}\n"
+"""What a document needs so that LaTeX knows the rules of the table."""
+
+
 def _latex(table: Table) -> str:
     source = _aligned(table, "latex_booktabs", lambda cell: cell.text.join(BOLD) if cell.best else cell.text)
     # A bracket at the start of a row would be read as the argument of the row before it.
     source = re.sub(r"^(\s*)\[", r"\1{[}", source, flags=re.MULTILINE)
     if DAGGER in source:  # what marks a name is said where the table stands
         source = f"{source}\n\n{{\\footnotesize {EXPLICIT}}}"
-    return "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
+    return NEEDS_BOOKTABS + "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
 
 
 def _html(table: Table) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -50,9 +51,11 @@ from leaderboard.tables.table import (
 from suite.behavior import Invariance, regularizes
 from suite.predictions import NORMS, PREDICTIONS, Basis
 from suite.storage.record import Record, Status
+from suite.tracks import TRACKS
 
 SCORES = "Scores: higher is better; 0 and 1 are a task's references (score_0 and score_1);"
 SCORES_WITH_INTERVALS = f"{SCORES} 95 % intervals over seeds {EITHER}."
+ONE_SEED = f"{SCORES} one seed has no interval (--seeds 5 gives one)."
 SCORES_WITHOUT_INTERVALS = f"{SCORES} as many digits as the interval justifies."
 RANKS = "Ranks are the order of the overall scores; in brackets the ranks that the seeds leave open, all together 95 %."
 ROUGHLY = f"{ROUGH} such a range may be too narrow: fewer than five seeds, or an axis whose score is 0."
@@ -97,6 +100,9 @@ WAYS = {
     "worst": "worst axis",
 }
 """Names of `aggregates.aggregates` in tables."""
+
+TASKS_NAMED = 8
+"""Of more tasks than these only the number is said."""
 
 MISSING_TASKS_NAMED = 2
 """More missing tasks than these are counted (`missing` of the formats for programs has them all)."""
@@ -155,6 +161,16 @@ def provisional(runs: Iterable[Record]) -> list[str]:
                 reasons[stated["provisional"]].add(f"{run['task']} ({axis})")
     named = [f"{', '.join(sorted(axes))}, as {why}" for why, axes in sorted(reasons.items())]
     return [f"{PROVISIONAL} {'; '.join(named)}."] if named else []
+
+
+def _part_of_track(name: str, tasks: Collection[str]) -> list[str]:
+    """Which tasks of the track `name` the scores are over, where that is not all of them."""
+    track = TRACKS.get(name)
+    run = [task for task in track.tasks if task in tasks] if track else []
+    if track is None or len(run) in (0, len(track.tasks)):  # 0: tasks of one's own alone
+        return []
+    named = f": {', '.join(run)}" if len(run) <= TASKS_NAMED else ""
+    return [f"Not the whole track: {len(run)} of the {len(track.tasks)} tasks of {name}{named}."]
 
 
 def _undefined(board: Board, results: Results) -> list[str]:
@@ -230,8 +246,9 @@ def ranking(board: Board, results: Results) -> Table:
     cost = COST.format(TIME_REFERENCES[board.kind])
     search = SEARCHES if _known(board, "half_over_searches") else ONE_SEARCH
     spaces = [ANY_SETTING] if _known(board, "expected") else []
+    known = any(not math.isnan(standing.overall.low) for standing in board.standings)
     scored = (
-        SCORES_WITH_INTERVALS,
+        SCORES_WITH_INTERVALS if known else ONE_SEED,
         " ".join([RANKS, *rough]),
         " ".join([TASKS, search, *spaces]),
         *([_aggregates_in_words(sensitivity_of(board.ranked))] if len(board.ranked_names) > 2 else []),
@@ -239,6 +256,7 @@ def ranking(board: Board, results: Results) -> Table:
     )
     shared = [f"{name} ({in_words(stepped[name])})" for name in board.names if len(stepped.get(name, ())) > 1]
     notes = (
+        *_part_of_track(board.track, {record["task"] for record in runs}),
         *(scored if board.scores.cells else (UNSCORED, cost)),
         *([f"{SEVERAL_ALGORITHMS} {'; '.join(shared)}."] if shared else []),
         *([SINGLE_PRECISION] if copied else []),

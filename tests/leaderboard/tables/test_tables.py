@@ -28,6 +28,7 @@ from leaderboard.tables.formats import WRITERS, render, terminal
 from leaderboard.tables.table import Column, Table, TableCell, digits, estimate, number, text
 from suite.errors import InputError
 from suite.literals import split
+from suite.tracks import FULL, TRACKS
 from tests.leaderboard.helpers import record
 
 NAMES = ["plain", "a|b", "<script>", "x_1 & 50%", "_edge_", "[1]"]
@@ -139,9 +140,25 @@ def test_html_escapes(ranking: Table) -> None:
     assert "<script>" in " ".join(cells)
 
 
+def test_a_part_of_a_track_and_a_single_seed_are_said_below_the_ranking() -> None:
+    def notes(tasks: tuple[str, ...], seeds: int, track: str = "smoke") -> str:
+        runs = [record("sgd", task, seed, 0.1 * seed, track=track) for task in tasks for seed in range(seeds)]
+        results = Results(runs)
+        return " ".join(views.ranking(board(results), results).notes)
+
+    whole = TRACKS["smoke"].tasks
+    part = whole[:1]
+    assert f"Not the whole track: 1 of the {len(whole)} tasks of smoke: {part[0]}." in notes(part, 2)
+    assert "Not the whole track: 9 of the" in notes(tuple(FULL[:9]), 2, "full")
+    assert not any("whole track" in notes(*each) for each in ((whole, 2), (("of_my_own",), 2), (part, 2, "mine")))
+    assert "one seed has no interval" in notes(whole, 1)
+    assert "95 % intervals over seeds" in notes(whole, 2)
+
+
 def test_latex_escapes(ranking: Table) -> None:
     made = render(ranking, "latex")
     assert r"\toprule" in made
+    assert made.startswith("% \\usepackage{booktabs}\n")
     assert r"x\_1 \& 50\%" in made
     assert r"half $\dagger$" in made
     assert made.count(r"\\") == 1 + len(ranking.rows)
