@@ -204,7 +204,7 @@ def test_the_terminal_shows_counts_and_what_one_claim_rests_on(
     monkeypatch.setattr("leaderboard.ledger.entries.shipped_results", lambda: [Results([])])
     monkeypatch.setattr("leaderboard.ledger.entries.entries", lambda results: shipped)
     shown = CliRunner().invoke(main, ["claims", "--verdict", "not measured"]).output
-    assert "benign-overfitting" in shown
+    assert "bad-start-decay" in shown
     assert "min-norm-span" not in shown
     shown = CliRunner().invoke(main, ["claims", "edge"]).output
     assert "holds: Sharpness rises to 2 over the step size" in shown
