@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import io
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ ElementTree.register_namespace("xlink", XLINK[1:-1])
 
 GEOMETRY = ("d", "x", "y", "width", "height", "points", "transform")
 """Attributes of coordinates."""
+
+LEGIBLE = 11.0
+"""Pixels of the smallest letters that people read on a telephone."""
+
+FONT_SIZE = re.compile(r"font(?:-size)?:[^;]*?([\d.]+)px")
 
 COORDINATE = re.compile(r"-?\d+\.\d+")
 
@@ -139,11 +145,18 @@ def themed(source: str, name: str, alt: str, variables: Mapping[str, str]) -> st
                 element.set(attribute, re.sub(r"^#|(?<=url\()#", f"#{prefix}-", value))
     for attribute in ("width", "height"):
         root.attrib.pop(attribute, None)
-    description = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" '
+    legible = f'style="--legible:{_legible_width(root)}px" '
+    description = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" {legible}'
     svg = ElementTree.tostring(root, encoding="unicode").replace("<svg ", description, 1)
     for colour, variable in variables.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg
+
+
+def _legible_width(root: Element) -> int:
+    """The width in pixels at which the smallest letters of a picture have `LEGIBLE` pixels."""
+    sizes = [float(size) for text in root.iter(f"{SVG}text") for size in FONT_SIZE.findall(text.get("style", ""))]
+    return math.ceil(float(root.attrib["viewBox"].split()[2]) * LEGIBLE / min(sizes, default=LEGIBLE))
 
 
 def _slim(parent: Element) -> None:

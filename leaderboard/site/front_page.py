@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard.analysis.advice import order_basis
 from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.ranking import board as board_of
@@ -36,6 +37,8 @@ def index(context: SiteContext) -> Page:
             "kind": board.kind,
             "profile": views.profile(board, context.results),
             "ranking": views.ranking(board, context.results),
+            "basis": order_basis(board),
+            "advice": views.advice(board, context.results),
             "implicit": _implicit(context, board),
             "explicit": any(standing.explicit for standing in board.standings),
             "tradeoff": tradeoff_of(context, board),

@@ -17,6 +17,7 @@ import suite
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.runtime import History
 from leaderboard.figures import PALETTE
+from leaderboard.site.about_page import about, data_files
 from leaderboard.site.claims_page import claims_page
 from leaderboard.site.findings_page import findings_page
 from leaderboard.site.front_page import index, measure_list, task_list
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 MARKER = ".lowlands-site.json"
 """Lists what the last publication wrote, so that the next one may replace it, and nothing else."""
 
-SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js)")
+SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js)|data/[a-z0-9-]+\.(csv|json)")
 """What a site's files are called; a list of other names is no list of ours, and nothing on it is deleted."""
 
 STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
@@ -117,7 +118,7 @@ def _within(directory: Path, path: str) -> Path:
 
 def _pages(context: SiteContext) -> list[MakePage]:
     """What makes the pages, one by one."""
-    makers: list[MakePage] = [partial(make, context) for make in (index, task_list, measure_list, trust)]
+    makers: list[MakePage] = [partial(make, context) for make in (index, task_list, measure_list, trust, about)]
     if context.study:
         makers.append(partial(findings_page, context, context.study))
     if context.ledger:
@@ -156,6 +157,7 @@ def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]
     }
     for path in STATIC:
         yield f"static/{path.name}", path.read_text(encoding="utf-8")
+    yield from data_files(context).items()
     for make in progress(_pages(context)):
         page = make()
         template = environment.get_template(f"{page.template}.html.j2")

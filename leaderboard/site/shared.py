@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from leaderboard.analysis.advice import advice
 from leaderboard.analysis.full_score import FullScores, predict_full_scores
 from leaderboard.analysis.measure_values import measure_values
 from leaderboard.analysis.ranking import boards
@@ -78,6 +79,11 @@ class SiteContext:
         """Measures with a page of their own: those that are scored or reported, and those that any network has."""
         rows = itertools.chain.from_iterable(self.measure_values.values())
         return sorted({row.measure for row in rows if row.reported or measure_text(row.measure).paragraphs})
+
+    @functools.cached_property
+    def advice(self) -> dict[str, dict[str, str]]:
+        """Kind -> submission -> when to use it, in a sentence."""
+        return {board.kind: advice(board) for board in self.boards}
 
     @functools.cached_property
     def why(self) -> dict[str, Table]:

@@ -32,6 +32,7 @@ def submission_page(context: SiteContext, name: str, path: str) -> Page:
         "name": name,
         "kind": board.kind,
         "standing": standing,
+        "advice": context.advice[board.kind].get(name, ""),
         "scores": [(axis, estimate(interval).text) for axis, interval in scores.items()],
         "explanation": submission_text(name),
         "implementation": in_words(implementations(runs).get(name, ())) if board.kind == "optimizer" else "",

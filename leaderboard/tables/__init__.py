@@ -6,6 +6,7 @@ The names that the command's help needs stand here; the modules import pandas.
 VIEWS = (
     "ranking",
     "profile",
+    "advice",
     "uncertainty",
     "sensitivity",
     "performance",

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from leaderboard.analysis.advice import RULE
+from leaderboard.analysis.advice import advice as advise
 from leaderboard.analysis.aggregates import OFFICIAL, THRESHOLDS, Sensitivity, aggregates, performance_profile
 from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.full_score import FullScores
@@ -305,6 +307,15 @@ def profile(board: Board, results: Results) -> Table:
     note = f"{SCORES} the axes, then the families of tasks, each as the mean over its tasks and their axes."
     header = (*columns("submission", words=True), *columns(*axes), *columns(*families))
     return Table("Profile: axes, and families of tasks", header, rows, notes=(note,))
+
+
+def advice(board: Board, results: Results) -> Table:
+    """When to use each submission, in a sentence."""
+    rows = tuple(
+        (_name(standing), text(sentence))
+        for standing, sentence in zip(board.standings, advise(board).values(), strict=True)
+    )
+    return Table("When to use it", columns("submission", "advice", words=True), rows, notes=(RULE,))
 
 
 def uncertainty(board: Board, results: Results) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 import shutil
@@ -15,9 +16,14 @@ from typing import Any
 from urllib.parse import urldefrag
 from xml.etree import ElementTree
 
+import matplotlib.image
+import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
+from leaderboard.analysis.advice import RULE, advice, order_basis
 from leaderboard.analysis.baselines import BASELINES
+from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.runtime import read
 from leaderboard.analysis.scoring import AXES
@@ -31,6 +37,7 @@ from suite.tracks import FULL
 from tests.leaderboard.helpers import study_records, whole_run
 
 EVIL = "<img src=x onerror=alert(1)> & 'co'"
+ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -96,7 +103,7 @@ def pages(site: Path) -> dict[Path, _Parsed]:
 
 
 def test_there_is_a_page_for_everything(site: Path) -> None:
-    for page in ("index", "tasks", "measures", "findings", "claims", "trust", "runtime"):
+    for page in ("index", "tasks", "measures", "findings", "claims", "trust", "runtime", "about"):
         assert (site / f"{page}.html").is_file()
     assert len(list((site / "submissions").iterdir())) == 4 + 3
     assert len(list((site / "tasks").iterdir())) == 5
@@ -128,8 +135,45 @@ def test_every_link_leads_somewhere(pages: dict[Path, _Parsed]) -> None:
             if link.startswith("https://arxiv.org/") or target == "asv/index.html":
                 continue
             page = (path.parent / target).resolve() if target else path
+            if page.suffix in (".csv", ".json") and page.is_file():
+                continue
             assert page in pages, f"{path.name} links to {link}"
             assert not fragment or fragment in pages[page].identifiers
+
+
+def test_every_page_leads_to_citation_licence_and_data(site: Path, pages: dict[Path, _Parsed]) -> None:
+    for parsed in pages.values():
+        ends = {link.rpartition("about.html")[2] for link in parsed.links if "about.html#" in link}
+        assert ends == {"#cite", "#licence", "#data", "#submit"}
+    about = html.unescape((site / "about.html").read_text(encoding="utf-8"))
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"title = {{{{{citation['title']}}}}}" in about
+    assert f"author = {{{{{citation['authors'][0]['name']}}}}}" in about
+    newest = max(record["time"] for record in _results().scored())[:10]
+    assert f"note = {{quick track, results of {newest}}}" in about
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").strip() in about
+
+
+def test_the_numbers_can_be_had_as_files(site: Path) -> None:
+    found = board(_results())
+    ranking = pd.read_csv(site / "data" / "ranking-optimizer.csv")
+    assert ranking["submission"].tolist() == found.names
+    assert ranking["overall"].tolist() == pytest.approx([standing.overall.value for standing in found.standings])
+    listed = {link for link in _Parsed(site / "about.html").links if link.startswith("data/")}
+    assert listed == {path.relative_to(site).as_posix() for path in (site / "data").iterdir()}
+    scores = pd.read_csv(site / "data" / "scores.csv")
+    assert len(scores) == sum(len(record["axes"]) for record in _results().scored())
+
+
+def test_what_the_order_rests_on_and_when_to_use_each(site: Path) -> None:
+    found = board(_results())
+    said = html.unescape((site / "index.html").read_text(encoding="utf-8"))
+    assert order_basis(found) in said
+    assert RULE in said
+    for name, sentence in advice(found).items():
+        assert sentence in said
+        page = html.unescape((site / "submissions" / f"{file_name(name)}.html").read_text(encoding="utf-8"))
+        assert f"<strong>{sentence}</strong>" in page
 
 
 def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, _Parsed]) -> None:
@@ -569,6 +613,35 @@ def test_themes(browser: Any, site: Path) -> None:
         assert page.evaluate(paper) == colours[f"{scheme} switched"], "the choice is kept"
         context.close()
     assert colours["light"] == colours["dark switched"] != colours["dark"] == colours["light switched"]
+
+
+def test_on_a_telephone_figures_are_legible_and_row_lines_unbroken(browser: Any, site: Path) -> None:
+    context = browser.new_context(offline=True, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    for path in ("index.html", "findings.html", "submissions/sgd.html", "tasks/images-0.html"):
+        page.goto((site / path).as_uri())
+        sizes = page.evaluate("""() => [...document.querySelectorAll("figure svg text")].map((text) => {
+            const picture = text.ownerSVGElement;
+            const scale = picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
+            return scale * parseFloat(getComputedStyle(text).fontSize);
+        })""")
+        assert len(sizes) > 10
+        assert min(sizes) >= 11 - 1e-6, path
+    page.goto((site / "index.html").as_uri())
+    for table in ("ranking", "advice"):
+        region = page.locator(f"#{table}-optimizer").locator("..")
+        region.evaluate("(each) => { each.scrollLeft = 130; each.scrollIntoView(); }")
+        heads = region.locator("thead th.words").first.bounding_box(), region.locator("tbody th").first.bounding_box()
+        assert heads[0]["x"] == heads[1]["x"]
+        pixels = matplotlib.image.imread(io.BytesIO(region.screenshot()))[:, 2:-2]  # without the frame
+        rows, top = region.locator("tr"), region.bounding_box()["y"]
+        for n in range(rows.count() - 1):
+            box = rows.nth(n).bounding_box()
+            below = round(box["y"] + box["height"] - top)
+            near = pixels[below - 3 : below + 3]
+            even = (near == near[:, :1]).all(axis=(1, 2))  # a line, or the space between two
+            assert (even & (near[:, 0] != near[0, 0]).any(axis=1)).any(), f"the line below row {n} of {table} breaks"
+    context.close()
 
 
 @pytest.mark.parametrize("width", [360, 768])
