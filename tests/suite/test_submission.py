@@ -65,7 +65,7 @@ def test_a_single_trial_is_no_search() -> None:
 def test_the_step_sizes_of_all_built_in_optimizers_span_two_decades() -> None:
     for name in builtin_files():
         submission = load(name).submission
-        if submission.kind == "optimizer":
+        if submission.kind == "optimizer" and name != "lbfgs":  # its line search chooses the step
             rates = [submission.space[key] for key in submission.tuned if key in ("lr", "adamw_lr", "d_coef")]
             assert rates, name
             for rate in rates:

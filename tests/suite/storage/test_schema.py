@@ -56,7 +56,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 def readers(records: list[dict[str, Any]], path: Path) -> None:
     """What every later command does with the records of a log."""
     costs = Costs(records)
-    assert all(math.isfinite(total) for total, _ in costs._sums.values())
+    for means in (costs._processor, *costs._clock.values(), costs._converged):
+        assert all(math.isfinite(means[key]) for key in means.counts)
     {run_key(record) for record in of_newest_source(records)}
     results = load([path])
     results.frame()

@@ -103,7 +103,7 @@ def test_built_in_equals_sequential(name: str, batch_size: int | None, batched: 
             runs,
             submission.optimizer,
             results,
-            rtol={"shampoo": 1e-7, "lbfgs": 1e-7, "kron": 1e-5}.get(name, 1e-9),
+            rtol={"shampoo": 1e-7, "lbfgs": 1e-7, "kron": 1e-4}.get(name, 1e-9),
         )
     assert {result.status for result in results} <= {"budget", "stalled"}
 
