@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,7 +78,12 @@ def publish(
     if not results.scored():
         raise InputError("The results hold no scored run: there is nothing to publish.")
     old = _old_files(directory)
-    files = dict(_files(SiteContext(results, others, history, asv, study, ledger), progress))
+    context = SiteContext(results, others, history, asv, study, ledger)
+    gc.freeze()  # records live until the end: the collections that thousands of short-lived artists cause pass them by
+    try:
+        files = dict(_files(context, progress))
+    finally:
+        gc.unfreeze()
     contents = files | {MARKER: json.dumps(sorted(files))}
     try:
         for path in old - files.keys():

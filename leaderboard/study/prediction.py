@@ -105,15 +105,20 @@ def conditional_information(frame: pd.DataFrame, measure: str, response: str, fa
     first, second = np.triu_indices(len(frame), 1)
     measure_up, response_up = measured[first] > measured[second], responses[first] > responses[second]
     clear = (measured[first] != measured[second]) & (responses[first] != responses[second])
-    codes = {name: frame[name].astype("category").cat.codes.to_numpy().astype(np.int64) for name in factors}
+    pairs = {}
+    for name in factors:  # the levels of both runs as one number, and how many numbers there are
+        codes = frame[name].astype("category").cat.codes.to_numpy().astype(np.int64)
+        levels = int(codes.max()) + 1
+        pairs[name] = (codes[first] * levels + codes[second])[clear], levels**2
+    measure_up, response_up = measure_up[clear], response_up[clear]
     minimum = math.inf
     for size in range(3):
         for condition in itertools.combinations(factors, size):
-            cell = np.zeros(len(first), dtype=np.int64)
+            cell = np.zeros(len(measure_up), dtype=np.int64)
             for name in condition:
-                levels = int(codes[name].max()) + 1
-                cell = (cell * levels + codes[name][first]) * levels + codes[name][second]
-            minimum = min(minimum, _normalised_information(cell[clear], measure_up[clear], response_up[clear]))
+                of_pair, count = pairs[name]
+                cell = cell * count + of_pair
+            minimum = min(minimum, _normalised_information(cell, measure_up, response_up))
     return minimum
 
 
