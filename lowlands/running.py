@@ -82,6 +82,10 @@ def run(
     Raises:
         InputError: there is no such submission, task or track; or something cannot be built, read or written.
     """
+    if isinstance(callbacks, str) or not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise InputError(f"callbacks is a list of functions, not {callbacks!r}.")
+    if trace_all and trace is None:
+        raise InputError("trace_all needs trace, a factor such as 1.5.")
     folder = Path(results)
     chosen = sized_track(
         track,

@@ -62,5 +62,6 @@ def unknown(kind: str, name: str, names: Iterable[str], otherwise: str | None = 
     """
     names = list(names)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else otherwise or f"there are {', '.join(names)}."
+    listed = f"there are {', '.join(names)}." if names else "there is none."
+    hint = f"did you mean {near[0]!r}?" if near else otherwise or listed
     return InputError(f"There is no {kind} {name!r}{where and ' '}{where}: {hint}")

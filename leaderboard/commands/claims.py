@@ -54,6 +54,7 @@ def claims(
     """
     from leaderboard.ledger import pages
 
+    expected = None if expect is None else _expected(expect)
     chosen = [
         entry
         for entry in _chosen(names, results)
@@ -75,7 +76,7 @@ def claims(
     else:
         print_table(pages.counts(chosen))
         print_table(pages.summary(chosen))
-    if expect is not None and (changed := _changed(pages.outcomes(chosen), expect)):
+    if expected is not None and (changed := _changed(pages.outcomes(chosen), expected)):
         click.echo("\n".join(changed), err=True)
         raise SystemExit(1)
 
@@ -94,16 +95,27 @@ def _chosen(names: Sequence[str], results: Path | None) -> list[Entry]:
     return [found[name] for name in names or found]
 
 
-def _changed(outcomes: dict[str, str], expect: Path) -> list[str]:
-    """A sentence for each claim whose verdict is not the one in the file `expect`."""
+def _expected(path: Path) -> dict[str, object]:
+    """Claim to verdict, from a file."""
+    from leaderboard.ledger.entries import claims as all_claims
+
     try:
-        expected = json.loads(expect.read_text(encoding="utf-8"))
+        expected = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"The verdicts expected cannot be read from {expect} ({error.strerror}).") from None
+        raise InputError(f"The verdicts expected cannot be read from {path} ({error.strerror}).") from None
     except ValueError as error:
-        raise InputError(f"The verdicts expected in {expect} are not JSON ({error}).") from None
+        raise InputError(f"The verdicts expected in {path} are not JSON ({error}).") from None
     if not isinstance(expected, dict):
-        raise InputError(f"The verdicts expected in {expect} are no object of claims and verdicts.")
+        raise InputError(f"The verdicts expected in {path} are no object of claims and verdicts.")
+    known = {claim.name for claim in all_claims()}
+    for name in expected:
+        if name not in known:
+            raise unknown("claim", name, known, f"{path} expects a verdict of it.")
+    return expected
+
+
+def _changed(outcomes: dict[str, str], expected: dict[str, object]) -> list[str]:
+    """A sentence for each claim whose verdict is not the one that is expected."""
     return [
         f"{name}: {outcome}, and {expected.get(name, 'no verdict')} was expected."
         for name, outcome in outcomes.items()

@@ -17,7 +17,7 @@ import click
 
 import leaderboard
 from leaderboard.analysis.baselines import BASELINES, find_log
-from leaderboard.commands.console import SECONDS, print_table
+from leaderboard.commands.console import SECONDS, FiniteRange, print_table
 from leaderboard.commands.show import load_log
 from suite.errors import InputError
 from suite.tracks import TRACKS
@@ -58,7 +58,7 @@ BLIND = 3
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="With --seeds: only this task (repeatable).")
 @click.option(
     "--smallest",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=0.1,
     show_default=True,
     help="With --seeds: the smallest difference that matters, as a share of a measure's distance from score 0 to 1.",
@@ -73,11 +73,11 @@ BLIND = 3
     help=f"The log of this track, where BASE or NEW is a directory: {', '.join(TRACKS)}.",
 )
 @click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=0.02, show_default=True, help="A score may fall by this much."
+    "--tolerance", type=FiniteRange(min=0), default=0.02, show_default=True, help="A score may fall by this much."
 )
 @click.option(
     "--cost-tolerance",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=0.1,
     show_default=True,
     help="Gradient evaluations to the target loss may rise by this share.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,17 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]  # not generic before
             self.fail(f"{value!r} is not a number with a unit, such as {self.example} (units: {units}).", param, ctx)
         unit = self.units[match[2]]
         return type(unit)(float(match[1]) * unit)
+
+
+class FiniteRange(click.FloatRange):
+    """A finite number in a range, as the type of an option: ``nan`` and ``inf`` are in every range of click's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that a text says; fails with click's BadParameter."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 SECONDS = Quantity("seconds", {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}, "90s or 8h")

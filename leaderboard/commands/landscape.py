@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leaderboard.analysis.baselines import find_log
-from leaderboard.commands.console import file_stem, progress
+from leaderboard.commands.console import FiniteRange, file_stem, progress
 from leaderboard.commands.run import SOLUTIONS, data_option, use_data
 from leaderboard.commands.show import load_log
 from suite.errors import InputError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--side", type=click.IntRange(3, 101), default=21, show_default=True, help="Points on a side of a plane.")
 @click.option(
     "--reach",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=0.5,
     show_default=True,
     help="How far a plane goes to each side, in lengths of the weights.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leaderboard.commands.console import output, print_table
+from leaderboard.commands.console import FiniteRange, output, print_table
 from leaderboard.commands.execution import Resources, execute, opened, resource_options, start_engine
 from suite.errors import InputError
 from suite.storage.record import PATH, Status
@@ -87,7 +87,7 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 @click.option("--keep-solutions", is_flag=True, help="Keep scored weights beside the log, for `lowlands verify`.")
 @click.option(
     "--trace",
-    type=click.FloatRange(min=1, min_open=True),
+    type=FiniteRange(min=1, min_open=True),
     metavar="EVERY",
     help="Measure scored runs along the way, whenever their steps have grown by this factor, such as 1.5.",
 )

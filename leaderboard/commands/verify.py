@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leaderboard.commands.console import FiniteRange
 from leaderboard.commands.run import SOLUTIONS, data_option, isolation_limits, use_data
 from suite.errors import InputError
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Determines which runs are drawn.")
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
 @click.option("--nonce", help="Nonce that determines the fresh seeds (printed; pass it to repeat a verification).")
-@click.option("--tolerance", type=click.FloatRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
+@click.option("--tolerance", type=FiniteRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
 @click.option("--task", "tasks", multiple=True, metavar="FILE.py:NAME", help="A task of your own (repeatable).")
 @data_option
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")

@@ -116,6 +116,7 @@ class Driver:
         # Fixed, since the number of threads decides rounding: a record must not depend on the engine.
         torch.set_num_threads(1)
         self._log, self._engine, self._trial_seconds = log, engine, trial_seconds
+        self._traces = plan.traced is not None
         costs = costs or Costs()
         self._recorded: dict[RunKey, Record] = {}
         self._unavailable: dict[RunKey, str] = {}
@@ -226,6 +227,8 @@ class Driver:
             InputError: the engine is gone, its workers have other sources, or the log cannot be written.
         """
         self._begun = time.monotonic()
+        if self._queue and self._traces:
+            training_paths.check_writable(self._log.path)
         while self._queue or self._running:
             while self._queue and self._running < self._engine.max_pending():
                 self._submit(heapq.heappop(self._queue)[2])

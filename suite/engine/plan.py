@@ -7,6 +7,7 @@ trained ahead, beside the tuning runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,6 +82,8 @@ def make_plan(
         InputError: there is no such submission or task, two submissions have one name, a submission cannot be built,
             its settings cannot be recorded, or an architecture fits none of the tasks.
     """
+    if traced is not None and not 1 < traced < math.inf:
+        raise InputError(f"The steps between measures along training grow by a finite factor above 1, not {traced}.")
     opened = tuple(map(open_task, tasks))
     own = [task.name for task in opened if own_file(task.name)]
     if limits is not None and own:

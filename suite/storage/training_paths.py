@@ -65,14 +65,23 @@ def detached(log: Path, records: Sequence[Record]) -> list[Record]:
     return [{name: value for name, value in record.items() if name != PATH} for record in records]
 
 
+def check_writable(log: Path) -> None:
+    """Make the file beside `log`, before anything is trained.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    _append(log, [])
+
+
 def _append(log: Path, lines: Sequence[str]) -> None:
-    """Write `lines` to the file beside `log`."""
+    """Write `lines` to the file beside `log`, which is made if need be."""
     path = file_of(log)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
         with path.open("ab") as file:
-            file.write(("\n" * torn + "\n".join(lines) + "\n").encode())
+            file.write(("\n" * torn + "".join(f"{line}\n" for line in lines)).encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

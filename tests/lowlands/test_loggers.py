@@ -131,3 +131,17 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(InputError, match=r"It needs the extra `(tensorboard|wandb)`: pip install"):
             getattr(lowlands, logger)(tmp_path)
+
+
+@pytest.mark.parametrize("callbacks", [print, ["print"], [None], "print"])
+def test_what_is_no_list_of_functions_is_refused_before_a_run(callbacks: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="callbacks is a list of functions, not"):
+        lowlands.run("sgd", results=tmp_path / "none", callbacks=callbacks, **RUN)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("trace", [1, 0.5, float("nan"), float("inf")])
+def test_a_factor_that_does_not_grow_is_refused(trace: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="by a finite factor above 1, not"):
+        lowlands.run("sgd", results=tmp_path, **(RUN | {"trace": trace}))
+    assert not (tmp_path / "smoke.jsonl").read_bytes()

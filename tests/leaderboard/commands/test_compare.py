@@ -131,6 +131,7 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path) -> None:
         (("--updates", "no_such_one", "x", "--submission", "sgd"), "neither a folder nor a revision"),
         (("sgd", "adam", "--submission", "sgd"), "--submission, --save and --task are for --updates or --seeds."),
         (("a", "b", "--seeds", "auto"), "name what with --submission"),
+        (("a", "b", "--tolerance", "nan"), "nan is not a finite number"),
         (("--updates", "mlp", "mlp"), "is an architecture"),
         ((tmp_path / "nothing", tmp_path), "There are no results at"),
     ):

@@ -110,6 +110,21 @@ def test_what_is_not_there_is_named(results: Path, task: str, submission: str, s
     assert sentence in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("reach", ["nan", "inf", "0"])
+def test_how_far_a_plane_goes_is_a_positive_number(reach: str, results: Path) -> None:
+    result = lowlands_command("landscape", results, TASK, "sgd", "--reach", reach)
+    assert result.exit_code == 2
+    assert "Invalid value for '--reach'" in result.output
+
+
+def test_a_log_without_records_has_no_task(tmp_path: Path) -> None:
+    log = tmp_path / "quick.jsonl"
+    log.touch()
+    result = lowlands_command("landscape", log, TASK, "sgd")
+    assert result.exit_code == 2
+    assert f"There is no task {TASK!r} in these results: there is none." in " ".join(result.output.split())
+
+
 def test_solutions_that_were_not_kept(results: Path, tmp_path: Path) -> None:
     log = tmp_path / "quick.jsonl"
     log.write_bytes((results / "quick.jsonl").read_bytes())

@@ -93,6 +93,8 @@ def test_lines_that_are_damaged_or_of_other_runs_do_not_count(log: Path, tmp_pat
     ("options", "sentence"),
     [
         (("--trace", "1"), "1.0 is not in the range x>1"),
+        (("--trace", "nan"), "nan is not a finite number"),
+        (("--trace", "inf"), "inf is not a finite number"),
         (("--trace-all",), "--trace-all needs --trace EVERY"),
         (("--trace", "2", "--isolate"), "--trace cannot be used with --isolate"),
     ],
@@ -102,3 +104,11 @@ def test_what_cannot_be_traced_is_a_sentence(options: tuple[str, ...], sentence:
     assert result.exit_code == 2
     assert sentence in result.output
     assert not (tmp_path / "results").exists()
+
+
+def test_paths_that_cannot_be_written_are_said_before_a_run(tmp_path: Path) -> None:
+    (tmp_path / "paths").touch()
+    result = lowlands_command(*RUN, "--results", tmp_path, "--trace", "2")
+    assert result.exit_code == 2
+    assert "The measures along training cannot be written to" in result.output
+    assert not (tmp_path / "smoke.jsonl").read_bytes()

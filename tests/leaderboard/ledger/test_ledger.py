@@ -184,6 +184,7 @@ def test_json_holds_all_of_it(shipped: list[Entry]) -> None:
         (["min-norm-span", "--expect", "nowhere.json"], "cannot be read from nowhere.json"),
         (["min-norm-span", "--expect", "words.json"], "are not JSON"),
         (["min-norm-span", "--expect", "list.json"], "are no object"),
+        (["--expect", "other.json"], "There is no claim 'min-norm-spam': did you mean 'min-norm-span'?"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -193,8 +194,10 @@ def test_mistakes_are_one_sentence(
     monkeypatch.setattr("leaderboard.ledger.entries.shipped_results", lambda: [Results([])])
     Path("words.json").write_text("holds")
     Path("list.json").write_text("[]")
+    Path("other.json").write_text('{"min-norm-spam": "holds"}')
     result = CliRunner().invoke(main, ["claims", *arguments])
     assert result.exit_code == 2
+    assert not result.stdout
     assert message in " ".join(result.output.split())
 
 
