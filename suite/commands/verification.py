@@ -515,8 +515,12 @@ def _run_again(
 
 
 def _both_hold(record: Record, repeated: Record) -> Iterator[tuple[str, Any, Any]]:
-    """What can be compared between two versions of the suite: a measure that only one of them takes is left out."""
-    for name in COMPARED_FIELDS:
+    """What can be compared between two versions of the suite: a measure that only one of them takes is left out.
+
+    So is the loss of runs that both reached the target: rounding decides how far below it the last step lands.
+    """
+    both_reached = record["converged"] and repeated["converged"]
+    for name in (name for name in COMPARED_FIELDS if name != "train_loss" or not both_reached):
         for path, one, other in _leaves(name, record[name], repeated[name]):
             if "." not in path or not (one is None or other is None):
                 yield path, one, other

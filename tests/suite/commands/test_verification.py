@@ -234,6 +234,17 @@ def test_a_number_of_another_version_that_differs_is_shown_and_not_called_false(
     assert differing.largest > 1e-3
 
 
+def test_how_far_below_its_target_a_run_of_another_version_ended_is_no_difference(
+    finished: Path, tmp_path: Path
+) -> None:
+    def lower(record: dict[str, Any]) -> None:
+        record["train_loss"] *= 0.5
+
+    report = check(of_another_version(finished, tmp_path, lower), sample=4)
+    assert report.rerun == 4
+    assert not any(repetition.differences for repetition in report.repetitions)
+
+
 def test_a_solution_that_was_replaced_is_found(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     one, other = sorted((tmp_path / "solutions").glob("*.safetensors"))[:2]
