@@ -88,6 +88,8 @@ def _chosen(names: Sequence[str], results: Path | None) -> list[Entry]:
     logs = shipped_results() if results is None else results_at(results)
     if not logs:
         raise InputError(f"There are no results at {results}.")
+    for note in (note for log in logs if results is not None for note in log.notes):
+        click.echo(note, err=True)
     found = {entry.claim.name: entry for entry in entries(logs)}
     for name in names:
         if name not in found:

@@ -174,12 +174,20 @@ def _tell_of_paths(log: Path, results: Results, names: Collection[str]) -> None:
         )
 
 
+MAX_SIZE = 10_000
+"""Of a track's seeds, trials and searches: more is a slip of the hand, and would fill the memory with plans."""
+
+
 def sized_track(name: str, seeds: int | None = None, **sizes: Any) -> Track:
     """The track `name` with other sizes (fields of `Track`), where they are not None, and with `seeds` on every task.
 
     Raises:
-        InputError: there is no such track.
+        InputError: there is no such track, or a size is no whole number from 1 (`measured_searches`: 0) to `MAX_SIZE`.
     """
+    for size, value in {"seeds": seeds, **sizes}.items():
+        least = 0 if size == "measured_searches" else 1
+        if value is not None and not (isinstance(value, int) and least <= value <= MAX_SIZE):
+            raise InputError(f"{size} is a whole number from {least} to {MAX_SIZE:,}, not {value!r}.")
     given = {size: value for size, value in sizes.items() if value is not None}
     track = dataclasses.replace(find_track(name), **given)
     return track.with_seeds(seeds) if seeds else track

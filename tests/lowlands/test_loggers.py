@@ -145,3 +145,10 @@ def test_a_factor_that_does_not_grow_is_refused(trace: float, tmp_path: Path) ->
     with pytest.raises(InputError, match="by a finite factor above 1, not"):
         lowlands.run("sgd", results=tmp_path, **(RUN | {"trace": trace}))
     assert not (tmp_path / "smoke.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("size", ["seeds", "trials", "tuning_seeds", "searches"])
+@pytest.mark.parametrize("value", [0, -1, 10**20, 1.5])
+def test_sizes_that_no_run_has_are_refused(size: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{size} is a whole number from 1 to 10,000, not"):
+        lowlands.run("sgd", results=tmp_path, **(RUN | {size: value}))

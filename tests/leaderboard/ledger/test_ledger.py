@@ -212,3 +212,11 @@ def test_the_terminal_shows_counts_and_what_one_claim_rests_on(
     shown = CliRunner().invoke(main, ["claims", "edge"]).output
     assert "holds: Sharpness rises to 2 over the step size" in shown
     assert "lowlands run sgd --track theory --task edge_of_stability --seeds 10" in shown
+
+
+def test_lines_that_are_no_records_are_said(tmp_path: Path) -> None:
+    log = tmp_path / "quick.jsonl"
+    log.write_text("words\n")
+    result = CliRunner().invoke(main, ["claims", "min-norm-span", "--results", str(log)])
+    assert result.exit_code == 0
+    assert f"{log}: line 1 is damaged" in result.stderr
