@@ -341,9 +341,11 @@ class Products(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ParameterList([nn.Parameter(torch.empty(5, 6)), nn.Parameter(torch.empty(4, 5))])
+        stream = torch_stream("products")
+        shapes = ((5, 6), (4, 5), (4, 7))
+        first, second, right = (nn.Parameter(torch.randn(shape, generator=stream)) for shape in shapes)
+        self.layers, self.right = nn.ParameterList([first, second]), right
         self.last = nn.Linear(7, 3)
-        self.right = nn.Parameter(torch.empty(4, 7))
 
     def product(self) -> Tensor:
         return self.layers[1] @ self.layers[0]
