@@ -2,8 +2,8 @@
 # torch.optim.LBFGS with its line search raises ZeroDivisionError when a schedule has brought the step size to 0.
 #
 # torch 2.14.1, CPU. `step` tries the step size first, min(1, 1 / |g|_1) * lr in its first iteration and lr later, and
-# `_strong_wolfe` interpolates between it and 0: with lr = 0 these are one point (lbfgs.py, `_cubic_interpolate`:
-# "3 * (f1 - f2) / (x1 - x2)"). Without a line search, and in SGD, Adam and the others, a step of size 0 leaves the
+# `_strong_wolfe` interpolates between it and 0: with lr = 0 these are one point, by whose distance `_cubic_interpolate`
+# (torch/optim/lbfgs.py) divides. Without a line search, and in SGD, Adam and the others, a step of size 0 leaves the
 # weights where they are.
 #
 # Who meets it: everyone who trains with L-BFGS under a schedule that ends at 0, as cosine annealing does: at its end.
