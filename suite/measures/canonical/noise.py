@@ -30,23 +30,14 @@ def noise_scales(net: TracedNetwork, tied: Mapping[tuple[int, str], Sequence[Par
     found = []
     repeated = {(part.site.number, name) for (_, name), parts in tied.items() for part in parts}
     for part in net.parts.values():
-        rows = _groups(net, part.site.writes)
         for name, value in part.operands():
             if (part.site.number, name) in repeated:
                 continue
             squares = value.square()
             if name in part.free:
                 squares = squares * part.free[name]
-            if name == "weight":
-                columns = _groups(net, part.site.reads) if len(part.site.reads) else None
-                squares = _averaged(squares, rows, 0)
-                squares = squares if columns is None else _averaged(squares, columns, 1)
-            elif part.site.name == "add":
-                assert part.site.labels is not None
-                last = part.site.labels.reshape(-1, part.site.labels.shape[-1])[0]
-                squares = _averaged(squares, _groups(net, last), squares.dim() - 1)
-            else:
-                squares = _averaged(squares, rows, 0)
+            for axis, channels in _channels_by_axis(part, name, value.dim()).items():
+                squares = _averaged(squares, _groups(net, channels), axis)
             found.append((part, name, squares.sqrt() * torch.where(value < 0, -1.0, 1.0)))
     return found
 
@@ -57,11 +48,14 @@ def noise_places(net: TracedNetwork, form: Form) -> Iterator[Tensor]:
     order = NeuronOrder(net.recorder, net.outputs, alike)
     order.look(net.context.model, net.context.train.x[:OBSERVED], form.calls())
     for part, name, scale in form.scales:
-        if name == "weight":
-            channels = {0: part.site.writes, 1: part.site.reads}
-        else:
-            channels = {scale.dim() - 1: channels_along_last(part) if part.site.name == "add" else part.site.writes}
-        yield order.draws(scale.shape, channels)
+        yield order.draws(scale.shape, _channels_by_axis(part, name, scale.dim()))
+
+
+def _channels_by_axis(part: Part, name: str, dimensions: int) -> dict[int, Tensor]:
+    """Of the axes of an operand along which channels stand, the channels."""
+    if name != "weight":
+        return {dimensions - 1: channels_along_last(part) if part.site.name == "add" else part.site.writes}
+    return {0: part.site.writes, 1: part.site.reads} if len(part.site.reads) else {0: part.site.writes}
 
 
 def _groups(net: TracedNetwork, channels: Tensor) -> Tensor:
