@@ -1,1 +1,1 @@
-"""asv: the runtime of the training loops, of the measures and of scoring. No torch import here."""
+"""Commands that measure what documentation states: costs, coverage, collections of optimizers. No torch import here."""

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bench_images import SAMPLES, SETTINGS, cnn_task, flops_a_sample, mlp_task
+from asv_bench.bench_images import SAMPLES, SETTINGS, cnn_task, flops_a_sample, mlp_task
 from suite.curvature import Network, top_eigenpairs
 from suite.engine.driver import Driver
 from suite.engine.executors import connect

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asv_bench.steps import prepare, seconds_per_evaluation
 from benchmarks.load import NOISE, table_seconds
 from benchmarks.scale import shipped
-from benchmarks.steps import prepare, seconds_per_evaluation
 from leaderboard.figures.charts import Chart, Line, curves
 from suite.models import DiagonalNetwork
 from suite.seeding import torch_stream

@@ -34,6 +34,7 @@ from suite.tasks.factorial import FIT, factorial
 from suite.tasks.images import TARGET_LOSS, mnist5k_mlp
 from suite.tracks import STUDY_SETTINGS
 from suite.training import TrainingRun, train
+from tests.suite.measures.symmetries import CHANGES, changed
 
 PICTURE = Path("docs/measures/symmetries.svg")
 SHOWN = {"deep_linear": LINEAR_PAIR, "vit": ATTENTION}
@@ -79,9 +80,6 @@ def trained(name: str) -> tuple[nn.Module, Split, Split]:
 
 def chart(name: str, kind: str, model: nn.Module, data: Split) -> Chart:
     """Measures over their value without a change, against the condition number."""
-    # Not above: asv imports every file of this folder, and has no tests.
-    from tests.suite.measures.symmetries import CHANGES, changed
-
     found = {measured: [1.0] for measured in MEASURES}
     start = measure(model, data, MEASURES)
     for condition in CONDITIONS[1:]:

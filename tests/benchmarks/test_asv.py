@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import benchmarks
+import asv_bench
 
-FOLDER = Path(benchmarks.__file__).parent
+FOLDER = Path(asv_bench.__file__).parent
 PREFIXES = ("time_", "track_", "peakmem_")
 
 
@@ -20,7 +21,7 @@ def classes() -> list[type]:
     modules = sorted(path.stem for path in FOLDER.glob("bench_*.py"))
     found = []
     for name in modules:
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = importlib.import_module(f"asv_bench.{name}")
         for kind in vars(module).values():
             own = inspect.isclass(kind) and kind.__module__ == module.__name__
             if own and any(member.startswith(PREFIXES) for member in dir(kind)):
@@ -52,12 +53,12 @@ def test_every_benchmark_runs_once(kind: type) -> None:
 
 
 def test_asv_can_import_the_folder() -> None:
-    """It imports every file, those without benchmarks too, where Lowlands is installed without its tests."""
-    needing = set()
+    """It imports every file where one commit is installed, without its tests and without this repository's commands."""
+    outside = set()
     for path in FOLDER.glob("*.py"):
         for line in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [line.module or ""] if isinstance(line, ast.ImportFrom) else []
             names += [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
-            if any(name.partition(".")[0] == "tests" for name in names):
-                needing.add(path.name)
-    assert needing == set()
+            outside |= {(path.name, name) for name in names if name.partition(".")[0] in {"benchmarks", "tests"}}
+    assert outside == set()
+    assert json.loads((FOLDER.parent / "asv.conf.json").read_text(encoding="utf-8"))["benchmark_dir"] == FOLDER.name

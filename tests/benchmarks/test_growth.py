@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import growth, steps
+from asv_bench import steps
+from benchmarks import growth
 from suite.signature import MakeOptimizer
 from suite.task import Task
 from suite.training import TrainingRun, train

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.bench_scoring import made_up
+from asv_bench.bench_scoring import made_up
 from leaderboard.analysis.baselines import BASELINES
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.scoring import add_scores, tabulate

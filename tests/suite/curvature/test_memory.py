@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.allocated import peak_bytes
+from asv_bench.allocated import peak_bytes
 from suite.curvature import GaussNewton, Hessian, Network, top_eigenpairs
 from suite.curvature.ggn_diagonal import gauss_newton_diagonal
 from suite.curvature.operators import EmpiricalFisher

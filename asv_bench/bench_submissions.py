@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.quiet import Quiet
+from asv_bench.quiet import Quiet
 from suite.commands.bench import Stepper, networks
 from suite.commands.updates import make_plan
 from suite.entries.versions import Version

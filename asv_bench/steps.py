@@ -1,4 +1,4 @@
-"""What a step of a small task costs: ``python -m benchmarks.steps [--against CHECKOUT]`` (minutes).
+"""What a step of a small task costs: ``python -m asv_bench.steps [--against CHECKOUT]`` (minutes).
 
 With another checkout of this repository (`git worktree add CHECKOUT COMMIT`) every case is measured in turn in two
 processes, one for each, and compared; docs/speed.md shows the table. ``--task``, ``--submission`` and ``--lanes``, each
@@ -115,7 +115,7 @@ def comparison(before: Sequence[Costs], now: Sequence[Costs]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the costs of this code, or the comparison with a checkout."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps")
+    parser = argparse.ArgumentParser(prog="python -m asv_bench.steps")
     parser.add_argument("--answer", action="store_true", help="measure the cases that come in as lines")
     parser.add_argument("--against", type=Path, help="another checkout")
     for name, known in (("task", TASKS), ("submission", SUBMISSIONS), ("lanes", LANES)):

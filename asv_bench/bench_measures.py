@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.allocated import peak_bytes
-from benchmarks.quiet import Quiet
+from asv_bench.allocated import peak_bytes
+from asv_bench.quiet import Quiet
 from suite.curvature import Hessian, Network, lanczos, subsampled, top_eigenpairs
 from suite.curvature.operators import LowPrecisionHessian
 from suite.data import split_digits

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import steps
-from benchmarks.quiet import Quiet
+from asv_bench import steps
+from asv_bench.quiet import Quiet
 from suite.entries.loading import load
 from suite.measures import measure
 from suite.models import restore

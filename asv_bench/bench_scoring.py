@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quiet import Quiet
+from asv_bench.quiet import Quiet
 from leaderboard.analysis.comparison import compare
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import Results
