@@ -21,7 +21,7 @@ def made_up(submissions: int, tasks: int, seeds: int) -> Results:
     def record(submission: int, task: int, seed: int) -> dict[str, Any]:
         return {
             "submission": f"s{submission}", "kind": "optimizer", "explicit": False, "task": f"t{task}",
-            "family": f"f{task % 4}", "seed": seed, "phase": "score", "converged": True, "track": "",
+            "family": f"f{task % 4}", "seed": seed, "trial": 0, "phase": "score", "converged": True, "track": "",
             "measures": {"m": rng.uniform()}, "axes": dict.fromkeys(names[: 1 + task % 3], axis),
             "data_fingerprint": f"{task} {seed}", "gradient_evaluations": 10 + seed, "seconds": 0.1,
         }  # fmt: skip

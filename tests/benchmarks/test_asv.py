@@ -15,9 +15,11 @@ import asv_bench
 
 FOLDER = Path(asv_bench.__file__).parent
 PREFIXES = ("time_", "track_", "peakmem_")
+SLOW = ("bench_images", "bench_measures", "bench_training")
+"""Seconds to minutes; the others are run in every check."""
 
 
-def classes() -> list[type]:
+def classes() -> list[Any]:
     modules = sorted(path.stem for path in FOLDER.glob("bench_*.py"))
     found = []
     for name in modules:
@@ -25,13 +27,13 @@ def classes() -> list[type]:
         for kind in vars(module).values():
             own = inspect.isclass(kind) and kind.__module__ == module.__name__
             if own and any(member.startswith(PREFIXES) for member in dir(kind)):
-                found.append(kind)
+                marks = [pytest.mark.slow] if name in SLOW else []
+                found.append(pytest.param(kind, id=f"{name}.{kind.__name__}", marks=marks))
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", classes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+@pytest.mark.parametrize("kind", classes())
 def test_every_benchmark_runs_once(kind: type) -> None:
     """With the last of its parameters, as asv calls it; what it skips here may be skipped."""
     prepared: Any = kind()
