@@ -185,14 +185,15 @@ class Results:
         return self.table()._repr_html_() if self.records else "<p>No records.</p>"
 
 
-def load(path: str | Path | None = None, track: str | None = None) -> Results:
+def load(path: str | Path | None = None, track: str | None = None, board: str | None = None) -> Results:
     """The results of a log.
 
     Args:
         path: a log, or a folder of logs; None: the shipped results.
         track: which log of a folder: a track's name, or its file; None: its only one, and ``quick`` of the shipped.
+        board: the version of the board whose records count; None: the newest that the log has.
 
     Raises:
         InputError: there are no such results, there are several logs to choose from, or they cannot be read.
     """
-    return Results(load_logs([baselines.find_log(None if path is None else Path(path), track)]))
+    return Results(load_logs([baselines.find_log(None if path is None else Path(path), track)], board=board))

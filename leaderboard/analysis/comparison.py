@@ -175,7 +175,7 @@ def compare(
         level: of all tests together.
 
     Raises:
-        InputError: nothing is shared, or a task's seed has other data in the other set.
+        InputError: nothing is shared, they are of two boards, or a task's seed has other data in the other set.
     """
     _check_data(base, new)
     pairs = paired(base, new)
@@ -233,6 +233,11 @@ def _judge(estimate: _Estimate, level: float, tolerance: float) -> Difference:
 
 
 def _check_data(base: Results, new: Results) -> None:
+    if base.board_version != new.board_version:
+        raise InputError(
+            f"BASE is of board {base.board_version} and NEW of board {new.board_version}; their scores cannot be "
+            "compared."
+        )
     fingerprints = {(record["task"], record["seed"]): record["data_fingerprint"] for record in base.scored()}
     for record in new.scored():
         before, after = fingerprints.get((record["task"], record["seed"])), record["data_fingerprint"]

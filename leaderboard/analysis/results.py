@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from suite.behavior import explicit
+from suite.boards import BOARD_VERSION, age, board_version
 from suite.errors import InputError, unknown
 from suite.storage.contradictions import contradictions, in_words, rescored
 from suite.storage.log import read
@@ -49,6 +50,11 @@ class Results:
         """The track that the records are of; empty where they name none or several."""
         tracks = {record.get("track", "") for record in self.records}
         return str(tracks.pop()) if len(tracks) == 1 else ""
+
+    @property
+    def board_version(self) -> str:
+        """The board that the records are of: that of today where there is no record."""
+        return board_version(self.records[0]) if self.records else BOARD_VERSION
 
     def of_tasks(self, names: Collection[str]) -> Results:
         """The records of the tasks `names` alone.
@@ -213,9 +219,12 @@ def check(records: Sequence[Record]) -> None:
     """Refuse what must never share a table.
 
     Raises:
-        InputError: there are records of two suite versions, or two data fingerprints of one seed of a task, or runs of
-            one seed of a task that are scored by two measures or between two pairs of references.
+        InputError: there are records of two boards or suite versions, or two data fingerprints of one seed of a task,
+            or runs of one seed of a task that are scored by two measures or between two pairs of references.
     """
+    boards = sorted({board_version(record) for record in records}, key=age)
+    if len(boards) > 1:
+        raise InputError(f"The results mix boards {' and '.join(boards)}; they cannot share a table (docs/boards.md).")
     versions = list(dict.fromkeys(record["suite_version"] for record in records))
     if len(versions) > 1:
         raise InputError(f"The results mix suite versions {' and '.join(versions)}; they cannot share a table.")
@@ -274,15 +283,19 @@ def _previous(records: Sequence[Record]) -> list[Record]:
     return [record | {"submission": record["submission"] + PREVIOUS} for record in _newest(older)]
 
 
-def load(paths: Iterable[Path], previous: bool = False) -> Results:
+def load(paths: Iterable[Path], previous: bool = False, board: str | None = None) -> Results:
     """Read and check the logs at `paths`; later logs win where two hold the same run.
 
     A run of which one log has two records that differ beyond rounding does not count, and a note names it.
 
-    With `previous`, the source of a submission before the newest is there too, as a submission of its own (`PREVIOUS`).
+    Args:
+        paths: the logs.
+        previous: the source of a submission before the newest is there too, as a submission of its own (`PREVIOUS`).
+        board: the version of the board whose records count, by default the newest that there is; a note says how many
+            are of others.
 
     Raises:
-        InputError: a log cannot be read, or the records must not share a table.
+        InputError: a log cannot be read, it has no record of `board`, or the records must not share a table.
     """
     records: list[Record] = []
     notes: list[str] = []
@@ -293,6 +306,8 @@ def load(paths: Iterable[Path], previous: bool = False) -> Results:
         records += [record for record in result.records if run_key(record) not in told] if told else result.records
         notes += [f"{path}: line {number} is damaged ({why}); it is skipped." for number, why in result.damaged]
         notes += [f"{path}: {sentence}" for sentence in in_words(told)]
+    records, others = _of_board(records, board)
+    notes += others
     # Where data or an oracle were unavailable, a record says nothing of a submission.
     available = [record for record in records if record["status"] != Status.UNAVAILABLE]
     missing = {(record["task"], record["reason"]) for record in records if record["status"] == Status.UNAVAILABLE}
@@ -303,6 +318,20 @@ def load(paths: Iterable[Path], previous: bool = False) -> Results:
         notes.append(f"{len(available) - len(counted)} records of older sources or repeated runs are left out.")
     check(counted)
     return Results(counted, notes)
+
+
+def _of_board(records: list[Record], board: str | None) -> tuple[list[Record], list[str]]:
+    """The records of a board, of the newest one if None, and a note on the others."""
+    counts = Counter(map(board_version, records))
+    boards = sorted(counts, key=age)
+    if board is not None and board not in counts and records:
+        raise unknown("board", board, boards, where="in the results")
+    if len(boards) < 2:
+        return records, []
+    chosen = board or boards[-1]
+    others = ", ".join(f"{counts[each]} of board {each}" for each in boards if each != chosen)
+    note = f"The records of board {chosen} are shown; {others} cannot share a table with them (--board shows those)."
+    return [record for record in records if board_version(record) == chosen], [note]
 
 
 def two_sources(path: Path, submission: str) -> tuple[Results, Results]:

@@ -34,6 +34,9 @@ track_option = click.option(
     metavar="NAME",
     help=f"The track: {', '.join(TRACKS)}, or your own [default: the directory's only log; quick, if shipped].",
 )
+board_option = click.option(
+    "--board", metavar="VERSION", help="The board whose records are shown (docs/boards.md) [default: the newest there]."
+)
 
 
 @click.command()
@@ -42,6 +45,7 @@ track_option = click.option(
 @results_option
 @track_option
 @with_option
+@board_option
 @click.option("--against", metavar="NAME", help="In why and separation: compare with this one, not with neighbours.")
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only this task (repeatable).")
 @click.option("--kind", help="Only optimizers or only architectures [default: each kind by itself].")
@@ -58,6 +62,7 @@ def table(
     results: Path | None,
     track: str | None,
     beside: str | None,
+    board: str | None,
     against: str | None,
     tasks: Sequence[str],
     kind: str | None,
@@ -81,7 +86,7 @@ def table(
         from leaderboard.tables.formats import document
         from leaderboard.tables.selection import tables_of
 
-        own = load_log(path, previous, note)
+        own = load_log(path, previous, note, board)
         loaded = _beside(own, beside, note)
         if tasks:
             loaded = loaded.of_tasks(tasks)
@@ -116,6 +121,7 @@ def table(
 @results_option
 @track_option
 @with_option
+@board_option
 @click.option(
     "--asv",
     type=click.Path(file_okay=False, path_type=Path),
@@ -135,6 +141,7 @@ def publish(
     results: Path | None,
     track: str | None,
     beside: str | None,
+    board: str | None,
     asv: Path,
     asv_pages: str,
     study_log: Path | None,
@@ -153,9 +160,10 @@ def publish(
     from leaderboard.study import find_study, open_study
 
     path = find_log(results, track, SHIPPED_TRACK)
-    loaded = _beside(load_log(path), beside)
+    loaded = _beside(load_log(path, board=board), beside)
     logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
-    others = [other for other in (load([log]) for log in logs if log.is_file()) if other.track != loaded.track]
+    read_logs = (load([log]) for log in logs if log.is_file())
+    others = [one for one in read_logs if one.track != loaded.track and one.board_version == loaded.board_version]
     study = open_study(study_log) if study_log else find_study(path.parent)
     own = [loaded, *others, *([Results(study.records)] if study else [])]
     # Of what is shipped all logs count, those too that are of no track.
@@ -214,6 +222,7 @@ def agreement(results: Path | None, tracks: str, other_tasks: bool) -> None:
 @results_option
 @track_option
 @with_option
+@board_option
 @click.option("--kind", help="Of optimizers or of architectures [default: optimizers].")
 def figure(
     name: str | None,
@@ -223,6 +232,7 @@ def figure(
     results: Path | None,
     track: str | None,
     beside: str | None,
+    board: str | None,
     kind: str | None,
 ) -> None:
     """Write a figure of the site to a file, with sizes and letters for a two-column paper; list them without NAME.
@@ -237,7 +247,7 @@ def figure(
         for each, meaning in FIGURES.items():
             click.echo(f"{each:22}{meaning}")
         return
-    picture = draw(_beside(load_log(find_log(results, track)), beside), name, kind).for_paper(columns)
+    picture = draw(_beside(load_log(find_log(results, track), board=board), beside), name, kind).for_paper(columns)
     path = output or Path(f"{file_stem(name)}.{style}")
     try:
         path.write_bytes(picture.file(style))
@@ -252,7 +262,10 @@ def figure(
 @results_option
 @track_option
 @with_option
-def export(directory: Path, style: str, results: Path | None, track: str | None, beside: str | None) -> None:
+@board_option
+def export(
+    directory: Path, style: str, results: Path | None, track: str | None, beside: str | None, board: str | None
+) -> None:
     """Write records as tables for other programs to DIRECTORY: runs, scores, measures, settings and curves.
 
     docs/export.md says what their columns hold.
@@ -262,7 +275,7 @@ def export(directory: Path, style: str, results: Path | None, track: str | None,
     """
     from leaderboard.analysis.frames import write
 
-    paths = write(_beside(load_log(find_log(results, track)), beside), directory, style)
+    paths = write(_beside(load_log(find_log(results, track), board=board), beside), directory, style)
     for path in paths:
         click.echo(f"Wrote {path}")
 
@@ -277,11 +290,11 @@ def _beside(own: Results, beside: str | None, note: Note = to_stderr) -> Results
     return joint
 
 
-def load_log(path: Path, previous: bool = False, note: Note = to_stderr) -> Results:
-    """The results of a log; what is wrong with it is noted."""
+def load_log(path: Path, previous: bool = False, note: Note = to_stderr, board: str | None = None) -> Results:
+    """The results of a log, of the newest `board` if None; what is wrong with it is noted."""
     from leaderboard.analysis.results import load
 
-    results = load([path], previous)
+    results = load([path], previous, board)
     for each in results.notes:
         note(each)
     return results

@@ -120,7 +120,8 @@ def _latex(table: Table) -> str:
     source = re.sub(r"^(\s*)\[", r"\1{[}", source, flags=re.MULTILINE)
     if DAGGER in source:  # what marks a name is said where the table stands
         source = f"{source}\n\n{{\\footnotesize {EXPLICIT}}}"
-    return NEEDS_BOOKTABS + "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
+    title = re.sub(r"\s+", " ", table.title)
+    return f"{NEEDS_BOOKTABS}% {title}\n" + "".join(LATEX_SYMBOLS.get(letter, letter) for letter in source)
 
 
 def _html(table: Table) -> str:

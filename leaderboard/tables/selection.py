@@ -8,7 +8,7 @@ from dataclasses import replace
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import Results
 from leaderboard.tables import VIEWS, views
-from leaderboard.tables.table import Table
+from leaderboard.tables.table import Column, Table, text
 from suite.errors import InputError, unknown
 
 AGAINST = ("why", "separation")
@@ -19,6 +19,13 @@ def naming_shipped(table: Table, shipped: Sequence[str]) -> Table:
     """The table with a note that names the submissions whose results are shipped, if there are any."""
     note = f"From the shipped results, not run here: {', '.join(shipped)}."
     return replace(table, notes=(*table.notes, note)) if shipped else table
+
+
+def stating_board(table: Table, version: str) -> Table:
+    """The table with the board in its title, and in a column for programs."""
+    column = Column("board_version", "board", words=True, data=True)
+    rows = tuple((*row, text(version)) for row in table.rows)
+    return replace(table, title=f"{table.title}, board {version}", columns=(*table.columns, column), rows=rows)
 
 
 def tables_of(
@@ -68,5 +75,6 @@ def tables_of(
             table = table.filter(condition)
         if sort:
             table = table.sort(sort)
+        table = stating_board(table, results.board_version)
         tables[name] = table.choose(columns) if columns else table
     return tables

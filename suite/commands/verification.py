@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from suite.boards import BOARD_VERSIONS, board_version
 from suite.engine.executors import Engine, outcome
 from suite.engine.plan import open_submissions
 from suite.entries.entry import accepts
@@ -322,7 +323,7 @@ def _check_sources(
         elif task not in hashes:
             why = "it was not named (--task)" if own_file(task) else "this version of the suite has no such task"
             notes.add(f"{task}: {why}")
-        elif hashes[task] != record["task_hash"]:
+        elif hashes[task] != record["task_hash"] or _is_of_another_board(record):
             elsewhere.append(record)
             if sources[name].source_hash != record["submission_hash"]:
                 notes.add(f"{name}: its source is another one too, so a difference may be its own")
@@ -338,6 +339,10 @@ def _check_sources(
     return checkable, elsewhere
 
 
+def _is_of_another_board(record: Record) -> bool:
+    return board_version(record) in BOARD_VERSIONS[:-1]
+
+
 def _check_declarations(records: Sequence[Record], sources: Mapping[str, LoadedSubmission], report: Report) -> None:
     """What suite, submission, task and protocol settle must be as they settle it, in every record."""
     settled: dict[tuple[str, str], tuple[ResolvedUnit, Record]] = {}
@@ -347,6 +352,7 @@ def _check_declarations(records: Sequence[Record], sources: Mapping[str, LoadedS
             work = resolve(_unit(record, sources[key[0]], [record["seed"]], None))
             settled[key] = work, clean(declared(work))
         work, stated = settled[key]
+        record = record | {"board_version": board_version(record)}
         differ = [_difference(field, record.get(field), value) for field, value in stated.items()]
         report.add(
             name,

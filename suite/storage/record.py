@@ -13,6 +13,8 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from suite.boards import board_version
+
 SCHEMA = 2
 """Version of the fields' names; records of version 1 are read with the names of today (`upgraded`)."""
 
@@ -98,6 +100,7 @@ def identity(record: Mapping[str, Any]) -> Record:
 class RunKey(NamedTuple):
     """What makes a training run that run: a log that holds it is not given it again."""
 
+    board_version: str
     submission: str
     submission_hash: str
     task: str
@@ -119,8 +122,10 @@ def search_of(record: Mapping[str, Any]) -> int:
 
 def run_key(record: Mapping[str, Any]) -> RunKey:
     """The key of the training run that `record` tells of."""
+    stated = set(RunKey._fields) - {"board_version", "search", "settings", "on_cpu"}
     return RunKey(
-        **{field: record[field] for field in RunKey._fields[:-2] if field != "search"},
+        **{field: record[field] for field in stated},
+        board_version=board_version(record),
         search=search_of(record),
         settings=canonical(record["hyperparameters"]),
         on_cpu=record["environment"]["device"] == "cpu",

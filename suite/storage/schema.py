@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from suite.behavior import Size
+from suite.boards import BOARD_VERSIONS
 from suite.storage.record import Record, Status
 
 # Bounds keep out infinities and NaN, which JSON has not but Python reads, and integers that no float can hold.
@@ -22,6 +23,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # Submissions and tasks have printable names; what ends a line or cannot be written as UTF-8 is no name.
+_BoardVersion = Annotated[str, Meta(pattern=r"\A\d{4}\.\d{1,4}\Z")]
 Name = Annotated[str, Meta(min_length=1, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z")]
 
 CONTAINERS = (list, dict)
@@ -139,6 +141,7 @@ class _Fields(Struct):
     cpu_seconds: Seconds | None = None
     peak_memory: Count | None = None
     precision: Literal["float32"] | None = None
+    board_version: _BoardVersion = BOARD_VERSIONS[0]
 
     def __post_init__(self) -> None:
         if self.converged != (self.status == Status.CONVERGED):

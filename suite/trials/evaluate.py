@@ -38,6 +38,7 @@ from msgspec import to_builtins
 from torch import Tensor, nn
 
 import suite
+from suite.boards import BOARD_VERSION
 from suite.errors import sentence, trace_of
 from suite.estimate import uncertainties
 from suite.models import hold, restore
@@ -363,6 +364,7 @@ def declared(work: ResolvedUnit) -> Record:
     return {
         "schema": SCHEMA,
         "suite_version": suite.__version__,
+        "board_version": BOARD_VERSION,
         "submission": submission.name,
         "kind": submission.kind,
         "explicit": submission.explicit,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from suite.boards import BOARD_VERSION
 from suite.entries.entry import Entry, bind
 from suite.entries.loading import LoadedSubmission, load
 from suite.errors import InputError
@@ -111,6 +112,7 @@ class ResolvedUnit:
         """The keys of the unit's training runs on its `seeds`, in the order of its records."""
         return [
             RunKey(
+                board_version=BOARD_VERSION,
                 submission=self.loaded.submission.name,
                 submission_hash=self.loaded.source_hash,
                 task=self.task.name,

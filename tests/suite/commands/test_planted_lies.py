@@ -97,6 +97,7 @@ def _part(name: str, lie: Lie) -> Lie:
 LIES: list[tuple[str, dict[str, Lie], str]] = [
     (SCORED, put(schema=3), "schema 3, not 2"),
     (SCORED, put(suite_version="9.9"), "suite_version is '9.9'"),
+    (SCORED, put(board_version="9999.1"), "board_version is '9999.1'"),
     (SCORED, put(submission="sgd"), "sgd: its source was not given"),
     (SCORED, put(submission_hash=16 * "0"), "adam: the source is not the one that was recorded"),
     (SCORED, put(method="SAM"), "method is 'SAM'"),

@@ -115,9 +115,10 @@ def test_a_key_is_one_runs_and_no_others() -> None:
         for field, value in {
             "submission": "adam", "submission_hash": "x", "task": "u", "task_hash": "x", "phase": "tune", "trial": 1,
             "seed": 1, "hyperparameters": {"lr": 0.2}, "environment": {"device": "NVIDIA H200"},
+            "board_version": "9999.1",
         }.items()
     ]  # fmt: skip
-    assert len({run_key(one) for one in [record, *others]}) == 10
+    assert len({run_key(one) for one in [record, *others]}) == 11
 
 
 def test_hyper_parameters_come_back_from_json_as_they_were() -> None:
