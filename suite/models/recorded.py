@@ -30,10 +30,11 @@ class RecordedTanhNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [n, d] -> [n, 1]."""
+        *hidden, last = self.layers  # a slice would build a module at every call
         activations = [x]
-        for layer in self.layers[:-1]:
+        for layer in hidden:
             activations.append(torch.tanh(layer(activations[-1])))
-        outputs: Tensor = self.layers[-1](activations[-1])
+        outputs: Tensor = last(activations[-1])
         if self.training:
             self._record(activations, outputs)
         return outputs
@@ -41,14 +42,14 @@ class RecordedTanhNetwork(nn.Module):
     @torch.no_grad()
     def _record(self, activations: list[Tensor], outputs: Tensor) -> None:
         """Backpropagate by hand, so that the caller's graph is not touched."""
-        slopes = (outputs - self._targets(activations[0])[:, None]) / len(outputs)
+        inputs, *hidden = activations
+        slopes = (outputs - self._targets(inputs)[:, None]) / len(outputs)
         gradients: list[Tensor] = []
-        for number in reversed(range(len(self.layers))):
-            gradients[:0] = (slopes.T @ activations[number]).flatten(), slopes.sum(0)
-            if number:
-                layer = self.layers[number]
-                assert isinstance(layer, nn.Linear)
-                slopes = (slopes @ layer.weight) * (1 - activations[number].square())
+        _, *weights = (layer.weight for layer in self.layers)
+        for weight, activation in zip(reversed(weights), reversed(hidden), strict=True):
+            gradients[:0] = (slopes.T @ activation).flatten(), slopes.sum(0)
+            slopes = (slopes @ weight) * (1 - activation.square())
+        gradients[:0] = (slopes.T @ inputs).flatten(), slopes.sum(0)
         gradient = torch.cat(gradients)
         self.square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
         self.calls.add_(1)

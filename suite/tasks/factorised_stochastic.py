@@ -24,7 +24,7 @@ def stochastic_sparse(alpha: float = 0.1, batch: int = 1) -> Task:
     gradient flow finds from a smaller start, in each coordinate alpha_j = alpha exp(-2 s D_j I), with s the step size,
     D_j the j-th diagonal entry of X'X/n, and I the integral of the loss over time: noise makes the solution sparser,
     and the more so the slower the loss falls (Pesme, Pillaud-Vivien and Flammarion 2021, arXiv:2106.09524, on a model
-    of the noise in continuous time).
+    of the noise in continuous time; the formula is quoted from memory, which is why it is derived below).
 
     Derivation for the steps themselves. A step on sample i with residual r multiplies u_j by 1 - s r x_ij and v_j by 1
     + s r x_ij. So u_j v_j is multiplied by 1 - (s r x_ij)², and alpha_j = (u_j v_j)^(1/2) can be read off the weights.
@@ -40,11 +40,11 @@ def stochastic_sparse(alpha: float = 0.1, batch: int = 1) -> Task:
     Reported, not scored. `alpha_ratio`: the geometric mean of alpha_j over alpha, 1 for gradient flow.
     `effective_distance`: |w - w_eff| / |w_eff| with the minimizer w_eff for the run's alpha_j, which the claim says is
     0; NaN where a u_j or v_j has another sign than at the start. `flow_distance`, to gradient flow's.
-    `shrinkage_error`: the relative error of the best fit of log(alpha / alpha_j) by a multiple of D_j.
-    `recovery_error` = |w - w*| / |w*| and `flow_recovery_error`, gradient flow's. The claim is on gradient descent
-    alone. On seed 0, single samples and steps of 0.06, 0.1 and 0.2, alpha_ratio is 0.941, 0.896 and 0.761 (the formula:
-    0.941, 0.897, 0.767), effective_distance 0.001, 0.003 and 0.016 and flow_distance 0.02, 0.04 and 0.10;
-    shrinkage_error is 0.22 to 0.26, as residuals and entries of the few samples are correlated.
+    `shrinkage_error`: the relative error of the best fit of log(alpha / alpha_j) by a multiple of D_j. `recovery_error`
+    = |w - w*| / |w*| and `flow_recovery_error`, gradient flow's. The claim is on gradient descent alone. On seed 0,
+    single samples and steps of 0.06, 0.1 and 0.2, alpha_ratio is 0.941, 0.896 and 0.761 (the formula: 0.941, 0.897,
+    0.767), effective_distance 0.001, 0.003 and 0.016 and flow_distance 0.02, 0.04 and 0.10; shrinkage_error is 0.22 to
+    0.26, as residuals and entries of the few samples are correlated.
     """
     if not 1e-3 <= alpha <= 1:
         raise ValueError(f"alpha must be between 1e-3 and 1, not {alpha}.")

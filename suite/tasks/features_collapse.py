@@ -35,8 +35,10 @@ def neural_collapse(decay: float = 0.005) -> Task:
     free features and weight decay all global minimizers are like that, and all other critical points are strict saddles
     (Zhu et al. 2021, arXiv:2105.02375). But the optimizer decides whether they are approached: under gradient descent
     with coupled decay the sum of the classifier's rows, which is 0 for an ETF, vanishes exponentially, as the
-    cross-entropy has no gradient there; under sign descent with decoupled decay, the memoryless AdamW, it need not
-    (Zhao et al. 2026, arXiv:2602.16642, who find collapse with SGD and Adam and none with AdamW).
+    cross-entropy has no gradient there; under sign descent with decoupled decay, the memoryless AdamW, it grows from 0
+    to a positive limit where there are more than two classes (Zhao et al. 2026, arXiv:2602.16642, Theorems 3.1 to 3.4
+    as a note on the paper numbers them, who find collapse with SGD and Adam and none with AdamW). That the sum vanishes
+    is necessary for an ETF aligned with the means, not sufficient (Proposition 2.1).
 
     Data. 4 classes of 10 samples; the input is the number of the sample, one-hot. Model: the features H [8, 40] are
     weights themselves, free as those of a large network, and the logits are W H with W [4, 8]; all entries N(0, 1/8).

@@ -55,8 +55,9 @@ def modular_margin() -> Task:
 
     Claim. On all pairs of numbers, where there is nothing to generalize to, the network of largest margin over the
     L_{2,3} norm is known exactly, if there are at least 4 (p - 1) neurons: every neuron is a wave of one frequency,
-    with phases that add up, and all frequencies occur (Morwani et al. 2023, arXiv:2311.07568). It is the limit of
-    minimizers with a small L_{2,3} penalty. Gradient methods have other norms in their limits (gradient flow |theta|,
+    with phases that add up, and all frequencies occur (Morwani et al. 2023, arXiv:2311.07568: Theorem 4 in its reviews,
+    which with the abstract were read; the number of neurons is quoted from memory). It is the limit of minimizers with
+    a small L_{2,3} penalty. Gradient methods have other norms in their limits (gradient flow |theta|,
     Lyu and Li 2020, arXiv:1906.05890), so for them this is a conjecture, which the task tests.
 
     Data. All 121 pairs (a, b) of numbers below p = 11, coded as two one-hot vectors; the class is (a + b) mod p. Model:

@@ -55,18 +55,22 @@ def rich_mixture(rotation: float = 0.0) -> Task:
 
     Claim. On Gaussian clusters where a line separates the classes tolerably and a curve does better, gradient descent
     on a two-layer ReLU network finds the line, while Adam uses the other feature too and comes closer to the Bayes
-    classifier (Vasudeva et al. 2025, arXiv:2505.24022, for population gradients). Turning the inputs takes this
-    advantage from Adam, or reverses it (DePavia et al. 2025, arXiv:2510.23804), as entrywise methods depend on the
+    classifier (Vasudeva et al. 2025, arXiv:2505.24022). Proved is, for isotropic clusters, population gradients of the
+    linear loss and distances of the means between constants that are not stated, that gradient flow aligns every neuron
+    with the first coordinate (Theorem 1), that sign descent, which is Adam with both betas 0, does not from small
+    weights (Theorem 2), and that its piecewise linear limit errs less (Theorem 3); of Adam with betas near 1 only where
+    the clusters are points (Theorem 4). Turning the inputs takes this advantage from Adam, or reverses it (DePavia et
+    al. 2025, arXiv:2510.23804, of which only the abstract is known here), as entrywise methods depend on the
     coordinates (Maes et al. 2024, arXiv:2410.19964); for gradient descent from isotropic initial weights nothing
     changes.
 
     Data. Class -1 is N((-2.1, 0), I), class +1 an equal mixture of N((2/3, 2), I) and N((2/3, -2), I), turned by
     `rotation` degrees: the log-odds are 2.8 x_1 + log cosh(2 x_2), which a homogeneous network can follow nearly. 1,000
-    points for training, 20,000 for the test. Model, as in the theorems: two-layer ReLU network of width 100 without
-    biases, whose output weights are ±1/10 and stay so, w_j ~ N(0, 0.05²). The theorems have the linear loss -y f on the
-    whole distribution; here it is the logistic loss of the 1,000 points, over its Hessian's largest eigenvalue at the
-    start or at two neurons that compute the first coordinate, whichever is larger. `rich_mixture[rotation=45]` has both
-    features in both coordinates.
+    points for training, 20,000 for the test. Model, as in the paper's experiments: two-layer ReLU network of width 100
+    without biases, whose output weights are ±1/10 and stay so, w_j ~ N(0, 0.05²). The theorems have the linear loss -y
+    f on the whole distribution; here it is the logistic loss of the 1,000 points, over its Hessian's largest eigenvalue
+    at the start or at two neurons that compute the first coordinate, whichever is larger. `rich_mixture[rotation=45]`
+    has both features in both coordinates.
 
     Target. 5 % above the least logistic loss of a linear predictor without an intercept, 0.302: a line suffices, and a
     curve passes by. The networks could reach lower losses with a curve alone.

@@ -118,16 +118,19 @@ def homogeneous_margin() -> Task:
     Only KKT points are guaranteed: differences among 0.95 and above are within the spread over seeds.
 
     Other norms. Steepest descent in any norm, with infinitesimal steps, increases the margin over |theta|² in that norm
-    and ends at KKT points of its problem of largest margin (Tsilivis et al. 2024, arXiv:2410.22069); with momentum and
-    falling steps that is shown for Signum and Adam without its epsilon (l_inf), and for Muon (the largest spectral norm
-    among layers) on smooth homogeneous models (Gronich and Vardi 2026, arXiv:2602.16340). ReLU is not smooth, and Muon
-    here steps the output weights by AdamW, which is steepest descent in another norm. Reported: `l2_kkt_residual`,
-    `linf_kkt_residual`, `spectral_kkt_residual`, which are 0 at KKT points (`kkt_residuals`); `linf_margin_ratio`, the
-    margin over the largest weight squared, over the best of any 100 neurons or more than it (a linear program over the
-    same cones); and `spectral_margin_ratio`, that over the larger spectral norm of the layers squared, over a bound
-    that need not be attained, sqrt(2) times the oracle's margin. On seed 0 the l_inf residual is 0.05 for sign descent
-    and 0.04 for Adam, 0.53 for gradient descent with or without momentum; the l2 residual 0.005 to 0.025 for all of
-    them, 0.31 for Muon, whose spectral residual is 0.31 too, above everyone else's 0.10 to 0.13.
+    (Tsilivis et al. 2024, arXiv:2410.22069). By its reviews, which alone were read, that paper shows limits to be KKT
+    points of the problem of largest margin in smooth norms, and to be so in a weaker, generalised sense in others, the
+    l_inf norm among them. With momentum, the infinitesimal steps of a falling rate and a direction that is *assumed* to
+    converge they are KKT points for Signum and for Adam without its epsilon (l_inf), and for Muon (the largest spectral
+    norm among layers) on smooth homogeneous models (Gronich and Vardi 2026, arXiv:2602.16340, Theorem 3.3, Corollaries
+    3.4 and 3.5 and Theorem 3.6, as notes by others number them). ReLU is not smooth, and Muon here steps the output
+    weights by AdamW, which is steepest descent in another norm (Theorem 3.7 has the norm of the two). Reported:
+    `l2_kkt_residual`, `linf_kkt_residual`, `spectral_kkt_residual`, which are 0 at KKT points (`kkt_residuals`);
+    `linf_margin_ratio`, the margin over the largest weight squared, over the best of any 100 neurons or more than it (a
+    linear program over the same cones); and `spectral_margin_ratio`, that over the larger spectral norm of the layers
+    squared, over a bound that need not be attained, sqrt(2) times the oracle's margin. On seed 0 the l_inf residual is
+    0.05 for sign descent and 0.04 for Adam, 0.53 for gradient descent with or without momentum; the l2 residual 0.005
+    to 0.025 for all of them, 0.31 for Muon, whose spectral residual is 0.31 too, above everyone else's 0.10 to 0.13.
     """
     n, width, gap, quarter = 24, 100, 0.04, math.pi / 2
 

@@ -25,10 +25,11 @@ MARKS = sorted({round(10 ** (k / 40)) for k in range(int(40 * math.log10(BUDGET)
 def adam_epsilon(epsilon: float = 1e-4) -> Task:
     """Which margin does Adam maximize when its gradients have fallen below its epsilon?
 
-    Claim. On separable data Adam without epsilon converges to the l_inf margin (Zhang et al. 2024, arXiv:2406.10650).
-    With it, once gradients are small against epsilon, a step is one of gradient descent with momentum and the step size
-    lr / epsilon, and the limit is the l2 margin (Wang et al. 2021, arXiv:2012.06244). Both are right, each in its time:
-    here the time is seen at which one gives way to the other.
+    Claim. On separable data Adam without epsilon converges to the l_inf margin, for step sizes that fall (Zhang et al.
+    2024, arXiv:2406.10650; here they are constant but for the last part of the budget). With it, once gradients are
+    small against epsilon, a step is one of gradient descent with momentum and the step size lr / epsilon, and the limit
+    is the l2 margin (Wang et al. 2021, arXiv:2012.06244). Both are right, each in its time: here the time is seen at
+    which one gives way to the other.
 
     Data and model. Those of `max_margin`: n = 40, d = 20, x @ w from w = 0. Loss: the mean exponential loss itself,
     whose gradient vanishes (the logarithm's never does), over |X|²/n, the Hessian's largest eigenvalue at w = 0. Every

@@ -53,10 +53,13 @@ DATA = {"gaussian": _gaussian, "rademacher": _rademacher}
 def stochastic_margin(batch: int = 1, data: str = "gaussian") -> Task:
     """Which margin does the optimizer maximize when it sees the data in small batches?
 
-    Claim. Full-batch Adam converges to the l_inf margin (Zhang et al. 2024, arXiv:2406.10650). On single samples in
-    cyclic order it need not: where all entries of a sample have one size it converges to the l2 margin, and in general,
-    as beta2 goes to 1, to the margin in a norm sqrt(w'M w) that the data decide. Sign descent with momentum near 1
-    (Signum) keeps the l_inf margin at any batch size (Baek, Song and Yun 2025, arXiv:2510.26303).
+    Claim. Full-batch Adam without epsilon converges to the l_inf margin where its steps fall (Zhang et al. 2024,
+    arXiv:2406.10650). On single samples in cyclic order it need not: where all entries of a sample have one size it
+    converges to the l2 margin, and in general, as beta2 goes to 1, to the margin in a norm sqrt(w'M w) that the data
+    decide. Sign descent with momentum near 1 (Signum) keeps the l_inf margin at any batch size (Baek, Song and Yun
+    2025, arXiv:2510.26303). Of their paper the abstract and the reviews were read, not the proofs: equal sizes are
+    their generalized Rademacher data, and the general statement is of a proxy of Adam that is assumed to converge in
+    direction.
 
     Data. `data=gaussian` are those of `max_margin`, n = 40 and d = 20. In `data=rademacher` the entries of a sample are
     ± its own size, exp(N(0, 0.25)), with labels by a Gaussian teacher. `batch` samples make a step, in the order of the

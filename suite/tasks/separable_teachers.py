@@ -93,11 +93,10 @@ def teacher_geometry(truth: str = "signs") -> Task:
     Claim. No norm is the right one by itself: the separator of largest margin in the norm whose unit ball has the truth
     for a corner predicts best. A teacher of entries ±1 is a corner of the max norm's ball, one of few entries of the l1
     norm's, an orthogonal one of the spectral norm's, one of rank one of the nuclear norm's; for recovery from few
-    linear measurements this is Chandrasekaran et al. 2012, arXiv:1012.0621. So sign descent and
-    Adam should do well on `truth=signs` (Zhang et al. 2024, arXiv:2406.10650), Muon on `truth=orthogonal` (Fan et al.
-    2025, arXiv:2502.04664) and neither on the other two, to which no optimizer here but the explicitly sparse ones has
-    a bias from W = 0. Isotropic teachers, where the l2 norm is right, are in `min_norm_regression` and
-    `spectral_margin`.
+    linear measurements this is Chandrasekaran et al. 2012, arXiv:1012.0621. So sign descent and Adam should do well on
+    `truth=signs` (Zhang et al. 2024, arXiv:2406.10650), Muon on `truth=orthogonal` (Fan et al. 2025, arXiv:2502.04664)
+    and neither on the other two, to which no optimizer here but the explicitly sparse ones has a bias from W = 0.
+    Isotropic teachers, where the l2 norm is right, are in `min_norm_regression` and `spectral_margin`.
 
     Data. n = 100 samples x ~ N(0, I) of dimension 64, arranged as 8 x 8 matrices, with the labels of the teacher. On 50
     seeds the separator of the truth's own norm errs less than that of the dual norm every time. Model: <x, W> from W =
@@ -159,10 +158,11 @@ def spectral_ball(decay: float = 0.5, rank: int = 4) -> Task:
     """Is the weight decay of Muon a ball in the spectral norm?
 
     Claim. Muon with decoupled decay solves the problem constrained to |W| <= 1 / decay in the spectral norm, if it
-    converges (Chen, Li and Liu 2025, arXiv:2506.15054), as AdamW does on the box |W_ij| <= 1 / decay (Xie and Li 2024,
-    arXiv:2404.04454) and Lion (Chen, Liu, Liang and Liu 2023, arXiv:2310.05898): `linf_box` for matrices, where box and
-    ball differ. The built-in Muon has no decay and is a control; ``lowlands run torch.optim:Muon`` has one. Its five
-    Newton-Schulz steps leave singular values between 0.7 and 1.2 in place of 1, and so does the ball's edge.
+    converges (Chen, Li and Liu 2025, arXiv:2506.15054; by summaries of the paper, for an exact orthogonal factor), as
+    AdamW does on the box |W_ij| <= 1 / decay (Xie and Li 2024, arXiv:2404.04454) and Lion (Chen, Liu, Liang and Liu
+    2023, arXiv:2310.05898): `linf_box` for matrices, where box and ball differ. The built-in Muon has no decay and is a
+    control; ``lowlands run torch.optim:Muon`` has one. Its five Newton-Schulz steps leave singular values between 0.7
+    and 1.2 in place of 1, and so does the ball's edge.
 
     Data. n = 100 samples x ~ N(0, I), arranged as 8 x 8 matrices, labelled by a teacher in the ball: `rank` singular
     values of 1 / decay with random singular vectors, and zeros. Model: <x, W> from W = 0. Loss: mean logistic loss over

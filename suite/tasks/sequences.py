@@ -31,17 +31,18 @@ def next_token_margin() -> Task:
     """Where do the weights of a next-token predictor go when it has learned all probabilities?
 
     Claim. The cross-entropy of linear next-token prediction falls to the entropy of the data if some W gives tokens
-    that follow a context the logits of their log-odds and some W gives those that never follow lower ones. Then
-    gradient descent fits the log-odds in the subspace that they span, W converging there to one finite matrix; in the
-    orthogonal subspace it diverges, in the direction of the largest next-token margin in the Frobenius norm
-    (Thrampoulidis 2024, arXiv:2402.18551). For methods in other norms nothing is proved; if they behave as on one-hot
-    labels (Fan et al. 2025, arXiv:2502.04664), sign-like methods end near the margin of the max norm, Muon near that of
-    the spectral norm. That is a conjecture, which the reported ratios test.
+    that follow a context logits that differ by their log-odds (Definition 1), and some W gives them equal logits and
+    lower ones to those that never follow (Definition 2). Then gradient descent, with steps that descend, fits the
+    log-odds in the subspace that they span, W converging there to one finite matrix; in the orthogonal subspace it
+    diverges, in the direction of the largest next-token margin in the Frobenius norm (Theorem 2; Thrampoulidis 2024,
+    arXiv:2402.18551). For methods in other norms nothing is proved; if they behave as on one-hot labels (Fan et al.
+    2025, arXiv:2502.04664), sign-like methods end near the margin of the max norm, Muon near that of the spectral norm.
+    That is a conjecture, which the reported ratios test.
 
-    Data. 15 contexts x ~ N(0, I) of dimension 20, so linearly independent, which suffices for both conditions; a
-    vocabulary of 8 tokens, of which 3 follow each context, with probabilities (0.5 + u) / sum, u ~ U(0, 1). Model: W x
-    from W = 0. Loss: cross-entropy less the entropy of the data, over |X|²/(2n), above which its Hessian has no
-    eigenvalue.
+    Data. 15 contexts x ~ N(0, I) of dimension 20, so linearly independent, which suffices for both conditions (Lemma
+    1); a vocabulary of 8 tokens, of which 3 follow each context, with probabilities (0.5 + u) / sum, u ~ U(0, 1).
+    Model: W x from W = 0. Loss: cross-entropy less the entropy of the data, over |X|²/(2n), above which its Hessian has
+    no eigenvalue.
 
     Target. At an excess of 1e-3 nats the log-odds are fitted to about a percent. Directions approach their limit as
     1/log(loss) only: gradient descent has 0.82 of the margin then. A logarithm of the excess, which hurries other tasks
@@ -53,8 +54,8 @@ def next_token_margin() -> Task:
 
     Reported, not scored. `finite_distance` = |P W - W_odds| / |W_odds|, with P the projection on the subspace of the
     log-odds. `frobenius_margin_ratio`, `spectral_margin_ratio`, `max_margin_ratio`: the least difference of logits
-    between tokens that follow and that do not, of W - P W over its norm, over the best possible.
-    `frobenius_cosine`: between W - P W and the direction of the largest margin. No norm is better by right.
+    between tokens that follow and that do not, of W - P W over its norm, over the best possible. `frobenius_cosine`:
+    between W - P W and the direction of the largest margin. No norm is better by right.
     """
     n, d, tokens, following = 15, 20, 8, 3
     shape = (tokens, d)
@@ -121,8 +122,11 @@ def zipf_bigram(loss: str = "squared") -> Task:
 
     Claim. For a linear bigram model with squared loss gradient descent learns each word at a speed in proportion to its
     frequency, so that under Zipf's law its number of steps grows with the power 1 - r of the vocabulary for a share r
-    of the excess that remains, here 0.9; sign descent learns all words alike and needs about its square root (Kunstner
-    and Bach 2025, arXiv:2505.19227). At *equal* loss the two have fitted different words.
+    of the excess that remains, here 0.9 (Theorem 3.1; Kunstner and Bach 2025, arXiv:2505.19227). Sign descent learns
+    all words alike (Proposition 4.2) and needs about the square root (Theorem 4.5, for a step size that is tuned to the
+    number of steps, and with oscillations about the solution replaced by their mean, Assumption 4.1). Both are limits
+    of large vocabularies whose conditional frequencies follow the law, too (Assumption 2.3), as they do here. At
+    *equal* loss the two have fitted different words. With cross-entropy the paper has experiments only.
 
     Data. A vocabulary of 100 tokens with frequencies in proportion to 1/k. The next token's probabilities follow the
     same law, in an order of its own for every token. The data are these probabilities themselves, as if there were

@@ -56,8 +56,9 @@ def others(tokens: Tensor, selected: Tensor) -> Tensor:
 def locally_optimal(x: Tensor, selected: Tensor, separator: Tensor) -> bool:
     """Whether every selected token serves better than its neighbors in the separator of this selection.
 
-    Neighbors are the tokens at the least margin, the support vectors: definition of Tarzanagh et al. 2023. A token
-    serves the better, the less its first coordinate.
+    Neighbors are the tokens at the least margin, the support vectors. So Tarzanagh et al. (2023, arXiv:2308.16898)
+    define them, quoted from memory: of their paper only the abstract was at hand. A token serves the better, the less
+    its first coordinate.
 
     Args:
         x: samples [n, T + 1, d].
@@ -82,7 +83,9 @@ def attention_selection(parametrisation: str = "combined", worth: str = "equal")
     whose tokens serve better than their neighbors, the support vectors of its own machine; from starts near such a
     direction gradient descent converges to it. If keys and queries are trained, W = K Q', the regularization path of
     their l2 norms leads to the least *nuclear* norm instead. For gradient descent on K and Q that is a conjecture,
-    which `attention_selection[parametrisation=key_query]` tests; nothing is proved for other methods.
+    which `attention_selection[parametrisation=key_query]` tests; nothing is proved for other methods. (The two norms
+    and the convergence to local optima stand in the paper's abstract; the geometric conditions and the definition of
+    local optimality are quoted from memory.)
 
     Data. 12 samples of 6 tokens and a query in d = 16 dimensions, N(0, I). The head reads a token's first coordinate,
     which is set to 0 for the token to select and to 1 for the others: the output is the attention on the wrong tokens.

@@ -120,14 +120,16 @@ def valley_sparse(alpha: float = 0.1, noise: float = 3.0) -> Task:
     Flatness axis. `trace_ratio` = the trace over the least possible. Score 0: gradient flow, per data set, about 2.
     Reported: `lambda_max_ratio` likewise, and `recovery_error` = |w - w*| / |w*|.
 
-    Adam. With label noise Adam is said to minimize tr Diag(H)^(1/2) instead (Li, Wen and Lyu 2025, arXiv:2511.02773:
-    small steps, beta2 near 1, over a time in proportion to the squared inverse of the step; here steps are large and
-    4,000 in number). Reported: `root_trace_ratio`, that trace over the least known. It is in proportion to sum_j
-    |X_j| (|u_j| + |v_j|), at least sum_j |X_j| |w_j|^(1/2), which is concave: the reference is the best that
-    reweighted linear programs find. It is w*, as for the trace, so the two claims have one limit here and differ in
-    what is left of the small coordinates; 111 linear programs prove on each of seeds 0 to 9 that no interpolator has
-    less (tests/suite/oracles/test_flat_minima.py); on other seeds it is a bound. On seed 0 gradient descent has 1.2
-    (step 0.5; flow: 7.3), Adam 1.8 (0.01) to 4.7 (0.003), sign descent 7.0. `valley_matrix` has the two claims part.
+    Adam. With label noise Adam is said to minimize tr Diag(H)^(1/2) instead (Li, Wen and Lyu 2025, arXiv:2511.02773, of
+    which the abstract and summaries by others were read: near the minima, in the limit of small steps s, with 1 - beta2
+    in proportion to s² and over 1 / s² steps Adam follows an equation whose fixed points are stationary for it; here
+    steps are large and 4,000 in number). Reported: `root_trace_ratio`, that trace over the least known. It is in
+    proportion to sum_j |X_j| (|u_j| + |v_j|), at least sum_j |X_j| |w_j|^(1/2), which is concave: the reference is the
+    best that reweighted linear programs find. It is w*, as for the trace, so the two claims have one limit here and
+    differ in what is left of the small coordinates; 111 linear programs prove on each of seeds 0 to 9 that no
+    interpolator has less (tests/suite/oracles/test_flat_minima.py); on other seeds it is a bound. On seed 0 gradient
+    descent has 1.2 (step 0.5; flow: 7.3), Adam 1.8 (0.01) to 4.7 (0.003), sign descent 7.0. `valley_matrix` has the two
+    claims part.
 
     Trace and eigenvalue are different notions of flatness and never averaged. Without noise, `valley_sparse[noise=0]`
     and `valley_sparse[alpha=1,noise=0]`, full-batch SAM and constant step lengths go to the least eigenvalue instead

@@ -30,7 +30,8 @@ def valley_matrix(samples: int = 18, noise: float = 3.0) -> Task:
     Claim. Label noise with gradient descent minimizes the trace of the Hessian among the minima (Li, Wang and Arora
     2022, arXiv:2110.06914), for a product of two matrices a nuclear norm (Gatmiry et al. 2023, arXiv:2306.13239); with
     Adam it is said to minimize tr Diag(H)^(1/2) (Li, Wen and Lyu 2025, arXiv:2511.02773). Both are on small steps and
-    long times. On `valley_sparse` both have one answer; here they have two, as the second is closer to the rank.
+    long times. On `valley_sparse` both have one answer; here they have two. By summaries of their paper Li et al. find
+    that the second does not favour low rank in products of matrices, and that Adam recovers the truth less well.
 
     Data. A teacher W* = p q' of rank one in 8 x 8 dimensions, |p| = |q| = 1, seen through `samples` inputs N(0, 1) of
     its shape, y = <x, W*>. 18 are more than its 15 degrees of freedom and too few for the nuclear norm on most seeds.
