@@ -45,7 +45,7 @@ class RecordedTanhNetwork(nn.Module):
         inputs, *hidden = activations
         slopes = (outputs - self._targets(inputs)[:, None]) / len(outputs)
         gradients: list[Tensor] = []
-        _, *weights = (layer.weight for layer in self.layers)
+        _, *weights = (parameter for parameter in self.parameters() if parameter.dim() == 2)
         for weight, activation in zip(reversed(weights), reversed(hidden), strict=True):
             gradients[:0] = (slopes.T @ activation).flatten(), slopes.sum(0)
             slopes = (slopes @ weight) * (1 - activation.square())
