@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -12,12 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suite.errors import InputError, sentence, unknown
-from suite.predictions.methods import Method
+from suite.predictions.methods import STEP_SIZES, Method
+from suite.signature import signature
 
 TUNING_SEED = 20180225
 """Seed of the quasi-random settings of the first search; those of the n-th have this seed plus n.
 
 Every submission gets the same points of the unit cube."""
+
+FIXED = "default"
+"""In brackets after a submission's name: with the setting that `Submission.fixed_setting` gives it."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,25 @@ class Submission:
     def tuned(self) -> list[str]:
         """The hyper-parameters that are searched for; without any there is one setting only."""
         return [name for name, value in self.space.items() if isinstance(value, Distribution)]
+
+    def fixed_setting(self) -> dict[str, Any]:
+        """One setting for all tasks: the middle of the space of a step size, the optimizer's own default of the rest.
+
+        Where the optimizer names no default, the middle of the space too, to three digits. Default step sizes of
+        libraries are no choice of the authors' (torch's for SGD is 0.001); those that are exactly 1 are in no space.
+        """
+        arguments = signature(self.factory)
+
+        def chosen(name: str, space: Distribution) -> Any:
+            default = arguments[name].default if name in arguments and name not in STEP_SIZES else None
+            if default not in (None, inspect.Parameter.empty):
+                return default
+            middle = space.at(0.5)
+            return float(f"{middle:.3g}") if isinstance(middle, float) else middle
+
+        return dict(self.space) | {
+            name: chosen(name, space) for name, space in self.space.items() if isinstance(space, Distribution)
+        }
 
     def size_of_search(self, trials: int) -> int:
         """How many settings a search tries on a track of so many trials: twice as many where several are tuned.

@@ -40,6 +40,8 @@ class Track:
             sees nothing of it. Where every setting that trains is scored, it is known without.
         fewer_seeds: by task, where a run costs so much that the track asks for fewer seeds.
         first_seed: the first scored seed.
+        fixed: nothing is tuned; every optimizer has its default setting (`Submission.fixed_setting`) on all tasks.
+        free_of_step_size: it takes only optimizers that find their step size by themselves.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Track:
     measured_searches: int = 0
     fewer_seeds: Mapping[str, int] = field(default_factory=dict)
     first_seed: int = 0
+    fixed: bool = False
+    free_of_step_size: bool = False
 
     def with_seeds(self, seeds: int) -> Track:
         """The track with so many seeds on every task."""
@@ -159,6 +163,27 @@ TRACKS = {
         ),
         Track(
             "theory", THEORY, 5, 4, 2, "every task with an oracle, and the variants that decide the bias", searches=2
+        ),
+        Track(
+            "default",
+            QUICK,
+            10,
+            1,
+            1,
+            "the tasks of quick with one fixed setting: the middle of its step sizes, otherwise its authors' defaults",
+            fewer_seeds=QUICK_FEWER_SEEDS,
+            fixed=True,
+        ),
+        Track(
+            "untuned",
+            QUICK,
+            10,
+            1,
+            1,
+            "the same of optimizers without a step size to choose",
+            fewer_seeds=QUICK_FEWER_SEEDS,
+            fixed=True,
+            free_of_step_size=True,
         ),
         Track("full", FULL, 10, 8, 3, "the table to publish: a night on a laptop", searches=2),
     )

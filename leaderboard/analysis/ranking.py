@@ -20,6 +20,7 @@ from leaderboard.analysis.results import RUN_KEYS, Results, frame_of
 from leaderboard.analysis.scoring import CEILING, RESAMPLES, Cell, Scores, add_scores, intervals, tabulate
 from leaderboard.analysis.statistics import SIGNIFICANCE, Array, Interval, Spread, critical_value, geometric_mean
 from suite.storage.record import search_of
+from suite.submission import FIXED
 from suite.tracks import TRACKS, Track
 
 PRINTED_DECIMALS = 3
@@ -220,7 +221,7 @@ def _standings(
     ranks = _ranks(scores.only(complete), searched(scores, results))
     expected = expected_scores(scores, results)
     kind = str(runs["kind"].iloc[0])
-    seconds, behaviors = relative_seconds(runs, TIME_REFERENCES[kind]), results.behaviors(kind)
+    seconds, behaviors = relative_seconds(runs, kind), results.behaviors(kind)
     standings = [
         replace(
             _unranked(name, runs[runs["submission"] == name], seconds),
@@ -330,18 +331,21 @@ def _unscored(results: Results, kind: str) -> list[Standing]:
     """Where no task has references, all submissions without a rank."""
     records = [{name: record[name] for name in RUN_KEYS} for record in results.scored() if record["kind"] == kind]
     runs = pd.DataFrame(records, columns=list(RUN_KEYS))
-    seconds = relative_seconds(runs, TIME_REFERENCES[kind])
+    seconds = relative_seconds(runs, kind)
     standings = [_unranked(str(name), group, seconds) for name, group in runs.groupby("submission")]
     return sorted(standings, key=lambda s: (not s.converged, s.gradient_evaluations, s.submission))
 
 
-def relative_seconds(runs: pd.DataFrame, reference: str) -> dict[str, float]:
-    """Submission -> geometric mean over tasks of the training seconds per run, relative to those of `reference`.
+def relative_seconds(runs: pd.DataFrame, kind: str) -> dict[str, float]:
+    """Submission -> geometric mean over tasks of the training seconds per run, relative to that of `TIME_REFERENCES`.
 
-    Submissions that share no task with it are left out, and so are all where it is not in the results.
+    Where nothing is tuned, that is the reference with its default setting. Submissions that share no task with it are
+    left out, and so are all where it is not in the results.
     """
     means = runs.pivot_table(index="submission", columns="task", values="seconds", observed=True)
-    if reference not in means.index:
+    named = (TIME_REFERENCES[kind], f"{TIME_REFERENCES[kind]}[{FIXED}]")
+    reference = next((name for name in named if name in means.index), None)
+    if reference is None:
         return {}
     ratios = (means / means.loc[reference]).where(means > 0)
     relative = geometric_mean(ratios.to_numpy().T)

@@ -34,6 +34,9 @@ SOLUTIONS = "solutions"
 DEFAULT = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "sign", "sam")
 """What `lowlands run` runs when nothing is named: every other optimizer is a longer wait for a first table."""
 
+FREE_OF_STEP_SIZE = ("lbfgs", "torch.optim:Adadelta")
+"""What it runs then on a track of optimizers without a step size: those of torch."""
+
 TRACK_HELP = ", ".join(f"{track.name} ({track.description})" for track in TRACKS.values())
 PRESET_HELP = ", ".join(f"{preset.name} ({preset.description})" for preset in PRESETS.values())
 
@@ -139,7 +142,7 @@ def run(
         from suite.engine.plan import make_plan
 
         plan = make_plan(
-            submissions or DEFAULT,
+            submissions or (FREE_OF_STEP_SIZE if track.free_of_step_size else DEFAULT),
             tasks or track.tasks,
             track,
             device,

@@ -21,10 +21,11 @@ from suite.entries.description import Described, describe, described
 from suite.entries.entry import accepts, bind
 from suite.entries.loading import LoadedSubmission, load
 from suite.errors import InputError
+from suite.predictions.methods import STEP_SIZES
 from suite.sandbox.host import describe as describe_in_sandbox
 from suite.sandbox.limits import Limits
 from suite.storage.record import Record, RunKey
-from suite.submission import Submission
+from suite.submission import FIXED, Submission
 from suite.task import Task
 from suite.tasks import open_task, own_file
 from suite.tracks import Track
@@ -90,9 +91,23 @@ def make_plan(
         raise InputError(f"{own[0]} cannot be run with --isolate: the sandbox sees no task of your own.")
     if limits is not None and traced is not None:
         raise InputError("--trace cannot be used with --isolate: the sandbox gives weights at the end alone.")
-    loaded = open_submissions(submissions, track.trials, limits, tasks, engine)
+    if track.free_of_step_size:
+        _check_free_of_step_size(open_submissions(submissions, track.trials, limits, (), engine), track)
+    texts = [f"{text}[{FIXED}]" for text in submissions] if track.fixed else submissions
+    loaded = open_submissions(texts, track.trials, limits, tasks, engine)
+    if track.fixed and (networks := [each.text for each in loaded if each.submission.kind == "architecture"]):
+        raise InputError(f"The track {track.name} is of optimizers: {networks[0]} is an architecture.")
     check_names([each.submission for each in loaded])
     return Plan(loaded, opened, track, device, limits, solutions, traced, traced_all)
+
+
+def _check_free_of_step_size(loaded: Sequence[LoadedSubmission], track: Track) -> None:
+    for each in loaded:
+        if names := STEP_SIZES.intersection(each.submission.tuned):
+            raise InputError(
+                f"The track {track.name} is of optimizers without a step size to choose, and {each.submission.name} "
+                f"has {' and '.join(sorted(names))}: the track default gives it the middle of its space."
+            )
 
 
 def open_submissions(

@@ -3,6 +3,7 @@
 ``load(text)``::
 
     NAME[a=1,b=(2,3)]  ->  load(NAME), with these hyper-parameters fixed (values: `suite.literals`)
+    NAME[default]      ->  load(NAME), with all of them fixed (`Submission.fixed_setting`)
     a built-in name    ->  the file submissions/*/NAME.py
     a path to a file   ->  its variable `submission`, or the Submission that a file of `PICKLED` holds
     MODULE:CLASS       ->  the class as an optimizer with the default space, or a Submission of that name
@@ -31,7 +32,7 @@ from suite.errors import InputError, sentence, unknown
 from suite.literals import literal, split
 from suite.predictions.methods import method_by_name, with_settings
 from suite.signature import signature, wraps
-from suite.submission import LogUniform, Submission
+from suite.submission import FIXED, LogUniform, Submission
 
 MAX_STEP_SIZE = 1.0
 """Tasks with an oracle divide their loss by the Lipschitz constant L of its gradient: 1 is gradient descent's 1/L."""
@@ -241,8 +242,21 @@ def _from_import_path(text: str) -> LoadedSubmission:
 
 
 def _with_settings(text: str, options: str) -> LoadedSubmission:
-    """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` says."""
-    loaded, settings = load(text), {}
+    """The submission `text` with hyper-parameters fixed as ``lr=0.1,momentum=0.9`` or `FIXED` says."""
+    loaded = load(text)
+    submission = loaded.submission
+    settings = submission.fixed_setting() if options == FIXED else _settings(text, options)
+    submission = replace(
+        submission,
+        name=f"{submission.name}[{options}]",
+        space={**submission.space, **settings},
+        method=with_settings(submission.method, settings),
+    )
+    return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
+
+
+def _settings(text: str, options: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
     try:
         for option in split(options):
             key, sign, value = (part.strip() for part in option.partition("="))
@@ -251,14 +265,7 @@ def _with_settings(text: str, options: str) -> LoadedSubmission:
             settings[key] = literal(value)
     except InputError as error:
         raise InputError(f"{text}[{options}]: {error}") from None
-    submission = loaded.submission
-    submission = replace(
-        submission,
-        name=f"{submission.name}[{options}]",
-        space={**submission.space, **settings},
-        method=with_settings(submission.method, settings),
-    )
-    return LoadedSubmission(submission, f"{text}[{options}]", _hash(loaded.source_hash.encode(), options))
+    return settings
 
 
 @functools.cache

@@ -153,7 +153,7 @@ def test_which_log_of_a_folder_is_meant(tmp_path: Path) -> None:
 
 def test_tasks_are_a_frame() -> None:
     tasks = lowlands.tasks()
-    assert tasks.loc["min_norm_regression", "tracks"] == "smoke, quick, theory, full"
+    assert tasks.loc["min_norm_regression", "tracks"] == "smoke, quick, theory, default, untuned, full"
     assert list(lowlands.tasks("sparse_regression[alpha=0.01]").index) == ["sparse_regression[alpha=0.01]"]
 
 

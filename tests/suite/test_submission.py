@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,6 +155,35 @@ def test_settings_may_be_fixed() -> None:
     assert fixed.submission.name == "momentum[lr=0.02,nesterov=True]"
     assert fixed.submission.settings(4) == [{"lr": 0.02, "momentum": 0.9, "nesterov": True}]
     assert fixed.source_hash != load("momentum").source_hash != load("momentum[lr=0.03]").source_hash
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("sgd", {"lr": 0.2}),  # the middle of 0.02 to 2, not torch's 0.001
+        ("momentum", {"lr": 0.02, "momentum": 0.9}),
+        ("adamw", {"lr": 0.003, "weight_decay": 0.01}),
+        ("sam", {"lr": 0.03, "rho": 0.05}),
+        ("muon", {"lr": 0.01, "adamw_lr": 0.003}),
+        ("torch.optim:LBFGS", {}),
+        ("sgd[lr=0.5]", {"lr": 0.5}),
+    ],
+)
+def test_the_default_setting_has_the_middle_of_the_step_sizes(text: str, setting: dict[str, float]) -> None:
+    fixed = load(f"{text}[default]")
+    assert fixed.submission.settings(4) == [setting]
+    assert fixed.submission.name == f"{load(text).submission.name}[default]"
+    assert fixed.source_hash != load(text).source_hash
+
+
+def test_a_default_is_the_authors_where_they_name_one() -> None:
+    def optimizer(
+        params: Any, lr: float, beta: float = 0.95, rho: float | None = None, damping: float = 0.5
+    ) -> None: ...
+
+    space = {"lr": Uniform(0.0, 1.0), "beta": Uniform(0.0, 0.5), "rho": LogUniform(0.01, 1.0), "damping": 0.1}
+    setting = Submission("made", optimizer, space=space).fixed_setting()
+    assert setting == {"lr": 0.5, "beta": 0.95, "rho": 0.1, "damping": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from leaderboard.analysis.ranking import board
+from leaderboard.analysis.results import load as load_results
 from leaderboard.cli import main
 from leaderboard.commands.execution import COSTS, opened, recorded_costs
 from leaderboard.commands.run import DEFAULT
@@ -172,3 +174,40 @@ def test_a_command_that_cannot_begin_leaves_no_folder(submission: str, folder: s
     result = CliRunner().invoke(main, command)
     assert (result.exit_code, list(tmp_path.iterdir())) == (2, []), result.output
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("track", "submission", "sentence"),
+    [
+        ("untuned", "adam", "optimizers without a step size to choose, and adam has lr: the track default gives it"),
+        ("untuned", "muon", "and muon has adamw_lr and lr"),
+        ("default", "mlp", "The track default is of optimizers: mlp[default] is an architecture."),
+    ],
+)
+def test_tracks_without_tuning_say_whom_they_are_not_for(
+    tmp_path: Path, track: str, submission: str, sentence: str
+) -> None:
+    command = ["run", submission, "--track", track, "--results", str(tmp_path), "--engine", "local:0"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+    assert read(tmp_path / f"{track}.jsonl").records == []
+
+
+def test_nothing_is_tuned_on_the_default_track(tmp_path: Path) -> None:
+    """One setting on every task, and records that `lowlands verify` finds by their own names."""
+    tasks = ["--task", "min_norm_regression", "--task", "valley_scalar", "--seeds", "2"]
+    command = ["run", "sgd", "adam", "--track", "default", *tasks, "--results", str(tmp_path), "--engine", "local:0"]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    records = read(tmp_path / "default.jsonl").records
+    assert {(r["submission"], r["phase"], *r["hyperparameters"].values()) for r in records} == {
+        ("sgd[default]", "score", 0.2),
+        ("adam[default]", "score", 0.003),
+    }
+    assert len(records) == 8
+    results = load_results([tmp_path / "default.jsonl"])
+    (sgd,) = [one for one in board(results, "optimizer").standings if one.submission == "sgd[default]"]
+    assert sgd.relative_seconds == pytest.approx(1.0)
+    verified = CliRunner().invoke(main, ["verify", str(tmp_path / "default.jsonl"), "--sample", "2"])
+    assert verified.exit_code == 0, verified.output
+    assert "2 runs repeated" in verified.output
