@@ -54,13 +54,13 @@ class Judgement:
         return self.gap.verdict()
 
 
+Runs = Mapping[tuple[str, Method], Mapping[str, list[Record]]]
+"""The scored runs on a task by a method, submission by submission."""
+
+
 def judge(results: Results, predictions: Iterable[Prediction] = PREDICTIONS) -> list[Judgement]:
     """Hold `predictions` against the scored runs of optimizers, in the order of predictions, then of submissions."""
-    runs: defaultdict[tuple[str, Method], defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in results.scored():
-        method = method_of(record)
-        if record["kind"] == "optimizer" and method is not None:
-            runs[record["task"], method][record["submission"]].append(record)
+    runs = _runs_of_methods(results)
     return [
         judged
         for prediction in predictions
@@ -70,12 +70,75 @@ def judge(results: Results, predictions: Iterable[Prediction] = PREDICTIONS) -> 
     ]
 
 
+def _runs_of_methods(results: Results) -> Runs:
+    runs: defaultdict[tuple[str, Method], defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in results.scored():
+        method = method_of(record)
+        if record["kind"] == "optimizer" and method is not None:
+            runs[record["task"], method][record["submission"]].append(record)
+    return runs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an optimizer did on a task of which something is predicted for some method, not necessarily for this one.
+
+    Attributes:
+        measured: the measures that predictions on the task name, as means over the solutions of all seeds.
+        judgements: on what is predicted of it; none where nothing is.
+        untested: predictions of it that its solutions do not show.
+        solutions: seeds with a solution.
+        runs: scored runs, with those that missed the target loss.
+    """
+
+    task: str
+    submission: str
+    measured: Mapping[str, Interval]
+    judgements: tuple[Judgement, ...]
+    untested: tuple[Prediction, ...]
+    solutions: int
+    runs: int
+
+
+def outcomes(results: Results, predictions: Sequence[Prediction] = PREDICTIONS) -> list[Outcome]:
+    """What every optimizer did on each task that `predictions` are about: in the order of predictions, then of runs."""
+    of_task: defaultdict[str, list[Prediction]] = defaultdict(list)
+    for prediction in predictions:
+        of_task[prediction.task].append(prediction)
+    runs: defaultdict[str, defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in results.scored():
+        if record["kind"] == "optimizer":
+            runs[record["task"]][record["submission"]].append(record)
+    judged: defaultdict[tuple[str, str], list[Judgement]] = defaultdict(list)
+    for judgement in judge(results, predictions):
+        judged[judgement.prediction.task, judgement.submission].append(judgement)
+    found = []
+    for task, stated in of_task.items():
+        for submission, records in runs[task].items():
+            tested = [judgement.prediction for judgement in judged[task, submission]]
+            methods = {method_of(record) for record in records}
+            own = [each for each in stated if not methods.isdisjoint(each.methods)]
+            by_measure = {measure: _by_seed(records, measure) for measure in dict.fromkeys(p.measure for p in stated)}
+            found.append(
+                Outcome(
+                    task,
+                    submission,
+                    {name: mean_interval(list(of_seed.values())) for name, of_seed in by_measure.items() if of_seed},
+                    tuple(judged[task, submission]),
+                    tuple(each for each in own if each not in tested),
+                    len({record["seed"] for record in records if record["converged"]}),
+                    len(records),
+                )
+            )
+    return found
+
+
 def _judged(
     prediction: Prediction,
     method: Method,
     submission: str,
     records: Sequence[Record],
-    runs: Mapping[tuple[str, Method], Mapping[str, list[Record]]],
+    runs: Runs,
 ) -> Judgement | None:
     """One prediction for one submission; None where what it is compared with was not run or not measured."""
     left = _by_seed(records, prediction.measure)

@@ -21,6 +21,7 @@ VIEWS = (
     "steps",
     "predictions",
     "verdicts",
+    "outcomes",
     "rotation",
     "rotations",
 )

@@ -16,7 +16,6 @@ from leaderboard.analysis.aggregates import sensitivity as sensitivity_of
 from leaderboard.analysis.full_score import FullScores
 from leaderboard.analysis.implementations import implementations, in_words
 from leaderboard.analysis.measure_values import MeasureValues, measure_values
-from leaderboard.analysis.predictions import Judgement, judge
 from leaderboard.analysis.ranking import PRINTED_DECIMALS, ROUGH, TIME_REFERENCES, Board, Standing, best_of_cell, places
 from leaderboard.analysis.results import Results
 from leaderboard.analysis.robustness import (
@@ -33,25 +32,24 @@ from leaderboard.analysis.scoring import AXES
 from leaderboard.analysis.search_width import unsearched
 from leaderboard.analysis.statistics import Interval
 from leaderboard.analysis.step_sizes import step_sizes
+from leaderboard.tables.prediction_views import outcomes as outcomes
+from leaderboard.tables.prediction_views import predictions as predictions
+from leaderboard.tables.prediction_views import verdicts as verdicts
 from leaderboard.tables.table import (
     ARROWS,
     DASH,
     EITHER,
     EXPLICIT,
-    RETROSPECTIVE,
     Column,
     Table,
     TableCell,
     columns,
-    digits,
     estimate,
-    marked,
     measure_name,
     number,
     text,
 )
 from suite.behavior import Invariance, regularizes
-from suite.predictions import NORMS, PREDICTIONS, Basis
 from suite.storage.record import Record, Status
 from suite.tracks import TRACKS
 
@@ -82,17 +80,11 @@ SINGLE_PRECISION = (
 UNSCORED = "No task here has references that scores could be taken from: what solutions measure is reported."
 COST = "Gradient evaluations (gradients) and training time are per run, time relative to {}."
 NO_SOLUTIONS = "No run reached the target loss on {}: there are no solutions to measure."
-VERDICTS = (
-    "Verdicts: holds if the 95 % interval over seeds of what was measured minus what is predicted lies within the "
-    "tolerance, fails if it lies outside, else undecided. They say nothing of merit."
-)
 ROTATIONS = (
     "A path of 16 steps, followed again from the rotated start on the rotated gradients: how far it ends from its "
     "rotated place, relative to its length (probes that rounding or random numbers decide are left out)."
 )
 NO_ROTATIONS = "No record says how its optimizer steps in rotated coordinates."
-UNPROVED = "*"
-NO_PREDICTIONS = "Theory predicts nothing of these submissions on these tasks, or the records do not show it."
 
 WAYS = {
     OFFICIAL: "geometric mean of axes",
@@ -591,73 +583,6 @@ def steps(board: Board, results: Results) -> Table:
     return Table("Scores by step size", header, rows, stub=3, notes=(note,))
 
 
-def predictions(board: Board, results: Results) -> Table:
-    """What theory predicts of each method, what was measured, and whether the prediction holds."""
-    judgements = _judgements(results, board)
-    rows = tuple(
-        (
-            text(judged.prediction.task),
-            text(judged.submission),
-            text(judged.method),
-            text(NORMS[judged.method]),
-            text(marked(judged.prediction.formula, judged.prediction.retrospective)),
-            number(judged.expected),
-            estimate(judged.measured),
-            estimate(judged.gap.interval()),
-            TableCell(judged.gap.seeds, f"{judged.gap.seeds}/{judged.runs}"),
-            text(judged.verdict),
-            text(judged.prediction.claim.basis),
-            text(judged.prediction.unmet or DASH),
-            text(judged.prediction.claim.statement),
-            text(judged.prediction.claim.source),
-        )
-        for judged in judgements
-    )
-    header = (
-        *columns("task", "submission", words=True),
-        Column("method", "method", words=True, data=True),
-        Column("norm", "norm of its steps", words=True, data=True),
-        *columns("prediction", words=True),
-        Column("expected", "expected", data=True),
-        *columns("measured"),
-        Column("gap", "measured - expected", data=True),
-        Column("seeds", "solutions/runs"),
-        Column("verdict", "does what theory says", words=True, short="verdict"),
-        Column("basis", "rests on", words=True),
-        Column("unmet", "conditions not met", words=True, data=True),
-        Column("statement", "statement", words=True, data=True),
-        *columns("source", words=True),
-    )
-    notes = (VERDICTS, *_marks(judgements)) if rows else (NO_PREDICTIONS,)
-    return Table("Predictions: does each method do what theory says of it?", header, rows, stub=2, notes=notes)
-
-
-def _marks(judgements: Iterable[Judgement]) -> tuple[str, ...]:
-    """The note on predictions that are marked, if there are any."""
-    return (RETROSPECTIVE,) if any(judged.prediction.retrospective for judged in judgements) else ()
-
-
-def verdicts(board: Board, results: Results) -> Table:
-    """The verdicts on all predictions, a column for every submission."""
-    judgements = _judgements(results, board)
-    names = [name for name in board.names if any(judged.submission == name for judged in judgements)]
-    by_row: dict[tuple[str, str], dict[str, TableCell]] = {}
-    for judged in judgements:
-        prediction = judged.prediction
-        row = by_row.setdefault((prediction.task, marked(prediction.formula, prediction.retrospective)), {})
-        value, *_ = digits([judged.measured.value, judged.measured.low, judged.measured.high])
-        unproved = "" if prediction.claim.basis is Basis.THEOREM else UNPROVED
-        row[judged.submission] = TableCell(judged.verdict, f"{value} {judged.verdict}{unproved}")
-    rows = tuple(
-        (text(task), text(formula), *(cells.get(name, text("")) for name in names))
-        for (task, formula), cells in by_row.items()
-    )
-    header = (*columns("task", "prediction", words=True), *(Column(name, name, words=True) for name in names))
-    unproved = f"{UNPROVED} No theorem for this method: a conjecture, or what others observed."
-    notes = (VERDICTS, unproved, *_marks(judgements))
-    return Table("Verdicts on what theory predicts", header, rows, stub=2, notes=notes if rows else (NO_PREDICTIONS,))
-
-
 def rotation(board: Board, results: Results) -> Table:
     """Whether each optimizer takes the same steps in rotated coordinates, and how far its path moves if not."""
     found = {name: probes for name, probes in rotation_probes(results, board.kind).items() if name in board.names}
@@ -700,12 +625,3 @@ def rotations(board: Board, results: Results) -> Table:
     header = (*columns("task", words=True), *(Column(name, name, words=True) for name in names))
     notes = (ROTATIONS,) if rows else (NO_ROTATIONS,)
     return Table("Rotation invariant, task by task (moved by)", header, rows, notes=notes)
-
-
-def _judgements(results: Results, board: Board) -> list[Judgement]:
-    """The judgements on the board's submissions, prediction by prediction in the order of both."""
-    place = {prediction: number for number, prediction in enumerate(PREDICTIONS)}
-    order = {name: number for number, name in enumerate(board.names)}
-    judgements = judge(results) if board.kind == "optimizer" else []
-    known = [judged for judged in judgements if judged.submission in order]
-    return sorted(known, key=lambda judged: (place[judged.prediction], order[judged.submission]))

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t
 
 from leaderboard.analysis.baselines import BASELINES
-from leaderboard.analysis.predictions import admitted, judge
+from leaderboard.analysis.predictions import admitted, judge, outcomes
 from leaderboard.analysis.results import Results, load
 from leaderboard.analysis.statistics import mean_interval
 from leaderboard.analysis.verdicts import Gap, Verdict
@@ -123,3 +123,21 @@ def test_the_shipped_records_of_theory() -> None:
     assert judged["min_norm_regression", "adam", "excess_norm ≥ 0.01"] is Verdict.HOLDS
     assert judged["max_margin", "sign", "linf_margin_ratio = 1 ± 5 %"] is Verdict.HOLDS
     assert judged["univariate_relu", "sgd", "variation_ratio = 1 ± 5 %"] is Verdict.FAILS
+
+
+def test_outcomes_have_methods_of_which_nothing_is_predicted() -> None:
+    predictions = [_prediction(Relation.EQUALS, 1.0, 0.1)]
+    runs = [*_runs("adam", [1.0, 1.02, 0.98]), *_runs("sgd", [3.0, 5.0]), _run("sgd", 2, 7.0, converged=False)]
+    adam, sgd = outcomes(Results(runs), predictions)
+    assert [judged.verdict for judged in adam.judgements] == [Verdict.HOLDS]
+    assert (adam.submission, adam.solutions, adam.runs, adam.untested) == ("adam", 3, 3, ())
+    assert (sgd.submission, sgd.solutions, sgd.runs, sgd.judgements, sgd.untested) == ("sgd", 2, 3, (), ())
+    low, high = t.interval(0.95, 1, loc=4.0, scale=1.0)
+    assert sgd.measured["m"].value == 4.0
+    assert (sgd.measured["m"].low, sgd.measured["m"].high) == pytest.approx((low, high))
+
+
+def test_an_outcome_names_predictions_that_were_not_measured() -> None:
+    predictions = [_prediction(Relation.EQUALS, 1.0, 0.1)]
+    (outcome,) = outcomes(Results([_run("adam", seed, None) for seed in range(3)]), predictions)
+    assert (outcome.judgements, outcome.untested, outcome.measured) == ((), tuple(predictions), {})
