@@ -84,7 +84,8 @@ class Outcome:
     """What an optimizer did on a task of which something is predicted for some method, not necessarily for this one.
 
     Attributes:
-        measured: the measures that predictions on the task name, as means over the solutions of all seeds.
+        measured: the measures that predictions on the task name, as means over the solutions of all seeds; None where
+            no solution shows one.
         judgements: on what is predicted of it; none where nothing is.
         untested: predictions of it that its solutions do not show.
         solutions: seeds with a solution.
@@ -93,7 +94,7 @@ class Outcome:
 
     task: str
     submission: str
-    measured: Mapping[str, Interval]
+    measured: Mapping[str, Interval | None]
     judgements: tuple[Judgement, ...]
     untested: tuple[Prediction, ...]
     solutions: int
@@ -123,7 +124,7 @@ def outcomes(results: Results, predictions: Sequence[Prediction] = PREDICTIONS) 
                 Outcome(
                     task,
                     submission,
-                    {name: mean_interval(list(of_seed.values())) for name, of_seed in by_measure.items() if of_seed},
+                    {name: mean_interval(list(of.values())) if of else None for name, of in by_measure.items()},
                     tuple(judged[task, submission]),
                     tuple(each for each in own if each not in tested),
                     len({record["seed"] for record in records if record["converged"]}),

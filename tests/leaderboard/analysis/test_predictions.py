@@ -133,11 +133,12 @@ def test_outcomes_have_methods_of_which_nothing_is_predicted() -> None:
     assert (adam.submission, adam.solutions, adam.runs, adam.untested) == ("adam", 3, 3, ())
     assert (sgd.submission, sgd.solutions, sgd.runs, sgd.judgements, sgd.untested) == ("sgd", 2, 3, (), ())
     low, high = t.interval(0.95, 1, loc=4.0, scale=1.0)
-    assert sgd.measured["m"].value == 4.0
-    assert (sgd.measured["m"].low, sgd.measured["m"].high) == pytest.approx((low, high))
+    measured = sgd.measured["m"]
+    assert measured is not None
+    assert (measured.value, measured.low, measured.high) == pytest.approx((4.0, low, high))
 
 
 def test_an_outcome_names_predictions_that_were_not_measured() -> None:
     predictions = [_prediction(Relation.EQUALS, 1.0, 0.1)]
     (outcome,) = outcomes(Results([_run("adam", seed, None) for seed in range(3)]), predictions)
-    assert (outcome.judgements, outcome.untested, outcome.measured) == ((), tuple(predictions), {})
+    assert (outcome.judgements, outcome.untested, outcome.measured) == ((), tuple(predictions), {"m": None})
