@@ -222,6 +222,18 @@ class Scores:
         """Overall scores [submissions]."""
         return geometric_mean(list(self.axis_means.values()))
 
+    def of_seeds(self) -> Array:
+        """Overall scores [submissions, seeds] of one seed on all tasks.
+
+        Of the seeds that every task has: those of which some task has no run would be scored on other tasks.
+        """
+        common = sorted(set.intersection(*(set(cell.seeds) for cell in self.cells))) if self.cells else []
+        each = [
+            geometric_mean(list(self.combine([cell.scores[:, cell.seeds.index(seed)] for cell in self.cells]).values()))
+            for seed in common
+        ]
+        return np.column_stack(each) if each else np.full((len(self.names), 0), np.nan)
+
     def resampled(self, resamples: int) -> dict[str, Array]:
         """Axis -> scores [submissions, resamples] over resampled seeds."""
         return self.combine([cell.resampled(resamples) for cell in self.cells])

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import Formatter, LogLocator, NullLocator, ScalarFormatter
 
 from leaderboard.analysis.statistics import Array, Interval
 from leaderboard.figures.svg import Picture, ShownFigure
-
-POINTS_PER_PIXEL = 72 / 100
-"""Of matplotlib's default resolution, in which positions are found before anything is drawn."""
 
 
 class Canvas:
@@ -24,7 +20,6 @@ class Canvas:
     Args:
         panels, columns: how many, and of the grid that they stand in.
         size: width and height of a panel in inches; the average, where `heights` says how rows share the height.
-        small: whether the panels are small and alike, so that fixed margins serve.
         heights: of the rows, relative to each other.
     """
 
@@ -33,17 +28,15 @@ class Canvas:
         panels: int = 1,
         columns: int = 1,
         size: tuple[float, float] = (6.4, 3.6),
-        small: bool = False,
         heights: Sequence[float] | None = None,
     ) -> None:
         rows = math.ceil(panels / columns)
         width, height = size[0] * columns, size[1] * rows
-        self.figure = ShownFigure(figsize=(width, height), layout=None if small else "constrained")
-        # Fixed margins (in inches) cost nothing to find.
-        margins = {"left": 0.42 / width, "right": 1 - 0.08 / width, "bottom": 0.4 / height, "top": 1 - 0.22 / height}
-        spaces = {"wspace": 0.5 / (size[0] - 0.5), "hspace": 0.45 / (size[1] - 0.45)}
-        spacing = margins | spaces if small else None
-        grid = self.figure.subplots(rows, columns, squeeze=False, gridspec_kw=spacing, height_ratios=heights).ravel()
+        self.figure = ShownFigure(figsize=(width, height), layout="constrained")
+        grid = self.figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel()
+        for axes in grid:
+            axes.xaxis.set_major_formatter(Ticks())
+            axes.yaxis.set_major_formatter(Ticks())
         for axes in grid[panels:]:
             axes.set_axis_off()
         self.axes: list[Axes] = list(grid[:panels])
@@ -66,41 +59,55 @@ def strokes(axes: Axes, x: Array, y: Array, half: float | Array, **style: Any) -
     axes.plot(np.stack([x, x, gap], axis=1).ravel(), np.stack([y - half, y + half, gap], axis=1).ravel(), **style)
 
 
-def name_points(axes: Axes, points: Array, names: Sequence[str], colours: Sequence[str]) -> None:
-    """Write the names next to their points, each where it covers the fewest points and names so far."""
-    axes.figure.canvas.draw_idle()
-    pixels = axes.transData.transform(points) if len(points) else points
-    taken: list[tuple[float, float, float, float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in pixels]
-    for (x, y), name, colour, point in zip(pixels, names, colours, points, strict=True):
-        width, height = 6.0 * len(name) + 4, 12.0
-        places = itertools.product((8, -8 - width, -width / 2), (-height / 2, 6, -6 - height))
-        options = [place for place in places if place != (-width / 2, -height / 2)]
-        boxes = [(x + dx, y + dy, x + dx + width, y + dy + height) for dx, dy in options]
-        crossings = [sum(_crosses(box, other) for other in taken) for box in boxes]
-        chosen = int(np.argmin(crossings))
-        taken.append(boxes[chosen])
-        dx, dy = options[chosen]
-        offset = dx * POINTS_PER_PIXEL, (dy + 2) * POINTS_PER_PIXEL
-        axes.annotate(name, point, xytext=offset, textcoords="offset points", color=colour, fontsize=8.5)
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+PLAIN = 1e-3, 1e5
+"""Numbers from the one to below the other are written out."""
 
 
-def _crosses(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def tick_label(value: float, digits: int = 2) -> str:
+    """A number of so many digits as axes show it: 360, 0.27, 10⁻⁶, 2.8×10⁵."""
+    rounded = float(f"{value:.{digits}g}")
+    if rounded == 0 or PLAIN[0] <= abs(rounded) < PLAIN[1]:
+        return f"{rounded:.10g}".replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    power = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    short = f"{float(mantissa):g}"
+    return power if short == "1" else f"{short}×{power}".replace("-", "−")
+
+
+class Ticks(ScalarFormatter):
+    """Labels of a linear axis: as matplotlib's, but those of very large and small numbers as of `tick_label`."""
+
+    def format_ticks(self, values: Any) -> list[str]:
+        """The labels of all ticks of an axis."""
+        largest = max(map(abs, values), default=0)
+        if largest == 0 or PLAIN[0] <= largest < PLAIN[1]:
+            return super().format_ticks(values)
+        return [tick_label(value, 3) for value in values]
+
+
+class LogTicks(Formatter):
+    """Labels of a log axis: powers of ten on all ticks, or on none."""
+
+    def format_ticks(self, values: Any) -> list[str]:
+        """The labels of all ticks of an axis."""
+        decades = [value for value in values if value > 0 and math.log10(value).is_integer()]
+        if len(decades) == len(values) and not all(PLAIN[0] <= value < PLAIN[1] for value in values):
+            return [f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}" for value in values]
+        return [tick_label(value, 3) for value in values]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of one tick."""
+        return tick_label(x, 3)
 
 
 def log_axis(axes: Axes, which: str) -> None:
-    """A log axis with few labels."""
+    """A log axis with few labels, which its name says: call it when the axis has one."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(LogLocator(numticks=5))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(LogTicks())
     axis.set_minor_locator(NullLocator())
-
-
-def name_ends(axes: Axes, x: Array, y: Array) -> None:
-    """Ticks at the least and the greatest value only."""
-    for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
-        finite = values[np.isfinite(values)]
-        ends = sorted({float(finite.min()), float(finite.max())}) if len(finite) else []
-        axis.set_minor_locator(NullLocator())
-        axis.set_ticks(ends, [f"{end:.2g}" for end in ends], fontsize=6.5)
+    if name := axis.get_label_text():
+        axis.set_label_text(f"{name} (log scale)")

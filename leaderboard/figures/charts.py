@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -15,8 +15,9 @@ from leaderboard.analysis.robustness import Trial
 from leaderboard.analysis.runtime import History
 from leaderboard.analysis.statistics import Array
 from leaderboard.analysis.step_sizes import step_size_of
-from leaderboard.figures.canvas import Canvas, log_axis, name_ends
-from leaderboard.figures.style import ACCENT, INK, LINE, MUTED, SERIES, SMALL_STYLE, STYLE, WARM
+from leaderboard.figures.canvas import Canvas, log_axis
+from leaderboard.figures.small_panels import SmallPanels
+from leaderboard.figures.style import ACCENT, INK, LINE, MUTED, SERIES, STYLE, WARM
 from leaderboard.figures.svg import Picture
 
 
@@ -61,13 +62,21 @@ def curves(name: str, charts: Sequence[Chart], alt: str) -> Picture:
             )
         if chart.oracle is not None:
             axes.plot(*_points(chart.oracle), color=INK, linewidth=1, linestyle=(0, (1, 1)), label="oracle")
-        _scale(axes, chart)
         if not chart.x_log and all(isinstance(x, int) for line in chart.lines for x in line.x):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+        _scale(axes, chart)
     handles, labels = canvas.axes[0].get_legend_handles_labels()
-    canvas.figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8.5)
+    canvas.figure.legend(
+        handles, labels, loc="outside lower center", ncols=_legend_columns(canvas, labels), fontsize=8.5
+    )
     return canvas.picture(name, alt)
+
+
+def _legend_columns(canvas: Canvas, labels: Sequence[str]) -> int:
+    """How many columns of a legend are surely narrower than the figure."""
+    widest = 40 + 6 * max(map(len, labels), default=0)  # points: a line's sample and the letters
+    return max(1, min(6, len(labels), int(72 * canvas.figure.get_figwidth() / widest)))
 
 
 def _scale(axes: Axes, chart: Chart) -> None:
@@ -76,17 +85,26 @@ def _scale(axes: Axes, chart: Chart) -> None:
             log_axis(axes, which)
 
 
-@mpl.rc_context(SMALL_STYLE)
+@mpl.rc_context(STYLE)
 def small_multiples(name: str, charts: Sequence[Chart], alt: str) -> Picture:
     """Many small line charts whose ticks are the ends of their lines alone."""
-    canvas = Canvas(len(charts), 5, (2.1, 1.4), small=True)
-    for axes, chart in zip(canvas.axes, charts, strict=True):
-        for line in chart.lines:
-            axes.plot(*_points(line, most=24), color=ACCENT, linewidth=1.1)
-        _scale(axes, chart)
-        name_ends(axes, *_points(chart.lines[0]))
-        axes.set_title(chart.title, fontsize=7.5)
-    return canvas.picture(name, alt)
+    panels = SmallPanels(len(charts))
+    for chart in charts:
+        x, y = _points(chart.lines[0], most=24)
+        panel = panels.panel(chart.title, *_points(chart.lines[0]), chart.x_log, chart.y_log)
+        panels.lines(panel.x(x), panel.y(y), ACCENT, 1.1)
+    across = _named(charts[0].x_label, {chart.title: chart.x_log for chart in charts})
+    up = _named(charts[0].y_label, {chart.title: chart.y_log for chart in charts})
+    return panels.picture(name, alt, [f"across: {across}", f"up: {up}"])
+
+
+def _named(label: str, logs: Mapping[str, bool]) -> str:
+    """What an axis shows, and which panels have a log scale of it."""
+    linear = [title for title, log in logs.items() if not log]
+    if len(linear) == len(logs):
+        return label
+    exceptions = f", linear in {', '.join(linear)}" if linear else ""
+    return f"{label} (log scale{exceptions})"
 
 
 def _points(line: Line, most: int = 80) -> tuple[Array, Array]:
@@ -96,39 +114,44 @@ def _points(line: Line, most: int = 80) -> tuple[Array, Array]:
     return x[chosen], y[chosen]
 
 
-@mpl.rc_context(SMALL_STYLE)
+@mpl.rc_context(STYLE)
 def tuning(submission: str, trials: Sequence[Trial]) -> Picture | None:
     """What trials are chosen by against their step size (or first tuned number), a panel for each task."""
     key = step_size_of([trial.hyperparameters for trial in trials])
     tasks = sorted({trial.task for trial in trials})
     if key is None or not tasks:
         return None
-    canvas = Canvas(len(tasks), 5, (2.1, 1.4), small=True)
-    for axes, task in zip(canvas.axes, tasks, strict=True):
+    panels = SmallPanels(len(tasks))
+    log = all(trial.hyperparameters[key] > 0 for trial in trials)
+    for task in tasks:
         of_task = [trial for trial in trials if trial.task == task]
         finished = [trial for trial in of_task if math.isfinite(trial.criterion)]
+        x = np.array([trial.hyperparameters[key] for trial in of_task], dtype=float)
+        y = np.array([trial.criterion for trial in finished], dtype=float)
+        panel = panels.panel(task, x, y, x_log=log, margin=0.12)
         for chosen, colour, size in ((False, MUTED, 3.5), (True, ACCENT, 6.0)):
             group = [trial for trial in finished if trial.chosen == chosen]
-            x, y = [trial.hyperparameters[key] for trial in group], [trial.criterion for trial in group]
-            axes.plot(x, y, "o", color=colour, markersize=size)
+            x, y = _numbers([(trial.hyperparameters[key], trial.criterion) for trial in group])
+            panels.marks(panel.x(x), panel.y(y), "o", colour, size)
         # Along the lower edge: ended by the race (a tick), or missed the target loss (a cross).
         for raced, marker, colour in ((True, "|", MUTED), (False, "x", WARM)):
-            x = [t.hyperparameters[key] for t in of_task if t not in finished and t.raced == raced]
-            edge = axes.get_xaxis_transform()
-            axes.plot(x, [0.04] * len(x), marker, color=colour, transform=edge, clip_on=False, markersize=5)
-        values = np.array([trial.hyperparameters[key] for trial in of_task], dtype=float)
-        if values.min() > 0 and values.max() > values.min():
-            log_axis(axes, "x")
-        axes.margins(0.12)
-        name_ends(axes, values, np.array([trial.criterion for trial in finished]))
-        axes.set_title(task, fontsize=7.5)
-    canvas.figure.text(0.5, 0.01, key, ha="center", fontsize=7.5, color=MUTED)
+            x, _ = _numbers([(t.hyperparameters[key], 0.0) for t in of_task if t not in finished and t.raced == raced])
+            panels.marks(panel.x(x), np.full_like(x, panel.foot), marker, colour, 5)
     missed = sum(math.isinf(trial.criterion) and not trial.raced for trial in trials)
-    return canvas.picture(
+    return panels.picture(
         f"tuning-{submission}",
         f"Tuning trials of {submission}: the criterion (validation loss, or gradient evaluations to the target loss) "
         f"against {key} on {len(tasks)} tasks; {missed} of {len(trials)} trials missed the target loss.",
+        [
+            f"across: {_named(key, dict.fromkeys(tasks, log))}",
+            "up: validation loss or gradient evaluations to the target loss",
+        ],
     )
+
+
+def _numbers(pairs: Sequence[tuple[float, float]]) -> Array:
+    """The pairs as two rows."""
+    return np.array(pairs, dtype=float).reshape(-1, 2).T
 
 
 @mpl.rc_context(STYLE)

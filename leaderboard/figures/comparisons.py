@@ -5,25 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from leaderboard.analysis.robustness import Agreement
 from leaderboard.analysis.statistics import Array, Interval, pareto_front
-from leaderboard.figures.canvas import Canvas, error_bars, log_axis, name_points, strokes
+from leaderboard.figures.canvas import Canvas, error_bars, log_axis, strokes
+from leaderboard.figures.point_names import PointNames
 from leaderboard.figures.style import ACCENT, GOOD, INK, LINE, MUTED, STYLE, WARM
 from leaderboard.figures.svg import Picture
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One measure of all submissions on a task: each run's value, and the measure's references where it is scored."""
+    """One measure of all submissions on a task.
+
+    Attributes:
+        values: [submissions, seeds], NaN where there is none.
+        means: with their intervals, in the order of `names`.
+        score_0, score_1: the references, where the measure is scored.
+    """
 
     measure: str
     names: Sequence[str]
     values: Array
+    means: Sequence[Interval]
     score_0: float | None = None
     score_1: float | None = None
     direction: str = ""
@@ -38,8 +48,9 @@ def distributions(task: str, strips: Sequence[Strip]) -> Picture:
     for axes, strip in zip(canvas.axes, strips, strict=True):
         places = np.arange(len(strip.names))[:, None] + np.zeros_like(strip.values)
         strokes(axes, strip.values, places, 0.22, color=MUTED, alpha=0.7, linewidth=1.2)
-        means = np.array([np.nanmean(row) if not np.isnan(row).all() else np.nan for row in strip.values])
-        strokes(axes, means, places[:, 0], 0.38, color=ACCENT, linewidth=2.4)
+        rows_of = np.arange(len(strip.names), dtype=float)
+        strokes(axes, np.array([mean.value for mean in strip.means]), rows_of, 0.38, color=ACCENT, linewidth=2.4)
+        _lying(axes, strip.means, rows_of, color=ACCENT, linewidth=1.2)
         for value, colour, name in ((strip.score_0, WARM, "score_0"), (strip.score_1, GOOD, "score_1")):
             if value is not None and math.isfinite(value):
                 axes.axvline(value, color=colour, linewidth=1, linestyle="--", label=name)
@@ -60,13 +71,20 @@ def distributions(task: str, strips: Sequence[Strip]) -> Picture:
     )
 
 
+def _lying(axes: Axes, intervals: Sequence[Interval], rows: Array, **style: Any) -> None:
+    """The intervals as lines that lie on rows."""
+    ends = np.array([[interval.low, interval.high, np.nan] for interval in intervals]).ravel()
+    axes.plot(ends, np.repeat(rows, 3), **style)
+
+
 @dataclass(frozen=True)
 class Place:
-    """A submission on two measures, lower is better on both."""
+    """A submission on two measures, lower is better on both: means with intervals, and the runs [seeds, 2]."""
 
     name: str
     x: Interval
     y: Interval
+    runs: Array
     explicit: bool = False
 
 
@@ -95,6 +113,7 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
             axes.step(ordered[:, 0], ordered[:, 1], where="post", color=ACCENT, linewidth=1.0, alpha=0.5)
         for place, best in zip(places, front, strict=True):
             colour = ACCENT if best else MUTED
+            axes.plot(*place.runs.T, ".", color=colour, alpha=0.5, markersize=3)
             axes.errorbar(
                 place.x.value,
                 place.y.value,
@@ -106,11 +125,13 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
                 markersize=6 if best else 5,
                 linewidth=0.8,
             )
+        axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
         if panel.x_log and len(points) and points[:, 0].min() > 0:
             log_axis(axes, "x")
-        axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+        if len(points) and points[:, 1].min() > 0 and points[:, 1].max() > 10 * points[:, 1].min():
+            log_axis(axes, "y")
         axes.margins(0.14)
-        name_points(axes, points, [place.name for place in places], [ACCENT if best else MUTED for best in front])
+        PointNames(axes, points, [place.name for place in places], [ACCENT if best else MUTED for best in front])
         winners = ", ".join(place.name for place, best in zip(places, front, strict=True) if best)
         sentences.append(f"{panel.title}: on the Pareto front are {winners or 'none'}.")
     return canvas.picture(name, "Flatness measure against test error, lower is better. " + " ".join(sentences))
@@ -118,15 +139,23 @@ def tradeoff(name: str, panels: Sequence[Panel]) -> Picture:
 
 @mpl.rc_context(STYLE)
 def scores(
-    name: str, names: Sequence[str], overall: Sequence[Interval], axes: Mapping[str, Sequence[float]]
+    name: str,
+    names: Sequence[str],
+    overall: Sequence[Interval],
+    axes: Mapping[str, Sequence[float]],
+    of_seeds: Array,
 ) -> Picture:
-    """The overall scores with their intervals, best first, and the scores of each axis beside them."""
+    """The overall scores with their intervals, best first, the scores of each axis beside them, and those of each seed.
+
+    `of_seeds` [submissions, seeds] are the overall scores of one seed each, NaN where a submission lacks it.
+    """
     canvas = Canvas(size=(6.4, 1.0 + 0.24 * len(names)))
     panel = canvas.axes[0]
     rows = np.arange(len(names))
     several = axes if len(axes) > 1 else {}  # of one axis the overall score is that axis'
     for (axis, values), colour, marker in zip(several.items(), (WARM, GOOD, MUTED), "sD^", strict=False):
         panel.plot(values, rows, linestyle="", marker=marker, markersize=3.5, color=colour, alpha=0.8, label=axis)
+    strokes(panel, of_seeds, rows[:, None] + np.zeros_like(of_seeds), 0.3, color=ACCENT, alpha=0.55, linewidth=1.0)
     for row, interval in enumerate(overall):
         label = "overall" if row == 0 else None
         panel.errorbar(
@@ -135,7 +164,7 @@ def scores(
     panel.set_yticks(rows, names)
     panel.set_ylim(len(names) - 0.5, -0.5)
     panel.grid(axis="y", visible=False)
-    panel.set_xlabel("score (95 % intervals over seeds)")
+    panel.set_xlabel("score (95 % intervals over seeds; strokes: overall score of one seed)")
     canvas.figure.legend(loc="outside upper center", ncols=2, fontsize=8.5)
     best = ", ".join(f"{each} {interval.value:.2f}" for each, interval in zip(names, overall, strict=True))
     return canvas.picture(name, f"Overall scores, best first: {best}.")
@@ -197,7 +226,7 @@ def track_agreement(name: str, agreement: Agreement, labels: tuple[str, str]) ->
     axes.set(xlabel=f"overall score, {labels[0]}", ylabel=f"overall score, {labels[1]}")
     axes.margins(0.15)
     points = np.column_stack([agreement.first, agreement.second])
-    name_points(axes, points, agreement.names, [INK] * len(agreement.names))
+    PointNames(axes, points, agreement.names, [INK] * len(agreement.names))
     tau = f"{agreement.tau.value:.2f} [{agreement.tau.low:.2f}, {agreement.tau.high:.2f}]"
     alt = f"Overall scores on {labels[0]} and {labels[1]}: Kendall's tau {tau} over {len(agreement.names)} submissions."
     return canvas.picture(name, alt)

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from leaderboard.analysis.statistics import Array
-from leaderboard.figures.canvas import Canvas, log_axis
+from leaderboard.figures.canvas import Canvas, log_axis, tick_label
 from leaderboard.figures.style import ACCENT, INK, SERIES, STYLE
 from leaderboard.figures.svg import Picture
 
@@ -46,16 +46,16 @@ def landscape(name: str, lines: Sequence[LossOnLine], planes: Sequence[LossOnPla
             # Dashed over solid: where nothing was to be reordered, both are one line.
             dashes = ("-", "--")[number % 2]
             axes.plot(line.t, loss, color=SERIES[number % len(SERIES)], label=label, linestyle=dashes)
+        axes.set(title=line.title, xlabel="place between them (0 and 1 are the solutions)", ylabel="training loss")
         if min(map(np.min, line.losses.values())) > 0:
             log_axis(axes, "y")
-        axes.set(title=line.title, xlabel="place between them (0 and 1 are the solutions)", ylabel="training loss")
         axes.legend(fontsize=8.5)
     for axes, plane in zip(canvas.axes[len(lines) :], planes, strict=True):
         least, most = plane.loss.min(), plane.loss.max()
         levels = np.unique(least + (most - least) * np.linspace(0, 1, LEVELS + 1)[1:] ** 2)
         if len(levels) > 1:
             contours = axes.contour(plane.a, plane.b, plane.loss, levels=levels, colors=ACCENT, linewidths=0.8)
-            axes.clabel(contours, fontsize=7, fmt=lambda level: f"{level:.2g}")
+            axes.clabel(contours, fontsize=7, fmt=tick_label)
         axes.plot([0], [0], "o", color=INK, markersize=4)
         axes.set(title=plane.title, xlabel="first eigenvector", ylabel="second eigenvector")
     return canvas.picture(name, alt)

@@ -36,6 +36,3 @@ STYLE: Any = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
     **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 0),
 }
-
-SMALL_STYLE: Any = STYLE | {"axes.grid": False}
-"""For panels the size of a stamp."""

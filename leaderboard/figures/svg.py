@@ -49,6 +49,9 @@ GEOMETRY = ("d", "x", "y", "width", "height", "points", "transform")
 LEGIBLE = 11.0
 """Pixels of the smallest letters that people read on a telephone."""
 
+BODY = 15.0
+"""Pixels of a page's own letters on a telephone; no figure's are larger."""
+
 FONT_SIZE = re.compile(r"font(?:-size)?:[^;]*?([\d.]+)px")
 
 COORDINATE = re.compile(r"-?\d+\.\d+")
@@ -145,18 +148,20 @@ def themed(source: str, name: str, alt: str, variables: Mapping[str, str]) -> st
                 element.set(attribute, re.sub(r"^#|(?<=url\()#", f"#{prefix}-", value))
     for attribute in ("width", "height"):
         root.attrib.pop(attribute, None)
-    legible = f'style="--legible:{_legible_width(root)}px" '
-    description = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" {legible}'
+    least, most = _widths(root)
+    widths = f'style="--legible:{least}px;--widest:{most}px" '
+    description = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" {widths}'
     svg = ElementTree.tostring(root, encoding="unicode").replace("<svg ", description, 1)
     for colour, variable in variables.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg
 
 
-def _legible_width(root: Element) -> int:
-    """The width in pixels at which the smallest letters of a picture have `LEGIBLE` pixels."""
+def _widths(root: Element) -> tuple[int, int]:
+    """The widths in pixels at which a picture's smallest letters have `LEGIBLE` pixels, and its largest `BODY`."""
     sizes = [float(size) for text in root.iter(f"{SVG}text") for size in FONT_SIZE.findall(text.get("style", ""))]
-    return math.ceil(float(root.attrib["viewBox"].split()[2]) * LEGIBLE / min(sizes, default=LEGIBLE))
+    width = float(root.attrib["viewBox"].split()[2])
+    return math.ceil(width * LEGIBLE / min(sizes, default=LEGIBLE)), math.floor(width * BODY / max(sizes, default=BODY))
 
 
 def _slim(parent: Element) -> None:

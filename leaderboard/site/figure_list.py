@@ -96,7 +96,11 @@ def _scores(board: Board) -> Picture | None:
         for axis in board.scores.axes
     }
     names = [standing.submission for standing in standings]
-    return scores(f"scores-{board.kind}", names, [each.overall for each in standings], axes) if standings else None
+    if not standings:
+        return None
+    rows = [board.scores.names.index(name) for name in names]
+    overall = [each.overall for each in standings]
+    return scores(f"scores-{board.kind}", names, overall, axes, board.scores.of_seeds()[rows])
 
 
 def _performance(board: Board) -> Picture | None:

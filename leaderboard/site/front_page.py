@@ -13,7 +13,7 @@ from leaderboard.analysis.measure_values import MeasureValues
 from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.ranking import board as board_of
 from leaderboard.analysis.scoring import AXES
-from leaderboard.analysis.statistics import Interval, mean_ranks, nemenyi_distance
+from leaderboard.analysis.statistics import Array, Interval, mean_ranks, nemenyi_distance
 from leaderboard.figures import Panel, Picture, Place, critical_difference, tradeoff
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.texts import measure_text, task_text
@@ -69,8 +69,11 @@ def tradeoff_of(context: SiteContext, board: Board) -> Picture | None:
     for task, axes in tasks.items():
         if len(axes) == 2:
             flatness, error = axes["flatness"], axes["generalization"]
-            estimates = zip(flatness.names, _lower_is_better(flatness), _lower_is_better(error), strict=True)
-            places = [Place(name, x, y, explicit[name]) for name, x, y in estimates]
+            x, y = (list(zip(_lower_is_better(row), _runs(row), strict=True)) for row in (flatness, error))
+            places = [
+                Place(name, across, up, np.column_stack([runs, others]), explicit[name])
+                for name, (across, runs), (up, others) in zip(flatness.names, x, y, strict=True)
+            ]
             panels.append(Panel(task, places, _label(flatness), _label(error)))
     return tradeoff(f"tradeoff-{board.kind}", panels) if panels else None
 
@@ -80,6 +83,11 @@ def _lower_is_better(row: MeasureValues) -> list[Interval]:
     if not row.higher:
         return row.estimates()
     return [Interval(1 / value.value, 1 / value.high, 1 / value.low) for value in row.estimates()]
+
+
+def _runs(row: MeasureValues) -> Array:
+    """The values [submissions, seeds] of a measure; one over them if higher is better."""
+    return 1 / row.values if row.higher else row.values
 
 
 def _label(row: MeasureValues) -> str:

@@ -71,7 +71,14 @@ def distributions_of(name: str, board: Board, rows: Sequence[MeasureValues], run
     """The values of every run, measure by measure."""
     words = {True: "(higher is better)", False: "(lower is better)", None: ""}
     strips = [
-        Strip(row.measure, row.names, row.values, *_references(row.axis, runs), direction=words[row.higher])
+        Strip(
+            row.measure,
+            row.names,
+            row.values,
+            row.estimates(),
+            *_references(row.axis, runs),
+            direction=words[row.higher],
+        )
         for row in rows
         if not np.isnan(row.values).all()
     ]

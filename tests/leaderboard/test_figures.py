@@ -22,7 +22,7 @@ def picture() -> Picture:
 def test_words_are_kept_and_nothing_invisible(picture: Picture) -> None:
     root = ElementTree.fromstring(picture.svg)
     texts = ["".join(element.itertext()) for element in root.iter(f"{SVG}text")]
-    assert {"a <b> & 'c'", "d_e", "x", "y", "t"} <= set(texts)
+    assert {"a <b> & 'c'", "d_e", "x (log scale)", "y", "t"} <= set(texts)
     assert root.get("role") == "img"
     assert root.get("aria-label") == 'Two "curves" & more.'
     assert "metadata" not in picture.svg
