@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,8 @@ training images from the decision boundary. Not the margin over the path norm, w
 attention do not have: architectures of every kind enter these tasks."""
 
 REFERENCES_FILE = Path(__file__).with_name("references.json")
-"""Made by ``python -m suite.commands.make_references``, which says how. score_1, the best mean over seeds among the
-reference runs, measure by measure, is a stretch value that no single run reaches on every axis.
+"""Made by ``lowlands references --all`` (`suite.commands.frozen_references`). score_1, the best mean over seeds
+among the reference runs, measure by measure, is a stretch value that no single run reaches on every axis.
 
 Where a pair of references names a measure as `measured`, they are values of that one, which was scored before, and
 are provisional until the task's references are made anew."""
@@ -112,11 +112,16 @@ def frozen() -> dict[str, Any]:
 
 
 def image_axes(name: str) -> tuple[Axis, ...]:
-    """The axes with the references of the task `name`; none if there are no references."""
+    """The axes with the references of the image task `name`; none if there are no references."""
+    return frozen_axes(name, IMAGE_AXES)
+
+
+def frozen_axes(name: str, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The `axes` of the task `name` with its frozen references; none if there are not those of all of them."""
     references = frozen().get(name, {}).get("axes", {})
-    if not all(axis.measure in references for axis in IMAGE_AXES):
+    if not all(axis.measure in references for axis in axes):
         return ()
-    pairs = {axis: references[axis.measure] for axis in IMAGE_AXES}
+    pairs = {axis: references[axis.measure] for axis in axes}
     return tuple(
         replace(
             axis,
@@ -227,7 +232,7 @@ def mnist5k_mlp(batch: int = 64) -> Task:
     decision boundary: for a linear network the l2 margin, and defined for every architecture). Generalization axis.
     `test_error`. All: score 0 is the mean that SGD reaches from an adversarial initialization, a global minimum of data
     with wrong labels (Liu et al. 2020, arXiv:1906.02613); score 1 is the best mean among reference runs. Both are
-    frozen with the suite's version, in `references.json`, by ``python -m suite.commands.make_references``.
+    frozen with the suite's version, in `references.json`, by ``lowlands references --all``.
 
     Measured (tuned by validation loss, 3 seeds, without annealing). SAM errs less than SGD (6.9 against 7.8 %) and is
     flatter: 2.4 times in `lambda_max`, 1.7 times in `adaptive_sharpness`; than heavy ball 4.0 and 1.8 times. Tuning

@@ -120,6 +120,11 @@ def _initial_weights(task_name: str, seed: int, wrong: int) -> dict[str, Tensor]
     return dict(adversarial_init(plain.model(problem, seed), problem, seed, wrong).state_dict())
 
 
+def pretraining_samples(problem: Problem, wrong: int) -> int:
+    """How many samples the training of an adversarial initialization with `wrong` wrong labels sees."""
+    return EPOCHS * (len(problem.train) + wrong)
+
+
 @task
 def mnist5k_bad_start() -> Task:
     """Does the optimizer escape from a bad global minimum to one that generalizes?

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from suite.commands import make_references as references
+from suite.commands import frozen_references as references
 from suite.data import load_images
 from suite.data.splits import split_digits
 from suite.entries import load
@@ -26,7 +26,7 @@ from suite.storage import cache as disk
 from suite.task import Oracle, Problem, Solution, Split, Target, Task
 from suite.tasks import find_task
 from suite.tasks import images_adversarial_init as adversarial
-from suite.tasks.images import IMAGE_AXES, image_measures
+from suite.tasks.images import IMAGE_AXES, REFERENCES_FILE, image_measures
 from suite.tasks.images_adversarial_init import ADVERSARIAL_INITS
 from suite.training import TrainingRun, train
 from suite.trials import resolve_axes
@@ -166,8 +166,8 @@ def test_gradients_of_an_initialization_are_not_those_of_a_reference_run() -> No
 
 
 def test_references_are_in_order() -> None:
-    frozen = json.loads(references.REFERENCES_FILE.read_text())
-    assert {"mnist5k_mlp"} <= set(frozen) <= set(ADVERSARIAL_INITS)
+    frozen = json.loads(REFERENCES_FILE.read_text())
+    assert {"mnist5k_mlp"} <= set(frozen) <= {*ADVERSARIAL_INITS, "tiny_lm"}
     for name in frozen:
         axes = find_task(name).axes
         assert [axis.measure for axis in axes] == [axis.measure for axis in IMAGE_AXES], name
