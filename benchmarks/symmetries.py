@@ -29,10 +29,10 @@ from suite.errors import InputError
 from suite.measures import Estimate, measure
 from suite.measures.registry import ATTENTION, LINEAR_PAIR
 from suite.seeding import torch_stream
+from suite.study_design import STUDY_SETTINGS
 from suite.task import Split
 from suite.tasks.factorial import FIT, factorial
 from suite.tasks.images import TARGET_LOSS, mnist5k_mlp
-from suite.tracks import STUDY_SETTINGS
 from suite.training import TrainingRun, train
 from tests.suite.measures.symmetries import CHANGES, changed
 

@@ -1,19 +1,13 @@
-"""The tracks, which are lists of tasks with seeds and a tuning budget, and the presets of the study. No torch import.
-
-A preset of the study crosses optimizers, their step sizes and the variants of the task `factorial`. Every combination
-is an ordinary submission (``sgd[lr=0.1]``) on an ordinary task (``factorial[depth=3]``), so its records are too.
-"""
+"""The tracks, which are lists of tasks with seeds and a tuning budget. No torch import."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from suite.errors import InputError, unknown
 
@@ -259,72 +253,3 @@ def find_track(name: str) -> Track:
     if name not in TRACKS:
         raise unknown("track", name, TRACKS)
     return TRACKS[name]
-
-
-STUDY_SETTINGS = {
-    "sgd": ("lr=0.1", "lr=0.3"),
-    "momentum": ("lr=0.01", "lr=0.05"),
-    "sam": ("lr=0.01,rho=0.1", "lr=0.05,rho=0.1"),
-    "adam": ("lr=0.001", "lr=0.004"),
-    "sign": ("lr=0.0003", "lr=0.001"),
-    "muon": ("lr=0.005,adamw_lr=0.001", "lr=0.02,adamw_lr=0.004"),
-}
-"""The settings of each optimizer of the study, with a small and a large step size. The two are three to five times
-apart and bracket what tuning selects on this task; with both, nearly every run reaches the target loss."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A full factorial design.
-
-    Attributes:
-        name: what `--preset` selects.
-        optimizers: names in `STUDY_SETTINGS`.
-        levels: arguments of the task `factorial`, each with its levels.
-        seeds: runs per combination.
-    """
-
-    name: str
-    optimizers: tuple[str, ...]
-    levels: Mapping[str, tuple[Any, ...]]
-    seeds: int
-    description: str
-
-    def submissions(self) -> tuple[str, ...]:
-        """The texts that name the optimizers, each with both step sizes."""
-        return tuple(f"{name}[{settings}]" for name in self.optimizers for settings in STUDY_SETTINGS[name])
-
-    def track(self) -> Track:
-        """The variants as a track. Nothing is tuned: the step size is a factor."""
-        variants = (zip(self.levels, values, strict=True) for values in itertools.product(*self.levels.values()))
-        tasks = tuple(f"factorial[{','.join(f'{key}={value}' for key, value in variant)}]" for variant in variants)
-        return Track(f"study-{self.name}", tasks, self.seeds, trials=1, tuning_seeds=0, description=self.description)
-
-
-SMOKE_LEVELS = {"data": ("teacher",), "depth": (1, 3), "loss": ("cross_entropy",), "batch": (20, 200)}
-SMALL_LEVELS: Mapping[str, tuple[Any, ...]] = {
-    "data": ("digits", "teacher"),
-    "depth": (1, 3),
-    "width": (64, 128),
-    "normalisation": ("none", "layer"),
-    "loss": ("cross_entropy", "squared", "smoothed"),
-    "batch": (20, 200),
-    "scale": (0.5, 2.0),
-}
-FULL_LEVELS = {**SMALL_LEVELS, "depth": (1, 2, 4), "width": (64, 256), "batch": (10, 50, 200), "scale": (0.5, 1.0, 2.0)}
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset("smoke", ("sgd", "adam"), SMOKE_LEVELS, 2, "does everything run: seconds"),
-        Preset("small", ("sgd", "adam", "muon"), SMALL_LEVELS, 2, "a quarter of an hour on two cores"),
-        Preset("full", tuple(STUDY_SETTINGS), FULL_LEVELS, 5, "for a cluster: some 39,000 runs"),
-    )
-}
-
-
-def find_preset(name: str) -> Preset:
-    """The preset of this name; an `InputError` if there is none."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]

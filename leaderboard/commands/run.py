@@ -19,7 +19,8 @@ from leaderboard.commands.execution import Resources, execute, opened, resource_
 from suite.errors import InputError
 from suite.storage.record import PATH, Status
 from suite.storage.training_paths import file_of
-from suite.tracks import PRESETS, TRACKS, Track, find_preset, find_track
+from suite.study_design import PRESETS, find_preset
+from suite.tracks import TRACKS, Track, find_track
 
 if TYPE_CHECKING:
     from leaderboard.analysis.results import Results
@@ -256,28 +257,39 @@ def _print_results(path: Path, implicit_only: bool) -> Results:
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Where findings.md and its figures go [default: --results]."
 )
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds per combination [default: all of the preset].")
+@data_option
 @device_option
 @resource_options
 def study(
-    preset_name: str, results: Path, records: Path | None, report: Path | None, device: str, resources: Resources
+    preset_name: str,
+    results: Path,
+    records: Path | None,
+    report: Path | None,
+    seeds: int | None,
+    device: str,
+    data: Path | None,
+    resources: Resources,
 ) -> None:
     """Run the factorial study and write its findings.
 
     Every combination of optimizer, step size, depth, width, normalisation, loss, batch size, initial scale and data is
     an ordinary record. Runs are resumable: finished runs are skipped. Then the analysis: which factor decides which
-    property, how universally, which measure predicts generalization, and what becomes of the field's claims.
+    property, how universally, which measure predicts generalization, and what becomes of the field's claims. Presets of
+    the second edition also cross kinds of networks; docs/study_plan.md is their plan.
 
     \b
     Example: lowlands study --preset small
     """
     preset = find_preset(preset_name)
+    use_data(data)
     command = f"lowlands study --preset {preset.name}" if records is None else f"lowlands study --records {records}"
     if records is None:
         records = results / f"{preset.track().name}.jsonl"
         with start_engine(resources, device) as engine, opened(records, resources.dry_run) as log:
             from suite.engine.plan import make_plan
 
-            plan = make_plan(preset.submissions(), preset.track().tasks, preset.track(), device, engine=engine)
+            plan = make_plan(preset.submissions(), preset.tasks, preset.track(seeds), device, engine=engine)
             execute(engine, plan, log, resources)
 
     from leaderboard.analysis.results import load
@@ -287,6 +299,9 @@ def study(
 
     if not records.is_file():
         raise InputError(f"There are no results at {records}.")
+    if preset.edition == 2:
+        click.echo(f"Records: {records}")
+        return
     findings = analyse(study_frame(load([records]).records))
     page = write(findings, report or results, records.name, command)
     console = output()

@@ -11,7 +11,7 @@ import pandas as pd
 from leaderboard.analysis.results import load
 from suite.errors import InputError
 from suite.storage.record import Record
-from suite.tracks import PRESETS, Preset
+from suite.study_design import PRESETS, Preset
 
 FACTORS = ("optimizer", "step", "data", "depth", "width", "normalisation", "loss", "batch", "scale")
 """Columns of the frame: what the design crosses."""
@@ -35,8 +35,9 @@ def open_study(path: Path) -> Study:
 
 
 def find_study(directory: Path) -> Study | None:
-    """The largest complete study among the logs of `directory`; None if there is none, or only unfinished ones."""
-    for preset in sorted(PRESETS.values(), key=_size, reverse=True):
+    """The largest complete study of the first edition in `directory`, if there is one."""
+    first = [preset for preset in PRESETS.values() if preset.edition == 1]
+    for preset in sorted(first, key=_size, reverse=True):
         for path in directory.glob(f"{preset.track().name}.jsonl*"):
             study = open_study(path)
             if sum(record["phase"] == "score" for record in study.records) >= _size(preset):

@@ -46,7 +46,7 @@ def _entropy(classes: int) -> float:
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "squared": squared, "smoothed": smoothed}
 
 
-def _uninformed(loss: str, classes: int) -> float:
+def uninformed_loss(loss: str, classes: int) -> float:
     """The loss of predicting all classes alike (for `squared`, the constant 1 / classes)."""
     excess = {"cross_entropy": 0.0, "smoothed": _entropy(classes)}
     return 1 - 1 / classes if loss == "squared" else math.log(classes) - excess[loss]
@@ -62,7 +62,7 @@ def _digits(seed: int) -> Problem:
     return Problem(pooled(problem.train), test=pooled(problem.required_test))
 
 
-def _teacher(seed: int) -> Problem:
+def teacher(seed: int) -> Problem:
     """Labels by the largest of 4 outputs of a random ReLU network of width 20 on x ~ N(0, I), [n, 20]."""
     stream = torch_stream("factorial", "teacher", seed, "data")
     # In double precision, rounded at the end: normal numbers of single precision depend on the kind of processor.
@@ -73,7 +73,7 @@ def _teacher(seed: int) -> Problem:
     return Problem(Split(x[:TRAIN_SAMPLES], y[:TRAIN_SAMPLES]), test=Split(x[TRAIN_SAMPLES:], y[TRAIN_SAMPLES:]))
 
 
-DATA = {"digits": (_digits, 10), "teacher": (_teacher, 4)}
+DATA = {"digits": (_digits, 10), "teacher": (teacher, 4)}
 """How the data are drawn from a seed, and their number of classes."""
 
 
@@ -97,7 +97,8 @@ def classifier(
     return network
 
 
-def _measure(solution: Solution) -> dict[str, float]:
+def measure_classifier(solution: Solution) -> dict[str, float]:
+    """What both tasks of the study measure of a solution: see `factorial`."""
     model, train, test = solution.model, solution.problem.train, solution.problem.required_test
     with torch.no_grad():
         classes = model(train.x[:1]).shape[1]
@@ -114,12 +115,12 @@ def _measure(solution: Solution) -> dict[str, float]:
 
 
 def lead_gradient_norm(model: nn.Module, x: Tensor) -> float:
-    """Mean over samples of the l2 norm of the gradient, in the input x [n, d], of the largest logit minus the next."""
+    """Mean over samples of the l2 norm of the gradient, in the input x [n, …], of the largest logit minus the next."""
     inputs = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         top = model(inputs).topk(2, dim=1).values
         (gradient,) = torch.autograd.grad((top[:, 0] - top[:, 1]).sum(), inputs)
-    return float(gradient.norm(dim=1).mean())
+    return float(gradient.flatten(1).norm(dim=1).mean())
 
 
 @task
@@ -171,8 +172,8 @@ def factorial(
         problem=problem,
         model=model,
         loss=LOSSES[loss],
-        target=Target(FIT * _uninformed(loss, classes), budget=4_000, check_every=20),
-        measure=_measure,
+        target=Target(FIT * uninformed_loss(loss, classes), budget=4_000, check_every=20),
+        measure=measure_classifier,
         reported=("adaptive_sharpness", "input_gradient_norm", "test_error"),
         batch_size=batch,
         dtype=torch.float32,

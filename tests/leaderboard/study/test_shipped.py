@@ -11,7 +11,7 @@ from leaderboard.study.frame import study_frame
 from leaderboard.study.preregistered import CONTRASTS
 from leaderboard.study.report import markdown
 from suite.storage.log import read
-from suite.tracks import find_preset
+from suite.study_design import find_preset
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "leaderboard" / "baselines" / "study-small.jsonl.gz"
