@@ -48,7 +48,12 @@ class Chart:
 def curves(name: str, charts: Sequence[Chart], alt: str) -> Picture:
     """Line charts, a panel for each; with more than eight lines, dashes distinguish two of one colour."""
     columns = min(2, len(charts))
-    canvas = Canvas(len(charts), columns, (5.6, 3.4) if columns > 1 else (8.0, 3.8))
+    width, height = (5.6, 3.4) if columns > 1 else (8.0, 3.8)
+    names = [line.name for line in charts[0].lines]
+    across = _legend_columns(columns * width, names)
+    rows = math.ceil(len(charts) / columns)
+    legend = max(0.0, 0.18 * (math.ceil(len(names) / across) - 4))  # beyond four rows the figure grows
+    canvas = Canvas(len(charts), columns, (width, height + legend / rows))
     for axes, chart in zip(canvas.axes, charts, strict=True):
         for number, line in enumerate(chart.lines):
             dashes = "none" if chart.points else ("-", "--", ":")[number // len(SERIES) % 3]
@@ -67,16 +72,14 @@ def curves(name: str, charts: Sequence[Chart], alt: str) -> Picture:
         axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
         _scale(axes, chart)
     handles, labels = canvas.axes[0].get_legend_handles_labels()
-    canvas.figure.legend(
-        handles, labels, loc="outside lower center", ncols=_legend_columns(canvas, labels), fontsize=8.5
-    )
+    canvas.figure.legend(handles, labels, loc="outside lower center", ncols=across, fontsize=8.5)
     return canvas.picture(name, alt)
 
 
-def _legend_columns(canvas: Canvas, labels: Sequence[str]) -> int:
-    """How many columns of a legend are surely narrower than the figure."""
+def _legend_columns(width: float, labels: Sequence[str]) -> int:
+    """How many columns of a legend are surely narrower than so many inches."""
     widest = 40 + 6 * max(map(len, labels), default=0)  # points: a line's sample and the letters
-    return max(1, min(6, len(labels), int(72 * canvas.figure.get_figwidth() / widest)))
+    return max(1, min(6, len(labels), int(72 * width / widest)))
 
 
 def _scale(axes: Axes, chart: Chart) -> None:

@@ -54,15 +54,17 @@ def distributions(task: str, strips: Sequence[Strip]) -> Picture:
         for value, colour, name in ((strip.score_0, WARM, "score_0"), (strip.score_1, GOOD, "score_1")):
             if value is not None and math.isfinite(value):
                 axes.axvline(value, color=colour, linewidth=1, linestyle="--", label=name)
+        title = f"{strip.measure} {strip.direction}".rstrip()
         drawn = np.array([*strip.values[~np.isnan(strip.values)], *filter(None, (strip.score_0, strip.score_1))])
         if len(drawn) and drawn.min() > 0 and drawn.max() / drawn.min() > 20:
             log_axis(axes, "x")
+            title += ", log scale"
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_yticks(range(len(strip.names)), strip.names)
         axes.set_ylim(len(strip.names) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
-        axes.set_title(f"{strip.measure} {strip.direction}")
+        axes.set_title(title)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
     names = ", ".join(strip.measure for strip in strips)

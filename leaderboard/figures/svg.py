@@ -86,8 +86,15 @@ class Picture:
     def _saved(self, style: str, metadata: dict[str, Any] | None, **options: Any) -> bytes:
         """What matplotlib writes; the same data give the same bytes."""
         stream = io.BytesIO()
+        engine = self.figure.get_layout_engine()
         with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}):
-            self.figure.savefig(stream, format=style, metadata=metadata, pad_inches=0.02, **options)
+            if engine is not None:  # `savefig` would draw everything twice to lay it out
+                engine.execute(self.figure)
+                self.figure.set_layout_engine(None)
+            try:
+                self.figure.savefig(stream, format=style, metadata=metadata, pad_inches=0.02, **options)
+            finally:
+                self.figure.set_layout_engine(engine)
         return stream.getvalue()
 
     def file(self, style: str) -> bytes:

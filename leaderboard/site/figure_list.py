@@ -57,7 +57,7 @@ def figure(results: Results, name: str, kind: str | None = None) -> Picture:
     board = next((board for board in context.boards if kind in (None, board.kind, f"{board.kind}s")), None)
     if board is None:
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(results.kinds())}.")
-    makers = _makers(context, board)
+    makers = figures(context, board)
     if name not in makers:
         raise unknown("figure", name, makers, f"there are {', '.join(FIGURES)}.")
     picture = makers[name]()
@@ -66,7 +66,7 @@ def figure(results: Results, name: str, kind: str | None = None) -> Picture:
     return picture
 
 
-def _makers(context: SiteContext, board: Board) -> dict[str, Maker]:
+def figures(context: SiteContext, board: Board) -> dict[str, Maker]:
     """By name what draws each figure that the records may have."""
     makers: dict[str, Maker] = {
         "scores": partial(_scores, board),
@@ -112,7 +112,7 @@ def _performance(board: Board) -> Picture | None:
         name: Line(f"{name} ({mean:.2f})", list(THRESHOLDS), list(share))
         for name, share, mean in zip(ranked.names, shares, means, strict=True)
     }
-    chart = Chart("", [by_name[name] for name in board.ranked_names], "score", "share of runs that score as much")
+    chart = Chart("", [by_name[name] for name in board.ranked_names], "score", "share of runs")
     alt = "The share of runs that score at least so much; in brackets the mean of the middle half of all runs."
     return curves(f"performance-{board.kind}", [chart], alt)
 
