@@ -83,6 +83,11 @@ class Picture:
         """SVG text for a page with the site's style sheets."""
         return themed(self._saved("svg", {"Date": None}).decode(), self.name, self.alt, VARIABLES)
 
+    @property
+    def file_name(self) -> str:
+        """A name for a file of it, without a suffix."""
+        return re.sub(r"[^\w.-]+", "-", self.name).strip("-")
+
     def _saved(self, style: str, metadata: dict[str, Any] | None, **options: Any) -> bytes:
         """What matplotlib writes; the same data give the same bytes."""
         stream = io.BytesIO()

@@ -15,7 +15,7 @@ from leaderboard.figures import Chart, Line, Picture, curves, scores, tuning
 from leaderboard.site.front_page import mean_ranks_of, tradeoff_of
 from leaderboard.site.shared import SiteContext
 from leaderboard.site.submission_page import training_of
-from leaderboard.site.task_page import curves_of, distributions_of
+from leaderboard.site.task_page import curve_figure, curves_of, distributions_of
 from leaderboard.site.trust_page import best_of
 from suite.errors import InputError, unknown
 from suite.storage.record import PATH, Record
@@ -34,8 +34,6 @@ FIGURES = {
     "training:SUBMISSION": "training curves of a submission, task by task",
 }
 """What can be drawn, and what it shows."""
-
-LOSS = "training_loss"
 
 Maker = Callable[[], Picture | None]
 
@@ -80,8 +78,7 @@ def figures(context: SiteContext, board: Board) -> dict[str, Maker]:
         if any(PATH in run for run in runs):
             makers[f"path:{task}"] = partial(_path, board, task, runs)
         for curve in dict.fromkeys(name for run in runs for name in run.get("curves", {})):
-            name = f"curves:{task}" if curve == LOSS else f"curves:{task}:{curve}"
-            makers[name] = partial(_curves, context, board, task, curve)
+            makers[curve_figure(task, curve)] = partial(_curves, context, board, task, curve)
     for name in board.names:
         trials = [trial for trial in context.trials if trial.submission == name]
         makers[f"tuning:{name}"] = partial(tuning, name, trials)
@@ -165,4 +162,5 @@ def _is_positive(lines: Sequence[Line]) -> bool:
 
 def _curves(context: SiteContext, board: Board, task: str, curve: str) -> Picture | None:
     runs = [record for record in context.runs_of_task[task] if record["kind"] == board.kind]
-    return next((picture for picture, _ in curves_of(task, board, runs) if picture.name.endswith(f"-{curve}")), None)
+    wanted = curve_figure(task, curve)
+    return next((picture for picture, _, name in curves_of(task, board, runs) if name == wanted), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata
@@ -41,7 +42,7 @@ MARKER = ".lowlands-site.json"
 SITE_FILE = re.compile(r"([a-z]+/)?[a-z0-9-]+\.(html|css|js)|data/[a-z0-9-]+\.(csv|json)")
 """What a site's files are called; a list of other names is no list of ours, and nothing on it is deleted."""
 
-STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js")))
+STATIC = (PALETTE, *(Path(__file__).parent / "static" / name for name in ("style.css", "board.js", "figures.js")))
 
 MakePage = Callable[[], Page]
 Progress = Callable[[Sequence[MakePage]], Iterable[MakePage]]
@@ -153,7 +154,7 @@ def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"prose": prose, "people": Table.for_people}
+    environment.filters |= {"prose": prose, "people": Table.for_people, "quoted": shlex.quote}
     environment.globals |= {
         "site": context.links,
         "pages": context.navigation(),

@@ -30,6 +30,9 @@ from leaderboard.tables.table import (
 from leaderboard.tables.views import measured_cells, provisional
 from suite.storage.record import Record
 
+LOSS = "training_loss"
+"""The curve that every task has."""
+
 
 def task_page(context: SiteContext, name: str, path: str) -> Page:
     """The page of `name`."""
@@ -85,8 +88,11 @@ def distributions_of(name: str, board: Board, rows: Sequence[MeasureValues], run
     return distributions(f"{name}-{board.kind}", strips) if strips else None
 
 
-def curves_of(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tuple[Picture, str]]:
-    """The training curves of all submissions, then whatever the task draws of its solutions."""
+def curves_of(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tuple[Picture, str, str]]:
+    """The training curves of all submissions, then whatever the task draws of its solutions.
+
+    Each with its caption, and its name among the figures of `lowlands figure`.
+    """
     order = {name: place for place, name in enumerate(board.names)}
     lines: dict[str, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     for record in sorted(runs, key=lambda record: order.get(record["submission"], len(order))):
@@ -100,7 +106,13 @@ def curves_of(task: str, board: Board, runs: Sequence[Record]) -> Iterator[tuple
         yield (
             curves(f"{task}-{board.kind}-{name}", [chart("", pairs)], alt),
             f"{words} of the first scored seed{oracle}.",
+            curve_figure(task, name),
         )
+
+
+def curve_figure(task: str, curve: str) -> str:
+    """The name of the figure of a task's curve."""
+    return f"curves:{task}" if curve == LOSS else f"curves:{task}:{curve}"
 
 
 def _axes(runs: Sequence[Record]) -> Table:

@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from urllib.parse import urldefrag
 from xml.etree import ElementTree
 
 import matplotlib.image
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
@@ -29,6 +31,7 @@ from leaderboard.analysis.runtime import read
 from leaderboard.analysis.scoring import AXES
 from leaderboard.ledger.entries import claims, entries
 from leaderboard.site import publish
+from leaderboard.site.figure_list import figure as figure_of
 from leaderboard.site.links import file_name, prose
 from leaderboard.study import Study
 from leaderboard.study.preregistered import CONTRASTS, PREDICTORS, PROPERTIES
@@ -642,6 +645,63 @@ def test_on_a_telephone_figures_are_legible_and_row_lines_unbroken(browser: Any,
             even = (near == near[:, :1]).all(axis=(1, 2))  # a line, or the space between two
             assert (even & (near[:, 0] != near[0, 0]).any(axis=1)).any(), f"the line below row {n} of {table} breaks"
     context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1400, "dark")])
+def test_letters_of_figures_are_no_larger_than_the_text_and_names_of_points_do_not_touch(
+    browser: Any, site: Path, width: int, scheme: str
+) -> None:
+    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    for path in ("index.html", "trust.html", "findings.html", "submissions/sgd.html", "tasks/images-0.html"):
+        page.goto((site / path).as_uri())
+        largest, body = (
+            page.evaluate("""() => [Math.max(...[...document.querySelectorAll("figure svg text")].map((text) => {
+            const picture = text.ownerSVGElement;
+            const scale = picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
+            return scale * parseFloat(getComputedStyle(text).fontSize);
+        })), parseFloat(getComputedStyle(document.body).fontSize)]""")
+        )
+        assert largest <= body + 1e-6, path
+    page.goto((site / "index.html").as_uri())
+    names, touching = page.evaluate("""() => {
+        const picture = document.querySelector("figure svg");
+        const texts = [...picture.querySelectorAll("text")];
+        const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+        const touch = (a, b) => a.left < b.right && b.left < a.right && a.top + 1 < b.bottom && b.top + 1 < a.bottom;
+        return [boxes.map(([name]) => name), boxes.flatMap(([name, a], n) =>
+            boxes.slice(n + 1).filter(([, b]) => touch(a, b)).map(([other]) => `${name} on ${other}`))];
+    }""")
+    assert "sgd" in names
+    assert touching == []
+    context.close()
+
+
+def test_figures_can_be_saved(tab: Any, site: Path, tmp_path: Path) -> None:
+    tab.goto((site / "tasks/images-0.html").as_uri())
+    figure = tab.locator("figure").first
+    for style in ("SVG", "PNG"):
+        with tab.expect_download() as waiting:
+            figure.get_by_role("button", name=style).click()
+        waiting.value.save_as(tmp_path / waiting.value.suggested_filename)
+    saved = ElementTree.fromstring((tmp_path / "runs-images_0-optimizer.svg").read_text(encoding="utf-8"))
+    assert "var(" not in ElementTree.tostring(saved, encoding="unicode")
+    shown = ["".join(text.itertext()) for text in saved.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"sgd", EVIL} <= set(shown)
+    pixels = matplotlib.image.imread(tmp_path / "runs-images_0-optimizer.png")
+    assert pixels.shape[1] == 2400
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 10  # something is drawn
+
+
+def test_commands_below_figures_draw_them(site: Path) -> None:
+    results = _results()
+    for path in ("index.html", "submissions/sgd.html", "tasks/images-0.html"):
+        commands = re.findall(r"<code>lowlands figure ([^<]*)</code>", (site / path).read_text(encoding="utf-8"))
+        assert commands
+        for command in commands:
+            name, option, kind = shlex.split(html.unescape(command))
+            assert option == "--kind"
+            assert figure_of(results, name, kind).alt
 
 
 @pytest.mark.parametrize("width", [360, 768])
