@@ -6,6 +6,7 @@
     results.table()                                  # a table in a notebook; print() anywhere else
     results.with_shipped().table("why").render("latex")
     results.frame("measures")                        # pandas
+    lowlands.landscape("valley_relu", ["sgd", "adam"]).figure  # of solutions that were kept
 
 Other distributions install modules called `suite` and `leaderboard` too, which are this package's parts: import their
 names from here. Torch, pandas and matplotlib are loaded by the functions that need them.
@@ -22,6 +23,7 @@ from suite.submission import Choice, LogUniform, Submission, Uniform
 
 if TYPE_CHECKING:
     from lowlands.catalogue import tasks
+    from lowlands.landscapes import Landscape, landscape
     from lowlands.loggers import TensorBoard, WeightsAndBiases
     from lowlands.results import Results, Tables, load
     from lowlands.running import run
@@ -50,6 +52,7 @@ __all__ = [
     "Estimate",
     "InputError",
     "LabelNoise",
+    "Landscape",
     "LogUniform",
     "Oracle",
     "Problem",
@@ -65,6 +68,7 @@ __all__ = [
     "WeightsAndBiases",
     "__version__",
     "declare",
+    "landscape",
     "load",
     "measure",
     "measure_all",
@@ -75,6 +79,7 @@ __all__ = [
 
 LATER = {
     "lowlands.catalogue": ("tasks",),
+    "lowlands.landscapes": ("Landscape", "landscape"),
     "lowlands.results": ("Results", "Tables", "load"),
     "lowlands.running": ("run",),
     "suite.measures": ("Estimate", "declare", "measure", "measure_all"),

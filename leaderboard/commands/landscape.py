@@ -6,9 +6,10 @@ The suite (and torch with it, two seconds) is imported inside the functions that
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +20,12 @@ from leaderboard.commands.show import load_log
 from suite.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from leaderboard.figures import Picture
     from suite.commands.landscape import Line, Plane
+
+Step = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @click.command()
@@ -62,14 +68,76 @@ def landscape(
     \b
     Example: lowlands landscape results univariate_relu sgd adam --format png
     """
+    use_data(data)
+    found = losses(results, task, submissions, track, points, side, reach, progress("Losses"))
+    picture = found.picture.for_paper(2)
+    from leaderboard.analysis.frames import as_csv
+
+    stem = file_stem(task)
+    files = {f"{stem}.{style}": picture.file(style), f"{stem}-planes.csv": as_csv(found.planes).encode()}
+    if len(found.lines):
+        files[f"{stem}-lines.csv"] = as_csv(found.lines).encode()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (output / name).write_bytes(content)
+            click.echo(f"Wrote {output / name}")
+    except OSError as error:
+        raise InputError(f"{output} cannot be written to ({error.strerror}).") from error
+    click.echo(f"Seed {found.seed} of {task}.")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The training loss between kept solutions and around them.
+
+    Attributes:
+        seed: whose solutions they are.
+        picture: lines, then planes.
+        lines: a row for each place `t` of each line, from `one` to `other`; `aligned` is the loss with hidden units
+            matched, NaN for networks whose units have no free order. Empty for one solution.
+        planes: a row for each point (`a`, `b`) of each plane around a `submission`.
+    """
+
+    seed: int
+    picture: Picture
+    lines: pd.DataFrame
+    planes: pd.DataFrame
+
+
+def losses(
+    results: Path,
+    task: str,
+    submissions: Sequence[str],
+    track: str | None,
+    points: int,
+    side: int,
+    reach: float,
+    step: Step = list,
+) -> Losses:
+    """Losses between and around the solutions of `submissions` on a task.
+
+    Args:
+        results: a log, or a folder of logs, whose solutions were kept.
+        task: its name.
+        submissions: names in the log.
+        track: which log of a folder; None: its only one.
+        points: on a line.
+        side: points on a side of a plane.
+        reach: how far a plane goes to each side, in lengths of the weights.
+        step: hands on lines and planes one by one, so that progress can be shown.
+
+    Raises:
+        InputError: there are no such results, or no seed on which all reached the target loss and were kept.
+    """
+    import pandas as pd
+
     from leaderboard.figures.landscapes import LossOnLine, LossOnPlane
     from leaderboard.figures.landscapes import landscape as draw
     from suite.commands.landscape import Landscape
 
-    use_data(data)
     log = find_log(results, track)
     found = Landscape(load_log(log).scored(), log.parent / SOLUTIONS, task, list(dict.fromkeys(submissions)))
-    step = progress("Losses")
     pairs = list(itertools.combinations(found.solutions, 2))
     lines = [found.line(one, other, points) for one, other in step(pairs)]
     planes = [found.plane(solution, side, reach) for solution in step(found.solutions)]
@@ -88,54 +156,24 @@ def landscape(
         for plane in planes
     ]
     alt = f"The training loss on {task}, seed {found.seed}, between and around solutions of {', '.join(submissions)}."
-    picture = draw(f"landscape-{task}", drawn, around, alt).for_paper(2)
-    stem = file_stem(task)
-    files = {f"{stem}.{style}": picture.file(style), f"{stem}-planes.csv": _planes(planes).encode()}
-    if lines:
-        files[f"{stem}-lines.csv"] = _lines(lines).encode()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (output / name).write_bytes(content)
-            click.echo(f"Wrote {output / name}")
-    except OSError as error:
-        raise InputError(f"{output} cannot be written to ({error.strerror}).") from error
-    click.echo(f"Seed {found.seed} of {task}.")
-
-
-def _lines(lines: Sequence[Line]) -> str:
-    """A row for each place of each line; `aligned` is empty for networks whose units have no free order."""
-    import pandas as pd
-
-    from leaderboard.analysis.frames import as_csv
-
-    return as_csv(
-        pd.concat(
-            pd.DataFrame(
-                {"one": line.one, "other": line.other, "t": line.t, "loss": line.loss, "aligned": line.aligned}
-            )
-            for line in lines
-        )
+    empty = pd.DataFrame(columns=["one", "other", "t", "loss", "aligned"])
+    return Losses(
+        found.seed,
+        draw(f"landscape-{task}", drawn, around, alt),
+        pd.concat(map(_line, lines)) if lines else empty,
+        pd.concat(map(_plane, planes)),
     )
 
 
-def _planes(planes: Sequence[Plane]) -> str:
-    """A row for each point of each plane."""
+def _line(line: Line) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"one": line.one, "other": line.other, "t": line.t, "loss": line.loss, "aligned": line.aligned})
+
+
+def _plane(plane: Plane) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from leaderboard.analysis.frames import as_csv
-
-    return as_csv(
-        pd.concat(
-            pd.DataFrame(
-                {
-                    "submission": plane.name,
-                    "a": np.tile(plane.a, len(plane.b)),
-                    "b": np.repeat(plane.b, len(plane.a)),
-                    "loss": plane.loss.ravel(),
-                }
-            )
-            for plane in planes
-        )
-    )
+    places = {"a": np.tile(plane.a, len(plane.b)), "b": np.repeat(plane.b, len(plane.a))}
+    return pd.DataFrame({"submission": plane.name, **places, "loss": plane.loss.ravel()})

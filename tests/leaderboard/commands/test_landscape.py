@@ -131,3 +131,22 @@ def test_solutions_that_were_not_kept(results: Path, tmp_path: Path) -> None:
     result = lowlands_command("landscape", log, TASK, lowlands.load(results).submissions[0])
     assert result.exit_code == 2
     assert "lowlands run --keep-solutions" in " ".join(result.output.split())
+
+
+def test_python_has_the_numbers_of_the_command(results: Path, tmp_path: Path) -> None:
+    names = lowlands.load(results).submissions
+    found = lowlands.landscape(TASK, names, results=results, points=7, side=5)
+    assert (
+        lowlands_command("landscape", results, TASK, *names, "--points", "7", "--side", "5", "-o", tmp_path).exit_code
+        == 0
+    )
+    for kind, frame in (("lines", found.lines), ("planes", found.planes)):
+        written = pd.read_csv(tmp_path / f"{TASK}-{kind}.csv")
+        pd.testing.assert_frame_equal(frame.reset_index(drop=True), written, rtol=1e-12)
+    assert found.seed == 0
+    assert found.figure.axes[0].get_title(loc="left") == " to ".join(names)
+    alone = lowlands.landscape(TASK, names[0], results=results, side=3)
+    assert len(alone.lines) == 0
+    assert set(alone.planes["submission"]) == {names[0]}
+    with pytest.raises(lowlands.InputError, match="did you mean"):
+        lowlands.landscape("valley_rely", names, results=results)
