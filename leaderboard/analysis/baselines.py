@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import leaderboard
 from suite.errors import InputError
@@ -20,6 +21,15 @@ BASELINES = Path(leaderboard.__file__).parent / "baselines"
 def shipped_logs() -> list[Path]:
     """The shipped logs, one for a track."""
     return sorted(BASELINES.glob("*.jsonl"))
+
+
+def shipped_verifications(track: str) -> dict[str, dict[str, Any]]:
+    """What repeating the shipped results of a track has shown, by the names of the files: `lowlands verify --report`.
+
+    They are called TRACK.json, or TRACK-NOTE.json such as quick-torch-2-7.json.
+    """
+    files = sorted((BASELINES / "verification").glob("*.json"))
+    return {file.stem: json.loads(file.read_text()) for file in files if file.stem.partition("-")[0] == track}
 
 
 SHIPPED_TRACK = "quick"

@@ -5,6 +5,7 @@ The suite (and torch with it, two seconds) is imported inside the functions that
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 from collections.abc import Iterator
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--sample",
     type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="Scored runs to repeat, and as many tuning runs.",
+    help="Scored runs to repeat, and as many tuning runs [default: 10, or 0 beside --share and --runs-per-task].",
+)
+@click.option("--share", type=FiniteRange(min=0, max=1), default=0.0, help="Repeat this share of both, such as 0.02.")
+@click.option(
+    "--runs-per-task", type=click.IntRange(min=0), default=0, help="Repeat so many scored runs of every task at least."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Determines which runs are drawn.")
 @click.option("--fresh", type=click.IntRange(min=0), default=0, help="Also run this many seeds that nobody could know.")
@@ -37,17 +40,27 @@ if TYPE_CHECKING:
 @click.option("--tolerance", type=FiniteRange(min=0), help="Relative [default: by the machines: 1e-6 or 0.05].")
 @click.option("--task", "tasks", multiple=True, metavar="FILE.py:NAME", help="A task of your own (repeatable).")
 @data_option
+@click.option(
+    "--report",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Write what was found to this file, and as markdown beside it.",
+)
 @click.option("--isolate", is_flag=True, help="Run the submissions' code in sandboxed processes (Linux).")
 def verify(
     results: Path,
     submissions: tuple[str, ...],
-    sample: int,
+    sample: int | None,
+    share: float,
+    runs_per_task: int,
     seed: int,
     fresh: int,
     nonce: str | None,
     tolerance: float | None,
     tasks: tuple[str, ...],
     data: Path | None,
+    file: Path | None,
     isolate: bool,
 ) -> None:
     """Check recorded results: checksums, sources, choices, stored solutions, and a sample of runs repeated.
@@ -58,7 +71,8 @@ def verify(
     nothing could be checked.
 
     \b
-    Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
+    Examples: lowlands verify results my_optimizer.py --sample 20 --fresh 5
+              lowlands verify quick.jsonl --share 0.02 --report report.json
     """
     from leaderboard.analysis.fresh_seeds import score_gaps
     from leaderboard.tables import reports
@@ -71,6 +85,8 @@ def verify(
     from suite.tasks import open_task
 
     use_data(data)
+    if file is not None and (file.suffix != ".json" or not file.parent.is_dir()):
+        raise InputError(f"The report must be FILE.json in a directory that exists, not {file}.")
     for task in tasks:
         open_task(task)
     logs = sorted(results.glob("*.jsonl")) if results.is_dir() else [results]
@@ -80,7 +96,9 @@ def verify(
     builtin = {record["submission"] for record in records if record["submission"].partition("[")[0] in builtin_files()}
     request = Request(
         submissions=[*sorted(builtin), *submissions],
-        sample=sample,
+        sample=sample if sample is not None else 0 if share or runs_per_task else 10,
+        share=share,
+        per_task=runs_per_task,
         seed=seed,
         fresh=fresh,
         nonce=nonce or secrets.token_hex(8),
@@ -104,7 +122,14 @@ def verify(
         click.echo(render(reports.score_gaps(gaps), "markdown"))
     checked = report.measured or report.rerun or report.fresh
     differ = any(repetition.differences for repetition in report.repetitions)
-    if report.disagreements or differ or not checked or any(gap.suspicious for gap in gaps):
+    passed = bool(checked) and not (report.disagreements or differ or any(gap.suspicious for gap in gaps))
+    if file is not None:
+        from suite.trials import environment
+
+        summary = reports.verification(logs, request, report, gaps, environment("cpu"), passed)
+        file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(reports.verification_text(summary), encoding="utf-8")
+    if not passed:
         sys.exit(1)
 
 

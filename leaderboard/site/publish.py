@@ -28,7 +28,7 @@ from leaderboard.site.measure_page import measure_page
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.site.submission_page import submission_page
 from leaderboard.site.task_page import task_page
-from leaderboard.site.trust_page import runtime, trust
+from leaderboard.site.trust_page import runtime, trust, verification_files
 from leaderboard.study import Study
 from leaderboard.tables.table import Table
 from suite.errors import InputError
@@ -165,6 +165,7 @@ def _files(context: SiteContext, progress: Progress) -> Iterator[tuple[str, str]
     for path in STATIC:
         yield f"static/{path.name}", path.read_text(encoding="utf-8")
     yield from data_files(context).items()
+    yield from verification_files(context).items()
     for make in progress(_pages(context)):
         page = make()
         template = environment.get_template(f"{page.template}.html.j2")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from leaderboard.analysis.baselines import shipped_verifications
 from leaderboard.analysis.ranking import Board, boards
 from leaderboard.analysis.robustness import TuningCurve, agreement, tuning_curves
 from leaderboard.figures import Chart, Line, Picture, curves, runtimes, track_agreement
+from leaderboard.site.links import file_name
 from leaderboard.site.shared import Page, SiteContext
 from leaderboard.tables import views
 from leaderboard.tables.table import Table, columns, estimate, number, text
@@ -34,7 +37,26 @@ def trust(context: SiteContext) -> Page:
         for board in context.boards
         if len(board.ranked.names) > 1
     ]
-    return Page("trust.html", "trust", "trust.html", {"kinds": kinds, "agreements": list(_agreements(context))})
+    verifications = [{"file": verification_file(name), **summary} for name, summary in _verifications(context).items()]
+    content = {"kinds": kinds, "agreements": list(_agreements(context)), "verifications": verifications}
+    return Page("trust.html", "trust", "trust.html", content)
+
+
+def verification_file(name: str) -> str:
+    """Where the site has the report of this name."""
+    return f"data/{file_name(f'verification_{name}')}.json"
+
+
+def verification_files(context: SiteContext) -> dict[str, str]:
+    """Path -> text of the shipped reports on repeated runs."""
+    return {
+        verification_file(name): json.dumps(summary, indent=1) + "\n"
+        for name, summary in _verifications(context).items()
+    }
+
+
+def _verifications(context: SiteContext) -> dict[str, dict[str, Any]]:
+    return shipped_verifications(context.results.track)
 
 
 def _agreements(context: SiteContext) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import math
 from collections import Counter
@@ -17,9 +19,13 @@ from leaderboard.tables.table import Column, Table, TableCell, columns, digits, 
 from suite.storage.record import clean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from leaderboard.analysis.fresh_seeds import ScoreGap
     from suite.commands.bench import StepCost
     from suite.commands.updates import UpdateDifference
+    from suite.commands.verification import Report as VerificationReport
+    from suite.commands.verification import Request
 
 NOTE = (
     "NEW minus BASE with intervals that hold together in 95 % of the comparisons of equals. Scores, and measures in "
@@ -325,3 +331,81 @@ def score_gaps(gaps: Sequence[ScoreGap]) -> Table:
 def _printable(name: str) -> str:
     """XML allows no control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def verification(
+    logs: Sequence[Path],
+    request: Request,
+    report: VerificationReport,
+    gaps: Sequence[ScoreGap],
+    environment: Mapping[str, Any],
+    passed: bool,
+) -> dict[str, Any]:
+    """What `lowlands verify` found, for programs.
+
+    Args:
+        logs: that were checked; each is named with the SHA-256 of its text.
+        request: what was asked for.
+        report: what was found.
+        gaps: scores on the published and on fresh seeds.
+        environment: versions and machine on which runs were repeated.
+        passed: whether nothing disagrees or differs, and something was checked.
+    """
+    largest = [repetition.largest for repetition in report.repetitions]
+    return {
+        "logs": {log.name: log_digest(log) for log in logs},
+        "request": {name: getattr(request, name) for name in ("sample", "share", "per_task", "seed", "fresh", "nonce")},
+        "environment": dict(environment),
+        "recorded": report.recorded,
+        "tolerance": report.tolerance if request.tolerance is None else request.tolerance,
+        "lines": report.lines,
+        "measured": report.measured,
+        "rerun": report.rerun,
+        "retuned": report.retuned,
+        "of_another_source": len(largest),
+        "equal": sum(value == 0 for value in largest),
+        "within_tolerance": sum(not repetition.differences for repetition in report.repetitions),
+        "disagreements": [str(found) for found in report.disagreements],
+        "differences": [f"{r.where}: {'; '.join(r.differences)}" for r in report.repetitions if r.differences],
+        "unchecked": list(report.unchecked),
+        "fresh": [{**asdict(gap), "suspicious": gap.suspicious} for gap in gaps],
+        "passed": passed,
+    }
+
+
+def log_digest(log: Path) -> str:
+    """The SHA-256 of a log's text, the same whether it is compressed or not."""
+    opener = gzip.open if log.suffix == ".gz" else open
+    with opener(log, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def verification_text(summary: Mapping[str, Any]) -> str:
+    """A summary of `verification` as markdown."""
+    here = ", ".join(f"{name} {value}" for name, value in summary["environment"].items())
+    asked = ", ".join(
+        f"{name} {value}"
+        for name, value in summary["request"].items()
+        if value and (name != "nonce" or summary["fresh"])
+    )
+    lines = [
+        f"# Verification of {', '.join(summary['logs'])}",
+        "",
+        f"Drawn by {asked or 'nothing'}. Repeated with {here}.",
+        "",
+        f"- {summary['lines']:,} lines read, {summary['measured']:,} solutions measured again.",
+        f"- {summary['rerun']:,} scored runs repeated, and {summary['retuned']:,} tuning runs.",
+    ]
+    if summary["of_another_source"]:
+        lines.append(
+            f"- {summary['of_another_source']:,} of them were recorded by another source ({summary['recorded']}): "
+            f"{summary['within_tolerance']:,} are equal within {summary['tolerance']:g}, "
+            f"{summary['equal']:,} to the last digit."
+        )
+    if summary["fresh"]:
+        suspicious = sum(gap["suspicious"] for gap in summary["fresh"])
+        lines.append(f"- Scores on fresh seeds: {suspicious} of {len(summary['fresh'])} axes are lower beyond chance.")
+    for title in ("disagreements", "differences", "unchecked"):
+        if summary[title]:
+            lines += ["", f"## {title.capitalize()}", "", *(f"- {markdown_text(text)}" for text in summary[title])]
+    return "\n".join([*lines, "", "Everything agrees." if summary["passed"] else "Not everything agrees.", ""])

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -95,6 +95,9 @@ COMPARED_FIELDS = (
 """What is compared with another version of the suite: numbers and outcomes, not hashes and declarations."""
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True)
 class Disagreement:
     """A claim of the line or training run `where` that a check refutes; `text` says what is otherwise than claimed."""
@@ -160,6 +163,8 @@ class Request:
     Attributes:
         submissions: texts that find the sources of the recorded submissions.
         sample, seed: how many scored runs are repeated, and as many tuning runs; and what draws them.
+        share: at least this share of either is repeated, in [0, 1].
+        per_task: at least so many scored runs of every task are repeated, or all that it has.
         fresh: how many seeds that nobody could have known are run, per submission and task.
         nonce: what those seeds depend on.
         solutions: the directory in which solutions were saved.
@@ -170,6 +175,8 @@ class Request:
     submissions: Sequence[str]
     sample: int
     seed: int = 0
+    share: float = 0.0
+    per_task: int = 0
     fresh: int = 0
     nonce: str = ""
     solutions: Path | None = None
@@ -209,7 +216,7 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
     # Which of the two is true is asked whatever the sample is.
     drawn = [item for item in repeatable if (item[0]["track"], run_key(item[0])) in told_twice]
     others = [item for item in repeatable if (item[0]["track"], run_key(item[0])) not in told_twice]
-    drawn += random.Random(request.seed).sample(others, min(request.sample, len(others)))
+    drawn += _drawn(others, request, lambda item: str(item[0]["task"]), request.per_task)
     first = {(r["submission"], r["task"], search_of(r)): r["trial"] for r in _by_trial(scored)}
     accompanied = _accompanied(checkable)
     for record, same in drawn:
@@ -219,7 +226,7 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
     report.recorded = _origin([record for record, same in drawn if not same])
     # Selection rests on them. What lost a race depends on who else was in it.
     tuned = [r for r in checkable if r["phase"] == "tune" and r["status"] not in (Status.RACED, Status.UNAVAILABLE)]
-    for record in random.Random(request.seed).sample(tuned, min(request.sample, len(tuned))):
+    for record in _drawn(tuned, request, lambda record: str(record["task"]), 0):
         _run_again(record, sources[record["submission"]], True, False, accompanied(record), request, report, engine)
     for searches in _by_search(scored) if request.fresh else ():
         loaded, task = sources[searches[0][0]["submission"]], searches[0][0]["task"]
@@ -232,6 +239,20 @@ def verify(logs: Sequence[Path], request: Request, engine: Engine | None = None)
                 except RuntimeError as error:
                     report.unchecked.append(f"{loaded.submission.name} on {task}, fresh seeds: {error}")
     return report
+
+
+def _drawn(items: Sequence[Item], request: Request, task_of: Callable[[Item], str], per_task: int) -> list[Item]:
+    """The items that `request` asks for, and of every task that has fewer than `per_task` of them some more."""
+    stream = random.Random(request.seed)
+    order = stream.sample(range(len(items)), len(items))
+    count = min(len(items), max(request.sample, math.ceil(request.share * len(items))))
+    chosen, left = order[:count], order[count:]
+    of_task = Counter(task_of(items[index]) for index in chosen)
+    for index in left:
+        if of_task[task_of(items[index])] < per_task:
+            of_task[task_of(items[index])] += 1
+            chosen.append(index)
+    return [items[index] for index in chosen]
 
 
 def _accompanied(records: Sequence[Record]) -> Callable[[Record], bool]:
