@@ -176,7 +176,7 @@ class Results:
         """
         from leaderboard.site.figure_list import figure
 
-        return figure(self._records, name, kind).figure
+        return figure(self._records, name, kind, self._own).figure
 
     def __repr__(self) -> str:
         return repr(self.table()) if self.records else "No records."

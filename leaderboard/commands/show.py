@@ -247,7 +247,8 @@ def figure(
         for each, meaning in FIGURES.items():
             click.echo(f"{each:22}{meaning}")
         return
-    picture = draw(_beside(load_log(find_log(results, track), board=board), beside), name, kind).for_paper(columns)
+    own = load_log(find_log(results, track), board=board)
+    picture = draw(_beside(own, beside), name, kind, own if beside else None).for_paper(columns)
     path = output or Path(f"{file_stem(name)}.{style}")
     try:
         path.write_bytes(picture.file(style))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,10 +146,12 @@ def scores(
     overall: Sequence[Interval],
     axes: Mapping[str, Sequence[float]],
     of_seeds: Array,
+    own: Collection[str] = (),
 ) -> Picture:
     """The overall scores with their intervals, best first, the scores of each axis beside them, and those of each seed.
 
     `of_seeds` [submissions, seeds] are the overall scores of one seed each, NaN where a submission lacks it.
+    The names of the submissions `own` are bold, if there are others.
     """
     canvas = Canvas(size=(6.4, 1.0 + 0.24 * len(names)))
     panel = canvas.axes[0]
@@ -164,6 +166,9 @@ def scores(
             interval.value, row, xerr=error_bars(interval), color=ACCENT, marker="o", markersize=5, label=label
         )
     panel.set_yticks(rows, names)
+    for tick, each in zip(panel.get_yticklabels(), names, strict=True):
+        if each in own and not set(names) <= set(own):
+            tick.set(fontweight="bold", color=INK)
     panel.set_ylim(len(names) - 0.5, -0.5)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("score (95 % intervals over seeds; strokes: overall score of one seed)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,13 +38,14 @@ FIGURES = {
 Maker = Callable[[], Picture | None]
 
 
-def figure(results: Results, name: str, kind: str | None = None) -> Picture:
+def figure(results: Results, name: str, kind: str | None = None, own: Results | None = None) -> Picture:
     """The figure `name` of `FIGURES`.
 
     Args:
         results: what it shows.
         name: as in `FIGURES`, with a task's, a curve's or a submission's own name.
         kind: of submission; None: optimizers, or what else there is.
+        own: those of `results` that are the user's, whom ``scores`` sets apart from shipped ones.
 
     Raises:
         InputError: there is no such figure, or nothing to draw in it.
@@ -56,6 +57,8 @@ def figure(results: Results, name: str, kind: str | None = None) -> Picture:
     if board is None:
         raise InputError(f"The results hold no {kind!r}: there are {', '.join(results.kinds())}.")
     makers = figures(context, board)
+    if own is not None:
+        makers["scores"] = partial(_scores, board, own.submissions(board.kind))
     if name not in makers:
         raise unknown("figure", name, makers, f"there are {', '.join(FIGURES)}.")
     picture = makers[name]()
@@ -86,7 +89,7 @@ def figures(context: SiteContext, board: Board) -> dict[str, Maker]:
     return makers
 
 
-def _scores(board: Board) -> Picture | None:
+def _scores(board: Board, own: Collection[str] = ()) -> Picture | None:
     standings = [standing for standing in board.standings if standing.axes]
     axes = {
         axis: [standing.axes[axis].value if axis in standing.axes else float("nan") for standing in standings]
@@ -97,7 +100,7 @@ def _scores(board: Board) -> Picture | None:
         return None
     rows = [board.scores.names.index(name) for name in names]
     overall = [each.overall for each in standings]
-    return scores(f"scores-{board.kind}", names, overall, axes, board.scores.of_seeds()[rows])
+    return scores(f"scores-{board.kind}", names, overall, axes, board.scores.of_seeds()[rows], own)
 
 
 def _performance(board: Board) -> Picture | None:

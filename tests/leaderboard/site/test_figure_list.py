@@ -72,6 +72,17 @@ def test_what_a_figure_shows_is_what_the_results_hold(results: Results) -> None:
     assert not any(math.isnan(share) for row in shares for share in row)
 
 
+def test_own_rows_are_bold_beside_shipped_ones(results: Results) -> None:
+    own = Results([run for run in results.records if run["submission"] == NAMES["SUBMISSION"]])
+
+    def bold(mine: Results | None) -> list[str]:
+        (panel, *_) = figure(results, "scores", own=mine).figure.axes
+        return [label.get_text() for label in panel.get_yticklabels() if label.get_fontweight() == "bold"]
+
+    assert bold(own) == [NAMES["SUBMISSION"]]
+    assert bold(None) == bold(results) == []
+
+
 def test_a_path_is_drawn_to_its_end_with_a_line_for_every_submission(results: Results) -> None:
     norms, updates = figure(results, f"path:{NAMES['TASK']}").figure.axes
     names = {run["submission"] for run in results.scored() if run["task"] == NAMES["TASK"]}
