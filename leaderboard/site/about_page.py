@@ -8,6 +8,7 @@ from pathlib import Path
 from leaderboard.analysis.frames import as_csv, scores
 from leaderboard.site.links import file_name
 from leaderboard.site.shared import Page, SiteContext
+from leaderboard.site.trust_page import verification_files
 from leaderboard.tables import views
 from leaderboard.tables.formats import render
 
@@ -31,13 +32,14 @@ def about(context: SiteContext) -> Page:
         for board in context.boards
         for view in DATA_VIEWS
     ]
+    repeated = [("what repeating shipped runs showed", [file]) for file in verification_files(context)]
     content = {
         "title": _stated("title", citation),
         "author": _stated("- name", citation),
         "newest": newest,
         "citation": citation,
         "licence": _document("LICENSE"),
-        "files": [*files, ("every scored run and its scores", ["data/scores.csv"])],
+        "files": [*files, ("every scored run and its scores", ["data/scores.csv"]), *repeated],
     }
     return Page("about.html", "about", "about.html", content)
 
