@@ -7,7 +7,8 @@
     spreads  = the mean difference of the scored measure from the first's, over the first's standard deviation between
                seeds: what another implementation changes, beside what other data change
 
-Nothing is tuned. ``--kept FILE`` keeps every implementation's runs there, so that what was ended goes on.
+Nothing is tuned. ``--kept FILE`` keeps every implementation's runs there, so that what was ended goes on. All nine
+names on all tasks take an hour of processor time.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from suite.namesakes.collections import find, installed, module_of
 from suite.signature import Settings
 from suite.task import Axis, Oracle, Solution, Task, Weights
 from suite.tasks import find_task
+from suite.tracks import QUICK
 from suite.training import TrainingRun, train
 from suite.training.single_precision import in_single_precision, is_reachable, narrowed, refuses_double, widened
 from suite.trials import resolve_axes
 
 NAMES = ("muon", "soap", "lamb", "shampoo", "adan", "mars", "adopt", "radam", "adafactor")
-TASKS = ("spectral_margin", "univariate_relu")
-"""A linear task of matrices and a network of matrices and vectors, in both of which runs take seconds."""
+TASKS = QUICK
 
 SEEDS = (0, 1, 2)
 ALIKE, DEFAULTS = "alike", "defaults"
@@ -82,7 +83,9 @@ def entries(one: Algorithm) -> Iterator[tuple[str, str, Member, Settings]]:
     members = [member for member in one.members if not member.formula and installed(module_of(member.use))]
     yield from ((ALIKE, member.label, member, member.settings) for member in members)
     first = {member.use: member for member in reversed(members)}
-    for use in dict.fromkeys(member.use for member in members):
+    # A class of another name is this algorithm by a switch alone: at its defaults it is another one.
+    named = [member.use for member in members if one.name in member.use.partition(":")[2].lower()]
+    for use in dict.fromkeys(named):
         yield DEFAULTS, use, first[use], {"lr": one.settings["lr"]}
 
 
@@ -149,6 +152,39 @@ def page(found: Sequence[Found]) -> str:
     return "\n".join(_lines(found))
 
 
+@dataclass(frozen=True)
+class Pair:
+    """An implementation beside its name's first one, on a task.
+
+    distance: see `apart`; spread: see `spreads`; moved: how much higher the implementation scores.
+    """
+
+    one: Found
+    distance: float
+    spread: float
+    moved: float
+
+
+def pairs(found: Sequence[Found], kind: str) -> list[Pair]:
+    """Every implementation but the first that ran, of each name, task and `kind`."""
+    first: dict[tuple[str, str], Found] = {}
+    made = []
+    for one in found:
+        if one.kind == kind and one.ends and (of_name := first.setdefault((one.name, one.task), one)) is not one:
+            moved = mean_score(one) - mean_score(of_name)
+            made.append(Pair(one, apart(one, of_name), spreads(one, of_name), moved))
+    return made
+
+
+def mean_score(one: Found) -> float:
+    """Of the task's first axis, over seeds."""
+    return statistics.fmean(end.score for end in one.ends)
+
+
+SAME, FAR = 1e-3, 0.1
+OVERVIEW = ("name", "pairs", f"within {SAME:g}", f"over {FAR:g} apart", "median", "beyond spread", f"score by {FAR:g}")
+
+
 def _lines(found: Sequence[Found]) -> Iterator[str]:
     tasks = [task for task in TASKS if any(one.task == task for one in found)]
     yield from (
@@ -157,80 +193,70 @@ def _lines(found: Sequence[Found]) -> Iterator[str]:
         "`python -m benchmarks.namesake_scores --kept FILE > docs/namesake_scores.md` writes this page, with",
         "`pip install '.[zoo]'`; [which of them are one algorithm](namesakes.md) is another page.",
         "",
-        f"Every implementation is trained on {' and '.join(f'`{task}`' for task in tasks)}, seeds "
-        f"{', '.join(map(str, SEEDS))}, at one step size",
-        "that the name's implementations share, with the common schedule. Nothing is tuned: this is not their rank,",
-        "but what the choice of a package changes.",
+        f"Every implementation is trained on {len(tasks)} tasks of `quick`, seeds {', '.join(map(str, SEEDS))}, at a",
+        "step size that the name's implementations share, with the common schedule. Nothing is tuned: this is not",
+        "their rank, but what the choice of a package changes.",
         "",
         "- **set**: `alike`, all settings that they share; or `defaults`, the step size alone.",
-        "- **met**: runs that reached the target loss. A dash: not run.",
-        "- **apart**: the distance of their ends from those of the first row that ran, as a share of the longer way",
-        "  from the common start; mean over seeds.",
-        "- **spreads**: the difference of the scored measure from that row's, over its standard deviation between",
-        "  seeds; a dash where one of their runs missed the target loss.",
+        "- **apart**: the distance of their ends from those of the name's first row, as a share of the longer way from",
+        "  the common start; mean over seeds.",
+        "- **beyond spread**: the scored measure differs from the first row's by more than its standard deviation",
+        "  between seeds; of the pairs of which all runs reached the target loss.",
         "- **score**: of the task's first axis, mean over seeds; 0 for a run that missed the target loss.",
-        "",
-        *_sums(found, tasks),
     )
+    for kind in (ALIKE, DEFAULTS):
+        yield from ("", f"## {kind.capitalize()}", "", *_overview(found, kind))
     for name in dict.fromkeys(one.name for one in found):
-        head = [f"{task}: {what}" for task in tasks for what in ("met", "apart", "spreads", "score")]
-        yield from ("", f"## {algorithm(name).title}", "", f"| set | implementation | version | {' | '.join(head)} |")
-        yield f"| --- | --- | --- |{' ---: |' * len(head)}"
-        rows = dict.fromkeys((one.kind, one.label) for one in found if one.name == name)
-        for kind, label in rows:
-            cells = [cell for task in tasks for cell in _cells(found, name, kind, label, task)]
-            versions = {one.version: None for one in found if (one.name, one.kind, one.label) == (name, kind, label)}
-            yield f"| {kind} | {markdown_text(label)} | {max(versions, key=len)} | {' | '.join(cells)} |"
-        errors = {f"{one.label}: {one.error}" for one in found if one.name == name and one.error}
+        head = ("set", "implementation", "version", *tasks)
+        yield from (
+            "",
+            f"## {algorithm(name).title}",
+            "",
+            "Score / apart; in brackets the runs at the target loss.",
+            "",
+        )
+        yield from (f"| {' | '.join(head)} |", f"| --- | --- | --- |{' ---: |' * len(tasks)}")
+        for kind, label in dict.fromkeys((one.kind, one.label) for one in found if one.name == name):
+            row = {one.task: one for one in found if (one.name, one.kind, one.label) == (name, kind, label)}
+            cells = [_cell(found, row.get(task)) for task in tasks]
+            version = max((one.version for one in row.values()), key=len)
+            yield f"| {kind} | {markdown_text(label)} | {version} | {' | '.join(cells)} |"
+        errors = {f"{one.label} on {one.task}: {one.error}" for one in found if one.name == name and one.error}
         yield from ("", *(f"- {markdown_text(error)}." for error in sorted(errors))) if errors else ()
 
 
-def _first(found: Sequence[Found], name: str, kind: str, task: str) -> Found | None:
-    return next((o for o in found if (o.name, o.kind, o.task) == (name, kind, task) and o.ends), None)
-
-
-def _cells(found: Sequence[Found], name: str, kind: str, label: str, task: str) -> list[str]:
-    one = next((o for o in found if o.key == (name, kind, label, task)), None)
+def _cell(found: Sequence[Found], one: Found | None) -> str:
     if one is None or not one.ends:
-        return ["–" if one is None else "raised", "–", "–", "–"]
-    first = _first(found, name, kind, task)
-    assert first is not None
-    met = f"{sum(end.converged for end in one.ends)}/{len(one.ends)}"
-    score = f"{statistics.fmean(end.score for end in one.ends):.2f}"
-    if one is first:
-        return [met, "first", "first", score]
-    wide = spreads(one, first)
-    return [met, f"{apart(one, first):.2g}", "–" if math.isnan(wide) else f"{wide:.2g}", score]
+        return "–" if one is None else "raised"
+    of_name = next(o for o in found if (o.name, o.kind, o.task) == (one.name, one.kind, one.task) and o.ends)
+    distance = "first" if one is of_name else f"{apart(one, of_name):.2g}"
+    met = sum(end.converged for end in one.ends)
+    return f"{mean_score(one):.2f} / {distance}" + (f" ({met}/{len(one.ends)})" if met < len(one.ends) else "")
 
 
-SAME, FAR = 1e-3, 0.1
-
-
-def _sums(found: Sequence[Found], tasks: Sequence[str]) -> Iterator[str]:
-    for kind in (ALIKE, DEFAULTS):
-        pairs = [
-            (one, first)
-            for one in found
-            if one.kind == kind and one.ends and (first := _first(found, one.name, kind, one.task)) not in (None, one)
-        ]
-        if not pairs:
-            continue
-        distances = [apart(one, first) for one, first in pairs if first is not None]
-        wide = [spreads(one, first) for one, first in pairs if first is not None]
-        known = [value for value in wide if not math.isnan(value)]
-        scores = [
-            abs(statistics.fmean(e.score for e in one.ends) - statistics.fmean(e.score for e in first.ends))
-            for one, first in pairs
-            if first is not None
-        ]
-        yield (
-            f"- **{kind}**: of {len(pairs)} pairs of an implementation and its name's first on a task, "
-            f"{sum(distance < SAME for distance in distances)} end within {SAME:g} of each other and "
-            f"{sum(distance > FAR for distance in distances)} more than {FAR:g} apart (median "
-            f"{statistics.median(distances):.2g}); the scored measure moves by more than the spread between seeds in "
-            f"{sum(value > 1 for value in known)} of the {len(known)} where both met the target loss with all seeds; "
-            f"the score moves by more than {FAR:g} in {sum(score > FAR for score in scores)}."
+def _overview(found: Sequence[Found], kind: str) -> Iterator[str]:
+    """A row for each name and one for all, and which pair moved the score most."""
+    compared = pairs(found, kind)
+    yield from (f"| {' | '.join(OVERVIEW)} | most |", f"| --- |{' ---: |' * (len(OVERVIEW) - 1)} --- |")
+    groups = {algorithm(name).title: [p for p in compared if p.one.name == name] for name in _names(compared)}
+    for title, group in {**groups, "**all**": compared}.items():
+        known = [pair for pair in group if not math.isnan(pair.spread)]
+        most = max(group, key=lambda pair: abs(pair.moved), default=None)
+        cells = (
+            title,
+            len(group),
+            sum(pair.distance < SAME for pair in group),
+            sum(pair.distance > FAR for pair in group),
+            f"{statistics.median(pair.distance for pair in group):.2g}" if group else "–",
+            f"{sum(pair.spread > 1 for pair in known)} of {len(known)}",
+            sum(abs(pair.moved) > FAR for pair in group),
+            f"{most.moved:+.2f}: {markdown_text(most.one.label)} on `{most.one.task}`" if most and most.moved else "–",
         )
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+def _names(compared: Sequence[Pair]) -> dict[str, None]:
+    return dict.fromkeys(pair.one.name for pair in compared)
 
 
 def kept(path: Path | None) -> list[Found]:

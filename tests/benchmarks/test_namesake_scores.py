@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import namesake_scores
-from benchmarks.namesake_scores import ALIKE, DEFAULTS, End, Found, apart, entries, page, run, spreads
+from benchmarks.namesake_scores import ALIKE, DEFAULTS, End, Found, apart, entries, page, pairs, run, spreads
 from suite.namesakes.algorithms import algorithm
 
 
@@ -43,12 +43,23 @@ def test_differences_are_in_standard_deviations_of_the_first() -> None:
 
 def test_the_page_says_what_was_found() -> None:
     raised = Found("muon", ALIKE, "d:Muon", "2.0", "spectral_margin", error="RuntimeError: no | such")
-    text = page([FIRST, _found("b:Muon", [(3.0, -4.0), (0.5, 0.0)], [2.0, None]), raised])
-    assert "| alike | a:Muon | 1.0 | 2/2 | first | first | 0.50 |" in text
-    assert "| alike | b:Muon | 1.0 | 1/2 | 1.1 | – | 0.25 |" in text
-    assert "| alike | d:Muon | 2.0 | raised | – | – | – |" in text
-    assert r"- d:Muon: RuntimeError: no \| such." in text
-    assert "of 1 pairs" in text
+    lines = page([FIRST, _found("b:Muon", [(3.0, -4.0), (0.5, 0.0)], [2.0, None]), raised]).splitlines()
+    assert "| alike | a:Muon | 1.0 | 0.50 / first |" in lines
+    assert "| alike | b:Muon | 1.0 | 0.25 / 1.1 (1/2) |" in lines
+    assert "| alike | d:Muon | 2.0 | raised |" in lines
+    assert r"- d:Muon on spectral\_margin: RuntimeError: no \| such." in lines or (
+        r"- d:Muon on spectral_margin: RuntimeError: no \| such." in lines
+    )
+    assert "| Muon | 1 | 0 | 1 | 1.1 | 0 of 0 | 1 | -0.25: b:Muon on `spectral_margin` |" in lines
+
+
+def test_pairs_are_of_the_first_that_ran() -> None:
+    raised = Found("muon", ALIKE, "d:Muon", "2.0", "spectral_margin", error="RuntimeError")
+    near = _found("b:Muon", [(3.0, 4.0), (1.0, 0.0)], [2.0, 4.0])
+    (pair,) = pairs([raised, FIRST, near], ALIKE)
+    assert (pair.one.label, pair.distance, pair.moved) == ("b:Muon", 0.0, 0.0)
+    assert pair.spread == pytest.approx(1 / math.sqrt(2))
+    assert pairs([raised, FIRST, near], DEFAULTS) == []
 
 
 def test_switches_are_not_run_at_defaults() -> None:
@@ -60,6 +71,8 @@ def test_switches_are_not_run_at_defaults() -> None:
     defaults = [(label, settings) for kind, label, _, settings in found if kind == DEFAULTS]
     assert defaults[0] == ("torch.optim:Muon", {"lr": 0.02})
     assert len(defaults) == len({label for label, _ in defaults})
+    mars = {label for kind, label, _, _ in entries(algorithm("mars")) if kind == DEFAULTS}
+    assert "heavyball:AdamW" not in mars  # MARS by a switch
 
 
 def test_torch_and_pytorch_optimizer_have_one_muon() -> None:
