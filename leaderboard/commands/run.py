@@ -226,8 +226,12 @@ def isolation_limits(seconds: float | None = None, memory: int | None = None) ->
     return Limits(seconds or default.seconds, memory or default.memory)
 
 
+COLUMNS = 8
+"""Submissions in the table of measures: those that were run, and the first of the shipped ones where there is room."""
+
+
 def _print_results(path: Path, implicit_only: bool) -> Results:
-    """Print the profile of the log's runs beside the shipped, their measures, then the ranking; returns the runs."""
+    """Print the log's runs beside the shipped: the profile, measures, then the ranking; returns the runs."""
     from leaderboard.analysis.baselines import with_shipped
     from leaderboard.analysis.ranking import board, boards
     from leaderboard.analysis.results import load
@@ -241,8 +245,11 @@ def _print_results(path: Path, implicit_only: bool) -> Results:
     for local in boards(results):
         joint = board(with_baselines, local.kind, implicit_only=implicit_only)
         print_table(views.profile(joint, with_baselines))
-        print_table(views.measures(local, results))
         shipped = [name for name in joint.names if name not in local.names]
+        beside = shipped[: max(0, COLUMNS - len(local.names))]
+        everyone = board(with_baselines, local.kind) if implicit_only else joint
+        measured = views.measures(everyone, with_baselines)
+        print_table(naming_shipped(measured.choose(["task", "measure", "axis", *local.names, *beside]), beside))
         print_table(naming_shipped(views.ranking(joint, with_baselines), shipped))
     click.echo(f"Records: {path}")
     if len(with_baselines.records) > len(results.records):

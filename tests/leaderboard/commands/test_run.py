@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import lowlands
 from leaderboard.analysis.ranking import board
 from leaderboard.analysis.results import load as load_results
 from leaderboard.cli import main
@@ -211,3 +212,19 @@ def test_nothing_is_tuned_on_the_default_track(tmp_path: Path) -> None:
     verified = CliRunner().invoke(main, ["verify", str(tmp_path / "default.jsonl"), "--sample", "2"])
     assert verified.exit_code == 0, verified.output
     assert "2 runs repeated" in verified.output
+
+
+def test_measures_of_shipped_submissions_stand_beside_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    command = ["run", "sam[lr=0.05]", "--track", "smoke", "--task", "min_norm_regression", "--seeds", "2"]
+    options = ["--trials", "1", "--engine", "local:0", "--results", str(tmp_path), "--implicit-only"]
+    result = CliRunner().invoke(main, [*command, *options])
+    assert result.exit_code == 0, result.output
+    _, _, printed = result.output.partition("What each solution measures")
+    header, row = ([cell.strip() for cell in re.split("[┃│]", line)] for line in printed.splitlines()[2:6:2])
+    values = dict(zip(header, row, strict=True))
+    assert "sam[lr=0.05] †" in values
+    shipped = lowlands.load(track="smoke").of_tasks("min_norm_regression").frame("measures")
+    of_sgd = shipped[(shipped["submission"] == "sgd") & (shipped["measure"] == "excess_norm") & (shipped["seed"] < 2)]
+    printed_mean = float(values["sgd"].split()[0])  # one or two digits
+    assert printed_mean == pytest.approx(of_sgd["value"].mean(), rel=0.3)
