@@ -56,7 +56,7 @@ def study_frame(records: Sequence[Record]) -> pd.DataFrame:
     The factor ``step`` is `small` or `large` among the step sizes that the optimizer was run with. An InputError says
     that there are no such runs.
     """
-    runs = [record for record in records if record["family"] == "factorial" and record["phase"] == "score"]
+    runs = [record for record in _scored(records) if not _of_second(record)]
     for record in runs:
         if "lr" not in record["hyperparameters"] or VARIANTS - record["variant"].keys():
             raise InputError(f"The record of {record['submission']} on {record['task']} lacks a factor of the study.")
@@ -76,6 +76,43 @@ def study_frame(records: Sequence[Record]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     middle = frame.groupby("optimizer")["rate"].transform(lambda rates: (rates.min() + rates.max()) / 2)
     return frame.assign(step=(frame["rate"] > middle).map({False: "small", True: "large"}))
+
+
+def second_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """The runs of the second edition (the task `factorial_networks`), a row each, those that failed too.
+
+    Columns: the cell's factors and ``cell``, all of them in one text; ``optimizer``; ``rung``, the place of its step
+    size among those that it was run with, from 0; ``seed``, ``converged``, ``gradient_evaluations``, and every measure.
+    An InputError says that there are no such runs.
+    """
+    rows = [
+        {
+            "optimizer": record["submission"].partition("[")[0],
+            "rate": record["hyperparameters"]["lr"],
+            **record["variant"],
+            "cell": " ".join(f"{name}={record['variant'][name]}" for name in sorted(record["variant"])),
+            "seed": record["seed"],
+            "converged": record["converged"],
+            "gradient_evaluations": record["gradient_evaluations"],
+            **record["measures"],
+        }
+        for record in _scored(records)
+        if _of_second(record)
+    ]
+    if not rows:
+        raise InputError("There are no records of the second edition: run `lowlands study --preset second` first.")
+    frame = pd.DataFrame(rows)
+    rungs = frame.groupby("optimizer")["rate"].rank(method="dense").astype(int) - 1
+    return frame.assign(rung=rungs).drop(columns="rate")
+
+
+def _scored(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record["family"] == "factorial" and record["phase"] == "score"]
+
+
+def _of_second(record: Record) -> bool:
+    """Whether the run is of the second edition, whose cells also vary the kind of network."""
+    return "network" in record["variant"]
 
 
 def varied(frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:

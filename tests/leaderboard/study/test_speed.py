@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
+from leaderboard.study.frame import second_frame, study_frame
 from leaderboard.study.speed import matched, tuned
+from suite.errors import InputError
+from tests.leaderboard.helpers import study_records
 
 
 def _frame(evaluations: dict[str, list[float]], seeds: int = 3) -> pd.DataFrame:
@@ -52,3 +56,19 @@ def test_the_seed_that_is_compared_has_no_part_in_the_choice() -> None:
 
 def test_one_seed_chooses_by_itself() -> None:
     assert _rungs(tuned(_frame({"sgd": [300, 200]}, seeds=1))) == {("sgd", 0): 1}
+
+
+def test_records_of_the_second_edition_are_read_apart_from_the_firsts() -> None:
+    second = [
+        record | {"variant": record["variant"] | {"network": "mlp"}, "gradient_evaluations": 100}
+        for record in study_records()
+    ]
+    frame = second_frame([*study_records(), *second])
+    assert len(frame) == len(second)
+    assert sorted(frame["rung"].unique()) == [0, 1]
+    assert len(frame["cell"].unique()) == 8  # depth, batch and scale
+    assert len(study_frame([*study_records(), *second])) == len(study_records())
+    # Every cell, optimizer and seed whose other seeds trained has one run; the smaller step wins a tie.
+    assert set(tuned(frame)["rung"]) == {0, 1}
+    with pytest.raises(InputError, match="no records of the second edition"):
+        second_frame(study_records())
