@@ -71,8 +71,7 @@ def verify(
     nothing could be checked.
 
     \b
-    Examples: lowlands verify results my_optimizer.py --sample 20 --fresh 5
-              lowlands verify quick.jsonl --share 0.02 --report report.json
+    Example: lowlands verify results my_optimizer.py --sample 20 --fresh 5
     """
     from leaderboard.analysis.fresh_seeds import score_gaps
     from leaderboard.tables import reports
