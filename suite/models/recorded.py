@@ -45,10 +45,11 @@ class RecordedTanhNetwork(nn.Module):
         inputs, *hidden = activations
         slopes = (outputs - self._targets(inputs)[:, None]) / len(outputs)
         gradients: list[Tensor] = []
-        _, *weights = (parameter for parameter in self.parameters() if parameter.dim() == 2)
-        for weight, activation in zip(reversed(weights), reversed(hidden), strict=True):
+        _, *later = self.layers
+        for layer, activation in zip(reversed(later), reversed(hidden), strict=True):
+            assert isinstance(layer, nn.Linear)  # its own weight: a twin's parameters are larger
             gradients[:0] = (slopes.T @ activation).flatten(), slopes.sum(0)
-            slopes = (slopes @ weight) * (1 - activation.square())
+            slopes = (slopes @ layer.weight) * (1 - activation.square())
         gradients[:0] = (slopes.T @ inputs).flatten(), slopes.sum(0)
         gradient = torch.cat(gradients)
         self.square.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
