@@ -66,8 +66,8 @@ def references(
     are tuned and run on seeds of their own. The best mean of each measure scores 1, the worst scores 0. The file lies
     beside the task or its data; remake it when they change. Runs are resumable.
 
-    With --all those of the suite's image tasks and tiny_lm, for a new board (--dry-run says what they cost); --axes-of LOG then gives image records
-    that were made before the new references.
+    With --all those of the suite's image tasks and tiny_lm, for a new board (--dry-run says what they cost); --axes-of
+    LOG then gives image records that were made before the new references.
 
     \b
     Example: lowlands references my_task.py:line

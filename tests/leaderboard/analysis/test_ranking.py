@@ -152,7 +152,7 @@ def test_no_shipped_table_ranks_a_lower_score_above_a_higher(log: Path) -> None:
 
 
 def test_an_entry_that_fails_at_random_stays_where_its_score_is() -> None:
-    """Adagrad that stands still in a random half of its runs has the place of its score, and nobody else's order moves."""
+    """Adagrad that stands still in a random half of its runs has its score's place; the others' order stays."""
     quick = load([log for log in shipped_logs() if log.stem == "quick"])
     rng = np.random.default_rng(0)
     flaky = [
