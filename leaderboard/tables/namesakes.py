@@ -24,11 +24,13 @@ HEAD = """# Optimizers of one name
 Every optimizer is stepped on the gradients of the same small regression, from the same weights, with the same settings:
 vectors (8), tall (8 x 5), wide (5 x 8) and 4-d (4 x 3 x 2 x 2) weights, double and single precision, with and without
 weight decay. The first row is the paper's formula, written by us in double precision (`suite/namesakes/formulas.py`),
-or the first implementation where there is none. Numbers of boxes and equations were not checked against the papers.
+or the first implementation where there is none.
 [What the choice of an implementation changes in solutions](namesake_scores.md) is a page of its own.
 
 - **group**: implementations of one letter agree in every case after 1, 2 and 30 steps, up to a distance of 1e-6 in
   double and 1e-3 in single precision. A is the first row's group.
+- **number at the source**: of the formula's algorithm box or equation, and in brackets where we read it; where we found
+  it nowhere, that it was not looked up. A paper was read in transcripts of its text, whose version is named if stated.
 - **first step**: the length of the first update, as a multiple of the first row's; a range where it depends on the
   shape.
 - **vector, tall, wide, 4-d**: the distance from the first row after the first step and after 30, as a share of the
@@ -44,6 +46,7 @@ def table(data: Data) -> Table:
     columns = (
         Column("group", "group", words=True),
         Column("implementation", "implementation", words=True),
+        Column("number at the source", "number at the source", words=True),
         Column("version", "version", words=True),
         Column("first step", "first step"),
         *(Column(shape, shape) for shape in SHAPES),
@@ -60,6 +63,7 @@ def _row(row: Data, first: bool) -> tuple[TableCell, ...]:
     return (
         TableCell(row["group"] or None, row["group"] or DASH),
         TableCell(row["label"], f"formula: {label}" if row["source"] else label),
+        text(row["number"] if first else ""),
         text(row["version"]),
         _length(row["lengths"]),
         *(_shape(row, shape) for shape in SHAPES),

@@ -25,7 +25,7 @@ from torch import Tensor
 from suite.errors import sentence
 from suite.namesakes.algorithms import Algorithm, Member, Reason
 from suite.namesakes.collections import COLLECTIONS, find, installed, module_of
-from suite.namesakes.formulas import FORMULAS
+from suite.namesakes.formulas import FORMULAS, NUMBERS
 from suite.seeding import torch_stream
 
 SHAPES: Mapping[str, tuple[int, ...]] = {"vector": (8,), "tall": (8, 5), "wide": (5, 8), "4-d": (4, 3, 2, 2)}
@@ -300,6 +300,7 @@ def _row_data(row: Row) -> dict[str, object]:
         "label": row.member.label,
         "use": row.member.use,
         "source": source(row.member),
+        "number": NUMBERS[row.member.use] if row.member.formula else "",
         "version": row.version,
         "group": row.group,
         "lengths": [min(lengths), max(lengths)] if lengths else None,

@@ -4,8 +4,8 @@ A formula is a coroutine: ``walk = adam(start, lr=0.1)``, ``next(walk)`` is the 
 takes a step and gives the weights after it. Where a paper leaves a choice open, the docstring names what was chosen.
 A weight decay is the paper's own, so that AdamW's is not multiplied by the step size.
 
-Sources are named by arXiv number and by algorithm box or equation. The numbers of boxes and equations are from
-memory of the papers and were not checked against them, except that Shampoo's algorithm 1 is the one for matrices.
+Sources are named by arXiv number. The number of a formula's algorithm box or equation is beside it, in `formula`,
+where we have read it; otherwise it says `NOT_LOOKED_UP`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,35 @@ FORMULAS: dict[str, Callable[..., Walk]] = {}
 """Every formula by name."""
 
 
-def formula(function: Callable[..., Walk]) -> Callable[..., Walk]:
-    """Register a formula."""
-    FORMULAS[function.__name__] = function
-    return function
+NUMBERS: dict[str, str] = {}
+"""By a formula's name, its number at the source and where that was read, or `NOT_LOOKED_UP`."""
+
+NOT_LOOKED_UP = "not looked up at the source"
+
+
+def formula(number: str = NOT_LOOKED_UP) -> Callable[[Callable[..., Walk]], Callable[..., Walk]]:
+    """Register a formula.
+
+    Args:
+        number: of the algorithm box or equation in the paper that the docstring names, or in another that is named
+            here. In brackets is where it was read, with the version if that was stated there: ``paper`` is a
+            transcript of the paper's text, which need not have every sign of it.
+    """
+
+    def register(function: Callable[..., Walk]) -> Callable[..., Walk]:
+        FORMULAS[function.__name__] = function
+        NUMBERS[function.__name__] = number
+        return function
+
+    return register
 
 
 Betas = tuple[float, float]
 
 
-@formula
+@formula("algorithm 1 (paper, ICLR 2019)")
 def sgdw(w: Tensor, lr: float, momentum: float = 0.9, decay: float = 0.0) -> Walk:
-    """SGD with momentum and decoupled decay (Loshchilov and Hutter 2019), arXiv:1711.05101, algorithm 1."""
+    """SGD with momentum and decoupled decay (Loshchilov and Hutter 2019), arXiv:1711.05101."""
     m = torch.zeros_like(w)
     while True:
         g = yield w
@@ -43,9 +60,9 @@ def sgdw(w: Tensor, lr: float, momentum: float = 0.9, decay: float = 0.0) -> Wal
         w = w - m - decay * w
 
 
-@formula
+@formula("algorithm 2 (paper)")
 def signum(w: Tensor, lr: float, momentum: float = 0.9) -> Walk:
-    """Signum, the sign of a momentum (Bernstein et al. 2018), arXiv:1802.04434, algorithm 2."""
+    """Signum, the sign of a momentum (Bernstein et al. 2018), arXiv:1802.04434."""
     m = torch.zeros_like(w)
     while True:
         g = yield w
@@ -53,9 +70,9 @@ def signum(w: Tensor, lr: float, momentum: float = 0.9) -> Walk:
         w = w - lr * m.sign()
 
 
-@formula
+@formula("equation 4 (paper)")
 def qhm(w: Tensor, lr: float, momentum: float = 0.999, nu: float = 0.7) -> Walk:
-    """Quasi-hyperbolic momentum (Ma and Yarats 2019), arXiv:1810.06801, equations 3 and 4."""
+    """Quasi-hyperbolic momentum (Ma and Yarats 2019), arXiv:1810.06801."""
     m = torch.zeros_like(w)
     while True:
         g = yield w
@@ -63,9 +80,9 @@ def qhm(w: Tensor, lr: float, momentum: float = 0.999, nu: float = 0.7) -> Walk:
         w = w - lr * ((1 - nu) * g + nu * m)
 
 
-@formula
+@formula()
 def aggmo(w: Tensor, lr: float, betas: Sequence[float] = (0.0, 0.9, 0.99)) -> Walk:
-    """Aggregated momentum (Lucas et al. 2019), arXiv:1804.00325, equation 3: velocities of several dampings."""
+    """Aggregated momentum (Lucas et al. 2019), arXiv:1804.00325: velocities of several dampings."""
     velocities = [torch.zeros_like(w) for _ in betas]
     while True:
         g = yield w
@@ -73,9 +90,9 @@ def aggmo(w: Tensor, lr: float, betas: Sequence[float] = (0.0, 0.9, 0.99)) -> Wa
         w = w + lr / len(betas) * sum(velocities)
 
 
-@formula
+@formula("algorithm 1 (Pylearn2's documentation)")
 def adadelta(w: Tensor, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6) -> Walk:
-    """Adadelta (Zeiler 2012), arXiv:1212.5701, algorithm 1; `lr` is the libraries' factor on its step."""
+    """Adadelta (Zeiler 2012), arXiv:1212.5701; `lr` is the libraries' factor on its step."""
     gradients, steps = torch.zeros_like(w), torch.zeros_like(w)
     while True:
         g = yield w
@@ -85,11 +102,11 @@ def adadelta(w: Tensor, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6) ->
         w = w + lr * step
 
 
-@formula
+@formula("algorithm 1 (paper, v9); with decay algorithm 2 of arXiv:1711.05101 (paper, ICLR 2019)")
 def adam(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8, decay: float = 0.0) -> Walk:
-    """Adam (Kingma and Ba 2015), arXiv:1412.6980, algorithm 1.
+    """Adam (Kingma and Ba 2015), arXiv:1412.6980.
 
-    With `decay` it is AdamW (Loshchilov and Hutter 2019), arXiv:1711.05101, algorithm 2.
+    With `decay` it is AdamW (Loshchilov and Hutter 2019), arXiv:1711.05101.
     """
     first, second = betas
     m = v = torch.zeros_like(w)
@@ -99,9 +116,9 @@ def adam(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8, d
         w = w - lr * (m / (1 - first**t)) / ((v / (1 - second**t)).sqrt() + eps) - decay * w
 
 
-@formula
+@formula("algorithm 2 (paper, ICLR 2015)")
 def adamax(w: Tensor, lr: float, betas: Betas = (0.9, 0.999)) -> Walk:
-    """AdaMax (Kingma and Ba 2015), arXiv:1412.6980, algorithm 2."""
+    """AdaMax (Kingma and Ba 2015), arXiv:1412.6980."""
     first, second = betas
     m = u = torch.zeros_like(w)
     for t in itertools.count(1):
@@ -110,9 +127,9 @@ def adamax(w: Tensor, lr: float, betas: Betas = (0.9, 0.999)) -> Walk:
         w = w - lr / (1 - first**t) * m / u
 
 
-@formula
+@formula("algorithm 2 (paper)")
 def amsgrad(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 0.0) -> Walk:
-    """AMSGrad (Reddi et al. 2018), arXiv:1904.09237, algorithm 2: without any correction of the bias."""
+    """AMSGrad (Reddi et al. 2018), arXiv:1904.09237: without any correction of the bias."""
     first, second = betas
     m = v = largest = torch.zeros_like(w)
     while True:
@@ -122,9 +139,9 @@ def amsgrad(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 0.0)
         w = w - lr * m / (largest.sqrt() + eps)
 
 
-@formula
+@formula("algorithm 2 (paper, v4)")
 def radam(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 0.0, tractable: float = 4.0) -> Walk:
-    """RAdam (Liu et al. 2020), arXiv:1908.03265, algorithm 2.
+    """RAdam (Liu et al. 2020), arXiv:1908.03265.
 
     `tractable` is the length of the average beyond which the second moment is used: 4 in the paper, 5 in its authors'
     code (LiyuanLucasLiu/RAdam).
@@ -143,9 +160,9 @@ def radam(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 0.0, t
             w = w - lr * mean
 
 
-@formula
+@formula("algorithm 2 (README of its authors' code)")
 def adabelief(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8) -> Walk:
-    """AdaBelief (Zhuang et al. 2020), arXiv:2010.07468, algorithm 2: `eps` is added to the square as well."""
+    """AdaBelief (Zhuang et al. 2020), arXiv:2010.07468: `eps` is added to the square as well."""
     first, second = betas
     m = s = torch.zeros_like(w)
     for t in itertools.count(1):
@@ -155,7 +172,7 @@ def adabelief(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e
         w = w - lr * (m / (1 - first**t)) / ((s / (1 - second**t)).sqrt() + eps)
 
 
-@formula
+@formula()
 def diffgrad(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8) -> Walk:
     """diffGrad (Dubey et al. 2020), arXiv:1909.11015: Adam times the sigmoid of the gradient's last change."""
     first, second = betas
@@ -167,9 +184,9 @@ def diffgrad(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-
         w = w - lr * friction * (m / (1 - first**t)) / ((v / (1 - second**t)).sqrt() + eps)
 
 
-@formula
+@formula()
 def laprop(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-15) -> Walk:
-    """LaProp (Ziyin et al. 2020), arXiv:2002.04839, algorithm 1: normalized first, averaged then."""
+    """LaProp (Ziyin et al. 2020), arXiv:2002.04839: normalized first, averaged then."""
     first, second = betas
     m = v = torch.zeros_like(w)
     for t in itertools.count(1):
@@ -179,11 +196,11 @@ def laprop(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-15
         w = w - lr * m / (1 - first**t)
 
 
-@formula
+@formula()
 def qhadam(
     w: Tensor, lr: float, betas: Betas = (0.995, 0.999), nus: tuple[float, float] = (0.7, 1.0), eps: float = 1e-8
 ) -> Walk:
-    """QHAdam (Ma and Yarats 2019), arXiv:1810.06801, section 4: both moments of Adam quasi-hyperbolic."""
+    """QHAdam (Ma and Yarats 2019), arXiv:1810.06801: both moments of Adam quasi-hyperbolic."""
     first, second = betas
     m = v = torch.zeros_like(w)
     for t in itertools.count(1):
@@ -194,7 +211,7 @@ def qhadam(
         w = w - lr * top / (bottom.sqrt() + eps)
 
 
-@formula
+@formula("algorithm 1 (paper)")
 def ademamix(
     w: Tensor,
     lr: float,
@@ -203,7 +220,7 @@ def ademamix(
     eps: float = 1e-8,
     decay: float = 0.0,
 ) -> Walk:
-    """AdEMAMix (Pagliardini et al. 2024), arXiv:2409.03137, algorithm 1, without its schedulers.
+    """AdEMAMix (Pagliardini et al. 2024), arXiv:2409.03137, without its schedulers.
 
     `decay` is multiplied by the step size, as there.
     """
@@ -217,7 +234,7 @@ def ademamix(
         w = w - lr * (direction + decay * w)
 
 
-@formula
+@formula("algorithm 1 (README of its authors' code)")
 def adan(
     w: Tensor,
     lr: float,
@@ -225,7 +242,7 @@ def adan(
     eps: float = 1e-8,
     decay: float = 0.0,
 ) -> Walk:
-    """Adan (Xie et al. 2022), arXiv:2208.06677, algorithm 1, with the correction of the bias of its authors' code.
+    """Adan (Xie et al. 2022), arXiv:2208.06677, with the correction of the bias of its authors' code.
 
     That code is sail-sg/Adan; the box has no correction. The betas are the paper's: one minus the libraries'.
     """
@@ -242,9 +259,9 @@ def adan(
         w = (w - step * (m / first_ + (1 - second) * v / second_)) / (1 + decay * lr)
 
 
-@formula
+@formula()
 def adopt(w: Tensor, lr: float, betas: Betas = (0.9, 0.9999), eps: float = 1e-6, clipped: bool = True) -> Walk:
-    """ADOPT (Taniguchi et al. 2024), arXiv:2411.02853, algorithm 2, or without clipping its algorithm 1.
+    """ADOPT (Taniguchi et al. 2024), arXiv:2411.02853, with its clipping or without.
 
     The first gradient only starts the second moment. The bound on the normalized gradient is t ** 0.25, and t counts
     the steps that move, from 1.
@@ -259,7 +276,7 @@ def adopt(w: Tensor, lr: float, betas: Betas = (0.9, 0.9999), eps: float = 1e-6,
         v, w = second * v + (1 - second) * g**2, w - lr * m
 
 
-@formula
+@formula("algorithm 2 (paper, v4)")
 def mars(
     w: Tensor,
     lr: float,
@@ -268,7 +285,7 @@ def mars(
     eps: float = 1e-8,
     decay: float = 0.0,
 ) -> Walk:
-    """MARS-AdamW in its approximate form (Yuan et al. 2024), arXiv:2411.10438, algorithm 2.
+    """MARS-AdamW in its approximate form (Yuan et al. 2024), arXiv:2411.10438.
 
     The last gradient is that of the last batch at the last weights, and zero before the first step, as in its authors'
     code (AGI-Arena/MARS). `decay` is multiplied by the step size, as there.
@@ -283,9 +300,9 @@ def mars(
         w = w - lr * (m / (1 - first**t) / ((v / (1 - second**t)).sqrt() + eps) + decay * w)
 
 
-@formula
+@formula("algorithm 2 (README of its authors' code)")
 def lion(w: Tensor, lr: float, betas: Betas = (0.9, 0.99), decay: float = 0.0) -> Walk:
-    """Lion (Chen et al. 2023), arXiv:2302.06675, algorithm 2; `decay` is multiplied by the step size, as there."""
+    """Lion (Chen et al. 2023), arXiv:2302.06675; `decay` is multiplied by the step size, as there."""
     first, second = betas
     m = torch.zeros_like(w)
     while True:
@@ -294,9 +311,9 @@ def lion(w: Tensor, lr: float, betas: Betas = (0.9, 0.99), decay: float = 0.0) -
         m = second * m + (1 - second) * g
 
 
-@formula
+@formula("algorithm 1 (paper)")
 def lars(w: Tensor, lr: float, momentum: float = 0.9, trust: float = 1e-3, decay: float = 0.0) -> Walk:
-    """LARS (You et al. 2017), arXiv:1708.03888, algorithm 1."""
+    """LARS (You et al. 2017), arXiv:1708.03888."""
     velocity = torch.zeros_like(w)
     while True:
         g = yield w
@@ -305,9 +322,9 @@ def lars(w: Tensor, lr: float, momentum: float = 0.9, trust: float = 1e-3, decay
         w = w - velocity
 
 
-@formula
+@formula("algorithm 2 (picture of v3, without correction of the bias, in the README of ymcui/LAMB_Optimizer_TF)")
 def lamb(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-6, decay: float = 0.0) -> Walk:
-    """LAMB (You et al. 2020), arXiv:1904.00962, algorithm 2, where the weights' norm is taken as it is."""
+    """LAMB (You et al. 2020), arXiv:1904.00962, where the weights' norm is taken as it is."""
     first, second = betas
     m = v = torch.zeros_like(w)
     for t in itertools.count(1):
@@ -317,17 +334,17 @@ def lamb(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-6, d
         w = w - lr * w.norm() / r.norm() * r
 
 
-@formula
+@formula()
 def fromage(w: Tensor, lr: float) -> Walk:
-    """Fromage (Bernstein et al. 2020), arXiv:2002.03432, algorithm 1."""
+    """Fromage (Bernstein et al. 2020), arXiv:2002.03432."""
     while True:
         g = yield w
         w = (w - lr * g * w.norm() / g.norm()) / math.sqrt(1 + lr**2)
 
 
-@formula
+@formula()
 def novograd(w: Tensor, lr: float, betas: Betas = (0.95, 0.98), eps: float = 1e-8, decay: float = 0.0) -> Walk:
-    """NovoGrad (Ginsburg et al. 2019), arXiv:1905.11286, algorithm 1: one second moment for the whole tensor.
+    """NovoGrad (Ginsburg et al. 2019), arXiv:1905.11286: one second moment for the whole tensor.
 
     Both moments start at the first gradient's values.
     """
@@ -342,9 +359,9 @@ def novograd(w: Tensor, lr: float, betas: Betas = (0.95, 0.98), eps: float = 1e-
         m = first * m + g / (v.sqrt() + eps) + decay * w
 
 
-@formula
+@formula()
 def madgrad(w: Tensor, lr: float, momentum: float = 0.9, eps: float = 1e-6) -> Walk:
-    """MADGRAD (Defazio and Jelassi 2021), arXiv:2101.11075, algorithm 1; 1 - `momentum` is its c."""
+    """MADGRAD (Defazio and Jelassi 2021), arXiv:2101.11075; 1 - `momentum` is its c."""
     start, s, v = w, torch.zeros_like(w), torch.zeros_like(w)
     for k in itertools.count():
         g = yield w
@@ -354,7 +371,7 @@ def madgrad(w: Tensor, lr: float, momentum: float = 0.9, eps: float = 1e-6) -> W
         w = momentum * w + (1 - momentum) * z
 
 
-@formula
+@formula()
 def sm3(w: Tensor, lr: float) -> Walk:
     """SM3-II without momentum (Anil et al. 2019), arXiv:1901.11150; the sets are the slices of every axis."""
     axes = [torch.zeros(size, dtype=w.dtype) for size in w.shape]
@@ -366,12 +383,13 @@ def sm3(w: Tensor, lr: float) -> Walk:
         w = w - lr * torch.where(nu > 0, g / nu.sqrt(), torch.zeros_like(g))
 
 
-@formula
+@formula()
 def adafactor(w: Tensor, lr: float, clip: float = 1.0, eps: tuple[float, float] = (1e-30, 1e-3)) -> Walk:
-    """Adafactor (Shazeer and Stern 2018), arXiv:1804.04235, algorithms 4 (matrices) and 5 (vectors).
+    """Adafactor (Shazeer and Stern 2018), arXiv:1804.04235, of matrices and of vectors.
 
-    With section 9's numbers: the second moment's beta is 1 - t ** -0.8, no momentum, and `lr` times the root mean
-    square of the weights, or `eps[1]` if that is larger. Tensors with more axes are factored in their last two.
+    With the numbers that the paper proposes: the second moment's beta is 1 - t ** -0.8, no momentum, and `lr` times
+    the root mean square of the weights, or `eps[1]` if that is larger. Tensors with more axes are factored in their
+    last two.
     """
     rows = columns = v = torch.zeros(())
     for t in itertools.count(1):
@@ -388,9 +406,9 @@ def adafactor(w: Tensor, lr: float, clip: float = 1.0, eps: tuple[float, float] 
         w = w - lr * w.square().mean().sqrt().clamp_min(eps[1]) * u
 
 
-@formula
+@formula("algorithm 2, for matrices 1 (paper)")
 def shampoo(w: Tensor, lr: float, eps: float = 1e-4) -> Walk:
-    """Shampoo (Gupta et al. 2018), arXiv:1802.09568, algorithm 2, which for matrices is algorithm 1."""
+    """Shampoo (Gupta et al. 2018), arXiv:1802.09568, of tensors."""
     statistics = [eps * torch.eye(size, dtype=w.dtype) for size in w.shape]
     while True:
         g = step = yield w
@@ -406,9 +424,9 @@ def shampoo(w: Tensor, lr: float, eps: float = 1e-4) -> Walk:
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-@formula
+@formula("equation 1 of arXiv:2502.16982 (report in its authors' repository)")
 def muon(w: Tensor, lr: float, momentum: float = 0.95, steps: int = 5, decay: float = 0.0) -> Walk:
-    """Muon (Jordan et al. 2024), https://kellerjordan.github.io/posts/muon/; arXiv:2502.16982, equation 1, is its step.
+    """Muon (Jordan et al. 2024), https://kellerjordan.github.io/posts/muon/; arXiv:2502.16982 has its step.
 
     With Nesterov's momentum, five Newton-Schulz steps, and updates times sqrt(max(1, rows / columns)), as in its
     authors' code (KellerJordan/Muon), in double precision. Tensors with more axes are matrices [first, the rest];
@@ -428,9 +446,9 @@ def muon(w: Tensor, lr: float, momentum: float = 0.95, steps: int = 5, decay: fl
         w = w - lr * decay * w - lr * factor * (x.T if tall else x).reshape(w.shape)
 
 
-@formula
+@formula("algorithm 1 (paper, v4)")
 def schedule_free(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8, decay: float = 0.0) -> Walk:
-    """Schedule-free AdamW (Defazio et al. 2024), arXiv:2405.15682, algorithm 1, without warm-up; gives y.
+    """Schedule-free AdamW (Defazio et al. 2024), arXiv:2405.15682, without warm-up; gives y.
 
     `decay` is multiplied by the step size and by y, as there.
     """
@@ -445,9 +463,9 @@ def schedule_free(w: Tensor, lr: float, betas: Betas = (0.9, 0.999), eps: float 
         y = (1 - first) * z + first * x
 
 
-@formula
+@formula()
 def prodigy(w: Tensor, lr: float = 1.0, betas: Betas = (0.9, 0.999), eps: float = 1e-8, distance: float = 1e-6) -> Walk:
-    """Prodigy over Adam (Mishchenko and Defazio 2023), arXiv:2306.06101, algorithm 4; `distance` is its d_0."""
+    """Prodigy over Adam (Mishchenko and Defazio 2023), arXiv:2306.06101; `distance` is its d_0."""
     first, second = betas
     start, d, root = w, torch.tensor(distance, dtype=w.dtype), math.sqrt(second)
     m = v = s = torch.zeros_like(w)

@@ -21,7 +21,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "namesakes.md"
 def test_a_table_and_what_is_to_be_said() -> None:
     result = CliRunner().invoke(main, ["namesakes", "lion"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    assert "formula: Lion (Chen et al. 2023), arXiv:2302.06675, algorithm 2" in result.stdout
+    assert "formula: Lion (Chen et al. 2023), arXiv:2302.06675" in result.stdout
+    assert "algorithm 2 (README of its authors' code)" in result.stdout
     assert "pytorch_optimizer:Lion" in result.stdout
     assert "The paper's formula: " in result.stdout
     missing = [module for module in ("timm.optim", "lion_pytorch", "optax") if installed(module) is None]
@@ -33,6 +34,8 @@ def test_numbers_for_programs() -> None:
     (found,) = json.loads(result.stdout)
     rows = {row["implementation"]: row for row in found["rows"]}
     assert rows["radam"]["group"] == "A"
+    assert rows["radam"]["number at the source"].startswith("algorithm 2 (")
+    assert not rows["torch.optim:RAdam"]["number at the source"]
     assert rows["pytorch_optimizer:RAdam"]["first step"] == 0.0
     assert rows["torch.optim:RAdam"]["tall"] > 1e-4  # the fifth step
 

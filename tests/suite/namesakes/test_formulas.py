@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import sqrt
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite.namesakes.formulas import FORMULAS
+from suite.namesakes.formulas import FORMULAS, NOT_LOOKED_UP, NUMBERS
 
 HALF = {"betas": (0.5, 0.75)}
 """Betas whose corrections are 1/2 and 1/4 after a step, 3/4 and 7/16 after two."""
@@ -245,6 +246,14 @@ def test_every_formula_has_steps_computed_by_hand_and_a_source() -> None:
     assert len(FORMULAS) >= 20
     for function in FORMULAS.values():
         assert "arXiv:" in (function.__doc__ or "")
+
+
+def test_every_formula_has_a_number_with_where_it_was_read_or_says_that_it_was_not_looked_up() -> None:
+    assert NUMBERS.keys() == FORMULAS.keys()
+    for name, number in NUMBERS.items():
+        assert number == NOT_LOOKED_UP or re.match(r"(algorithm|equation) \d+\b.* \(.+\)$", number), name
+        unnumbered = re.sub(r"arXiv:[\d.]+", "", FORMULAS[name].__doc__ or "")
+        assert not re.search(r"(algorithm|equation|section)s? \d", unnumbered), name  # a number is stated once
 
 
 OF_TORCH: list[tuple[str, dict[str, Any], Callable[[list[Tensor]], torch.optim.Optimizer]]] = [
