@@ -148,12 +148,13 @@ def publish(
 ) -> None:
     """Write the static site to DIRECTORY: it works from a file, without a network.
 
-    Where the directory holds results of other tracks too, the site shows how well they agree.
+    Where the directory holds logs of other tracks too, the site has them all, with a switch on every page, and shows
+    how well they agree.
 
     \b
     Example: lowlands publish site --results results
     """
-    from leaderboard.analysis.results import Results, load
+    from leaderboard.analysis.results import Results
     from leaderboard.analysis.runtime import read
     from leaderboard.ledger.entries import entries, shipped_results
     from leaderboard.site import publish as write_site
@@ -161,9 +162,7 @@ def publish(
 
     path = find_log(results, track, SHIPPED_TRACK)
     loaded = _beside(load_log(path, board=board), beside)
-    logs = [path.parent / f"{name}.jsonl" for name in ("quick", "theory", "full")]
-    read_logs = (load([log]) for log in logs if log.is_file())
-    others = [one for one in read_logs if one.track != loaded.track and one.board_version == loaded.board_version]
+    others = _other_tracks(path, loaded)
     study = open_study(study_log) if study_log else find_study(path.parent)
     own = [loaded, *others, *([Results(study.records)] if study else [])]
     # Of what is shipped all logs count, those too that are of no track.
@@ -171,6 +170,25 @@ def publish(
     pages = progress("Writing pages")
     files = write_site(loaded, directory, others, read(asv / "results"), asv_pages, study, ledger, pages)
     click.echo(f"{len(files)} files; open {directory / 'index.html'}")
+
+
+def _other_tracks(path: Path, shown: Results) -> list[Results]:
+    """The results beside the log at `path` that are of another track and of the same board; notes name what is not."""
+    from leaderboard.analysis.results import load
+
+    others: dict[str, Results] = {}
+    for log in sorted(path.parent.glob("*.jsonl")):
+        if log == path or log.stem.startswith("study"):
+            continue
+        try:
+            found = load([log])
+        except InputError as error:
+            to_stderr(f"Note: without the log {log}: {error}")
+            continue
+        if found.scored() and found.board_version == shown.board_version and found.track not in ("", shown.track):
+            others.setdefault(found.track, found)
+    own = [name for name in others if name not in TRACKS]
+    return [others[name] for name in (*TRACKS, *own) if name in others]
 
 
 @click.command()

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from leaderboard.ledger.entries import Entry
 
 
+MOST_COMPARED = 60
+"""So many submissions of a kind can be compared, the first ones of the table: pairs grow with the square."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One file of the site, at `path` from its root: `content` goes into the template of that name.
@@ -45,6 +49,8 @@ class SiteContext:
     """Everything that pages are made from, computed once: the arguments of `publish`, and what follows from them.
 
     Attributes:
+        others: the other tracks of the site, which `publish` fills in.
+        folder: where the track's pages lie, from the site's root, with a slash; empty for the track of the front page.
         boards: the leaderboard of each kind.
         measure_values: kind -> the values of every measure, task by task.
         trials: the tuning trials.
@@ -55,13 +61,15 @@ class SiteContext:
     def __init__(
         self,
         results: Results,
-        others: Sequence[Results],
+        others: Sequence[SiteContext],
         history: Sequence[History],
         asv: str,
         study: Study | None,
         ledger: Sequence[Entry] = (),
+        folder: str = "",
     ) -> None:
         self.results, self.others, self.history, self.asv, self.study = results, others, history, asv, study
+        self.folder = folder
         self.ledger = ledger
         self.boards = boards(results)
         self.measure_values = {board.kind: measure_values(results, board, every=True) for board in self.boards}
@@ -100,16 +108,47 @@ class SiteContext:
         """Kind -> the predicted scores on the full track, where the site shows quick and there is what they need."""
         if self.results.track != "quick":
             return {}
-        found = {board.kind: predict_full_scores(board, self.others) for board in self.boards}
+        found = {
+            board.kind: predict_full_scores(board, [other.results for other in self.others]) for board in self.boards
+        }
         return {kind: scores for kind, scores in found.items() if scores is not None}
 
     def navigation(self) -> list[tuple[str, str]]:
         """(page, label) of the links at the top."""
+        up = "../" * self.folder.count("/")  # what is of no track lies at the site's root
         pages = [("index.html", "Leaderboard"), ("tasks.html", "Tasks"), ("measures.html", "Measures")]
-        pages += [("findings.html", "Findings")] if self.study else []
-        pages += [("claims.html", "Claims")] if self.ledger else []
+        pages += [("compare.html", "Compare")] if self.comparable else []
+        pages += [("history.html", "History")]
+        pages += [(f"{up}findings.html", "Findings")] if self.study else []
+        pages += [(f"{up}claims.html", "Claims")] if self.ledger else []
         pages += [("trust.html", "Trust")]
-        return pages + ([("runtime.html", "Runtime")] if self.history else [])
+        return pages + ([(f"{up}runtime.html", "Runtime")] if self.history else [])
+
+    @functools.cached_property
+    def comparable(self) -> dict[str, list[str]]:
+        """Kind -> the submissions of which any two can be compared, in the order of the table; at least two of them."""
+        scored = {
+            board.kind: [name for name in board.names if name in board.scores.names][:MOST_COMPARED]
+            for board in self.boards
+        }
+        return {kind: names for kind, names in scored.items() if len(names) > 1}
+
+    @functools.cached_property
+    def paths(self) -> frozenset[str]:
+        """The pages that there are of the track, from its folder."""
+        always = {"index.html", "tasks.html", "measures.html", "history.html", "trust.html", "about.html"}
+        return frozenset(always | ({"compare.html"} if self.comparable else set()) | {*self.links.pages.values()})
+
+    def tracks(self, path: str) -> list[tuple[str, str, bool]]:
+        """(name, page from the site's root, whether it is this one) of every track, for the page at `path`.
+
+        A page leads to the same page of the other track, or to its front page where that has none.
+        """
+        known = sorted([self, *self.others], key=lambda one: one.folder)
+        return [
+            (one.results.track or "all", one.folder + (path if path in one.paths else "index.html"), one is self)
+            for one in known
+        ]
 
 
 def chart(title: str, curves: Sequence[tuple[str, Mapping[str, Any]]]) -> Chart:

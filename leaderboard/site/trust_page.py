@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from leaderboard.analysis.baselines import shipped_verifications
-from leaderboard.analysis.ranking import Board, boards
+from leaderboard.analysis.ranking import Board
 from leaderboard.analysis.robustness import TuningCurve, agreement, tuning_curves
 from leaderboard.figures import Chart, Line, Picture, curves, runtimes, track_agreement
 from leaderboard.site.links import file_name
@@ -61,7 +61,8 @@ def _verifications(context: SiteContext) -> dict[str, dict[str, Any]]:
 
 def _agreements(context: SiteContext) -> Iterator[dict[str, Any]]:
     """How well every other track orders the same submissions."""
-    for board, other in itertools.product(context.boards, itertools.chain.from_iterable(map(boards, context.others))):
+    others = [board for other in context.others for board in other.boards]
+    for board, other in itertools.product(context.boards, others):
         result = agreement(other, board) if board.kind == other.kind else None
         if result is not None:
             labels = other.track, board.track

@@ -105,7 +105,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const header = [...table.tHead.rows[0].cells].find((cell) => title(cell) === name);
     if (header) sort(table, header, order);
   }
-  for (const controls of document.querySelectorAll(".controls")) {
+  for (const controls of document.querySelectorAll(".controls[data-for]")) {
     controls.hidden = false;
     restore(controls, state);
     controls.addEventListener("input", () => {
