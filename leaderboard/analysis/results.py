@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from suite.behavior import explicit
-from suite.boards import BOARD_VERSION, age, board_version
+from suite.boards import BOARD_VERSION, BOARD_VERSIONS, age, board_version
 from suite.errors import InputError, unknown
 from suite.storage.contradictions import contradictions, in_words, rescored
 from suite.storage.log import read
@@ -321,9 +321,13 @@ def load(paths: Iterable[Path], previous: bool = False, board: str | None = None
 
 
 def _of_board(records: list[Record], board: str | None) -> tuple[list[Record], list[str]]:
-    """The records of a board, of the newest one if None, and a note on the others."""
+    """The records of a board, and a note on the others; if None, of the newest that there is.
+
+    A version that nobody has published counts only where no other is there: one line that states it, as code which
+    runs beside the log could append, would hide all other records.
+    """
     counts = Counter(map(board_version, records))
-    boards = sorted(counts, key=age)
+    boards = sorted(counts, key=lambda version: (version in BOARD_VERSIONS, age(version)))
     if board is not None and board not in counts and records:
         raise unknown("board", board, boards, where="in the results")
     if len(boards) < 2:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from leaderboard.analysis import baselines
+from leaderboard.analysis import results as results_module
 from leaderboard.analysis.comparison import compare
 from leaderboard.analysis.results import Results, check, load
 from leaderboard.cli import main
@@ -21,6 +22,12 @@ from tests.leaderboard.helpers import noisy
 
 OTHER, LATER = "2998.9", "2998.10"
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two later boards are published."""
+    monkeypatch.setattr(results_module, "BOARD_VERSIONS", (*BOARD_VERSIONS, OTHER, LATER))
 
 
 def runs(board: str | None, **scores: float) -> list[dict[str, Any]]:
@@ -56,6 +63,15 @@ def test_the_newest_board_counts_and_the_others_are_named(mixed: Path) -> None:
         f"The records of board {LATER} are shown; 12 of board {BOARD_VERSIONS[0]}, 6 of board {OTHER} cannot share a "
         "table with them (--board shows those)."
     )
+
+
+def test_a_board_that_is_not_published_hides_nothing(tmp_path: Path) -> None:
+    """A line of version 9999.1 that a submission's code appended."""
+    records = [*runs(None, sgd=0.9, adam=0.5), *runs("9999.1", adam=1.0)[:1]]
+    results = load([log_of(tmp_path / "quick.jsonl", records)])
+    assert results.board_version == BOARD_VERSIONS[0]
+    assert len(results.records) == 12
+    assert "1 of board 9999.1 cannot share a table" in results.notes[0]
 
 
 def test_an_older_board_is_shown_where_it_is_asked_for(mixed: Path) -> None:
